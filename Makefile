@@ -1,0 +1,45 @@
+# `make demo` and `make test` set up what they need in .venv: no root, no Docker, no server.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint bench lock clean
+
+help:  ## show what there is to make
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 8
+
+setup: $(VENV)/.ready  ## install everything into .venv
+
+$(VENV)/.ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+		{ echo "Python 3.11 to 3.13 is needed, $$($(PYTHON) --version) was found: make PYTHON=/path/to/python3.12 ..."; exit 2; }
+	@echo "Installing into $(VENV): a minute or two, once."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --require-hashes -r requirements.lock
+	@$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: setup  ## the whole system, on computer-generated specimens
+	@$(BIN)/pneumoscreen demo --home demo-home
+
+test: setup lint  ## every check and every test
+	$(BIN)/pytest
+
+lint: setup  ## ruff, mypy and the floors
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup  ## measure this machine on the specimens
+	$(BIN)/pneumoscreen bench --images samples
+
+lock:  ## write requirements.lock anew (needs uv)
+	uv pip compile pyproject.toml --extra network --extra trainer --extra parquet --group test --universal \
+		--python-version 3.11 --generate-hashes --no-header --no-annotate --quiet -o requirements.lock
+
+clean:  ## remove what make made
+	rm -rf $(VENV) demo-home .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,45 @@
+"""How the command speaks: tables for people, plain text for pipes."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+out = Console(soft_wrap=True, highlight=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str | None = None) -> None:
+    """Print a table; one that goes into a pipe is as wide as its content."""
+    found = Table(title=title, title_justify="left")
+    for column in columns:
+        found.add_column(column, overflow="fold", justify="left")
+    for row in rows:
+        found.add_row(*(escape(shown(value)) for value in row))
+    if out.is_terminal:
+        out.print(found)
+    else:
+        Console(width=10_000, highlight=False).print(found, soft_wrap=False, crop=False)
+
+
+def shown(value: Any) -> str:
+    """A value as a person reads it."""
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return str(value)
+
+
+def progress() -> Progress:
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    return Progress(*columns, console=err)

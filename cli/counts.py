@@ -1,0 +1,39 @@
+"""How many images wait, are done, are quarantined: what `up`, `demo`, `screen` and `status` show while work goes on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from shared.database import Sighting, SightingState, Worker
+
+ALIVE = timedelta(seconds=30)
+
+
+@dataclass(frozen=True)
+class Counts:
+    waiting: int = 0
+    done: int = 0
+    quarantined: int = 0
+
+    @property
+    def finished(self) -> int:
+        return self.done + self.quarantined
+
+
+def count(session: Session, sightings: Sequence[int] | None = None) -> Counts:
+    """Of all images, or of some sightings."""
+    query = select(Sighting.state, func.count()).group_by(Sighting.state)
+    if sightings is not None:
+        query = query.where(Sighting.id.in_(sightings))
+    states = {str(state): number for state, number in session.execute(query).all()}
+    return Counts(
+        *(states.get(str(s), 0) for s in (SightingState.WAITING, SightingState.DONE, SightingState.QUARANTINED))
+    )
+
+
+def workers(session: Session) -> list[Worker]:
+    """The worker processes that gave a sign of life lately."""
+    return list(session.scalars(select(Worker).where(Worker.heartbeat_at > datetime.now(UTC) - ALIVE)))

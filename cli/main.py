@@ -1,0 +1,215 @@
+"""The command line: what each command takes, and what its help says. The work is done elsewhere."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from click.exceptions import ClickException
+from redis.exceptions import RedisError
+from sqlalchemy.exc import InterfaceError, OperationalError
+
+from cli import console, services
+from shared import __version__, settings
+from shared.errors import PneumoscreenError, ServiceUnavailable
+from shared.settings import Settings
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Screen chest X-rays for pneumonia in bulk. A screening aid, never a diagnosis: not a medical device.",
+    epilog="Exit codes: 0 done, 1 the work failed or needs a person, 2 wrong usage, 3 a service is out of reach.",
+)
+db = typer.Typer(no_args_is_help=True, help="Look after the database.")
+models = typer.Typer(no_args_is_help=True, help="Look at model versions.")
+app.add_typer(db, name="db")
+app.add_typer(models, name="models")
+
+Home = Annotated[
+    Path | None,
+    typer.Option(
+        help="Home folder. Default: PNEUMOSCREEN_HOME, else the running system's, else ~/.pneumoscreen."
+    ),
+]
+
+
+def _load(home: Path | None) -> Settings:
+    return settings.load(home)
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command(epilog="Example: pneumoscreen up --inbox ~/xrays")
+def up(
+    home: Home = None,
+    inbox: Annotated[Path | None, typer.Option(help="A folder to watch; made if it is missing.")] = None,
+    flower_port: Annotated[str, typer.Option(help="Flower's port on 127.0.0.1: a number, auto or off.")] = "auto",
+) -> None:
+    """Run the whole system on this machine until Ctrl-C or SIGTERM, which finish running batches first."""
+    from cli.up import up
+
+    up(home or settings.default_home(), inbox, flower_port)
+
+
+@app.command(epilog="Example: pneumoscreen demo --home demo-home")
+def demo(
+    home: Annotated[Path, typer.Option(help="Where the demo's database is left; an earlier demo there is removed.")],
+    samples: Annotated[Path, typer.Option(help="The images to drop.")] = Path("samples"),
+) -> None:
+    """Start everything, drop the computer-generated specimens, show their rows, stop."""
+    from cli.demo import demo
+
+    demo(home, samples)
+
+
+@app.command(epilog="Example: PNEUMOSCREEN_BROKER_URL=redis://broker/0 pneumoscreen producer")
+def producer(home: Home = None) -> None:
+    """Watch the folders of the settings, register what is dropped, send it to the workers, recover what got lost."""
+    services.producer(_load(home))
+
+
+@app.command(epilog="Example: PNEUMOSCREEN_PROCESSES=2 pneumoscreen worker")
+def worker(home: Home = None) -> None:
+    """Classify what the producers send: a Celery worker that loads the network once per process."""
+    services.worker(_load(home))
+
+
+@app.command(epilog="Example: pneumoscreen flower --port 5555")
+def flower(
+    home: Home = None, port: Annotated[int, typer.Option(help="The port on 127.0.0.1.", min=1, max=65535)] = 5555
+) -> None:
+    """Show the work under way in a browser, on this machine only."""
+    services.flower(_load(home), port)
+
+
+@app.command(epilog="Example: pneumoscreen status")
+def status(home: Home = None) -> None:
+    """Tell in one screen what waits, what was done, who works, and what needs a person (exit code 1)."""
+    from cli.status import status
+
+    status(_load(home))
+
+
+@app.command(epilog="Example: pneumoscreen screen ~/old-archive/2024 one-more.png")
+def screen(
+    paths: Annotated[list[Path], typer.Argument(help="Images, or folders of images.", exists=True)], home: Home = None
+) -> None:
+    """Submit existing files and wait for their rows; files outside every watched folder are copied in first."""
+    from cli.screen import screen
+
+    screen(_load(home), paths)
+
+
+@app.command(epilog="Example: pneumoscreen results --label PNEUMONIA --since 2026-01-31 --format csv > positives.csv")
+def results(
+    home: Home = None,
+    state: Annotated[str | None, typer.Option(help="waiting, done or quarantined.")] = None,
+    label: Annotated[str | None, typer.Option(help="NORMAL or PNEUMONIA.")] = None,
+    path: Annotated[str | None, typer.Option(help="Only paths that contain this.")] = None,
+    root: Annotated[str | None, typer.Option(help="Only this watched folder.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only this model version.")] = None,
+    since: Annotated[str | None, typer.Option(help="Only images seen since this date or time (UTC).")] = None,
+    limit: Annotated[int | None, typer.Option(help="At most so many rows; 50 in a table, else all.", min=1)] = None,
+    format: Annotated[str, typer.Option(help="table, csv, json or parquet.")] = "table",
+    history: Annotated[
+        bool, typer.Option("--history", help="Every sighting and prediction, not the newest alone.")
+    ] = False,
+) -> None:
+    """Print rows of the view `results`, newest first."""
+    from cli.results import Filters, results
+
+    results(_load(home), Filters(state, label, path, root, model, since), limit, format, history)
+
+
+@app.command(epilog="Example: pneumoscreen retry --all")
+def retry(
+    paths: Annotated[list[str] | None, typer.Argument(help="Paths as `results` shows them.")] = None,
+    home: Home = None,
+    reason: Annotated[str | None, typer.Option(help="All whose reason contains this.")] = None,
+    all: Annotated[bool, typer.Option("--all", help="Everything that is quarantined.")] = False,
+) -> None:
+    """Screen quarantined images again, after what was wrong with them has been mended."""
+    from cli.retry import retry
+
+    retry(_load(home), paths or [], reason, all)
+
+
+@app.command(epilog="Example: pneumoscreen bench --images ~/xrays --only system,limit,script --json")
+def bench(
+    images: Annotated[
+        Path, typer.Option(help="A folder of X-rays to make the files from.", exists=True, file_okay=False)
+    ],
+    only: Annotated[str, typer.Option(help="What to measure, of system, limit, script.")] = "system,limit,script",
+    files: Annotated[int, typer.Option(help="How many files of distinct bytes to make.", min=100)] = 2000,
+    rounds: Annotated[int, typer.Option(help="Interleaved rounds; the medians are reported.", min=1)] = 1,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure on this machine: the whole system, the limit of one process, and image by image."""
+    from bench.run import bench
+
+    bench(images, only.split(","), files, rounds, as_json=json)
+
+
+@db.command(epilog="Example: pneumoscreen db upgrade")
+def upgrade(home: Home = None) -> None:
+    """Bring the database's schema up to date; makes a new one if there is none."""
+    from cli.upgrade import upgrade
+
+    upgrade(_load(home))
+
+
+@models.command("list", epilog="Example: pneumoscreen models list")
+def models_list(home: Home = None) -> None:
+    """Every published version, and which one is live."""
+    from cli.models import list_versions
+
+    list_versions(_load(home))
+
+
+@models.command("show", epilog="Example: pneumoscreen models show")
+def models_show(
+    version: Annotated[str | None, typer.Argument(help="A version; the live one if none is named.")] = None,
+    home: Home = None,
+) -> None:
+    """A version's manifest: data, metrics, threshold, checksums."""
+    from cli.models import show
+
+    show(_load(home), version)
+
+
+def main() -> None:
+    """The entry point: errors of ours become a sentence and an exit code, never a traceback."""
+    try:
+        app(standalone_mode=False)
+        code = 0
+    except ClickException as error:
+        error.show()
+        code = 2
+    except typer.Exit as stop:
+        code = stop.exit_code
+    except (typer.Abort, KeyboardInterrupt):
+        code = 130
+    except PneumoscreenError as error:
+        code = _tell(error)
+    except (OperationalError, InterfaceError) as error:
+        code = _tell(ServiceUnavailable(f"The database is out of reach: {error.orig}"))
+    except RedisError as error:
+        code = _tell(ServiceUnavailable(f"The broker is out of reach: {error}"))
+    sys.exit(code)
+
+
+def _tell(error: PneumoscreenError) -> int:
+    console.err.print(f"Error: {error}", style="red", markup=False)
+    return error.exit_code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""`results`: rows of the views, filtered, as a table or a file."""
+
+import csv
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import TextClause, text
+
+from cli.console import err, out, table
+from shared import database
+from shared.errors import WrongSettings
+from shared.settings import Settings
+
+SHORT = ("path", "state", "label", "probability", "threshold", "model_version", "reviewed_label", "reason")
+TABLE_ROWS = 50
+MATCHES = {"state": ("waiting", "done", "quarantined", "superseded"), "label": ("NORMAL", "PNEUMONIA")}
+
+
+@dataclass(frozen=True)
+class Filters:
+    state: str | None = None
+    label: str | None = None
+    path: str | None = None
+    root: str | None = None
+    model: str | None = None
+    since: str | None = None
+
+
+def results(settings: Settings, filters: Filters, limit: int | None, format: str, history: bool) -> None:
+    if format not in ("table", "csv", "json", "parquet"):
+        raise WrongSettings(f"--format must be table, csv, json or parquet, not {format!r}.")
+    limit = limit or (TABLE_ROWS if format == "table" else None)
+    with_database = database.connect(settings.database)
+    with_database.check()
+    with with_database.read() as session:
+        result = session.execute(*_query(filters, limit, "results_history" if history else "results"))
+        columns = list(result.keys())
+        rows = (dict(zip(columns, row, strict=True)) for row in result.yield_per(1000))
+        if format == "table":
+            shown = [[row[column] for column in SHORT] for row in rows]
+            table(SHORT, shown)
+            if len(shown) == limit:
+                err.print(f"The newest {limit} are shown; --limit shows more, --format csv all.")
+        else:
+            {"csv": _csv, "json": _json, "parquet": _parquet}[format](columns, rows)
+    with_database.close()
+
+
+def _query(filters: Filters, limit: int | None, view: str) -> tuple[TextClause, dict[str, Any]]:
+    conditions, values = [], {}
+    for column, allowed in MATCHES.items():
+        if value := getattr(filters, column):
+            if value not in allowed:
+                raise WrongSettings(f"--{column} must be one of {', '.join(allowed)}, not {value!r}.")
+            conditions.append(f"{column} = :{column}")
+            values[column] = value
+    for column, value in (("root", filters.root), ("model_version", filters.model)):
+        if value:
+            conditions.append(f"{column} = :{column}")
+            values[column] = value
+    if filters.path:
+        escaped = filters.path.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+        conditions.append("path LIKE :path ESCAPE '\\'")
+        values["path"] = f"%{escaped}%"
+    if filters.since:
+        conditions.append("seen_at >= :since")
+        values["since"] = _instant(filters.since)
+    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+    most = f"LIMIT {limit}" if limit else ""
+    return text(f"SELECT * FROM {view} {where} ORDER BY sighting_id DESC {most}"), values  # noqa: S608
+
+
+def _instant(since: str) -> str:
+    try:
+        when = datetime.fromisoformat(since)
+    except ValueError as error:
+        raise WrongSettings(
+            f"--since must be a date or time such as 2026-01-31 or 2026-01-31T08:00, not {since!r}."
+        ) from error
+    return (when if when.tzinfo else when.replace(tzinfo=UTC)).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+
+
+def _csv(columns: list[str], rows: Iterator[dict[str, Any]]) -> None:
+    writer = csv.DictWriter(sys.stdout, columns)
+    writer.writeheader()
+    writer.writerows(rows)
+
+
+def _json(_columns: list[str], rows: Iterator[dict[str, Any]]) -> None:
+    out.file.write("[")
+    for number, row in enumerate(rows):
+        out.file.write((",\n " if number else "\n ") + json.dumps(row, default=str, ensure_ascii=False))
+    out.file.write("\n]\n")
+
+
+def _parquet(columns: list[str], rows: Iterator[dict[str, Any]]) -> None:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise WrongSettings(
+            "--format parquet needs the package pyarrow: pip install 'pneumoscreen[parquet]'."
+        ) from error
+    if sys.stdout.isatty():
+        raise WrongSettings("Parquet is binary: send it to a file, as in `results --format parquet > results.parquet`.")
+    found = list(rows)
+    pq.write_table(pa.table({column: [row[column] for row in found] for column in columns}), sys.stdout.buffer)

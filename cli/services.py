@@ -1,0 +1,38 @@
+"""The long-running services as processes of their own: `producer`, `worker`, `flower`."""
+
+import logging
+import os
+import signal
+import sys
+import threading
+
+from shared import broker
+from shared.settings import Settings
+
+FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+def producer(settings: Settings) -> None:
+    from producer.service import Producer
+
+    logging.basicConfig(level=settings.log_level, format=FORMAT)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    Producer(settings).run(stop)
+
+
+def worker(settings: Settings) -> None:
+    _celery(settings, "worker", "--loglevel", settings.log_level, "--hostname", "screening@%h", "--without-gossip")
+
+
+def flower(settings: Settings, port: int) -> None:
+    """On loopback alone: its pages have no password."""
+    _celery(settings, "flower", "--address=127.0.0.1", f"--port={port}", "--max_tasks=10000")
+
+
+def _celery(settings: Settings, *arguments: str) -> None:
+    """Become Celery's own command, so that signals reach it directly."""
+    broker.url(settings)  # a sentence now is better than Celery's traceback later
+    os.environ["PNEUMOSCREEN_HOME"] = str(settings.home)
+    os.execv(sys.executable, [sys.executable, "-m", "celery", "-A", "worker.app", *arguments])

@@ -1,0 +1,201 @@
+"""The whole system on this machine, under supervisord: what `up` and `demo` run."""
+
+import ctypes
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TextIO
+
+from cli import private_broker
+from cli.counts import workers
+from shared import database, registry, settings
+from shared.errors import WorkFailed, WrongSettings
+from shared.settings import Folder, Settings
+
+STOP_SECONDS = 90
+PROGRAM = """
+[program:{name}]
+command={command}
+priority={priority}
+autorestart=true
+startretries=100
+stopwaitsecs=60
+killasgroup=true
+redirect_stderr=true
+stdout_logfile={log}
+stdout_logfile_maxbytes=20MB
+stdout_logfile_backups=3
+"""
+
+
+class System:
+    """A running system; made by `run`."""
+
+    def __init__(self, settings: Settings, process: "subprocess.Popen[bytes]", flower: str | None) -> None:
+        self.settings = settings
+        self.flower = flower
+        self._process = process
+
+    def check(self) -> None:
+        if self._process.poll() is not None:
+            raise WorkFailed(f"The supervisor ended by itself: see {self.settings.logs / 'supervisord.log'}.")
+
+    def wait_until_ready(self, seconds: float) -> None:
+        """Until a worker process holds a model; raises WorkFailed with the end of its log if none does in time."""
+        deadline = time.monotonic() + seconds
+        with_database = database.connect(self.settings.database)
+        while True:
+            self.check()
+            with with_database.read() as session:
+                alive = workers(session)
+            if any(worker.model_version for worker in alive):
+                with_database.close()
+                return
+            errors = [worker.error for worker in alive if worker.error]
+            if errors or time.monotonic() > deadline:
+                reason = errors[0] if errors else f"no worker was ready after {seconds:.0f} s"
+                raise WorkFailed(f"The worker did not start: {reason}. Its log is {self.settings.logs / 'worker.log'}.")
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        """Running batches finish first."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+
+
+@contextmanager
+def run(home: Path, inbox: Path | None, flower_port: int | None) -> Iterator[System]:
+    """Start the system in a home folder and stop it at the end.
+
+    Raises WrongSettings if a system runs there already, or the port is taken.
+    """
+    home = home.expanduser().absolute()
+    (home / "run").mkdir(parents=True, exist_ok=True)
+    with (home / "run" / "up.lock").open("a+") as lock:
+        _lock(lock, home)
+        settings.announcement(home).unlink(missing_ok=True)  # left behind by a killed `up`
+        chosen = settings.load(home)
+        folders = dict(chosen.folders)
+        if inbox is not None or not folders:
+            folders["inbox"] = Folder(path=inbox or home / "inbox")
+            folders["inbox"].path.mkdir(parents=True, exist_ok=True)
+        broker = private_broker.prepare(home) if chosen.broker_url is None else None
+        _announce(home, folders, broker.url if broker else None)
+        chosen = settings.load(home, folders=folders)
+        for folder in (chosen.logs, chosen.models, chosen.roots[settings.SUBMITTED].path):
+            folder.mkdir(parents=True, exist_ok=True)
+        with_database = database.connect(chosen.database)
+        with_database.upgrade()
+        registry.install_bundled(with_database, chosen.models, datetime.now(UTC))
+        with_database.close()
+        note = settings.register_home(home)
+        process = _supervise(chosen, broker, flower_port)
+        system = System(chosen, process, f"http://127.0.0.1:{flower_port}" if flower_port else None)
+        try:
+            if broker:
+                private_broker.wait_until_ready(broker.url)
+            yield system
+        finally:
+            system.stop()
+            note.unlink(missing_ok=True)
+            settings.announcement(home).unlink(missing_ok=True)
+
+
+def port_for_flower(wanted: str) -> int | None:
+    """The port to listen on: as wanted, or a free one near the default if `auto`; None for `off`."""
+    if wanted == "off":
+        return None
+    if wanted == "auto":
+        return next((port for port in range(5555, 5600) if _is_free(port)), private_broker.free_port())
+    if not wanted.isdecimal() or not 0 < int(wanted) < 65536:
+        raise WrongSettings(f"--flower-port must be a port number, auto or off, not {wanted!r}.")
+    if not _is_free(int(wanted)):
+        raise WrongSettings(f"Port {wanted} is taken on this machine: choose another with --flower-port, or off.")
+    return int(wanted)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _lock(lock: TextIO, home: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise WrongSettings(f"A system runs in {home} already: stop it, or choose another --home.") from error
+
+
+def _announce(home: Path, folders: dict[str, Folder], broker_url: str | None) -> None:
+    """Write what only this process knows, so that a second shell finds it."""
+    lines = [f'broker_url = "{broker_url}"'] if broker_url else []
+    for name, folder in folders.items():
+        lines += [f"[folders.{_quoted(name)}]", f"path = {_quoted(str(folder.path))}", f'lane = "{folder.lane}"']
+        lines += [f"polling = {str(folder.polling).lower()}"] if folder.polling is not None else []
+    descriptor = os.open(settings.announcement(home), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123
+        file.write("\n".join(lines) + "\n")
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _supervise(
+    chosen: Settings, broker: private_broker.PrivateBroker | None, port: int | None
+) -> "subprocess.Popen[bytes]":
+    python = sys.executable
+    programs: dict[str, tuple[str, ...]] = {
+        "producer": (python, "-m", "cli.main", "producer"),
+        "worker": (python, "-m", "cli.main", "worker"),
+    }
+    if broker:
+        programs = {"broker": broker.command, **programs}
+    if port:
+        programs["flower"] = (python, "-m", "cli.main", "flower", "--port", str(port))
+    run_folder = chosen.home / "run"
+    text = f"[supervisord]\nnodaemon=true\nsilent=true\nlogfile={_escaped(chosen.logs / 'supervisord.log')}\n"
+    text += f"pidfile={_escaped(run_folder / 'supervisord.pid')}\nchildlogdir={_escaped(chosen.logs)}\n"
+    # Stopped in the reverse order of their priorities: no new work, then the workers, then what they need.
+    order = {"broker": 1, "flower": 2, "worker": 3, "producer": 4}
+    for name, command in programs.items():
+        line = " ".join('"' + _escaped(part).replace('"', '\\"') + '"' for part in command)
+        log = _escaped(chosen.logs / f"{name}.log")
+        text += PROGRAM.format(name=name, command=line, priority=order[name], log=log)
+    configuration = run_folder / "supervisord.conf"
+    configuration.write_text(text, encoding="utf-8")
+    return subprocess.Popen(
+        [python, "-m", "supervisor.supervisord", "-c", str(configuration)],
+        env={**os.environ, "PNEUMOSCREEN_HOME": str(chosen.home)},
+        stdin=subprocess.DEVNULL,
+        stdout=(chosen.logs / "supervisord.out").open("ab"),
+        stderr=subprocess.STDOUT,
+        start_new_session=True,  # Ctrl-C is for us: we stop the programs in order
+        preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+    )
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to end the supervisor when `up` is killed, so that no orphan keeps working on the home."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
+def _escaped(part: object) -> str:
+    return str(part).replace("%", "%%")

@@ -1,0 +1,40 @@
+"""What got lost is sent again: by leases, by age, and at once when the broker came back empty."""
+
+import logging
+import secrets
+from datetime import datetime
+
+from redis import Redis
+
+from shared.broker import EPOCH_KEY
+from shared.database import Database
+from shared.ledger import recover as ledger
+from shared.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+def recover(settings: Settings, database: Database, now: datetime) -> None:
+    """Take back jobs of processes that died, and of messages that were lost."""
+    with database.write() as session:
+        again, quarantined = ledger.recover_claimed(session, now)
+        late = ledger.recover_sent(session, now, settings.resend_after)
+    if again or quarantined:
+        log.warning("a worker process died: %d jobs are sent again one by one, %d quarantined", again, quarantined)
+    if late:
+        log.warning("%d jobs were sent over %g s ago and never claimed: sent again", late, settings.resend_after)
+
+
+def check_epoch(database: Database, redis: Redis) -> None:
+    """Take back every sent job if the broker lacks the epoch's value. Raises RedisError if it is out of reach."""
+    with database.read() as session:
+        value = ledger.epoch(session)
+    if value is not None and redis.get(EPOCH_KEY) == value:
+        return
+    new = secrets.token_hex(8)
+    with database.write() as session:
+        lost = ledger.recover_all_sent(session, value, new)
+        current = ledger.epoch(session)
+    redis.set(EPOCH_KEY, current or new)
+    if lost:
+        log.warning("the broker came back empty: %d jobs are sent again", lost)

@@ -1,0 +1,72 @@
+"""Unsent jobs become messages, as many as each lane may hold: the rest of the backlog waits in SQL."""
+
+import logging
+from datetime import UTC, datetime, timedelta
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+from redis import Redis
+from sqlalchemy import func, select
+
+from shared import broker
+from shared.database import Database, Lane, Worker
+from shared.ledger import send
+from shared.messages import TASK, Message
+from shared.settings import Settings
+
+log = logging.getLogger(__name__)
+ALIVE = timedelta(seconds=30)
+"""A worker process whose heartbeat is older does not count."""
+
+
+class Sender:
+    def __init__(self, settings: Settings, database: Database, app: Celery, redis: Redis) -> None:
+        self._settings, self._database, self._app, self._redis = settings, database, app, redis
+        self._processes = 1
+        self._counted_at: datetime | None = None
+
+    def send(self, now: datetime) -> int:
+        """Fill the lanes; returns how many jobs were sent. Raises RedisError if the broker is out of reach."""
+        self._count_processes(now)
+        most = self._settings.messages_ahead * self._processes
+        sent = 0
+        for lane, length in broker.lengths(self._redis).items():
+            while length < most and (message := self._take(lane, length, now)) is not None:
+                self._publish(lane, message)
+                sent += len(message.jobs)
+                length += 1
+        return sent
+
+    def _take(self, lane: Lane, length: int, now: datetime) -> Message | None:
+        """A full message; or one that is not full, if the lane is short and the oldest job waited for `linger`."""
+        size = 1 if lane is Lane.SUSPECT else self._settings.message_size
+        with self._database.read() as session:
+            backlog = send.backlog(session, lane, size, now)
+        if backlog is None:
+            return None
+        waited = now - backlog.since >= timedelta(seconds=self._settings.linger)
+        if backlog.jobs < size and not (length < self._processes and waited):
+            return None
+        with self._database.write() as session:
+            return send.take(session, lane, size, now)
+
+    def _publish(self, lane: Lane, message: Message) -> None:
+        try:
+            self._app.send_task(
+                TASK,
+                args=[message.encode()],
+                priority=broker.PRIORITIES[lane],
+                argsrepr=f"({len(message.jobs)} images, {lane} lane, delivery {message.delivery})",
+                kwargsrepr="{}",
+            )
+        except OperationalError:
+            with self._database.write() as session:
+                send.take_back(session, message)
+            raise
+
+    def _count_processes(self, now: datetime) -> None:
+        if self._counted_at is None or now - self._counted_at > timedelta(seconds=5):
+            alive = select(func.count()).select_from(Worker).where(Worker.heartbeat_at > datetime.now(UTC) - ALIVE)
+            with self._database.read() as session:
+                self._processes = max(1, session.scalar(alive) or 0)
+            self._counted_at = now

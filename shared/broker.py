@@ -1,0 +1,77 @@
+"""Redis: Celery's settings, which producer and worker share, and the lanes."""
+
+from typing import Any
+
+from celery import Celery
+from redis import Redis
+
+from shared.database import Lane
+from shared.errors import ServiceUnavailable
+from shared.settings import Settings
+
+QUEUE = "pneumoscreen"
+PRIORITIES = {Lane.STAT: 0, Lane.SUSPECT: 3, Lane.ROUTINE: 6, Lane.BACKGROUND: 9}
+"""Lowest first. A suspect goes before routine, so that it ends soon instead of behind an endless backlog."""
+EPOCH_KEY = "pneumoscreen.epoch"
+SEPARATOR = "."
+DAY = 24 * 3600
+
+
+def url(settings: Settings) -> str:
+    """The broker's address; raises ServiceUnavailable if none is set and no `up` runs in this home."""
+    if settings.broker_url is None:
+        raise ServiceUnavailable(
+            f"No broker is known for {settings.home}: start `pneumoscreen up`, or set PNEUMOSCREEN_BROKER_URL."
+        )
+    return settings.broker_url.get_secret_value()
+
+
+def configuration(settings: Settings) -> dict[str, Any]:
+    """Celery's settings. `docs/why.md` says why prefetch, retries and the visibility timeout are as they are."""
+    return {
+        "broker_url": url(settings),
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "broker_transport_options": {
+            "visibility_timeout": DAY,  # recovery rests on leases alone
+            "queue_order_strategy": "priority",
+            "sep": SEPARATOR,
+            "socket_timeout": 30,
+            "socket_connect_timeout": 5,
+            "socket_keepalive": True,
+        },
+        "accept_content": ["json"],
+        "task_serializer": "json",
+        "task_default_queue": QUEUE,
+        "task_ignore_result": True,
+        "task_acks_late": True,
+        "task_track_started": True,
+        "task_send_sent_event": True,
+        "task_publish_retry": False,
+        "worker_send_task_events": True,
+        "worker_concurrency": settings.processes,
+        "worker_prefetch_multiplier": 1,
+        "worker_disable_prefetch": True,
+        "worker_proc_alive_timeout": 120,  # importing TensorFlow takes longer than the default of 4 s
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "imports": ["worker.tasks"],
+    }
+
+
+def application(settings: Settings) -> Celery:
+    """A Celery application for sending; the worker's own is `worker.app`."""
+    app = Celery("pneumoscreen", set_as_current=False)
+    app.conf.update(configuration(settings))
+    return app
+
+
+def client(settings: Settings) -> Redis:
+    return Redis.from_url(url(settings), socket_timeout=5, socket_connect_timeout=5, decode_responses=True)
+
+
+def lengths(redis: Redis) -> dict[Lane, int]:
+    """How many messages wait in each lane."""
+    pipeline = redis.pipeline(transaction=False)
+    for priority in PRIORITIES.values():
+        pipeline.llen(f"{QUEUE}{SEPARATOR}{priority}" if priority else QUEUE)
+    return dict(zip(PRIORITIES, pipeline.execute(), strict=True))

@@ -1,0 +1,34 @@
+"""The SQL database: the truth about every image. SQLite and PostgreSQL run the same statements."""
+
+from shared.database.connection import Database, connect
+from shared.database.tables import (
+    BrokerEpoch,
+    DeadLetter,
+    Job,
+    JobState,
+    Lane,
+    ModelVersion,
+    Prediction,
+    Promotion,
+    Review,
+    Sighting,
+    SightingState,
+    Worker,
+)
+
+__all__ = [
+    "BrokerEpoch",
+    "Database",
+    "DeadLetter",
+    "Job",
+    "JobState",
+    "Lane",
+    "ModelVersion",
+    "Prediction",
+    "Promotion",
+    "Review",
+    "Sighting",
+    "SightingState",
+    "Worker",
+    "connect",
+]

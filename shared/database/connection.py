@@ -1,0 +1,112 @@
+"""Opening the database, its transactions, and bringing its schema up to date."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+from sqlalchemy.orm import Session
+
+from shared.errors import ServiceUnavailable, WrongSettings
+from shared.filesystem import network_filesystem
+
+SQLITE_BUSY_SECONDS = 60
+
+
+class Database:
+    """An engine with two kinds of transaction. Make it after a fork, never before."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._reading = engine.execution_options(pneumoscreen_begin="BEGIN")
+        self._writing = engine.execution_options(pneumoscreen_begin="BEGIN IMMEDIATE")
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        with Session(self._reading) as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """Commits at the end, rolls back on an error. On SQLite it takes the write lock at once (see `docs/why.md`)."""
+        with Session(self._writing, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def upgrade(self) -> None:
+        """Bring the schema up to date, one process at a time: Alembic takes no lock of its own."""
+        with self._writing.connect() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.exec_driver_sql("SELECT pg_advisory_lock(7355608)")
+            config = _alembic()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            connection.commit()
+            if connection.dialect.name == "postgresql":
+                connection.exec_driver_sql("SELECT pg_advisory_unlock(7355608)")
+
+    def check(self) -> None:
+        """Raises ServiceUnavailable if the database cannot be reached or has another schema than this code."""
+        name = self.engine.url.render_as_string(hide_password=True)
+        if self.engine.dialect.name == "sqlite" and not Path(self.engine.url.database or "").exists():
+            raise ServiceUnavailable(f"There is no database at {name} yet: start `pneumoscreen up`.")
+        try:
+            with self._reading.connect() as connection:
+                found = MigrationContext.configure(connection).get_current_revision()
+        except OperationalError as error:
+            raise ServiceUnavailable(f"The database {name} cannot be opened: {error.orig}") from error
+        wanted = ScriptDirectory.from_config(_alembic()).get_current_head()
+        if found != wanted:
+            raise ServiceUnavailable(
+                f"The database {name} has schema {found or 'none'}, this version needs {wanted}: "
+                "run `pneumoscreen db upgrade` (or `pneumoscreen up`, which does it)."
+            )
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def connect(url: str) -> Database:
+    """Open a database by its SQLAlchemy URL; nothing is created. Raises WrongSettings."""
+    try:
+        parsed = make_url(url)
+        if parsed.get_backend_name() == "sqlite":
+            return Database(_sqlite(Path(parsed.database or ""), url))
+        return Database(create_engine(parsed, pool_pre_ping=True))
+    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+        raise WrongSettings(f"database_url is not usable: {error}") from error
+
+
+def _sqlite(file: Path, url: str) -> Engine:
+    kind = network_filesystem(file)
+    if kind is not None:
+        raise WrongSettings(
+            f"The SQLite database {file} lies on a network share ({kind}), where its locks cannot be trusted: "
+            "put the home folder on a local disk, or set PNEUMOSCREEN_DATABASE_URL to a PostgreSQL database."
+        )
+    engine = create_engine(url, connect_args={"timeout": SQLITE_BUSY_SECONDS})
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # the driver must not begin transactions of its own
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA foreign_keys = ON")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # Deferred transactions that read before they write fail with "database is locked", whatever the timeout.
+        connection.exec_driver_sql(connection.get_execution_options().get("pneumoscreen_begin", "BEGIN"))
+
+    return engine
+
+
+def _alembic() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    return config

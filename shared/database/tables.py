@@ -1,0 +1,222 @@
+"""The tables, as typed models. `docs/results.md` explains the views that people query."""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, ClassVar
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+BigId = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up by itself only for INTEGER
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware datetime in UTC, also on SQLite, which stores text without a zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is not None and value.tzinfo is None:
+            raise ValueError("a datetime without a time zone")
+        return value.astimezone(UTC) if value is not None else None
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+
+class SightingState(StrEnum):
+    WAITING = "waiting"  # registered, its job is not finished
+    DONE = "done"  # points to a prediction
+    QUARANTINED = "quarantined"  # will never be screened as it is; `reason` says why
+    SUPERSEDED = "superseded"  # the file changed before it was read; a newer sighting took its place
+
+
+class JobState(StrEnum):
+    UNSENT = "unsent"  # waits in SQL for a place in its lane
+    SENT = "sent"  # is in Redis, under the job's delivery number
+    CLAIMED = "claimed"  # a worker holds it until `lease_until`
+    FINISHED = "finished"  # its sighting has a final state
+
+
+class Lane(StrEnum):
+    STAT = "stat"  # urgent, before everything
+    SUSPECT = "suspect"  # was in a message whose process died: alone in its message
+    ROUTINE = "routine"
+    BACKGROUND = "background"  # computed again by request, after everything
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map: ClassVar[dict[Any, Any]] = {datetime: Instant, int: BigId, str: Text}
+
+
+def _one_of(column: str, values: type[StrEnum]) -> CheckConstraint:
+    return CheckConstraint(f"{column} IN ({', '.join(repr(str(value)) for value in values)})", name=column)
+
+
+class Prediction(Base):
+    """What one version said of one content; written once, never changed."""
+
+    __tablename__ = "predictions"
+    __table_args__ = (UniqueConstraint("sha256", "model_version"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64))
+    model_version: Mapped[str] = mapped_column(String(64))
+    probability: Mapped[float]
+    threshold: Mapped[float]
+    label: Mapped[str] = mapped_column(String(16))
+    unfamiliar: Mapped[bool | None]
+    created_at: Mapped[datetime]
+
+
+class Sighting(Base):
+    """One drop of one file."""
+
+    __tablename__ = "sightings"
+    __table_args__ = (
+        UniqueConstraint("root", "path", "size", "mtime_ns", "inode"),
+        Index("ix_sightings_state", "state"),
+        Index("ix_sightings_sha256", "sha256"),
+        _one_of("state", SightingState),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    root: Mapped[str]
+    path: Mapped[str]
+    path_bytes: Mapped[bytes | None] = mapped_column(LargeBinary)  # the name as it is, where it is not valid UTF-8
+    size: Mapped[int]
+    mtime_ns: Mapped[int]
+    inode: Mapped[int]
+    origin: Mapped[str | None]  # where `screen` copied it from
+    state: Mapped[str] = mapped_column(String(16))
+    reason: Mapped[str | None]
+    sha256: Mapped[str | None] = mapped_column(String(64))
+    prediction_id: Mapped[int | None] = mapped_column(ForeignKey("predictions.id"))
+    seen_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+
+
+class Job(Base):
+    """A wish to have one sighting screened; the ledger moves it from state to state."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        Index(
+            "ix_jobs_open",
+            "state",
+            "lane",
+            "id",
+            sqlite_where=text("state <> 'finished'"),
+            postgresql_where=text("state <> 'finished'"),
+        ),
+        Index("ix_jobs_sighting_id", "sighting_id"),
+        _one_of("state", JobState),
+        _one_of("lane", Lane),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    sighting_id: Mapped[int] = mapped_column(ForeignKey("sightings.id"))
+    model_version: Mapped[str | None] = mapped_column(String(64))  # None: whichever is live when it is screened
+    lane: Mapped[str] = mapped_column(String(16))
+    state: Mapped[str] = mapped_column(String(16))
+    delivery: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[datetime]
+    sent_at: Mapped[datetime | None]
+    lease_until: Mapped[datetime | None]
+    not_before: Mapped[datetime | None]
+    deaths: Mapped[int] = mapped_column(default=0)  # processes that died with this image alone in hand
+    problem: Mapped[str | None]  # why it was put off, while it waits
+
+
+class Review(Base):
+    """A person's word on a content; append-only, the last word counts."""
+
+    __tablename__ = "reviews"
+    __table_args__ = (Index("ix_reviews_sha256", "sha256"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64))
+    label: Mapped[str] = mapped_column(String(16))
+    reviewer: Mapped[str]
+    note: Mapped[str | None]
+    created_at: Mapped[datetime]
+
+
+class ModelVersion(Base):
+    """A published version: an immutable folder in the home's `models`, known by its manifest's checksum."""
+
+    __tablename__ = "model_versions"
+
+    version: Mapped[str] = mapped_column(String(64), primary_key=True)
+    manifest_sha256: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime]
+
+
+class Promotion(Base):
+    """Who made which version live, and when; append-only. The row with the highest id says which version is live."""
+
+    __tablename__ = "promotions"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    version: Mapped[str] = mapped_column(ForeignKey("model_versions.version"))
+    promoted_by: Mapped[str]
+    promoted_at: Mapped[datetime]
+
+
+class Worker(Base):
+    """A worker process, what it holds and when it last said so."""
+
+    __tablename__ = "workers"
+
+    host: Mapped[str] = mapped_column(primary_key=True)
+    pid: Mapped[int] = mapped_column(primary_key=True)
+    device: Mapped[str]
+    model_version: Mapped[str | None] = mapped_column(String(64))
+    error: Mapped[str | None]
+    started_at: Mapped[datetime]
+    heartbeat_at: Mapped[datetime]
+
+
+class DeadLetter(Base):
+    """A message that no worker understood."""
+
+    __tablename__ = "dead_letters"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    body: Mapped[str]
+    reason: Mapped[str]
+    received_at: Mapped[datetime]
+
+
+class BrokerEpoch(Base):
+    """The random value that the broker must hold; a broker that lacks it lost its messages."""
+
+    __tablename__ = "broker_epoch"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    value: Mapped[str]

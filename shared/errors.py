@@ -1,0 +1,69 @@
+"""Every error that Pneumoscreen raises on purpose.
+
+    PneumoscreenError
+    ├── WrongSettings       the settings or the arguments make no sense          exit code 2
+    ├── ServiceUnavailable  broker, database or workers are out of reach         exit code 3
+    ├── WorkFailed          the work was tried and failed, or needs a person     exit code 1
+    │   └── BrokenModel     a model version is missing, damaged or not loadable
+    ├── MalformedMessage    a message in the queue is not one of ours
+    │   └── NewerMessage    it is one of ours, from a newer producer
+    └── ImageError          one image could not be screened
+        ├── Unreadable      the file's own fault: never tried again
+        ├── Unfinished      the file seems to be still under way: looked at again
+        ├── Changed         the file is no longer the one that was registered
+        └── OutOfReach      the world's fault (share, permission, disk): tried again later
+
+An error says what happened, to which file or service, and what to do next.
+"""
+
+import os
+
+
+class PneumoscreenError(Exception):
+    exit_code = 1
+
+
+class WrongSettings(PneumoscreenError):
+    exit_code = 2
+
+
+class ServiceUnavailable(PneumoscreenError):
+    exit_code = 3
+
+
+class WorkFailed(PneumoscreenError):
+    pass
+
+
+class BrokenModel(WorkFailed):
+    pass
+
+
+class MalformedMessage(PneumoscreenError):
+    pass
+
+
+class NewerMessage(MalformedMessage):
+    pass
+
+
+class ImageError(PneumoscreenError):
+    """The text is the reason that a person reads in `results.reason` or in `status`."""
+
+
+class Unreadable(ImageError):
+    pass
+
+
+class Unfinished(ImageError):
+    pass
+
+
+class Changed(ImageError):
+    def __init__(self, stat: os.stat_result) -> None:
+        super().__init__("the file changed since it was registered")
+        self.stat = stat
+
+
+class OutOfReach(ImageError):
+    pass

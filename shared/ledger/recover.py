@@ -1,0 +1,73 @@
+"""Jobs whose message or process was lost are sent again: always safe, since an old delivery is dropped unread."""
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from shared.database import BrokerEpoch, Job, JobState, Lane, Sighting, SightingState
+
+MOST_DEATHS = 3
+
+
+def recover_claimed(session: Session, now: datetime) -> tuple[int, int]:
+    """Take back jobs whose lease ran out: their process died, or hangs. Returns (sent again, quarantined).
+
+    Any one of a message's images may be to blame, so each is sent alone in the suspect lane;
+    only a death while alone counts, and MOST_DEATHS of them quarantine the image.
+    """
+    lost = (Job.state == JobState.CLAIMED) & (Job.lease_until < now)
+    alone = lost & (Job.lane == Lane.SUSPECT)
+    session.execute(update(Job).where(alone).values(deaths=Job.deaths + 1))
+    killers = (
+        session.execute(
+            update(Job)
+            .where(alone, Job.deaths >= MOST_DEATHS)
+            .values(state=JobState.FINISHED, lease_until=None)
+            .returning(Job.sighting_id)
+        )
+        .scalars()
+        .all()
+    )
+    session.execute(
+        update(Sighting)
+        .where(Sighting.id.in_(killers))
+        .values(
+            state=SightingState.QUARANTINED,
+            reason=f"the process that worked on this image alone died {MOST_DEATHS} times",
+            finished_at=now,
+        )
+    )
+    again = session.execute(
+        update(Job).where(lost).values(state=JobState.UNSENT, lane=Lane.SUSPECT, lease_until=None).returning(Job.id)
+    ).all()
+    return len(again), len(killers)
+
+
+def recover_sent(session: Session, now: datetime, resend_after: float) -> int:
+    """Take back jobs that were sent so long ago that their message must be lost."""
+    late = (Job.state == JobState.SENT) & (Job.sent_at < now - timedelta(seconds=resend_after))
+    return len(session.execute(update(Job).where(late).values(state=JobState.UNSENT).returning(Job.id)).all())
+
+
+def epoch(session: Session) -> str | None:
+    """The value that the broker must hold."""
+    return session.scalar(select(BrokerEpoch.value))
+
+
+def recover_all_sent(session: Session, old: str | None, new: str) -> int:
+    """The broker lost its messages: begin a new epoch and take back every sent job.
+
+    Returns how many; none if another producer was faster.
+    """
+    if old is None:
+        if session.get(BrokerEpoch, 1) is not None:
+            return 0
+        session.add(BrokerEpoch(id=1, value=new))
+        session.flush()
+    elif not session.execute(
+        update(BrokerEpoch).where(BrokerEpoch.value == old).values(value=new).returning(BrokerEpoch.id)
+    ).all():
+        return 0
+    sent = update(Job).where(Job.state == JobState.SENT).values(state=JobState.UNSENT).returning(Job.id)
+    return len(session.execute(sent).all())

@@ -1,0 +1,144 @@
+"""A file becomes a sighting and a job."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Self
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from shared.database import Job, JobState, Sighting, SightingState
+
+MOST_ROWS = 1000
+"""Rows a transaction, so that it stays short and the parameters of a statement within SQLite's limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the file system says of one state of one file."""
+
+    size: int
+    mtime_ns: int
+    inode: int
+
+    @classmethod
+    def of(cls, stat: os.stat_result) -> Self:
+        inode = stat.st_ino if stat.st_ino < 2**63 else stat.st_ino - 2**64  # SQL's integers are signed
+        return cls(stat.st_size, stat.st_mtime_ns, inode)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file in a root: its path relative to the root, as Python names files, and its facts."""
+
+    path: str
+    facts: Facts
+
+
+def as_text(path: str) -> tuple[str, bytes | None]:
+    """The path as SQL text, and its bytes where it is not valid UTF-8: those are escaped in the text."""
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        raw = os.fsencode(path)
+        return raw.decode("utf-8", "backslashreplace"), raw
+    return path, None
+
+
+def as_path(text: str, raw: bytes | None) -> str:
+    return text if raw is None else os.fsdecode(raw)
+
+
+def unknown(session: Session, root: str, files: Sequence[Found]) -> list[Found]:
+    """Those of at most MOST_ROWS files that have no sighting as they are now."""
+    texts = [as_text(file.path)[0] for file in files]
+    columns = (Sighting.path, Sighting.size, Sighting.mtime_ns, Sighting.inode)
+    rows = session.execute(select(*columns).where(Sighting.root == root, Sighting.path.in_(texts)))
+    known = {(path, Facts(size, mtime_ns, inode)) for path, size, mtime_ns, inode in rows}
+    return [file for file, text in zip(files, texts, strict=True) if (text, file.facts) not in known]
+
+
+def register(
+    session: Session,
+    root: str,
+    lane: str,
+    files: Iterable[Found],
+    now: datetime,
+    *,
+    origin: str | None = None,
+    not_before: datetime | None = None,
+) -> list[int]:
+    """Register at most MOST_ROWS files; returns the new sightings' ids. One that is known already stays as it is."""
+    rows = []
+    for file in files:
+        text, raw = as_text(file.path)
+        rows.append(
+            {
+                "root": root,
+                "path": text,
+                "path_bytes": raw,
+                "size": file.facts.size,
+                "mtime_ns": file.facts.mtime_ns,
+                "inode": file.facts.inode,
+                "origin": origin,
+                "state": SightingState.WAITING,
+                "seen_at": now,
+            }
+        )
+    if not rows:
+        return []
+    new = list(session.scalars(insert_new(session, Sighting).values(rows).returning(Sighting.id)))
+    add_jobs(session, new, lane, now, not_before)
+    return new
+
+
+def register_changed(session: Session, root: str, lane: str, file: Found, now: datetime, not_before: datetime) -> None:
+    """Register what a file became while it waited; it may have become again what it was once before."""
+    if register(session, root, lane, [file], now, not_before=not_before):
+        return
+    facts = file.facts
+    revived = session.scalars(
+        update(Sighting)
+        .where(
+            Sighting.root == root,
+            Sighting.path == as_text(file.path)[0],
+            Sighting.size == facts.size,
+            Sighting.mtime_ns == facts.mtime_ns,
+            Sighting.inode == facts.inode,
+            Sighting.state == SightingState.SUPERSEDED,
+        )
+        .values(state=SightingState.WAITING)
+        .returning(Sighting.id)
+    )
+    add_jobs(session, list(revived), lane, now, not_before)
+
+
+def retry(session: Session, sightings: Sequence[int], lane: str, now: datetime) -> int:
+    """Have quarantined sightings screened again; returns how many there were."""
+    again = session.scalars(
+        update(Sighting)
+        .where(Sighting.id.in_(sightings), Sighting.state == SightingState.QUARANTINED)
+        .values(state=SightingState.WAITING, reason=None, finished_at=None)
+        .returning(Sighting.id)
+    ).all()
+    add_jobs(session, again, lane, now)
+    return len(again)
+
+
+def add_jobs(
+    session: Session, sightings: Sequence[int], lane: str, now: datetime, not_before: datetime | None = None
+) -> None:
+    if sightings:
+        row = {"lane": lane, "state": JobState.UNSENT, "delivery": 0, "deaths": 0}
+        times = {"created_at": now, "not_before": not_before}
+        session.execute(insert(Job), [{**row, **times, "sighting_id": sighting} for sighting in sightings])
+
+
+def insert_new(session: Session, table: type) -> "sqlite.Insert | postgresql.Insert":
+    """An INSERT that leaves rows alone which exist already, in the words of the session's database."""
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    statement: sqlite.Insert | postgresql.Insert = dialect.insert(table).on_conflict_do_nothing()
+    return statement

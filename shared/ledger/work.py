@@ -1,0 +1,178 @@
+"""A worker claims jobs, keeps its lease, and finishes them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import cast
+
+from sqlalchemy import Table, bindparam, select, update
+from sqlalchemy.orm import Session
+
+from shared.database import Job, JobState, Prediction, Sighting, SightingState
+from shared.ledger.register import Facts, Found, as_path, insert_new, register_changed
+from shared.messages import Message
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """A job in this worker's hands, with the file it asks for."""
+
+    job: int
+    sighting: int
+    delivery: int
+    lane: str
+    root: str
+    path: str
+    facts: Facts
+    seen_at: datetime
+    model_version: str | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a claimed job; one of the four below."""
+
+    claimed: Claimed
+
+
+@dataclass(frozen=True)
+class Screened(Outcome):
+    sha256: str
+    model_version: str
+    probability: float
+    threshold: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Quarantined(Outcome):
+    reason: str
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Superseded(Outcome):
+    """The file changed since it was registered; these are its new facts, to be looked at when it may have settled."""
+
+    facts: Facts
+    not_before: datetime
+
+
+@dataclass(frozen=True)
+class PutOff(Outcome):
+    """The world is at fault, or the file is still under way: to be tried again at `not_before`."""
+
+    problem: str
+    not_before: datetime
+
+
+def claim(session: Session, message: Message, now: datetime, lease: float) -> list[Claimed]:
+    """Claim those of a message's jobs that are still under its delivery number; the others are dropped."""
+    mine = session.scalars(
+        update(Job)
+        .where(Job.id.in_(message.jobs), Job.state == JobState.SENT, Job.delivery == message.delivery)
+        .values(state=JobState.CLAIMED, lease_until=now + timedelta(seconds=lease))
+        .returning(Job.id)
+    ).all()
+    rows = session.execute(
+        select(Job, Sighting).join(Sighting, Sighting.id == Job.sighting_id).where(Job.id.in_(mine)).order_by(Job.id)
+    )
+    return [
+        Claimed(
+            job=job.id,
+            sighting=sighting.id,
+            delivery=job.delivery,
+            lane=job.lane,
+            root=sighting.root,
+            path=as_path(sighting.path, sighting.path_bytes),
+            facts=Facts(sighting.size, sighting.mtime_ns, sighting.inode),
+            seen_at=sighting.seen_at,
+            model_version=job.model_version,
+        )
+        for job, sighting in rows
+    ]
+
+
+def renew(session: Session, message: Message, now: datetime, lease: float) -> None:
+    session.execute(
+        update(Job)
+        .where(Job.id.in_(message.jobs), Job.state == JobState.CLAIMED, Job.delivery == message.delivery)
+        .values(lease_until=now + timedelta(seconds=lease))
+    )
+
+
+def finish(session: Session, outcomes: Sequence[Outcome], now: datetime) -> list[Outcome]:
+    """Write a message part's outcomes; returns those that counted: a job given to another meanwhile does not."""
+    held = _release(session, outcomes)
+    counted = [outcome for outcome in outcomes if outcome.claimed.job in held]
+    _write_screened(session, [o for o in counted if isinstance(o, Screened)], now)
+    for outcome in counted:
+        sighting = update(Sighting).where(Sighting.id == outcome.claimed.sighting)
+        job = update(Job).where(Job.id == outcome.claimed.job)
+        match outcome:
+            case Quarantined(_, reason, digest):
+                state = SightingState.QUARANTINED
+                session.execute(sighting.values(state=state, reason=reason, sha256=digest, finished_at=now))
+            case Superseded(claimed, facts, not_before):
+                session.execute(sighting.values(state=SightingState.SUPERSEDED, finished_at=now))
+                register_changed(session, claimed.root, claimed.lane, Found(claimed.path, facts), now, not_before)
+            case PutOff(_, problem, not_before):
+                session.execute(job.values(state=JobState.UNSENT, problem=problem, not_before=not_before))
+    return counted
+
+
+def _release(session: Session, outcomes: Sequence[Outcome]) -> set[int]:
+    held = set()
+    for delivery in {outcome.claimed.delivery for outcome in outcomes}:
+        jobs = [outcome.claimed.job for outcome in outcomes if outcome.claimed.delivery == delivery]
+        held |= set(
+            session.scalars(
+                update(Job)
+                .where(Job.id.in_(jobs), Job.state == JobState.CLAIMED, Job.delivery == delivery)
+                .values(state=JobState.FINISHED, lease_until=None, problem=None)
+                .returning(Job.id)
+            )
+        )
+    return held
+
+
+def _write_screened(session: Session, screened: Sequence[Screened], now: datetime) -> None:
+    """Predictions that exist stay as they are, so that a probability once read never changes."""
+    if not screened:
+        return
+    rows = {
+        (s.sha256, s.model_version): {
+            "sha256": s.sha256,
+            "model_version": s.model_version,
+            "probability": s.probability,
+            "threshold": s.threshold,
+            "label": s.label,
+            "created_at": now,
+        }
+        for s in screened
+    }
+    session.execute(insert_new(session, Prediction).values(list(rows.values())))
+    stored = {
+        (sha256, version): prediction
+        for prediction, sha256, version in session.execute(
+            select(Prediction.id, Prediction.sha256, Prediction.model_version).where(
+                Prediction.sha256.in_({s.sha256 for s in screened})
+            )
+        )
+    }
+    table = cast(Table, Sighting.__table__)
+    session.connection().execute(
+        update(table)
+        .where(table.c.id == bindparam("sighting"))
+        .values(
+            state=SightingState.DONE,
+            sha256=bindparam("digest"),
+            prediction_id=bindparam("prediction"),
+            reason=None,
+            finished_at=now,
+        ),
+        [
+            {"sighting": s.claimed.sighting, "digest": s.sha256, "prediction": stored[s.sha256, s.model_version]}
+            for s in screened
+        ],
+    )

@@ -1,0 +1,88 @@
+"""A model version on disk: an immutable folder of weights and the manifest that describes them."""
+
+import hashlib
+import math
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from shared.errors import BrokenModel
+from shared.imaging import Preprocessing
+
+NAME = "manifest.json"
+Label = Literal["NORMAL", "PNEUMONIA"]
+
+
+class Calibration(BaseModel):
+    """Platt scaling (Platt, 1999): probability = sigmoid(slope * logit + intercept), fitted on patients held out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: Literal["platt"] = "platt"
+    slope: float = 1.0
+    intercept: float = 0.0
+
+    def probability(self, logit: float) -> float:
+        """The calibrated probability of PNEUMONIA, 0 to 1, for a network's logit."""
+        x = self.slope * logit + self.intercept
+        return 1.0 / (1.0 + math.exp(-x)) if x >= 0 else math.exp(x) / (1.0 + math.exp(x))
+
+
+class Manifest(BaseModel):
+    """What a version is, how its pixels are made, what it was fitted on and how it did."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    version: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+    created_at: datetime
+    engine: Literal["keras", "linear"]
+    architecture: str
+    parameters: int = Field(ge=0)
+    preprocessing: Preprocessing
+    classes: tuple[Label, Label] = ("NORMAL", "PNEUMONIA")
+    threshold: float = Field(ge=0, le=1, description="operating threshold on the calibrated probability of PNEUMONIA")
+    calibration: Calibration = Calibration()
+    metrics: dict[str, Any]
+    population: dict[str, Any]
+    data: dict[str, Any]
+    libraries: dict[str, str]
+    files: dict[str, str] = Field(min_length=1, description="SHA-256 of each file beside the manifest, by name")
+
+    def label(self, probability: float) -> Label:
+        """The one place where a probability becomes a label."""
+        return "PNEUMONIA" if probability >= self.threshold else "NORMAL"
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def write(folder: Path, manifest: Manifest) -> str:
+    """Write the manifest into a version's folder; returns its SHA-256, which the SQL row will hold."""
+    text = manifest.model_dump_json(indent=2) + "\n"
+    (folder / NAME).write_text(text, encoding="utf-8")
+    return sha256(text.encode())
+
+
+def read(folder: Path, expected_sha256: str | None = None) -> Manifest:
+    """Read a version's manifest and check every file beside it; raises BrokenModel."""
+    try:
+        text = (folder / NAME).read_bytes()
+        if expected_sha256 is not None and sha256(text) != expected_sha256:
+            raise BrokenModel(f"the manifest in {folder} is not the one that was published: its checksum differs")
+        manifest = Manifest.model_validate_json(text)
+        for name, digest in manifest.files.items():
+            if Path(name).name != name:
+                raise BrokenModel(f"the manifest in {folder} names a file outside its folder: {name!r}")
+            if sha256((folder / name).read_bytes()) != digest:
+                raise BrokenModel(f"{folder / name} is damaged: its checksum is not the one in the manifest")
+    except OSError as error:
+        raise BrokenModel(f"the model version in {folder} cannot be read: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BrokenModel(f"the manifest in {folder} is malformed: {where}: {first['msg']}") from error
+    return manifest

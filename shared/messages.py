@@ -1,0 +1,37 @@
+"""The message that a producer sends and a worker receives: ids of jobs, nothing else."""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+from shared.errors import MalformedMessage, NewerMessage
+
+SCHEMA = 1
+TASK = "pneumoscreen.screen"
+
+
+@dataclass(frozen=True)
+class Message:
+    delivery: int
+    jobs: tuple[int, ...]
+
+    def encode(self) -> dict[str, Any]:
+        return {"schema": SCHEMA, "delivery": self.delivery, "jobs": list(self.jobs)}
+
+    @classmethod
+    def decode(cls, body: Any) -> Self:
+        """Raises MalformedMessage, or NewerMessage if the producer that sent it is newer than this code."""
+        if not isinstance(body, dict) or not _is_whole(body.get("schema")):
+            raise MalformedMessage("the message is not an object with a schema number")
+        if body["schema"] > SCHEMA:
+            raise NewerMessage(
+                f"the message has schema {body['schema']}, this worker knows {SCHEMA}: upgrade the worker"
+            )
+        delivery: Any
+        delivery, jobs = body.get("delivery"), body.get("jobs")
+        if not _is_whole(delivery) or not isinstance(jobs, list) or not jobs or not all(_is_whole(job) for job in jobs):
+            raise MalformedMessage("the message has no delivery number or no list of job ids")
+        return cls(delivery, tuple(jobs))
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**63

@@ -1,0 +1,93 @@
+"""Which model versions exist, which one is live, and bringing one into service: the reading side of publishing."""
+
+import os
+import shutil
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from shared import inference, manifest
+from shared.database import Database, ModelVersion, Promotion
+from shared.errors import BrokenModel
+from shared.manifest import Manifest
+
+BUNDLED = Path(__file__).parent / "bundled"
+
+
+@dataclass(frozen=True)
+class Published:
+    """A version's row: its name, and the checksum that its manifest must have."""
+
+    version: str
+    manifest_sha256: str
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A version in memory, verified and warmed up."""
+
+    manifest: Manifest
+    network: inference.Network
+
+
+def live(session: Session) -> list[Published]:
+    """The live version first, then those that were live before it, latest first; empty before the first publication."""
+    rows = session.execute(
+        select(ModelVersion.version, ModelVersion.manifest_sha256)
+        .join(Promotion, Promotion.version == ModelVersion.version)
+        .order_by(Promotion.id.desc())
+    )
+    return list(dict.fromkeys(Published(version, digest) for version, digest in rows))
+
+
+def published(session: Session, version: str) -> Published:
+    """Raises BrokenModel for a version that was never published."""
+    row = session.get(ModelVersion, version)
+    if row is None:
+        raise BrokenModel(f"There is no model version {version!r}: `pneumoscreen models list` shows those that exist.")
+    return Published(row.version, row.manifest_sha256)
+
+
+def load(models: Path, version: Published) -> Loaded:
+    """Verify a version's files against its row and load it; raises BrokenModel."""
+    folder = models / version.version
+    found = manifest.read(folder, version.manifest_sha256)
+    return Loaded(found, inference.load(folder, found))
+
+
+def install_bundled(database: Database, models: Path, now: datetime) -> None:
+    """In a home where no version was ever live, take the one that comes with the program."""
+    with database.read() as session:
+        if live(session):
+            return
+    source = next(path for path in BUNDLED.iterdir() if (path / manifest.NAME).exists())
+    target = models / source.name
+    found = manifest.read(source)
+    if not target.exists():
+        copy_aside(source, target)
+    digest = manifest.sha256((target / manifest.NAME).read_bytes())
+    with database.write() as session:
+        if not live(session):
+            session.merge(ModelVersion(version=found.version, manifest_sha256=digest, created_at=found.created_at))
+            session.flush()
+            session.add(Promotion(version=found.version, promoted_by="installation", promoted_at=now))
+
+
+def copy_aside(source: Path, target: Path) -> None:
+    """Copy a version's folder under a temporary name, sync it, and only then give it its own name."""
+    aside = target.with_name(f".{target.name}.{os.getpid()}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(source, aside)
+    for file in [*aside.iterdir(), aside]:
+        descriptor = os.open(file, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+    try:
+        aside.rename(target)
+    except OSError:
+        shutil.rmtree(aside)
+        if not target.exists():  # else another process was faster
+            raise

@@ -1,0 +1,163 @@
+"""Settings: one frozen object, built once by an entry point from the environment and a TOML file."""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+from platformdirs import user_state_path
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from shared.errors import WrongSettings
+
+SUBMITTED = "submitted"
+"""The root that `screen PATH` copies files into which lie outside every watched folder."""
+
+LaneName = Literal["stat", "routine", "background"]
+
+
+class Folder(BaseModel):
+    """A watched folder; its name stands in every result."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: Path
+    lane: LaneName = "routine"
+    polling: bool | None = None
+
+    @field_validator("path")
+    @classmethod
+    def _absolute(cls, path: Path) -> Path:
+        return path.expanduser().absolute()
+
+
+class Settings(BaseSettings):
+    """Each setting, with its default; `pneumoscreen.toml.example` says what each means to a person."""
+
+    model_config = SettingsConfigDict(env_prefix="PNEUMOSCREEN_", frozen=True, extra="forbid")
+
+    home: Path
+    database_url: str | None = None
+    broker_url: SecretStr | None = None
+    folders: dict[str, Folder] = {}
+    settle: float = Field(2.0, ge=0.0, le=3600)
+    sweep_every: float = Field(30.0, gt=0)
+    linger: float = Field(0.2, ge=0)
+    message_size: int = Field(128, ge=1, le=1000)
+    messages_ahead: int = Field(4, ge=1)
+    batch_size: int = Field(32, ge=1, le=1024)
+    processes: int = Field(1, ge=1)
+    decode_threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
+    max_pixels: int = Field(100_000_000, ge=1)
+    max_bytes: int = Field(200_000_000, ge=1)
+    lease: float = Field(60.0, gt=0)
+    resend_after: float = Field(120.0, gt=0)
+    recover_every: float = Field(5.0, gt=0)
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, home: Path) -> Path:
+        return home.expanduser().absolute()
+
+    @field_validator("folders")
+    @classmethod
+    def _reserved(cls, folders: dict[str, Folder]) -> dict[str, Folder]:
+        if SUBMITTED in folders:
+            raise ValueError(f"the name '{SUBMITTED}' is reserved for files given to `pneumoscreen screen`")
+        return folders
+
+    @property
+    def database(self) -> str:
+        return self.database_url or f"sqlite:///{self.home / 'pneumoscreen.db'}"
+
+    @property
+    def models(self) -> Path:
+        return self.home / "models"
+
+    @property
+    def logs(self) -> Path:
+        return self.home / "logs"
+
+    @property
+    def roots(self) -> dict[str, Folder]:
+        """Every root that holds images: the watched folders, and the one that `screen` copies into."""
+        return {**self.folders, SUBMITTED: Folder(path=self.home / SUBMITTED, lane="routine", polling=False)}
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments win over the environment, the environment over the file, the file over what `up` announced."""
+        home = Path(init_settings.init_kwargs["home"])  # type: ignore[attr-defined]
+        files = (home / "pneumoscreen.toml", announcement(home))
+        return (
+            init_settings,
+            env_settings,
+            *(TomlConfigSettingsSource(settings_cls, toml_file=file) for file in files),
+        )
+
+
+def load(home: Path | None = None, **overrides: Any) -> Settings:
+    """Build the settings for a home folder; raises WrongSettings with a sentence that names the setting."""
+    home = (home or find_home()).expanduser().absolute()
+    try:
+        return Settings(home=home, **overrides)
+    except ValidationError as error:
+        sentences = [f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors()]
+        raise WrongSettings(
+            f"Wrong setting: {'; '.join(sentences)}. "
+            f"Settings come from PNEUMOSCREEN_… variables and {home}/pneumoscreen.toml."
+        ) from error
+    except (tomllib.TOMLDecodeError, OSError) as error:
+        raise WrongSettings(f"The settings file {home}/pneumoscreen.toml cannot be read: {error}") from error
+    except ValueError as error:
+        raise WrongSettings(f"A PNEUMOSCREEN_… variable cannot be read: {error}") from error
+
+
+def announcement(home: Path) -> Path:
+    """Where a running `up` writes the settings that only it knows: its broker's address and its inbox."""
+    return home / "run" / "up.toml"
+
+
+def default_home() -> Path:
+    return Path(os.environ.get("PNEUMOSCREEN_HOME") or Path.home() / ".pneumoscreen")
+
+
+def find_home() -> Path:
+    """The home named by PNEUMOSCREEN_HOME, else that of the one `up` running for this user, else ~/.pneumoscreen."""
+    if "PNEUMOSCREEN_HOME" not in os.environ:
+        running = _running_homes()
+        if len(running) > 1:
+            names = ", ".join(str(home) for home in running)
+            raise WrongSettings(f"Several systems run here ({names}): name one with --home or PNEUMOSCREEN_HOME.")
+        if running:
+            return running[0]
+    return default_home()
+
+
+def register_home(home: Path) -> Path:
+    """Note that this process runs the system in `home`, for `find_home`; returns the note, to be deleted at the end."""
+    folder = user_state_path("pneumoscreen") / "running"
+    folder.mkdir(parents=True, exist_ok=True)
+    note = folder / str(os.getpid())
+    note.write_text(str(home), encoding="utf-8")
+    return note
+
+
+def _running_homes() -> list[Path]:
+    folder = user_state_path("pneumoscreen") / "running"
+    homes = []
+    for note in sorted(folder.glob("*")) if folder.is_dir() else []:
+        if psutil.pid_exists(int(note.name)):
+            homes.append(Path(note.read_text(encoding="utf-8")))
+        else:
+            note.unlink(missing_ok=True)  # left behind by a killed `up`
+    return homes

@@ -1,0 +1,1 @@
+"""Celery workers: claim a message's jobs, read, decode, classify, write the rows."""

@@ -1,0 +1,60 @@
+"""The model versions that a worker process holds: the live one, and at most one more for jobs that name a version."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from shared import registry
+from shared.errors import BrokenModel
+from shared.registry import Loaded, Published
+
+log = logging.getLogger(__name__)
+
+
+class Models:
+    def __init__(self, folder: Path) -> None:
+        self.error: str | None = None
+        self._folder = folder
+        self._live: tuple[Published, Loaded] | None = None
+        self._named: tuple[Published, Loaded] | None = None
+        self._refused: set[Published] = set()
+
+    @property
+    def version(self) -> str | None:
+        return self._live[0].version if self._live else None
+
+    @property
+    def device(self) -> str:
+        return self._live[1].network.device if self._live else "none"
+
+    def live(self, candidates: Sequence[Published]) -> Loaded:
+        """The live version (the first candidate), loaded if it is not held yet.
+
+        If it does not load, the one held stays in service, and on a cold start the one that was live before it.
+        Raises BrokenModel if none loads.
+        """
+        for candidate in candidates:
+            if self._live and self._live[0] == candidate:
+                return self._live[1]
+            if candidate not in self._refused:
+                try:
+                    self._live = (candidate, registry.load(self._folder, candidate))
+                except BrokenModel as error:
+                    self._refused.add(candidate)
+                    self.error = str(error)
+                    log.error("model version %s is refused: %s", candidate.version, error)  # noqa: TRY400
+                else:
+                    self.error = None if candidate == candidates[0] else self.error
+                    log.info("model version %s is in service", candidate.version)
+                    return self._live[1]
+            if self._live:
+                return self._live[1]
+        raise BrokenModel(self.error or "no model version was ever published: `pneumoscreen models list`")
+
+    def named(self, wanted: Published) -> Loaded:
+        """A version that a job names; raises BrokenModel."""
+        for held in (self._live, self._named):
+            if held and held[0] == wanted:
+                return held[1]
+        self._named = (wanted, registry.load(self._folder, wanted))
+        return self._named[1]

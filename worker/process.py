@@ -1,0 +1,88 @@
+"""What one worker process keeps from message to message: its database, its models, its threads and its heartbeat."""
+
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import delete
+from sqlalchemy.exc import SQLAlchemyError
+
+from shared import database, registry
+from shared.database import Worker
+from shared.errors import BrokenModel
+from shared.ledger import work
+from shared.messages import Message
+from shared.settings import Settings
+from worker.models import Models
+
+log = logging.getLogger(__name__)
+HEARTBEAT_SECONDS = 5.0
+HANG_SECONDS = 60.0
+"""A decoder that takes longer hangs. The process ends itself, and the ledger finds out which image it was."""
+
+
+class WorkerProcess:
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.database = database.connect(settings.database)
+        self.models = Models(settings.models)
+        self.threads = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode")
+        self.message: Message | None = None
+        self.decoding: dict[int, float] = {}
+        self.outdated: str | None = None
+        self._started_at = datetime.now(UTC)
+        self._stopping = threading.Event()
+        try:
+            with self.database.read() as session:
+                candidates = registry.live(session)
+            self.models.live(candidates)
+        except (BrokenModel, SQLAlchemyError) as error:  # reported; tried again with the first message
+            log.error("no model could be loaded: %s", error)  # noqa: TRY400
+        self._beat = threading.Thread(target=self._keep_alive, name="heartbeat", daemon=True)
+        self._beat.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._beat.join(timeout=HEARTBEAT_SECONDS)
+        try:
+            with self.database.write() as session:
+                session.execute(delete(Worker).where(Worker.host == socket.gethostname(), Worker.pid == os.getpid()))
+        except SQLAlchemyError as error:
+            log.warning("the worker's row could not be removed: %s", error)
+
+    def _keep_alive(self) -> None:
+        """Report and renew the lease every few seconds; end the process if a decoder hangs."""
+        period = min(HEARTBEAT_SECONDS, self.settings.lease / 3)
+        while True:
+            try:
+                self._report(datetime.now(UTC))
+            except SQLAlchemyError as error:
+                log.warning("the heartbeat could not be written: %s", error)
+            if any(time.monotonic() - since > HANG_SECONDS for since in list(self.decoding.values())):
+                log.error("a decoder hangs for over %d s: this process ends itself", HANG_SECONDS)
+                os.kill(os.getpid(), signal.SIGKILL)
+            if self._stopping.wait(period):
+                return
+
+    def _report(self, now: datetime) -> None:
+        with self.database.write() as session:
+            session.execute(delete(Worker).where(Worker.heartbeat_at < now - timedelta(hours=1)))
+            session.merge(
+                Worker(
+                    host=socket.gethostname(),
+                    pid=os.getpid(),
+                    device=self.models.device,
+                    model_version=self.models.version,
+                    error=self.outdated or self.models.error,
+                    started_at=self._started_at,
+                    heartbeat_at=now,
+                )
+            )
+            message = self.message
+            if message is not None:
+                work.renew(session, message, now, self.settings.lease)

@@ -1,0 +1,48 @@
+"""Reading a file's bytes once, from inside its root, and telling the file's fault from the world's."""
+
+import os
+import stat
+from pathlib import Path
+
+from shared.errors import Changed, OutOfReach, Unreadable
+from shared.filesystem import MARKER
+from shared.imaging import Limits
+from shared.ledger.register import Facts
+
+
+def read(root: Path, path: str, facts: Facts, limits: Limits) -> bytes:
+    """The bytes of a file that is still the one that was registered.
+
+    Raises Changed if it is not, Unreadable for what is its own fault, OutOfReach for what is the world's.
+    """
+    try:
+        return _read(root, path, facts, limits)
+    except FileNotFoundError as error:
+        if (root / MARKER).exists():
+            raise Unreadable("the file was removed before it was read") from error
+        raise OutOfReach(f"the folder {root} is out of reach: its marker {MARKER} cannot be seen") from error
+    except PermissionError as error:
+        raise OutOfReach("the file cannot be opened: no permission to read it") from error
+    except OSError as error:
+        raise OutOfReach(f"the file cannot be read: {error.strerror or error}") from error
+
+
+def _read(root: Path, path: str, facts: Facts, limits: Limits) -> bytes:
+    real = os.path.realpath(root / path, strict=True)
+    if not Path(real).is_relative_to(os.path.realpath(root)):
+        raise Unreadable("the path is a link that leads out of its folder")
+    # Non-blocking, so that a pipe put in the file's place cannot hold the worker; no link followed after the check.
+    descriptor = os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123
+        before = os.fstat(descriptor)
+        if not stat.S_ISREG(before.st_mode):
+            raise Unreadable("this is not a regular file")
+        if Facts.of(before) != facts:
+            raise Changed(before)
+        if before.st_size > limits.bytes:
+            raise Unreadable(f"{before.st_size:,} bytes are more than the limit of {limits.bytes:,} (max_bytes)")
+        data = file.readall()
+        after = os.fstat(descriptor)
+        if Facts.of(after) != facts or len(data) != after.st_size:
+            raise Changed(after)
+    return data

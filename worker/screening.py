@@ -1,0 +1,179 @@
+"""From a message to rows: claim, read and decode in threads ahead of the network, classify in batches, finish."""
+
+import hashlib
+import json
+import logging
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.orm import Session
+
+from shared import registry
+from shared.database import DeadLetter
+from shared.errors import BrokenModel, Changed, MalformedMessage, NewerMessage, OutOfReach, Unfinished, Unreadable
+from shared.imaging import Limits, prepare
+from shared.ledger import work
+from shared.ledger.register import Facts
+from shared.ledger.work import Claimed, Outcome, PutOff, Quarantined, Screened, Superseded
+from shared.messages import Message
+from shared.registry import Loaded
+from worker.process import WorkerProcess
+from worker.reading import read
+
+log = logging.getLogger(__name__)
+YOUNG = timedelta(minutes=1)
+"""A file that ends too early and is younger than this may be still under way."""
+NAMES = {Screened: "done", Quarantined: "quarantined", Superseded: "changed meanwhile", PutOff: "put off"}
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    claimed: Claimed
+    sha256: str
+    pixels: NDArray[np.uint8]
+
+
+def screen_message(process: WorkerProcess, body: Any) -> str:
+    """Screen what a message asks for; returns one line of counts."""
+    try:
+        message = Message.decode(body)
+    except NewerMessage as error:  # its jobs stay sent, and are sent again after `resend_after`
+        process.outdated = str(error)
+        return str(error)
+    except MalformedMessage as error:
+        letter = DeadLetter(body=json.dumps(body)[:10_000], reason=str(error), received_at=datetime.now(UTC))
+        _write(process, lambda session: session.add(letter))
+        return f"dead letter: {error}"
+    process.message = message
+    try:
+        return _screen(process, message)
+    finally:
+        process.message = None
+
+
+def _screen(process: WorkerProcess, message: Message) -> str:
+    now = datetime.now(UTC)
+    claimed, candidates = _write(
+        process, lambda session: (work.claim(session, message, now, process.settings.lease), registry.live(session))
+    )
+    counts: Counter[str] = Counter()
+    for version, jobs in groupby(sorted(claimed, key=_version), key=_version):
+        group = list(jobs)
+        try:
+            loaded = process.models.live(candidates) if not version else _named(process, version)
+        except BrokenModel as error:
+            parts: Iterator[list[Outcome]] = iter([[_put_off(claim, str(error)) for claim in group]])
+        else:
+            parts = _parts(process, loaded, group)
+        for outcomes in parts:
+            counted = _finish(process, outcomes)
+            counts.update(NAMES[type(outcome)] for outcome in counted)
+    text = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+    return f"{len(claimed)} images: {text}" if claimed else "0 images: an old delivery, dropped"
+
+
+def _version(claimed: Claimed) -> str:
+    return claimed.model_version or ""
+
+
+def _named(process: WorkerProcess, version: str) -> Loaded:
+    with process.database.read() as session:
+        return process.models.named(registry.published(session, version))
+
+
+def _parts(process: WorkerProcess, loaded: Loaded, claimed: Sequence[Claimed]) -> Iterator[list[Outcome]]:
+    """Outcomes batch by batch; the threads go on with the next batches while the network runs and rows are written."""
+    size = process.settings.batch_size
+    looks = deque(process.threads.submit(_look, process, loaded, claim) for claim in claimed)
+    while looks:
+        results = [looks.popleft().result() for _ in range(min(size, len(looks)))]
+        prepared = [result for result in results if isinstance(result, Prepared)]
+        yield [result for result in results if isinstance(result, Outcome)] + _classify(loaded, prepared)
+
+
+def _look(process: WorkerProcess, loaded: Loaded, claimed: Claimed) -> Prepared | Outcome:
+    """Read, hash and decode one image, in a thread; whatever is wrong with it becomes its outcome."""
+    settings = process.settings
+    limits = Limits(settings.max_pixels, settings.max_bytes)
+    digest: str | None = None
+    try:
+        if claimed.root not in settings.roots:
+            return _put_off(claimed, f"no folder named {claimed.root!r} is configured on this host")
+        data = read(settings.roots[claimed.root].path, claimed.path, claimed.facts, limits)
+        digest = hashlib.sha256(data).hexdigest()
+        process.decoding[threading.get_ident()] = time.monotonic()
+        pixels = prepare(data, loaded.manifest.preprocessing, limits)
+    except Changed as error:
+        settled = datetime.now(UTC) + timedelta(seconds=settings.settle)
+        return Superseded(claimed, Facts.of(error.stat), settled)
+    except Unfinished as error:
+        if _is_young(claimed, datetime.now(UTC)):
+            return PutOff(claimed, str(error), datetime.now(UTC) + YOUNG / 6)
+        return Quarantined(claimed, str(error), digest)
+    except Unreadable as error:
+        return Quarantined(claimed, str(error), digest)
+    except (OutOfReach, MemoryError) as error:
+        return _put_off(claimed, str(error) or "not enough memory to decode the image")
+    except Exception as error:
+        log.exception("the decoder failed in a way that is not known (job %d)", claimed.job)
+        return Quarantined(claimed, f"the decoder failed: {type(error).__name__}: {error}", digest)
+    finally:
+        process.decoding.pop(threading.get_ident(), None)
+    return Prepared(claimed, digest, pixels)
+
+
+def _classify(loaded: Loaded, prepared: Sequence[Prepared]) -> list[Outcome]:
+    if not prepared:
+        return []
+    manifest = loaded.manifest
+    try:
+        logits = loaded.network.logits(np.stack([image.pixels for image in prepared]))
+    except Exception as error:
+        log.exception("the network failed on a batch of %d images", len(prepared))
+        return [_put_off(image.claimed, f"the network failed: {type(error).__name__}") for image in prepared]
+    outcomes: list[Outcome] = []
+    for image, logit in zip(prepared, logits, strict=True):
+        if not np.isfinite(logit):
+            outcomes.append(_put_off(image.claimed, "the network's answer is not a number"))
+            continue
+        probability = manifest.calibration.probability(float(logit))
+        label = manifest.label(probability)
+        outcomes.append(Screened(image.claimed, image.sha256, manifest.version, probability, manifest.threshold, label))
+    return outcomes
+
+
+def _is_young(claimed: Claimed, now: datetime) -> bool:
+    written = datetime.fromtimestamp(claimed.facts.mtime_ns / 1e9, UTC)
+    return now - (written if written <= now else claimed.seen_at) < YOUNG
+
+
+def _put_off(claimed: Claimed, problem: str) -> PutOff:
+    """Back off: 2 s after the first delivery, then twice as long each time, up to 4 minutes."""
+    return PutOff(claimed, problem, datetime.now(UTC) + timedelta(seconds=2 ** min(claimed.delivery, 8)))
+
+
+def _finish(process: WorkerProcess, outcomes: Sequence[Outcome]) -> list[Outcome]:
+    return _write(process, lambda session: work.finish(session, outcomes, datetime.now(UTC)))
+
+
+def _write(process: WorkerProcess, statements: Callable[[Session], T]) -> T:
+    """Run a transaction, again and again while the database is out of reach: the work in hand is not thrown away."""
+    pause = 1.0
+    while True:
+        try:
+            with process.database.write() as session:
+                return statements(session)
+        except (OperationalError, InterfaceError) as error:
+            log.warning("the database is out of reach, trying again in %.0f s: %s", pause, error)
+            time.sleep(pause)
+            pause = min(2 * pause, 30.0)

@@ -1,0 +1,42 @@
+"""The one task, and what a worker process does when it starts and when it ends."""
+
+import logging
+from typing import Any
+
+from celery.signals import worker_process_init, worker_process_shutdown
+
+from shared import settings
+from shared.messages import TASK
+from worker.app import app
+from worker.process import WorkerProcess
+from worker.screening import screen_message
+
+log = logging.getLogger(__name__)
+_process: WorkerProcess | None = None
+
+
+@worker_process_init.connect
+def start(**_: Any) -> None:
+    """Runs in the child, after the fork: the parent never touches the database or TensorFlow."""
+    global _process  # Celery has no place of its own for what belongs to a process
+    _process = WorkerProcess(settings.load())
+
+
+@worker_process_shutdown.connect
+def stop(**_: Any) -> None:
+    if _process is not None:
+        _process.stop()
+
+
+@app.task(name=TASK)
+def screen(body: dict[str, Any]) -> str:
+    """Screen a message's images; the text that comes back is what Flower shows as the result.
+
+    No exception leaves it: Celery would lose the message or hand it out for ever. The ledger's leases recover.
+    """
+    assert _process is not None
+    try:
+        return screen_message(_process, body)
+    except Exception:
+        log.exception("a message could not be screened; its jobs are recovered when their lease runs out")
+        return "failed: see the worker's log"
