@@ -28,9 +28,7 @@ app.add_typer(models, name="models")
 
 Home = Annotated[
     Path | None,
-    typer.Option(
-        help="Home folder. Default: PNEUMOSCREEN_HOME, else the running system's, else ~/.pneumoscreen."
-    ),
+    typer.Option(help="Home folder. Default: PNEUMOSCREEN_HOME, else the running system's, else ~/.pneumoscreen."),
 ]
 
 

@@ -27,6 +27,9 @@ class Sender:
 
     def send(self, now: datetime) -> int:
         """Fill the lanes; returns how many jobs were sent. Raises RedisError if the broker is out of reach."""
+        with self._database.read() as session:
+            if not send.is_due(session, now):
+                return 0
         self._count_processes(now)
         most = self._settings.messages_ahead * self._processes
         sent = 0

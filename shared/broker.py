@@ -13,7 +13,8 @@ QUEUE = "pneumoscreen"
 PRIORITIES = {Lane.STAT: 0, Lane.SUSPECT: 3, Lane.ROUTINE: 6, Lane.BACKGROUND: 9}
 """Lowest first. A suspect goes before routine, so that it ends soon instead of behind an endless backlog."""
 EPOCH_KEY = "pneumoscreen.epoch"
-SEPARATOR = "."
+SEPARATOR = "\x06\x16"
+"""kombu's own, between a queue's name and a priority: another would have to occur in no queue's or host's name."""
 DAY = 24 * 3600
 
 

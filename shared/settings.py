@@ -42,19 +42,19 @@ class Settings(BaseSettings):
     database_url: str | None = None
     broker_url: SecretStr | None = None
     folders: dict[str, Folder] = {}
-    settle: float = Field(2.0, ge=0.0, le=3600)
-    sweep_every: float = Field(30.0, gt=0)
-    linger: float = Field(0.2, ge=0)
-    message_size: int = Field(128, ge=1, le=1000)
-    messages_ahead: int = Field(4, ge=1)
-    batch_size: int = Field(32, ge=1, le=1024)
-    processes: int = Field(1, ge=1)
+    settle: float = Field(default=2.0, ge=0.0, le=3600)
+    sweep_every: float = Field(default=30.0, gt=0)
+    linger: float = Field(default=0.2, ge=0)
+    message_size: int = Field(default=128, ge=1, le=1000)
+    messages_ahead: int = Field(default=4, ge=1)
+    batch_size: int = Field(default=32, ge=1, le=1024)
+    processes: int = Field(default=1, ge=1)
     decode_threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
-    max_pixels: int = Field(100_000_000, ge=1)
-    max_bytes: int = Field(200_000_000, ge=1)
-    lease: float = Field(60.0, gt=0)
-    resend_after: float = Field(120.0, gt=0)
-    recover_every: float = Field(5.0, gt=0)
+    max_pixels: int = Field(default=100_000_000, ge=1)
+    max_bytes: int = Field(default=200_000_000, ge=1)
+    lease: float = Field(default=60.0, gt=0)
+    resend_after: float = Field(default=120.0, gt=0)
+    recover_every: float = Field(default=5.0, gt=0)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator("home")

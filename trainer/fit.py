@@ -29,6 +29,7 @@ def fit(
     """
     import keras
 
+    checkpoint = work / f"{architecture}-{epochs}-{seed}-{train.fingerprint()[:8]}"  # other arguments start afresh
     keras.utils.set_random_seed(seed)
     model = build(architecture)
     steps = epochs * -(-len(train) // BATCH)
@@ -51,7 +52,7 @@ def fit(
             verbose=0,
             shuffle=False,  # the pipeline does
             class_weight=class_weights(train.labels),
-            callbacks=[keras.callbacks.BackupAndRestore(work / "checkpoint"), _reporter(progress, epochs)],
+            callbacks=[keras.callbacks.BackupAndRestore(checkpoint), _reporter(progress, epochs)],
         )
     return model
 

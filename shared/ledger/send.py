@@ -18,6 +18,11 @@ class Backlog:
     since: datetime
 
 
+def is_due(session: Session, now: datetime) -> bool:
+    """Whether any lane has an unsent job whose time has come."""
+    return session.scalar(select(Job.id).where(_due(now)).limit(1)) is not None
+
+
 def backlog(session: Session, lane: Lane, most: int, now: datetime) -> Backlog | None:
     """A lane's unsent jobs whose time has come, counted up to `most`."""
     rows = session.execute(select(Job.created_at).where(_due(now), Job.lane == lane).order_by(Job.id).limit(most)).all()

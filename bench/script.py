@@ -1,0 +1,36 @@
+"""Image by image with `model.predict`, as today's scripts do it: a sample of the files."""
+
+import json
+import sys
+import time
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from shared import manifest
+from shared.inference import KERAS_FILE
+
+SAMPLE = 150
+
+
+def main(files: Path, model: Path) -> None:
+    import keras
+
+    preprocessing = manifest.read(model).preprocessing
+    network = keras.saving.load_model(model / KERAS_FILE, compile=False)
+    paths = sorted(files.iterdir())
+    sample = paths[:: max(1, len(paths) // SAMPLE)][:SAMPLE]
+    network.predict(np.zeros((1, *network.input_shape[1:]), np.float32), verbose=0)
+    began = time.perf_counter()
+    for path in sample:
+        image = Image.open(BytesIO(path.read_bytes())).convert("L").resize((preprocessing.width, preprocessing.height))
+        if preprocessing.contrast == "equalize":
+            image = ImageOps.equalize(image)
+        network.predict(np.asarray(image, np.float32)[np.newaxis, :, :, np.newaxis], verbose=0)
+    print(json.dumps({"images_per_second": len(sample) / (time.perf_counter() - began), "images": len(sample)}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

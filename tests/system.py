@@ -1,0 +1,136 @@
+"""The real system as a process of its own, for tests: `up` in a temporary home, watched through its database."""
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+SECONDS = 90
+SAMPLES = Path(__file__).parent.parent / "samples"
+QUICK = {
+    "PNEUMOSCREEN_SETTLE": "0.3",
+    "PNEUMOSCREEN_SWEEP_EVERY": "1",
+    "PNEUMOSCREEN_LEASE": "3",
+    "PNEUMOSCREEN_RESEND_AFTER": "5",
+    "PNEUMOSCREEN_RECOVER_EVERY": "0.5",
+    "PNEUMOSCREEN_MESSAGE_SIZE": "16",
+    "PNEUMOSCREEN_BATCH_SIZE": "8",
+}
+
+
+def environment(home: Path, **more: str) -> dict[str, str]:
+    """This process's environment less every setting of ours; the running systems of the user are not seen."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PNEUMOSCREEN_")}
+    return {**kept, "XDG_STATE_HOME": str(home.parent / "state"), "COLUMNS": "200", **more}
+
+
+class System:
+    def __init__(self, home: Path, inbox: Path, environment: dict[str, str], process: "subprocess.Popen[str]") -> None:
+        self.home, self.inbox, self.environment, self.process = home, inbox, environment, process
+
+    def query(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        connection = sqlite3.connect(f"file:{self.home / 'pneumoscreen.db'}?mode=ro", uri=True, timeout=30)
+        try:
+            return connection.execute(sql, values).fetchall()
+        finally:
+            connection.close()
+
+    def row(self, path: str) -> dict[str, Any]:
+        """The row of the view `results` for a path, once it is final."""
+        columns = ("state", "label", "probability", "reason", "sha256", "root", "origin", "lane_unused")[:-1]
+        sql = f"SELECT {', '.join(columns)} FROM results WHERE path = ? AND state <> 'waiting'"
+        rows = self.wait(lambda: self.query(sql, path), f"{path} to be finished")
+        return dict(zip(columns, rows[0], strict=True))
+
+    def wait(self, condition: Callable[[], Any], what: str, seconds: float = SECONDS) -> Any:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if value := condition():
+                return value
+            assert self.process.poll() is None, f"the system ended while waiting for {what}:\n{self.logs()}"
+            time.sleep(0.05)
+        raise AssertionError(f"waited {seconds} s for {what}:\n{self.logs()}")
+
+    def wait_for_states(self, **counts: int) -> None:
+        def matches() -> bool:
+            return dict(self.query("SELECT state, count(*) FROM results GROUP BY state")) == counts
+
+        self.wait(matches, f"{counts}, not {self.query('SELECT state, count(*) FROM results GROUP BY state')}")
+
+    def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run `pneumoscreen` in a second shell."""
+        command = [sys.executable, "-m", "cli.main", *arguments]
+        return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=SECONDS)
+
+    def processes(self, part: str) -> list[psutil.Process]:
+        """The system's processes whose command line contains a text."""
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        return [child for child in children if part in " ".join(child.cmdline())]
+
+    def logs(self) -> str:
+        files = sorted((self.home / "logs").glob("*.log"))
+        return "\n".join(f"--- {file.name}\n{file.read_text(errors='replace')[-2000:]}" for file in files)
+
+    def stop(self) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(SECONDS)
+
+
+@contextmanager
+def running(
+    folder: Path, *, flower: str = "off", inbox: bool = True, settings: dict[str, str] | None = None
+) -> Iterator[System]:
+    """`up` in folder/home, ready to screen; ended with SIGTERM, and by force if a test left it hanging."""
+    home, box = folder / "home", folder / "inbox"
+    variables = environment(home, **(QUICK if settings is None else settings))
+    command = [sys.executable, "-m", "cli.main", "up", "--home", str(home), "--flower-port", flower]
+    if inbox:
+        command += ["--inbox", str(box)]
+    with (folder / "up.out").open("w") as output:
+        process = subprocess.Popen(command, env=variables, stdout=output, stderr=subprocess.STDOUT, text=True)
+    system = System(home, box, {**variables, "PNEUMOSCREEN_HOME": str(home)}, process)
+    try:
+        system.wait(lambda: (home / "pneumoscreen.db").exists(), "the database")
+        system.wait(lambda: _ready(system), "a worker that holds a model")
+        yield system
+    finally:
+        try:
+            system.stop()
+        except subprocess.TimeoutExpired:
+            for child in psutil.Process(process.pid).children(recursive=True):
+                child.kill()
+            process.kill()
+
+
+def _ready(system: System) -> bool:
+    try:
+        return bool(system.query("SELECT 1 FROM workers WHERE model_version IS NOT NULL"))
+    except sqlite3.OperationalError:  # the tables are being made
+        return False
+
+
+def specimens() -> list[Path]:
+    return sorted(SAMPLES.glob("*.jpeg")) + sorted(SAMPLES.glob("*.png"))
+
+
+def distinct(source: Path, target: Path, number: int) -> None:
+    """A copy of a JPEG whose bytes are its own: a comment segment holds the number."""
+    data = source.read_bytes()
+    comment = f"{number:012d}".encode()
+    target.write_bytes(data[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + data[2:])
+
+
+def drop(source: Path, target: Path) -> None:
+    """As a person drops a file: copied under its own name."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
