@@ -51,8 +51,7 @@ def bench(images: Path, only: list[str], count: int, rounds: int, as_json: bool)
 
 
 def _run(name: str, work: Path, number: int) -> dict[str, Any]:
-    bundled = next(path for path in registry.BUNDLED.iterdir() if path.is_dir())
-    last = work / f"system-{number}" if name == "system" else bundled
+    last = work / f"system-{number}" if name == "system" else registry.bundled()
     command = [sys.executable, "-m", f"bench.{name}", str(work / "files"), str(last)]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
     if done.returncode != 0:

@@ -58,12 +58,17 @@ def load(models: Path, version: Published) -> Loaded:
     return Loaded(found, inference.load(folder, found))
 
 
+def bundled() -> Path:
+    """The folder of the version that comes with the program."""
+    return next(path for path in BUNDLED.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
 def install_bundled(database: Database, models: Path, now: datetime) -> None:
     """In a home where no version was ever live, take the one that comes with the program."""
     with database.read() as session:
         if live(session):
             return
-    source = next(path for path in BUNDLED.iterdir() if (path / manifest.NAME).exists())
+    source = bundled()
     target = models / source.name
     found = manifest.read(source)
     if not target.exists():
