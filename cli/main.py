@@ -186,13 +186,10 @@ def models_show(
 def main() -> None:
     """The entry point: errors of ours become a sentence and an exit code, never a traceback."""
     try:
-        app(standalone_mode=False)
-        code = 0
+        code = app(standalone_mode=False) or 0  # the code of a typer.Exit is returned, not raised
     except ClickException as error:
         error.show()
         code = 2
-    except typer.Exit as stop:
-        code = stop.exit_code
     except (typer.Abort, KeyboardInterrupt):
         code = 130
     except PneumoscreenError as error:

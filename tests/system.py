@@ -46,7 +46,7 @@ class System:
 
     def row(self, path: str) -> dict[str, Any]:
         """The row of the view `results` for a path, once it is final."""
-        columns = ("state", "label", "probability", "reason", "sha256", "root", "origin", "lane_unused")[:-1]
+        columns = ("state", "label", "probability", "reason", "sha256", "root", "origin")
         sql = f"SELECT {', '.join(columns)} FROM results WHERE path = ? AND state <> 'waiting'"
         rows = self.wait(lambda: self.query(sql, path), f"{path} to be finished")
         return dict(zip(columns, rows[0], strict=True))

@@ -1,0 +1,127 @@
+"""What people do beside the running system, from a second shell."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+from tests.system import System, distinct, specimens
+
+
+def _celery(system: System, *arguments: str) -> str:
+    """Celery's command with nothing set but what every shell has: it finds the running system by itself."""
+    variables = {name: value for name, value in system.environment.items() if not name.startswith("PNEUMOSCREEN_")}
+    command = [sys.executable, "-m", "celery", "-A", "worker.app", *arguments]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_celery_inspect_finds_the_worker_with_nothing_set(system: System) -> None:
+    assert "1 node online" in _celery(system, "inspect", "active", "--timeout", "10")
+
+
+def test_flower_shows_a_batch_received_started_and_succeeded_with_its_number_of_images(system: System) -> None:
+    box = system.inbox / "for-flower"
+    box.mkdir()
+    for number in range(3):
+        distinct(specimens()[number], box / f"{number}.jpeg", 500 + number)
+    for number in range(3):
+        system.row(f"for-flower/{number}.jpeg")
+    flower = system.processes("flower")[0].cmdline()
+    address = next(part for part in flower if part.startswith("--port=")).removeprefix("--port=")
+
+    def get(page: str) -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{address}/{page}", timeout=10) as response:
+            return str(response.read().decode())
+
+    def counted() -> bool:
+        metrics = get("metrics")
+        kinds = ("task-received", "task-started", "task-succeeded")
+        return all(f'task="pneumoscreen.screen",type="{kind}"' in metrics for kind in kinds)
+
+    system.wait(counted, "Flower to count the batch")
+    assert "images" in get(
+        "tasks/datatable?draw=1&start=0&length=50&search[value]=&order[0][column]=0&order[0][dir]=asc"
+        "&columns[0][data]=name&search[regex]=false"
+    )
+
+
+def test_status_tells_what_is_there_and_that_all_is_well(system: System) -> None:
+    done = system.command("status")
+    assert "linear-1" in done.stdout
+    assert "Backlog" in done.stdout or "0 waiting" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_results_come_as_csv_json_and_parquet(system: System) -> None:
+    distinct(specimens()[6], system.inbox / "formats.jpeg", 900)
+    system.row("formats.jpeg")
+    arguments = ("results", "--path", "formats", "--state", "done", "--format")
+    rows = list(csv.DictReader(io.StringIO(system.command(*arguments, "csv").stdout)))
+    assert [row["path"] for row in rows] == ["formats.jpeg"]
+    assert json.loads(system.command(*arguments, "json").stdout)[0]["path"] == "formats.jpeg"
+    command = [sys.executable, "-m", "cli.main", *arguments, "parquet"]
+    done = subprocess.run(command, env=system.environment, capture_output=True, timeout=60)
+    assert done.stdout[:4] == b"PAR1", done.stderr
+
+
+def test_results_can_be_filtered_by_label_and_date(system: System) -> None:
+    assert json.loads(system.command("results", "--since", "2100-01-01", "--format", "json").stdout) == []
+    found = json.loads(system.command("results", "--label", "PNEUMONIA", "--format", "json").stdout)
+    assert {row["label"] for row in found} <= {"PNEUMONIA"}
+
+
+def test_screen_copies_files_from_elsewhere_in_and_remembers_where_from(system: System, tmp_path: Path) -> None:
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    for number in range(3):
+        distinct(specimens()[number], archive / f"{number}.jpeg", 700 + number)
+    done = system.command("screen", str(archive))
+    assert done.returncode == 0, done.stderr
+    assert "3 images" in done.stdout
+    origins = system.query("SELECT origin FROM results WHERE root = 'submitted' AND origin LIKE ?", f"{archive}%")
+    assert {origin for (origin,) in origins} == {str(archive / f"{number}.jpeg") for number in range(3)}
+
+
+def test_screen_takes_a_file_below_a_watched_folder_where_it_lies(system: System) -> None:
+    distinct(specimens()[1], system.inbox / "here.jpeg", 800)
+    system.row("here.jpeg")
+    done = system.command("screen", str(system.inbox / "here.jpeg"))
+    assert done.returncode == 0, done.stderr
+    assert system.query("SELECT root FROM results WHERE path LIKE '%here.jpeg'") == [("inbox",)]
+
+
+def test_screen_ends_with_1_if_an_image_is_quarantined(system: System, tmp_path: Path) -> None:
+    (tmp_path / "bad.jpeg").write_text("no picture")
+    os.utime(tmp_path / "bad.jpeg", (1, 1))
+    done = system.command("screen", str(tmp_path / "bad.jpeg"))
+    assert done.returncode == 1
+    assert "not an image" in done.stdout
+
+
+def test_retry_screens_a_quarantined_image_again(system: System) -> None:
+    (system.inbox / "again.jpeg").write_text("no picture")
+    system.row("again.jpeg")
+    assert "1 images" in system.command("retry", "again.jpeg").stdout
+    jobs = "SELECT count(*) FROM jobs JOIN sightings s ON s.id = sighting_id WHERE path = 'again.jpeg' AND {}"
+    system.wait(lambda: system.query(jobs.format("jobs.state = 'finished'")) == [(2,)], "the second try")
+    assert system.row("again.jpeg")["state"] == "quarantined"
+
+
+def test_models_list_and_show_tell_the_live_version(system: System) -> None:
+    assert "linear-1" in system.command("models", "list").stdout
+    assert json.loads(system.command("models", "show").stdout)["version"] == "linear-1"
+    missing = system.command("models", "show", "no-such")
+    assert missing.returncode == 1
+    assert "models list" in missing.stderr
+
+
+def test_a_second_up_in_the_same_home_is_refused(system: System) -> None:
+    done = system.command("up", "--home", str(system.home), "--flower-port", "off")
+    assert done.returncode == 2
+    assert "already" in done.stderr
