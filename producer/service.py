@@ -24,8 +24,8 @@ from shared.ledger.register import MOST_ROWS, Facts, Found, register, unknown
 from shared.settings import Settings
 
 log = logging.getLogger(__name__)
-MOST_SIGNS = 20_000
-MOST_SETTLING = 20_000
+MOST_SIGNS = 5_000
+MOST_SETTLING = 5_000
 TICK = 0.05
 
 

@@ -1,55 +1,63 @@
-"""Small model versions for tests: real manifests and weights, of the engine that loads in no time."""
+"""Small model versions without TensorFlow: real folders, manifests and weights, loaded by the real code."""
 
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
-from shared import database, manifest
-from shared.database import ModelVersion, Promotion
+from shared import manifest
+from shared.database import Database, ModelVersion, Promotion
 from shared.imaging import Preprocessing
 from shared.inference import LINEAR_FILE
 from shared.manifest import Manifest
+from shared.registry import Published
 
-SIDE = 32
+DAY = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
+SIZE = 32
 
 
 def make_linear_version(folder: Path, name: str, seed: int = 0) -> Path:
-    """Write folder/name: a logistic regression on 32 x 32 pixels with random weights."""
+    """Write version `name` into `folder`, a home's `models`: logistic regression on 32 x 32 pixels; returns its folder.
+
+    Another seed gives other weights. Threshold 0.5, no calibration.
+    """
     version = folder / name
     version.mkdir(parents=True)
-    weights = np.random.default_rng(seed).normal(0, 0.1, SIDE * SIDE + 1).astype(np.float32)
+    weights = np.random.default_rng(seed).normal(0.0, 0.1, SIZE * SIZE + 1).astype(np.float32)
     np.save(version / LINEAR_FILE, weights)
-    digest = manifest.sha256((version / LINEAR_FILE).read_bytes())
-    manifest.write(
-        version,
-        Manifest(
-            version=name,
-            created_at=datetime(2026, 1, 1, tzinfo=UTC),
-            engine="linear",
-            architecture="linear",
-            parameters=len(weights),
-            preprocessing=Preprocessing(width=SIDE, height=SIDE),
-            threshold=0.5,
-            metrics={},
-            population={},
-            data={},
-            libraries={},
-            files={LINEAR_FILE: digest},
-        ),
-    )
+    describe(version)
     return version
 
 
-def make_linear_home(home: Path) -> None:
-    """A home in which a linear version is live, so that `up` does not take the bundled network."""
-    version = make_linear_version(home / "models", "linear-1")
-    found = database.connect(f"sqlite:///{home / 'pneumoscreen.db'}")
-    found.upgrade()
-    now = datetime.now(UTC)
-    with found.write() as session:
-        digest = manifest.sha256((version / manifest.NAME).read_bytes())
-        session.add(ModelVersion(version=version.name, manifest_sha256=digest, created_at=now))
+def describe(version: Path) -> str:
+    """Write the manifest for the weights that lie in a version's folder; returns its checksum."""
+    found = Manifest(
+        version=version.name,
+        created_at=DAY,
+        engine="linear",
+        architecture="linear",
+        parameters=SIZE * SIZE + 1,
+        preprocessing=Preprocessing(width=SIZE, height=SIZE),
+        threshold=0.5,
+        metrics={"validation": {"auc": 0.5}},
+        population={"description": "random weights, for tests"},
+        data={},
+        libraries={"numpy": np.__version__},
+        files={LINEAR_FILE: manifest.sha256((version / LINEAR_FILE).read_bytes())},
+    )
+    return manifest.write(version, found)
+
+
+def published(version: Path) -> Published:
+    """What a version's row says, for the folder as it is now."""
+    return Published(version.name, manifest.sha256((version / manifest.NAME).read_bytes()))
+
+
+def go_live(database: Database, version: Path, now: datetime = DAY) -> Published:
+    """Publish a version's folder in the database, unless it is, and make it the live one."""
+    row = published(version)
+    with database.write() as session:
+        session.merge(ModelVersion(version=row.version, manifest_sha256=row.manifest_sha256, created_at=DAY))
         session.flush()
-        session.add(Promotion(version=version.name, promoted_by="test", promoted_at=now))
-    found.close()
+        session.add(Promotion(version=row.version, promoted_by="test", promoted_at=now))
+    return row

@@ -14,6 +14,9 @@ from typing import Any
 
 import psutil
 
+from shared import database
+from tests.models import go_live, make_linear_version
+
 SECONDS = 90
 SAMPLES = Path(__file__).parent.parent / "samples"
 QUICK = {
@@ -117,6 +120,15 @@ def _ready(system: System) -> bool:
         return bool(system.query("SELECT 1 FROM workers WHERE model_version IS NOT NULL"))
     except sqlite3.OperationalError:  # the tables are being made
         return False
+
+
+def make_linear_home(home: Path) -> None:
+    """A home in which a linear version is live already, so that `up` does not take the bundled network."""
+    version = make_linear_version(home / "models", "linear-1")
+    found = database.connect(f"sqlite:///{home / 'pneumoscreen.db'}")
+    found.upgrade()
+    go_live(found, version)
+    found.close()
 
 
 def specimens() -> list[Path]:

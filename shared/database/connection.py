@@ -89,7 +89,8 @@ def _sqlite(file: Path, url: str) -> Engine:
             f"The SQLite database {file} lies on a network share ({kind}), where its locks cannot be trusted: "
             "put the home folder on a local disk, or set PNEUMOSCREEN_DATABASE_URL to a PostgreSQL database."
         )
-    engine = create_engine(url, connect_args={"timeout": SQLITE_BUSY_SECONDS})
+    # The driver keeps statements prepared: of those with a thousand values, a hundred would hold a hundred megabytes.
+    engine = create_engine(url, connect_args={"timeout": SQLITE_BUSY_SECONDS, "cached_statements": 16})
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: object) -> None:

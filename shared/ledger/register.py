@@ -90,7 +90,7 @@ def register(
         )
     if not rows:
         return []
-    new = list(session.scalars(insert_new(session, Sighting).values(rows).returning(Sighting.id)))
+    new = list(session.scalars(insert_new(session, Sighting).returning(Sighting.id), rows))
     add_jobs(session, new, lane, now, not_before)
     return new
 

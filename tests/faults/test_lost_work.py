@@ -11,8 +11,7 @@ import pytest
 from redis import Redis
 
 from shared.broker import EPOCH_KEY
-from tests.models import make_linear_home
-from tests.system import System, distinct, running, specimens
+from tests.system import System, distinct, make_linear_home, running, specimens
 
 IMAGES = 500
 

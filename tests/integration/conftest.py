@@ -4,8 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.models import make_linear_home
-from tests.system import System, running
+from tests.system import System, make_linear_home, running
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,95 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+from sqlalchemy import update
+
+from shared.database import Database, Job, JobState, Lane
+from shared.ledger import send
+from shared.ledger.work import PutOff
+from tests.unit.steps import NOW, after, claim, drop, file, finish, in_hand, jobs, send_all, take
+
+
+def test_a_message_takes_the_oldest_jobs_first_and_no_more_than_it_holds(database: Database) -> None:
+    drop(database, *(f"{n}.png" for n in range(5)))
+    messages = [take(database, most=2) for _ in range(4)]
+    assert [message and len(message.jobs) for message in messages] == [2, 2, 1, None]
+    assert [job for message in messages if message for job in message.jobs] == [job.id for job in jobs(database)]
+
+
+def test_sent_jobs_remember_when_and_under_which_delivery(database: Database) -> None:
+    drop(database, "a.png")
+    message = send_all(database, now=after(5))
+    (job,) = jobs(database)
+    assert (job.state, job.delivery, job.sent_at) == (JobState.SENT, message.delivery, after(5))
+
+
+def test_lanes_are_never_mixed_in_a_message(database: Database) -> None:
+    drop(database, "urgent.png", lane="stat")
+    drop(database, file("usual.png"))
+    assert len(send_all(database, Lane.STAT).jobs) == 1
+    assert take(database, Lane.STAT) is None
+    assert len(send_all(database, Lane.ROUTINE).jobs) == 1
+
+
+def test_jobs_of_different_deliveries_travel_under_a_number_that_none_of_them_had(database: Database) -> None:
+    drop(database, "old.png", "new.png")
+    with database.write() as session:
+        session.execute(update(Job).where(Job.id == 1).values(delivery=6))
+    assert send_all(database).delivery == 7
+    assert [job.delivery for job in jobs(database)] == [7, 7]
+
+
+def test_a_job_that_was_put_off_is_not_sent_before_its_time(database: Database) -> None:
+    (claimed,) = in_hand(database, "a.png")
+    finish(database, PutOff(claimed, "the share is away", after(30)))
+    assert take(database, now=after(29)) is None
+    with database.read() as session:
+        assert send.backlog(session, Lane.ROUTINE, 10, after(29)) is None
+    assert send_all(database, now=after(30)).delivery == 2
+
+
+def test_the_backlog_counts_what_is_due_and_since_when_the_oldest_waits(database: Database) -> None:
+    drop(database, file("first.png"), now=NOW)
+    drop(database, file("second.png"), now=after(1))
+    drop(database, file("urgent.png"), lane="stat", now=after(2))
+    with database.read() as session:
+        assert send.backlog(session, Lane.ROUTINE, 10, after(3)) == send.Backlog(2, NOW)
+        assert send.backlog(session, Lane.ROUTINE, 1, after(3)) == send.Backlog(1, NOW)
+        assert send.backlog(session, Lane.STAT, 10, after(3)) == send.Backlog(1, after(2))
+        assert send.backlog(session, Lane.BACKGROUND, 10, after(3)) is None
+
+
+def test_jobs_of_a_message_that_could_not_be_published_are_sent_again(database: Database) -> None:
+    drop(database, "a.png")
+    lost = send_all(database)
+    with database.write() as session:
+        send.take_back(session, lost)
+    again = send_all(database)
+    assert again.jobs == lost.jobs
+    assert claim(database, lost) == []  # should it have arrived after all
+    assert len(claim(database, again)) == 1
+
+
+def test_taking_a_message_back_late_disturbs_nobody_who_has_its_jobs_by_now(database: Database) -> None:
+    drop(database, "a.png")
+    message = send_all(database)
+    claim(database, message)
+    with database.write() as session:
+        send.take_back(session, message)
+    assert [job.state for job in jobs(database)] == [JobState.CLAIMED]
+
+
+def test_producers_that_send_at_once_never_take_the_same_job(database: Database) -> None:
+    drop(database, *(f"{n}.png" for n in range(200)))
+    start = threading.Barrier(4)
+
+    def producer() -> list[int]:
+        start.wait()
+        mine: list[int] = []
+        while message := take(database, most=7):
+            mine += message.jobs
+        return mine
+
+    with ThreadPoolExecutor(4) as threads:
+        taken = [future.result() for future in [threads.submit(producer) for _ in range(4)]]
+    assert sorted(job for mine in taken for job in mine) == [job.id for job in jobs(database)]

@@ -1,0 +1,117 @@
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from shared import manifest
+from shared.errors import BrokenModel
+from shared.inference import LINEAR_FILE
+from shared.manifest import Calibration
+from tests.models import make_linear_version, published
+
+
+def edit(version: Path, **changes: object) -> None:
+    file = version / manifest.NAME
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+def test_a_version_reads_back_as_it_was_written(tmp_path: Path) -> None:
+    version = make_linear_version(tmp_path, "v1")
+    found = manifest.read(version, published(version).manifest_sha256)
+    assert (found.version, found.engine, found.threshold) == ("v1", "linear", 0.5)
+    assert manifest.write(version, found) == published(version).manifest_sha256
+
+
+def test_a_damaged_file_is_noticed(tmp_path: Path) -> None:
+    version = make_linear_version(tmp_path, "v1")
+    weights = bytearray((version / LINEAR_FILE).read_bytes())
+    weights[-1] ^= 1
+    (version / LINEAR_FILE).write_bytes(weights)
+    with pytest.raises(BrokenModel, match=r"weights\.npy is damaged"):
+        manifest.read(version)
+
+
+def test_a_manifest_that_was_changed_after_publication_is_noticed(tmp_path: Path) -> None:
+    version = make_linear_version(tmp_path, "v1")
+    row = published(version)
+    edit(version, threshold=0.9)
+    assert manifest.read(version).threshold == 0.9
+    with pytest.raises(BrokenModel, match="not the one that was published"):
+        manifest.read(version, row.manifest_sha256)
+
+
+@pytest.mark.parametrize("name", ["../weights.npy", "/etc/passwd", "sub/weights.npy"])
+def test_a_manifest_that_names_a_file_outside_its_folder_is_refused(tmp_path: Path, name: str) -> None:
+    version = make_linear_version(tmp_path, "v1")
+    edit(version, files={name: "0" * 64})
+    with pytest.raises(BrokenModel, match="outside its folder"):
+        manifest.read(version)
+
+
+@pytest.mark.parametrize("missing", [manifest.NAME, LINEAR_FILE])
+def test_a_missing_file_is_named(tmp_path: Path, missing: str) -> None:
+    version = make_linear_version(tmp_path, "v1")
+    (version / missing).unlink()
+    with pytest.raises(BrokenModel, match=missing):
+        manifest.read(version)
+
+
+def test_a_version_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BrokenModel, match="nowhere"):
+        manifest.read(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"schema_version": 2}, "schema_version"),
+        ({"engine": "pickle"}, "engine"),
+        ({"threshold": 1.5}, "threshold"),
+        ({"version": "../v1"}, "version"),
+        ({"files": {}}, "files"),
+        ({"surprise": 1}, "surprise"),
+        ({"preprocessing": {"width": 32}}, "preprocessing.height"),
+        ({"classes": ["A", "B"]}, "classes.0"),
+    ],
+)
+def test_a_malformed_manifest_is_refused_with_the_name_of_the_field(
+    tmp_path: Path, changes: dict[str, object], named: str
+) -> None:
+    version = make_linear_version(tmp_path, "v1")
+    edit(version, **changes)
+    with pytest.raises(BrokenModel, match=rf"is malformed: {named}: "):
+        manifest.read(version)
+
+
+def test_a_manifest_that_is_not_json_is_refused(tmp_path: Path) -> None:
+    version = make_linear_version(tmp_path, "v1")
+    (version / manifest.NAME).write_bytes(b"\x80\x04pickle")
+    with pytest.raises(BrokenModel, match="is malformed"):
+        manifest.read(version)
+
+
+def test_a_probability_of_exactly_the_threshold_is_pneumonia(tmp_path: Path) -> None:
+    found = manifest.read(make_linear_version(tmp_path, "v1")).model_copy(update={"threshold": 0.3})
+    assert found.label(0.3) == "PNEUMONIA"
+    assert found.label(math.nextafter(0.3, 0.0)) == "NORMAL"
+    assert found.label(1.0) == "PNEUMONIA"
+    assert found.label(0.0) == "NORMAL"
+
+
+def test_without_calibration_the_probability_is_the_sigmoid_of_the_logit() -> None:
+    plain = Calibration()
+    assert plain.probability(0.0) == 0.5
+    assert plain.probability(1.0) == pytest.approx(0.7310585786)
+    assert plain.probability(-1.0) == pytest.approx(1 - 0.7310585786)
+
+
+def test_calibration_scales_and_shifts_the_logit() -> None:
+    assert Calibration(slope=2.0, intercept=-1.0).probability(0.5) == 0.5
+    assert Calibration(slope=2.0, intercept=1.0).probability(1.5) == pytest.approx(Calibration().probability(4.0))
+
+
+@pytest.mark.parametrize(("logit", "probability"), [(1e6, 1.0), (-1e6, 0.0), (3e38, 1.0), (-3e38, 0.0)])
+def test_extreme_logits_give_a_probability_and_no_overflow(logit: float, probability: float) -> None:
+    assert Calibration().probability(logit) == probability
+    assert Calibration(slope=50.0, intercept=-20.0).probability(logit) == probability

@@ -1,0 +1,177 @@
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from shared.errors import Changed, OutOfReach, Unreadable
+from shared.filesystem import MARKER
+from shared.imaging import Limits
+from shared.ledger.register import Facts
+from worker.reading import read
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / MARKER).touch()
+    return root
+
+
+def drop(file: Path, data: bytes = b"an image") -> Facts:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(data)
+    return Facts.of(file.stat())
+
+
+def test_a_file_is_read_whole(root: Path) -> None:
+    data = os.urandom(300_000)
+    facts = drop(root / "ward 3" / "a.png", data)
+    assert read(root, "ward 3/a.png", facts, Limits()) == data
+
+
+def test_a_file_whose_name_is_not_utf_8_is_read(root: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.png")
+    assert read(root, name, drop(root / name), Limits()) == b"an image"
+
+
+def test_a_file_that_grew_since_it_was_registered_has_changed(root: Path) -> None:
+    facts = drop(root / "a.png")
+    with (root / "a.png").open("ab") as file:
+        file.write(b" and more")
+    with pytest.raises(Changed) as caught:
+        read(root, "a.png", facts, Limits())
+    assert Facts.of(caught.value.stat) == Facts.of((root / "a.png").stat())
+
+
+def test_a_file_that_was_touched_has_changed(root: Path) -> None:
+    facts = drop(root / "a.png")
+    os.utime(root / "a.png", ns=(1, 1))
+    with pytest.raises(Changed):
+        read(root, "a.png", facts, Limits())
+
+
+def test_another_file_under_the_same_name_size_and_time_has_changed(root: Path) -> None:
+    facts = drop(root / "a.png", b"one")
+    drop(root / "b.png", b"two")
+    os.utime(root / "b.png", ns=(facts.mtime_ns, facts.mtime_ns))
+    (root / "b.png").rename(root / "a.png")
+    with pytest.raises(Changed):
+        read(root, "a.png", facts, Limits())
+
+
+def test_a_removed_file_is_its_own_fault_while_the_root_is_in_reach(root: Path) -> None:
+    facts = drop(root / "a.png")
+    (root / "a.png").unlink()
+    with pytest.raises(Unreadable, match="removed before it was read"):
+        read(root, "a.png", facts, Limits())
+
+
+def test_a_removed_folder_is_no_worse_than_a_removed_file(root: Path) -> None:
+    facts = drop(root / "sub" / "a.png")
+    (root / "sub" / "a.png").unlink()
+    (root / "sub").rmdir()
+    with pytest.raises(Unreadable, match="removed before it was read"):
+        read(root, "sub/a.png", facts, Limits())
+
+
+def test_a_missing_file_is_the_worlds_fault_while_the_marker_cannot_be_seen(root: Path) -> None:
+    facts = drop(root / "a.png")
+    (root / "a.png").unlink()
+    (root / MARKER).unlink()
+    with pytest.raises(OutOfReach, match=MARKER):
+        read(root, "a.png", facts, Limits())
+
+
+def test_a_root_that_is_not_mounted_is_the_worlds_fault(root: Path) -> None:
+    facts = drop(root / "a.png")
+    root.rename(root.with_name("elsewhere"))
+    with pytest.raises(OutOfReach, match="out of reach"):
+        read(root, "a.png", facts, Limits())
+
+
+def test_a_link_that_leads_out_of_its_root_is_refused(root: Path, tmp_path: Path) -> None:
+    facts = drop(tmp_path / "secret")
+    (root / "a.png").symlink_to(tmp_path / "secret")
+    with pytest.raises(Unreadable, match="leads out of its folder"):
+        read(root, "a.png", facts, Limits())
+
+
+def test_a_folder_that_is_a_link_out_of_its_root_is_refused(root: Path, tmp_path: Path) -> None:
+    facts = drop(tmp_path / "outside" / "a.png")
+    (root / "sub").symlink_to(tmp_path / "outside")
+    with pytest.raises(Unreadable, match="leads out of its folder"):
+        read(root, "sub/a.png", facts, Limits())
+
+
+def test_a_neighbour_whose_name_begins_like_the_root_is_outside(root: Path, tmp_path: Path) -> None:
+    facts = drop(tmp_path / "root-private" / "a.png")
+    (root / "a.png").symlink_to(tmp_path / "root-private" / "a.png")
+    with pytest.raises(Unreadable, match="leads out of its folder"):
+        read(root, "a.png", facts, Limits())
+
+
+def test_a_link_within_its_root_is_followed(root: Path) -> None:
+    facts = drop(root / "archive" / "a.png")
+    (root / "b.png").symlink_to("archive/a.png")
+    assert read(root, "b.png", facts, Limits()) == b"an image"
+
+
+def test_a_root_that_is_itself_a_link_is_fine(root: Path, tmp_path: Path) -> None:
+    facts = drop(root / "a.png")
+    (tmp_path / "link").symlink_to(root)
+    assert read(tmp_path / "link", "a.png", facts, Limits()) == b"an image"
+
+
+def test_a_pipe_in_the_files_place_neither_hangs_the_worker_nor_is_read(root: Path) -> None:
+    facts = drop(root / "a.png")
+    (root / "a.png").unlink()
+    os.mkfifo(root / "a.png")
+    with pytest.raises(Unreadable, match="not a regular file"):
+        read(root, "a.png", facts, Limits())
+
+
+def test_a_folder_in_the_files_place_is_refused(root: Path) -> None:
+    facts = drop(root / "a.png")
+    (root / "a.png").unlink()
+    (root / "a.png").mkdir()
+    with pytest.raises(Unreadable, match="not a regular file"):
+        read(root, "a.png", facts, Limits())
+
+
+@pytest.mark.xfail(strict=True, reason="ENXIO counts as the world's fault: the image is put off for ever")
+def test_a_socket_in_the_files_place_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = drop(root / "a.png")
+    (root / "a.png").unlink()
+    monkeypatch.chdir(root)  # a socket's address is short
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("a.png")
+        with pytest.raises(Unreadable):
+            read(root, "a.png", facts, Limits())
+
+
+@pytest.mark.xfail(strict=True, reason="ENOTDIR counts as the world's fault: the image is put off for ever")
+def test_a_file_in_the_place_of_the_files_folder_means_that_the_file_was_removed(root: Path) -> None:
+    facts = drop(root / "sub" / "a.png")
+    (root / "sub" / "a.png").unlink()
+    (root / "sub").rmdir()
+    drop(root / "sub")
+    with pytest.raises(Unreadable):
+        read(root, "sub/a.png", facts, Limits())
+
+
+@pytest.mark.xfail(strict=True, reason="ELOOP counts as the world's fault: the image is put off for ever")
+def test_a_link_that_leads_to_itself_is_refused(root: Path) -> None:
+    facts = drop(root / "a.png")
+    (root / "a.png").unlink()
+    (root / "a.png").symlink_to("a.png")
+    with pytest.raises(Unreadable):
+        read(root, "a.png", facts, Limits())
+
+
+def test_a_file_above_the_limit_is_refused_before_it_is_read(root: Path) -> None:
+    facts = drop(root / "a.png", b"12345")
+    assert read(root, "a.png", facts, Limits(bytes=5)) == b"12345"
+    with pytest.raises(Unreadable, match="max_bytes"):
+        read(root, "a.png", facts, Limits(bytes=4))
