@@ -1,0 +1,76 @@
+"""The product with its real network, as a user has it after `make demo`."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from shared import manifest, registry
+from tests.system import SAMPLES, System, environment, running, specimens
+
+DATA = Path(os.environ.get("PNEUMOSCREEN_TEST_DATA", Path(__file__).parents[3] / "shared" / "data")) / "kermany"
+needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the labelled X-rays are not on this machine")
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    with running(tmp_path_factory.mktemp("acceptance"), flower="auto", settings={}) as found:
+        yield found
+
+
+def test_every_specimen_is_labelled_as_what_it_was_generated_from(system: System) -> None:
+    for specimen in specimens():
+        shutil.copy(specimen, system.inbox)
+    for specimen in specimens():
+        assert system.row(specimen.name)["label"] == specimen.name.split("-")[0].upper(), specimen.name
+
+
+def test_the_live_version_is_the_bundled_one_and_below_5_mb(system: System) -> None:
+    bundled = registry.bundled()
+    assert system.query("SELECT DISTINCT model_version FROM results WHERE state = 'done'") == [(bundled.name,)]
+    assert sum(file.stat().st_size for file in bundled.iterdir()) < 5_000_000
+    found = manifest.read(bundled)
+    assert found.metrics["validation"]["recall"] > 0.95
+    assert found.parameters < 1_000_000
+
+
+@needs_data
+def test_full_size_x_rays_are_all_screened_and_agree_with_their_224_pixel_twins(system: System) -> None:
+    full = sorted((DATA / "full").glob("*/*.jpeg"))
+    for image in full:
+        for kind, source in (("full", image), ("twin", DATA / "train" / image.parent.name / image.name)):
+            folder = system.inbox / kind / image.parent.name
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, folder)
+    agreeing, right = 0, 0
+    for image in full:
+        name = f"{image.parent.name}/{image.name}"
+        one, twin = system.row(f"full/{name}"), system.row(f"twin/{name}")
+        assert one["state"] == twin["state"] == "done"
+        agreeing += one["label"] == twin["label"]
+        right += one["label"] == image.parent.name
+    assert len(full) == 120
+    assert agreeing >= 117
+    assert right >= 110
+
+
+def test_bench_prints_the_ratios(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "cli.main", "bench", "--images", str(SAMPLES), "--files", "200", "--json"]
+    done = subprocess.run(command, env=environment(tmp_path / "home"), capture_output=True, text=True, timeout=170)
+    assert done.returncode == 0, done.stderr
+    assert set(json.loads(done.stdout)["ratios"]) == {"system_to_limit", "system_to_script"}
+
+
+def test_an_architecture_builds_as_an_uncompiled_keras_model() -> None:
+    code = (
+        "from trainer.architectures import build; m = build('screen'); "
+        "print(m.count_params(), m.input_shape, m.output_shape, m.optimizer if hasattr(m, 'optimizer') else None)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout.split()[0] == "535153", done.stderr
+    assert done.stdout.strip().endswith("None")
