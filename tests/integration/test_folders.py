@@ -1,0 +1,72 @@
+"""Several watched folders, each with a name and a lane, events or polling, set in the TOML file."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.system import QUICK, System, distinct, make_linear_home, running, specimens
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("folders")
+
+
+@pytest.fixture(scope="module")
+def system(folders: Path) -> Iterator[System]:
+    make_linear_home(folders / "home")
+    for name in ("archive", "emergency", "share"):
+        (folders / name).mkdir()
+    (folders / "home" / "pneumoscreen.toml").write_text(
+        f"""
+        [folders.archive]
+        path = "{folders}/archive"
+        [folders.emergency]
+        path = "{folders}/emergency"
+        lane = "stat"
+        [folders.share]
+        path = "{folders}/share"
+        polling = true
+        """
+    )
+    (folders / "share" / "before.jpeg").write_bytes(specimens()[0].read_bytes())
+    with running(folders, inbox=False, settings=QUICK) as found:
+        yield found
+
+
+def test_an_image_that_lay_there_before_the_start_is_screened(system: System) -> None:
+    assert system.row("before.jpeg")["root"] == "share"
+
+
+def test_a_polled_folder_is_screened_without_events(system: System, folders: Path) -> None:
+    distinct(specimens()[1], folders / "share" / "polled.jpeg", 1)
+    row = system.row("polled.jpeg")
+    assert (row["state"], row["root"]) == ("done", "share")
+
+
+def test_an_urgent_image_does_not_wait_behind_a_routine_backlog(system: System, folders: Path) -> None:
+    sources = [path for path in specimens() if path.suffix == ".jpeg"]
+    backlog = folders / "backlog"
+    backlog.mkdir()
+    for number in range(600):
+        distinct(sources[number % len(sources)], backlog / f"{number}.jpeg", 10_000 + number)
+    backlog.rename(folders / "archive" / "backlog")
+    registered = "SELECT count(*) FROM sightings WHERE root = 'archive'"
+    system.wait(lambda: system.query(registered)[0][0] >= 300, "a backlog")
+    distinct(specimens()[2], folders / "emergency" / "urgent.jpeg", 2)
+    assert system.row("urgent.jpeg")["root"] == "emergency"
+    later = """
+        SELECT count(*) FROM sightings WHERE root = 'archive' AND
+        (finished_at IS NULL OR finished_at > (SELECT finished_at FROM sightings WHERE path = 'urgent.jpeg'))
+    """
+    assert system.query(later)[0][0] > 100
+
+
+def test_a_watched_folder_that_is_removed_and_made_again_is_watched_again(system: System, folders: Path) -> None:
+    marker = folders / "emergency" / ".pneumoscreen-root"
+    (folders / "emergency").rename(folders / "away")
+    (folders / "emergency").mkdir()
+    distinct(specimens()[3], folders / "emergency" / "anew.jpeg", 3)
+    assert system.row("anew.jpeg")["state"] == "done"
+    system.wait(marker.exists, "the new marker")
