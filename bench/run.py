@@ -18,11 +18,12 @@ from bench import files as bench_files
 from shared import registry
 from shared.errors import WorkFailed, WrongSettings
 
-CONTENDERS = ("limit", "system", "script")
+CONTENDERS = ("limit", "system", "script", "names")
 WHAT = {
     "limit": "one process: decode in threads, one call per batch of 32",
     "system": "the whole system, drop to rows, steady state",
     "script": "image by image with model.predict",
+    "names": "the producer registers 100,000 new files",
 }
 
 
@@ -51,7 +52,7 @@ def bench(images: Path, only: list[str], count: int, rounds: int, as_json: bool)
 
 
 def _run(name: str, work: Path, number: int) -> dict[str, Any]:
-    last = work / f"system-{number}" if name == "system" else registry.bundled()
+    last = work / f"{name}-{number}" if name in ("system", "names") else registry.bundled()
     command = [sys.executable, "-m", f"bench.{name}", str(work / "files"), str(last)]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
     if done.returncode != 0:

@@ -6,9 +6,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
+import psutil
 from sqlalchemy import select
 
 from shared import database
@@ -21,7 +24,32 @@ IDLE_SECONDS = 120
 
 def main(files: Path, work: Path) -> None:
     """The files are moved into the inbox: a drop that takes no time of its own."""
-    home, inbox = work / "home", work / "inbox"
+    inbox = work / "inbox"
+    with running(work, inbox) as (system, with_database):
+        count = len(list(files.iterdir()))
+        dropped = time.time()
+        files.rename(inbox / "drop")
+        try:
+            finished, worker = _wait_until_finished(with_database, count, system)
+        finally:
+            (inbox / "drop").rename(files)
+    # Steady state: between the first tenth and the last, start-up and end left out.
+    first, last = finished[len(finished) // 10], finished[-len(finished) // 10]
+    steady = sum(first < instant <= last for instant in finished) / (last - first)
+    result = {
+        "images_per_second": steady,
+        "from_drop_to_last_row": count / (finished[-1] - dropped),
+        "seconds_to_first_row": finished[0] - dropped,
+        "worker_mb_at_a_tenth": worker[0],
+        "worker_mb_at_the_end": worker[-1],
+    }
+    print(json.dumps(result))
+
+
+@contextmanager
+def running(work: Path, inbox: Path) -> Iterator[tuple["subprocess.Popen[bytes]", Database]]:
+    """`up` in a home of its own, ready to screen."""
+    home = work / "home"
     inbox.mkdir(parents=True)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PNEUMOSCREEN_")}
     command = [
@@ -39,25 +67,16 @@ def main(files: Path, work: Path) -> None:
     with (work / "up.out").open("w") as output:
         system = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
     try:
-        with_database = _wait_until_ready(home, system)
-        count = len(list(files.iterdir()))
-        dropped = time.time()
-        files.rename(inbox / "drop")
-        finished = _wait_until_finished(with_database, count, system)
+        yield system, _wait_until_ready(home, system)
     finally:
         system.send_signal(signal.SIGTERM)
         system.wait(120)
-        if (inbox / "drop").exists():
-            (inbox / "drop").rename(files)
-    # Steady state: between the first tenth and the last, start-up and end left out.
-    first, last = finished[len(finished) // 10], finished[-len(finished) // 10]
-    steady = sum(first < instant <= last for instant in finished) / (last - first)
-    result = {
-        "images_per_second": steady,
-        "from_drop_to_last_row": count / (finished[-1] - dropped),
-        "seconds_to_first_row": finished[0] - dropped,
-    }
-    print(json.dumps(result))
+
+
+def megabytes(system: "subprocess.Popen[bytes]", part: str) -> float:
+    """Resident memory of the largest process of the system whose command line has this part, in MB."""
+    children = psutil.Process(system.pid).children(recursive=True)
+    return max(child.memory_info().rss for child in children if part in " ".join(child.cmdline())) / 1e6
 
 
 def _wait_until_ready(home: Path, system: "subprocess.Popen[bytes]") -> Database:
@@ -77,8 +96,11 @@ def _wait_until_ready(home: Path, system: "subprocess.Popen[bytes]") -> Database
     raise WorkFailed(f"The system did not start: see {home / 'logs'}.")
 
 
-def _wait_until_finished(with_database: Database, count: int, system: "subprocess.Popen[bytes]") -> list[float]:
-    """When each image was finished, in seconds, in order."""
+def _wait_until_finished(
+    with_database: Database, count: int, system: "subprocess.Popen[bytes]"
+) -> tuple[list[float], list[float]]:
+    """When each image was finished, in seconds, in order; the worker's memory in MB since a tenth was finished."""
+    worker: list[float] = []
     finished: list[datetime] = []
     last_progress = time.monotonic()
     while len(finished) < count:
@@ -91,7 +113,9 @@ def _wait_until_finished(with_database: Database, count: int, system: "subproces
             finished = [instant for instant in session.scalars(done) if instant is not None]
         if len(finished) > before:
             last_progress = time.monotonic()
-    return sorted(instant.timestamp() for instant in finished)
+        if len(finished) > count / 10:
+            worker.append(megabytes(system, "worker.app worker"))
+    return sorted(instant.timestamp() for instant in finished), worker
 
 
 if __name__ == "__main__":

@@ -145,7 +145,9 @@ def bench(
     images: Annotated[
         Path, typer.Option(help="A folder of X-rays to make the files from.", exists=True, file_okay=False)
     ],
-    only: Annotated[str, typer.Option(help="What to measure, of system, limit, script.")] = "system,limit,script",
+    only: Annotated[
+        str, typer.Option(help="What to measure, of system, limit, script, names.")
+    ] = "system,limit,script",
     files: Annotated[int, typer.Option(help="How many files of distinct bytes to make.", min=100)] = 2000,
     rounds: Annotated[int, typer.Option(help="Interleaved rounds; the medians are reported.", min=1)] = 1,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
