@@ -2,10 +2,9 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
-from click.exceptions import ClickException
 from redis.exceptions import RedisError
 from sqlalchemy.exc import InterfaceError, OperationalError
 
@@ -47,7 +46,9 @@ def _root(
 
 @app.command(epilog="Example: pneumoscreen up --inbox ~/xrays")
 def up(
-    home: Home = None,
+    home: Annotated[
+        Path | None, typer.Option(help="Home folder. Default: PNEUMOSCREEN_HOME, else ~/.pneumoscreen.")
+    ] = None,
     inbox: Annotated[Path | None, typer.Option(help="A folder to watch; made if it is missing.")] = None,
     flower_port: Annotated[str, typer.Option(help="Flower's port on 127.0.0.1: a number, auto or off.")] = "auto",
 ) -> None:
@@ -188,24 +189,18 @@ def models_show(
 def main() -> None:
     """The entry point: errors of ours become a sentence and an exit code, never a traceback."""
     try:
-        code = app(standalone_mode=False) or 0  # the code of a typer.Exit is returned, not raised
-    except ClickException as error:
-        error.show()
-        code = 2
-    except (typer.Abort, KeyboardInterrupt):
-        code = 130
+        app()  # ends the process itself, with exit code 2 for wrong usage
     except PneumoscreenError as error:
-        code = _tell(error)
+        _end(error)
     except (OperationalError, InterfaceError) as error:
-        code = _tell(ServiceUnavailable(f"The database is out of reach: {error.orig}"))
+        _end(ServiceUnavailable(f"The database is out of reach: {error.orig}"))
     except RedisError as error:
-        code = _tell(ServiceUnavailable(f"The broker is out of reach: {error}"))
-    sys.exit(code)
+        _end(ServiceUnavailable(f"The broker is out of reach: {error}"))
 
 
-def _tell(error: PneumoscreenError) -> int:
+def _end(error: PneumoscreenError) -> NoReturn:
     console.err.print(f"Error: {error}", style="red", markup=False)
-    return error.exit_code
+    sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":

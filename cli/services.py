@@ -16,6 +16,7 @@ def producer(settings: Settings) -> None:
     from producer.service import Producer
 
     logging.basicConfig(level=settings.log_level, format=FORMAT)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -47,7 +47,10 @@ class Producer:
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop` is set. What is out of reach is tried again; nothing is lost meanwhile: SQL knows it all."""
-        log.info("watching %d folders", len(self.roots))
+        for root in self.roots.values():
+            log.info("watching root %s for the %s lane", root.name, root.lane)
+        if not self.roots:
+            log.warning("no folder is configured: only files given to `pneumoscreen screen` are sent")
         try:
             while not stop.is_set():
                 self._try_step(stop)
@@ -64,6 +67,7 @@ class Producer:
             if trouble != self._trouble:
                 log.warning("out of reach, trying again every second: %s", trouble)
             self._trouble = trouble
+            self._next_care = 0.0  # so that only a look at everything says that all is well
             stop.wait(1.0)
         else:
             if self._trouble:
@@ -72,9 +76,10 @@ class Producer:
 
     def _step(self) -> None:
         now = time.monotonic()
-        self._register()  # first what an error left over
-        if now >= self._next_care:
-            self._care(now)
+        self._register()  # first what an error left over, before there is more
+        is_time_to_care = now >= self._next_care
+        if is_time_to_care:
+            self._care()
         self._take_signs(now)
         for candidate in self.settling.due(now):
             self._look(candidate, now)
@@ -82,17 +87,18 @@ class Producer:
             if not self.settling.is_full:
                 self._sweep(root, now)
         self._register()
+        if is_time_to_care:
+            recovering.recover(self.settings, self.database, datetime.now(UTC))
+            recovering.check_epoch(self.database, self.redis)
+            self._next_care = now + self.settings.recover_every
         self.sender.send(datetime.now(UTC))
 
-    def _care(self, now: float) -> None:
-        """Every few seconds: keep the watches alive, recover what was lost."""
-        self._next_care = now + self.settings.recover_every
+    def _care(self) -> None:
+        """Keep the markers and the watches alive."""
         for root in self.roots.values():
             with self.database.read() as session:
                 known = session.scalar(select(Sighting.id).where(Sighting.root == root.name).limit(1))
             root.care(is_known=known is not None)
-        recovering.recover(self.settings, self.database, datetime.now(UTC))
-        recovering.check_epoch(self.database, self.redis)
 
     def _take_signs(self, now: float) -> None:
         """What the system reported; waits for a moment if there is nothing else to do."""
