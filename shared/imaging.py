@@ -1,6 +1,5 @@
 """From the bytes of a file to the pixels that a network sees; the trainer and the worker both call `prepare`."""
 
-import warnings
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Literal
@@ -13,7 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from shared.errors import Unfinished, Unreadable
 
 FORMATS = ("JPEG", "PNG")
+BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
+DAMAGE = (OSError, SyntaxError, ValueError, IndexError, EOFError)
+"""What Pillow raises for damaged images."""
 SMALLEST_SIDE = 64
+Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit, a warning: `_check` applies ours before anything is decoded
 
 
 class Preprocessing(BaseModel):
@@ -55,28 +58,39 @@ def decode(data: bytes, at_least: tuple[int, int], limits: Limits) -> Image.Imag
         raise Unfinished("the file is empty")
     if len(data) > limits.bytes:
         raise Unreadable(f"the file has {len(data):,} bytes, more than the limit of {limits.bytes:,} (max_bytes)")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `_check` applies our own limit
-        try:
-            image: Image.Image = Image.open(BytesIO(data), formats=FORMATS)
-        except UnidentifiedImageError as error:
-            raise Unreadable(f"the content is not an image in a format that is read ({', '.join(FORMATS)})") from error
-        except (Image.DecompressionBombError, ValueError, SyntaxError, OSError) as error:
-            raise Unreadable(f"the image's header is damaged or unreasonable: {error}") from error
+    try:
+        image: Image.Image = Image.open(BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError as error:
+        if data.startswith(BEGINNINGS):
+            raise Unfinished("the image's header is damaged, or the file was cut off within it") from error
+        raise Unreadable(f"the content is not an image in a format that is read ({', '.join(FORMATS)})") from error
+    except DAMAGE as error:
+        raise _damaged(error) from error
     _check(image, limits)
     image.draft("L", at_least)
     try:
         image.load()
-    except (OSError, SyntaxError, ValueError, IndexError, EOFError) as error:
-        if "truncated" in str(error) or isinstance(error, EOFError):
-            raise Unfinished("the image ends too early: the file was cut off") from error
-        raise Unreadable(f"the image's data is damaged: {error}") from error
-    image = ImageOps.exif_transpose(image)
-    grey = _grey(image)
+    except DAMAGE as error:
+        raise _damaged(error) from error
+    grey = _grey(_upright(image))
     darkest, brightest = grey.getextrema()
     if darkest == brightest:
         raise Unreadable("the image is blank: every pixel has the same value")
     return grey
+
+
+def _damaged(error: Exception) -> Unfinished | Unreadable:
+    if "truncated" in str(error).lower() or isinstance(error, EOFError):
+        return Unfinished("the image ends too early: the file was cut off")
+    return Unreadable(f"the image is damaged: {error}")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned as its EXIF data say; data that cannot be read do not cost the image."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # noqa: BLE001 - Pillow raises whatever the damaged data lead to
+        return image
 
 
 def _check(image: Image.Image, limits: Limits) -> None:
@@ -97,4 +111,6 @@ def _grey(image: Image.Image) -> Image.Image:
         lowest, highest = float(values.min()), float(values.max())
         scale = 255.0 / (highest - lowest) if highest > lowest else 0.0
         return Image.fromarray(((values - lowest) * scale).round().astype(np.uint8))
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")  # straight to grey, Pillow would warn
     return image if image.mode == "L" else image.convert("L")

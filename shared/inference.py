@@ -69,12 +69,15 @@ class LinearNetwork:
 
 def load(folder: Path, manifest: Manifest) -> "KerasNetwork | LinearNetwork":
     """Load a version whose files were verified by `manifest.read`, and warm it up; raises BrokenModel."""
+    file = KERAS_FILE if manifest.engine == "keras" else LINEAR_FILE
+    if file not in manifest.files:
+        raise BrokenModel(f"the manifest in {folder} does not vouch for {file}")
     try:
         network: KerasNetwork | LinearNetwork
         if manifest.engine == "keras":
-            network = KerasNetwork(folder / KERAS_FILE, manifest)
+            network = KerasNetwork(folder / file, manifest)
         else:
-            network = LinearNetwork(folder / LINEAR_FILE, manifest)
+            network = LinearNetwork(folder / file, manifest)
         size = manifest.preprocessing
         for count in (1, 32):
             logits = network.logits(np.zeros((count, size.height, size.width, size.channels), np.uint8))

@@ -7,6 +7,8 @@ from shared.errors import MalformedMessage, NewerMessage
 
 SCHEMA = 1
 TASK = "pneumoscreen.screen"
+MOST_JOBS = 1000
+"""No producer may put more into a message (the setting `message_size`)."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,10 @@ class Message:
             )
         delivery: Any
         delivery, jobs = body.get("delivery"), body.get("jobs")
-        if not _is_whole(delivery) or not isinstance(jobs, list) or not jobs or not all(_is_whole(job) for job in jobs):
-            raise MalformedMessage("the message has no delivery number or no list of job ids")
+        if not _is_whole(delivery) or not isinstance(jobs, list) or not 0 < len(jobs) <= MOST_JOBS:
+            raise MalformedMessage("the message has no delivery number or no list of jobs of a reasonable length")
+        if not all(_is_whole(job) for job in jobs):
+            raise MalformedMessage("the message names a job that is no positive whole number")
         return cls(delivery, tuple(jobs))
 
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -83,9 +84,9 @@ def install_bundled(database: Database, models: Path, now: datetime) -> None:
 
 def copy_aside(source: Path, target: Path) -> None:
     """Copy a version's folder under a temporary name, sync it, and only then give it its own name."""
-    aside = target.with_name(f".{target.name}.{os.getpid()}")
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(source, aside)
+    aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    shutil.copytree(source, aside, dirs_exist_ok=True)
     for file in [*aside.iterdir(), aside]:
         descriptor = os.open(file, os.O_RDONLY)
         os.fsync(descriptor)

@@ -3,7 +3,7 @@
 import os
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import psutil
 from platformdirs import user_state_path
@@ -11,11 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from shared.errors import WrongSettings
+from shared.messages import MOST_JOBS
 
 SUBMITTED = "submitted"
 """The root that `screen PATH` copies files into which lie outside every watched folder."""
 
 LaneName = Literal["stat", "routine", "background"]
+Seconds = Annotated[float, Field(gt=0, le=30 * 24 * 3600)]
 
 
 class Folder(BaseModel):
@@ -42,19 +44,19 @@ class Settings(BaseSettings):
     database_url: str | None = None
     broker_url: SecretStr | None = None
     folders: dict[str, Folder] = {}
-    settle: float = Field(default=2.0, ge=0.0, le=3600)
-    sweep_every: float = Field(default=30.0, gt=0)
-    linger: float = Field(default=0.2, ge=0)
-    message_size: int = Field(default=128, ge=1, le=1000)
+    settle: float = Field(default=2.0, ge=0, le=3600)
+    sweep_every: Seconds = 30.0
+    linger: float = Field(default=0.2, ge=0, le=60)
+    message_size: int = Field(default=128, ge=1, le=MOST_JOBS)
     messages_ahead: int = Field(default=4, ge=1)
     batch_size: int = Field(default=32, ge=1, le=1024)
     processes: int = Field(default=1, ge=1)
     decode_threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
     max_pixels: int = Field(default=100_000_000, ge=1)
     max_bytes: int = Field(default=200_000_000, ge=1)
-    lease: float = Field(default=60.0, gt=0)
-    resend_after: float = Field(default=120.0, gt=0)
-    recover_every: float = Field(default=5.0, gt=0)
+    lease: Seconds = 60.0
+    resend_after: Seconds = 120.0
+    recover_every: Seconds = 5.0
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator("home")
@@ -108,6 +110,11 @@ class Settings(BaseSettings):
 def load(home: Path | None = None, **overrides: Any) -> Settings:
     """Build the settings for a home folder; raises WrongSettings with a sentence that names the setting."""
     home = (home or find_home()).expanduser().absolute()
+    known = {"PNEUMOSCREEN_" + name.upper() for name in Settings.model_fields}
+    if unknown := sorted(name for name in os.environ if name.startswith("PNEUMOSCREEN_") and name not in known):
+        raise WrongSettings(
+            f"There is no such setting: {', '.join(unknown)}: pneumoscreen.toml.example lists them all."
+        )
     try:
         return Settings(home=home, **overrides)
     except ValidationError as error:
@@ -116,7 +123,7 @@ def load(home: Path | None = None, **overrides: Any) -> Settings:
             f"Wrong setting: {'; '.join(sentences)}. "
             f"Settings come from PNEUMOSCREEN_… variables and {home}/pneumoscreen.toml."
         ) from error
-    except (tomllib.TOMLDecodeError, OSError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise WrongSettings(f"The settings file {home}/pneumoscreen.toml cannot be read: {error}") from error
     except ValueError as error:
         raise WrongSettings(f"A PNEUMOSCREEN_… variable cannot be read: {error}") from error

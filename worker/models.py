@@ -1,6 +1,7 @@
 """The model versions that a worker process holds: the live one, and at most one more for jobs that name a version."""
 
 import logging
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from shared.errors import BrokenModel
 from shared.registry import Loaded, Published
 
 log = logging.getLogger(__name__)
+RETRY_SECONDS = 60.0
 
 
 class Models:
@@ -17,7 +19,7 @@ class Models:
         self._folder = folder
         self._live: tuple[Published, Loaded] | None = None
         self._named: tuple[Published, Loaded] | None = None
-        self._refused: set[Published] = set()
+        self._refused_at: dict[Published, float] = {}
 
     @property
     def version(self) -> str | None:
@@ -34,22 +36,29 @@ class Models:
         Raises BrokenModel if none loads.
         """
         for candidate in candidates:
-            if self._live and self._live[0] == candidate:
+            if (self._live and self._live[0] == candidate) or self._take(candidate):
+                assert self._live is not None
+                if candidate == candidates[0]:
+                    self.error = None
                 return self._live[1]
-            if candidate not in self._refused:
-                try:
-                    self._live = (candidate, registry.load(self._folder, candidate))
-                except BrokenModel as error:
-                    self._refused.add(candidate)
-                    self.error = str(error)
-                    log.error("model version %s is refused: %s", candidate.version, error)  # noqa: TRY400
-                else:
-                    self.error = None if candidate == candidates[0] else self.error
-                    log.info("model version %s is in service", candidate.version)
-                    return self._live[1]
             if self._live:
                 return self._live[1]
         raise BrokenModel(self.error or "no model version was ever published: `pneumoscreen models list`")
+
+    def _take(self, candidate: Published) -> bool:
+        """Load a version into service; one that was refused just now is not tried again while another serves."""
+        refused_at = self._refused_at.get(candidate)
+        if self._live and refused_at is not None and time.monotonic() - refused_at < RETRY_SECONDS:
+            return False
+        try:
+            self._live = (candidate, registry.load(self._folder, candidate))
+        except BrokenModel as error:
+            self._refused_at[candidate] = time.monotonic()
+            self.error = str(error)
+            log.error("model version %s is refused: %s", candidate.version, error)  # noqa: TRY400
+            return False
+        log.info("model version %s is in service", candidate.version)
+        return True
 
     def named(self, wanted: Published) -> Loaded:
         """A version that a job names; raises BrokenModel."""

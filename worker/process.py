@@ -6,6 +6,7 @@ import signal
 import socket
 import threading
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
@@ -36,6 +37,7 @@ class WorkerProcess:
         self.decoding: dict[int, float] = {}
         self.outdated: str | None = None
         self._started_at = datetime.now(UTC)
+        warnings.filterwarnings("ignore", module="PIL")  # odd metadata, once for each image
         self._stopping = threading.Event()
         try:
             with self.database.read() as session:

@@ -1,5 +1,6 @@
 """Reading a file's bytes once, from inside its root, and telling the file's fault from the world's."""
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -17,13 +18,17 @@ def read(root: Path, path: str, facts: Facts, limits: Limits) -> bytes:
     """
     try:
         return _read(root, path, facts, limits)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         if (root / MARKER).exists():
             raise Unreadable("the file was removed before it was read") from error
         raise OutOfReach(f"the folder {root} is out of reach: its marker {MARKER} cannot be seen") from error
     except PermissionError as error:
         raise OutOfReach("the file cannot be opened: no permission to read it") from error
+    except IsADirectoryError as error:
+        raise Unreadable("this is a folder now, not a file") from error
     except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise Unreadable("this is not a regular file: a socket, or a link that leads to itself") from error
         raise OutOfReach(f"the file cannot be read: {error.strerror or error}") from error
 
 

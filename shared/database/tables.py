@@ -99,7 +99,18 @@ class Sighting(Base):
 
     __tablename__ = "sightings"
     __table_args__ = (
-        UniqueConstraint("root", "path", "size", "mtime_ns", "inode"),
+        Index(
+            "uq_sightings_file",
+            "root",
+            "path",
+            "size",
+            "mtime_ns",
+            "inode",
+            unique=True,
+            sqlite_where=text("state <> 'superseded'"),  # a file may become again what it was once
+            postgresql_where=text("state <> 'superseded'"),
+        ),
+        Index("ix_sightings_path", "root", "path", "id"),
         Index("ix_sightings_state", "state"),
         Index("ix_sightings_sha256", "sha256"),
         _one_of("state", SightingState),

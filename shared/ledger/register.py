@@ -26,8 +26,12 @@ class Facts:
 
     @classmethod
     def of(cls, stat: os.stat_result) -> Self:
-        inode = stat.st_ino if stat.st_ino < 2**63 else stat.st_ino - 2**64  # SQL's integers are signed
-        return cls(stat.st_size, stat.st_mtime_ns, inode)
+        return cls(stat.st_size, _signed(stat.st_mtime_ns), _signed(stat.st_ino))
+
+
+def _signed(number: int) -> int:
+    """The number as SQL's integers hold it: 64 bits, signed."""
+    return (number + 2**63) % 2**64 - 2**63
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,8 @@ def unknown(session: Session, root: str, files: Sequence[Found]) -> list[Found]:
     """Those of at most MOST_ROWS files that have no sighting as they are now."""
     texts = [as_text(file.path)[0] for file in files]
     columns = (Sighting.path, Sighting.size, Sighting.mtime_ns, Sighting.inode)
-    rows = session.execute(select(*columns).where(Sighting.root == root, Sighting.path.in_(texts)))
+    mine = (Sighting.root == root) & Sighting.path.in_(texts) & (Sighting.state != SightingState.SUPERSEDED)
+    rows = session.execute(select(*columns).where(mine))
     known = {(path, Facts(size, mtime_ns, inode)) for path, size, mtime_ns, inode in rows}
     return [file for file, text in zip(files, texts, strict=True) if (text, file.facts) not in known]
 
@@ -93,27 +98,6 @@ def register(
     new = list(session.scalars(insert_new(session, Sighting).returning(Sighting.id), rows))
     add_jobs(session, new, lane, now, not_before)
     return new
-
-
-def register_changed(session: Session, root: str, lane: str, file: Found, now: datetime, not_before: datetime) -> None:
-    """Register what a file became while it waited; it may have become again what it was once before."""
-    if register(session, root, lane, [file], now, not_before=not_before):
-        return
-    facts = file.facts
-    revived = session.scalars(
-        update(Sighting)
-        .where(
-            Sighting.root == root,
-            Sighting.path == as_text(file.path)[0],
-            Sighting.size == facts.size,
-            Sighting.mtime_ns == facts.mtime_ns,
-            Sighting.inode == facts.inode,
-            Sighting.state == SightingState.SUPERSEDED,
-        )
-        .values(state=SightingState.WAITING)
-        .returning(Sighting.id)
-    )
-    add_jobs(session, list(revived), lane, now, not_before)
 
 
 def retry(session: Session, sightings: Sequence[int], lane: str, now: datetime) -> int:

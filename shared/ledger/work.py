@@ -9,7 +9,7 @@ from sqlalchemy import Table, bindparam, select, update
 from sqlalchemy.orm import Session
 
 from shared.database import Job, JobState, Prediction, Sighting, SightingState
-from shared.ledger.register import Facts, Found, as_path, insert_new, register_changed
+from shared.ledger.register import Facts, Found, as_path, insert_new, register
 from shared.messages import Message
 
 
@@ -115,7 +115,8 @@ def finish(session: Session, outcomes: Sequence[Outcome], now: datetime) -> list
                 session.execute(sighting.values(state=state, reason=reason, sha256=digest, finished_at=now))
             case Superseded(claimed, facts, not_before):
                 session.execute(sighting.values(state=SightingState.SUPERSEDED, finished_at=now))
-                register_changed(session, claimed.root, claimed.lane, Found(claimed.path, facts), now, not_before)
+                file = Found(claimed.path, facts)
+                register(session, claimed.root, claimed.lane, [file], now, not_before=not_before)
             case PutOff(_, problem, not_before):
                 session.execute(job.values(state=JobState.UNSENT, problem=problem, not_before=not_before))
     return counted

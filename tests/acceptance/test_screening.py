@@ -13,7 +13,7 @@ import pytest
 from shared import manifest, registry
 from tests.system import SAMPLES, System, environment, running, specimens
 
-DATA = Path(os.environ.get("PNEUMOSCREEN_TEST_DATA", Path(__file__).parents[3] / "shared" / "data")) / "kermany"
+DATA = Path(os.environ.get("XRAY_TEST_DATA", Path(__file__).parents[3] / "shared" / "data")) / "kermany"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the labelled X-rays are not on this machine")
 
 

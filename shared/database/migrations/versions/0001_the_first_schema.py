@@ -100,12 +100,18 @@ def upgrade() -> None:
         ),
         sa.ForeignKeyConstraint(["prediction_id"], ["predictions.id"], name=op.f("fk_sightings_prediction_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_sightings")),
-        sa.UniqueConstraint(
-            "root", "path", "size", "mtime_ns", "inode", name=op.f("uq_sightings_root_path_size_mtime_ns_inode")
-        ),
     )
+    op.create_index("ix_sightings_path", "sightings", ["root", "path", "id"], unique=False)
     op.create_index("ix_sightings_sha256", "sightings", ["sha256"], unique=False)
     op.create_index("ix_sightings_state", "sightings", ["state"], unique=False)
+    op.create_index(
+        "uq_sightings_file",
+        "sightings",
+        ["root", "path", "size", "mtime_ns", "inode"],
+        unique=True,
+        sqlite_where=sa.text("state <> 'superseded'"),
+        postgresql_where=sa.text("state <> 'superseded'"),
+    )
 
     op.create_table(
         "jobs",
