@@ -4,7 +4,6 @@ import logging
 from datetime import UTC, datetime, timedelta
 
 from celery import Celery
-from kombu.exceptions import OperationalError
 from redis import Redis
 from sqlalchemy import func, select
 
@@ -62,7 +61,7 @@ class Sender:
                 argsrepr=f"({len(message.jobs)} images, {lane} lane, delivery {message.delivery})",
                 kwargsrepr="{}",
             )
-        except OperationalError:
+        except Exception:  # whatever it is, the jobs are not in Redis
             with self._database.write() as session:
                 send.take_back(session, message)
             raise

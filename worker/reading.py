@@ -24,8 +24,6 @@ def read(root: Path, path: str, facts: Facts, limits: Limits) -> bytes:
         raise OutOfReach(f"the folder {root} is out of reach: its marker {MARKER} cannot be seen") from error
     except PermissionError as error:
         raise OutOfReach("the file cannot be opened: no permission to read it") from error
-    except IsADirectoryError as error:
-        raise Unreadable("this is a folder now, not a file") from error
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENXIO):
             raise Unreadable("this is not a regular file: a socket, or a link that leads to itself") from error
@@ -38,7 +36,7 @@ def _read(root: Path, path: str, facts: Facts, limits: Limits) -> bytes:
         raise Unreadable("the path is a link that leads out of its folder")
     # Non-blocking, so that a pipe put in the file's place cannot hold the worker; no link followed after the check.
     descriptor = os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-    with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123
+    try:
         before = os.fstat(descriptor)
         if not stat.S_ISREG(before.st_mode):
             raise Unreadable("this is not a regular file")
@@ -46,8 +44,11 @@ def _read(root: Path, path: str, facts: Facts, limits: Limits) -> bytes:
             raise Changed(before)
         if before.st_size > limits.bytes:
             raise Unreadable(f"{before.st_size:,} bytes are more than the limit of {limits.bytes:,} (max_bytes)")
-        data = file.readall()
+        with open(descriptor, "rb", buffering=0, closefd=False) as file:
+            data = file.readall()
         after = os.fstat(descriptor)
         if Facts.of(after) != facts or len(data) != after.st_size:
             raise Changed(after)
+    finally:
+        os.close(descriptor)
     return data

@@ -107,8 +107,8 @@ class Sighting(Base):
             "mtime_ns",
             "inode",
             unique=True,
-            sqlite_where=text("state <> 'superseded'"),  # a file may become again what it was once
-            postgresql_where=text("state <> 'superseded'"),
+            sqlite_where=text("state = 'waiting'"),  # a file may become again what it was once
+            postgresql_where=text("state = 'waiting'"),
         ),
         Index("ix_sightings_path", "root", "path", "id"),
         Index("ix_sightings_state", "state"),

@@ -1,12 +1,12 @@
 """A file becomes a sighting and a job."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -57,11 +57,12 @@ def as_path(text: str, raw: bytes | None) -> str:
 
 
 def unknown(session: Session, root: str, files: Sequence[Found]) -> list[Found]:
-    """Those of at most MOST_ROWS files that have no sighting as they are now."""
+    """Those of at most MOST_ROWS files whose newest sighting does not show them as they are now."""
     texts = [as_text(file.path)[0] for file in files]
     columns = (Sighting.path, Sighting.size, Sighting.mtime_ns, Sighting.inode)
     mine = (Sighting.root == root) & Sighting.path.in_(texts) & (Sighting.state != SightingState.SUPERSEDED)
-    rows = session.execute(select(*columns).where(mine))
+    newest = select(func.max(Sighting.id)).where(mine).group_by(Sighting.path)
+    rows = session.execute(select(*columns).where(Sighting.id.in_(newest)))
     known = {(path, Facts(size, mtime_ns, inode)) for path, size, mtime_ns, inode in rows}
     return [file for file, text in zip(files, texts, strict=True) if (text, file.facts) not in known]
 
@@ -70,7 +71,7 @@ def register(
     session: Session,
     root: str,
     lane: str,
-    files: Iterable[Found],
+    files: Sequence[Found],
     now: datetime,
     *,
     origin: str | None = None,
@@ -78,7 +79,7 @@ def register(
 ) -> list[int]:
     """Register at most MOST_ROWS files; returns the new sightings' ids. One that is known already stays as it is."""
     rows = []
-    for file in files:
+    for file in unknown(session, root, files):
         text, raw = as_text(file.path)
         rows.append(
             {

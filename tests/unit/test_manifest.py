@@ -11,8 +11,8 @@ from shared.manifest import Calibration
 from tests.models import make_linear_version, published
 
 
-def edit(version: Path, **changes: object) -> None:
-    file = version / manifest.NAME
+def edit(folder: Path, /, **changes: object) -> None:
+    file = folder / manifest.NAME
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
 
 

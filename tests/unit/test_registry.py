@@ -99,9 +99,6 @@ def test_weights_that_are_a_pickle_are_never_opened(tmp_path: Path) -> None:
         registry.load(tmp_path, rewritten(version, np.array([{"a": 1}], dtype=object)))
 
 
-@pytest.mark.xfail(
-    strict=True, reason="`inference.load` opens a fixed name, whether or not the manifest vouches for it"
-)
 def test_weights_that_the_manifest_does_not_vouch_for_are_never_opened(tmp_path: Path) -> None:
     version = make_linear_version(tmp_path, "v1")
     (version / "notes.txt").write_text("hello")
@@ -148,7 +145,6 @@ def test_a_copy_that_another_process_made_meanwhile_is_kept(tmp_path: Path) -> N
     manifest.read(target, published(source).manifest_sha256)
 
 
-@pytest.mark.xfail(strict=True, reason="a container's process has the same number after each start: FileExistsError")
 def test_what_a_killed_copy_left_behind_does_not_stop_the_next_one(tmp_path: Path) -> None:
     source = make_linear_version(tmp_path, "v1")
     (tmp_path / "models" / f".v1.{os.getpid()}").mkdir(parents=True)

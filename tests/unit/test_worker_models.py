@@ -110,9 +110,6 @@ def test_if_no_version_loads_the_reason_is_told_each_time(tmp_path: Path, one: P
             models.live([one])
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the first candidate is held already, and `live` returns before it clears `error`"
-)
 def test_after_a_rollback_from_a_broken_version_no_error_is_reported(
     tmp_path: Path, one: Published, two: Published
 ) -> None:
@@ -124,7 +121,6 @@ def test_after_a_rollback_from_a_broken_version_no_error_is_reported(
     assert models.error is None
 
 
-@pytest.mark.xfail(strict=True, reason="what was refused once is refused until the process ends")
 def test_a_version_out_of_reach_at_the_start_is_taken_when_it_can_be_read(tmp_path: Path, one: Published) -> None:
     models = Models(tmp_path / "mount")
     with pytest.raises(BrokenModel):

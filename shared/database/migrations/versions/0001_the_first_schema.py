@@ -109,8 +109,8 @@ def upgrade() -> None:
         "sightings",
         ["root", "path", "size", "mtime_ns", "inode"],
         unique=True,
-        sqlite_where=sa.text("state <> 'superseded'"),
-        postgresql_where=sa.text("state <> 'superseded'"),
+        sqlite_where=sa.text("state = 'waiting'"),
+        postgresql_where=sa.text("state = 'waiting'"),
     )
 
     op.create_table(
