@@ -10,7 +10,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 
 from cli import console, services
 from shared import __version__, settings
-from shared.errors import PneumoscreenError, ServiceUnavailable
+from shared.errors import PneumoscreenError, ServiceUnavailable, WorkFailed
 from shared.settings import Settings
 
 app = typer.Typer(
@@ -194,6 +194,8 @@ def main() -> None:
         _end(error)
     except (OperationalError, InterfaceError) as error:
         _end(ServiceUnavailable(f"The database is out of reach: {error.orig}"))
+    except OSError as error:  # a home that cannot be made, a disk that is full
+        _end(WorkFailed(f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")))
     except RedisError as error:
         _end(ServiceUnavailable(f"The broker is out of reach: {error}"))
 

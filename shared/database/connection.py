@@ -9,8 +9,9 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
 from sqlalchemy.orm import Session
 
 from shared.errors import ServiceUnavailable, WrongSettings
@@ -45,7 +46,12 @@ class Database:
                 connection.exec_driver_sql("SELECT pg_advisory_lock(7355608)")
             config = _alembic()
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            try:
+                command.upgrade(config, "head")
+            except CommandError as error:
+                raise ServiceUnavailable(
+                    f"The database cannot be brought up to date ({error}): a newer version of Pneumoscreen made it."
+                ) from error
             connection.commit()
             if connection.dialect.name == "postgresql":
                 connection.exec_driver_sql("SELECT pg_advisory_unlock(7355608)")
@@ -58,7 +64,7 @@ class Database:
         try:
             with self._reading.connect() as connection:
                 found = MigrationContext.configure(connection).get_current_revision()
-        except OperationalError as error:
+        except DatabaseError as error:  # out of reach, or no database at all
             raise ServiceUnavailable(f"The database {name} cannot be opened: {error.orig}") from error
         wanted = ScriptDirectory.from_config(_alembic()).get_current_head()
         if found != wanted:

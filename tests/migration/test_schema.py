@@ -1,0 +1,124 @@
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import inspect, text
+
+from shared.database import Database, connect
+from shared.database.connection import _alembic
+from shared.database.tables import Base
+from shared.errors import ServiceUnavailable, WrongSettings
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Iterator[Database]:
+    database = connect(f"sqlite:///{tmp_path / 'pneumoscreen.db'}")
+    yield database
+    database.close()
+
+
+def schema(database: Database) -> list[tuple[str, str]]:
+    with database.read() as session:
+        rows = session.execute(text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name"))
+        return [(name, sql) for name, sql in rows]
+
+
+def test_migrating_an_empty_database_gives_the_schema_of_the_models(empty: Database) -> None:
+    empty.upgrade()
+    with empty.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def described(database: Database, table: str) -> dict[str, list[str]]:
+    """Everything that the database knows about a table, in an order of no meaning."""
+    with database.engine.connect() as connection:
+        found = inspect(connection)
+        indexes = found.get_indexes(table)
+        for index in indexes:
+            index["dialect_options"] = {name: str(value) for name, value in index["dialect_options"].items()}
+        return {
+            "columns": sorted(map(str, found.get_columns(table))),
+            "checks": sorted(map(str, found.get_check_constraints(table))),
+            "uniques": sorted(map(str, found.get_unique_constraints(table))),
+            "indexes": sorted(map(str, indexes)),
+            "references": sorted(map(str, found.get_foreign_keys(table))),
+            "keys": [str(found.get_pk_constraint(table))],
+        }
+
+
+def test_migrating_gives_what_making_the_tables_afresh_gives(empty: Database, tmp_path: Path) -> None:
+    """Also what Alembic does not compare on SQLite: checks, and the conditions of partial indexes."""
+    empty.upgrade()
+    fresh = connect(f"sqlite:///{tmp_path / 'fresh.db'}")
+    Base.metadata.create_all(fresh.engine)
+    for table in Base.metadata.tables:
+        assert described(empty, table) == described(fresh, table), table
+    fresh.close()
+
+
+def test_migrating_twice_changes_nothing(empty: Database) -> None:
+    empty.upgrade()
+    before = schema(empty)
+    empty.upgrade()
+    assert schema(empty) == before
+
+
+def test_migrating_a_database_in_use_keeps_its_rows(database: Database) -> None:
+    with database.write() as session:
+        session.execute(text("INSERT INTO broker_epoch (id, value) VALUES (1, 'kept')"))
+    database.upgrade()
+    with database.read() as session:
+        assert session.scalar(text("SELECT value FROM broker_epoch")) == "kept"
+
+
+def test_the_views_exist_and_can_be_read_by_any_client(empty: Database, tmp_path: Path) -> None:
+    empty.upgrade()
+    connection = sqlite3.connect(f"file:{tmp_path / 'pneumoscreen.db'}?mode=ro", uri=True)
+    for view in ("results", "results_history"):
+        assert connection.execute(f"SELECT * FROM {view}").fetchall() == []
+    connection.close()
+
+
+def test_there_is_one_line_of_migrations_with_one_end() -> None:
+    scripts = ScriptDirectory.from_config(_alembic())
+    assert len(scripts.get_heads()) == 1
+    assert [script.revision for script in scripts.walk_revisions()][-1] == "0001"
+
+
+def test_a_migrated_database_passes_the_check_and_no_other_does(empty: Database, tmp_path: Path) -> None:
+    with pytest.raises(ServiceUnavailable, match="There is no database"):
+        empty.check()
+    (tmp_path / "pneumoscreen.db").touch()
+    with pytest.raises(ServiceUnavailable, match=r"has schema none.*db upgrade"):
+        empty.check()
+    empty.upgrade()
+    empty.check()
+
+
+def from_the_future(database: Database) -> None:
+    database.upgrade()
+    with database.write() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+
+
+def test_a_database_of_a_newer_version_is_refused(empty: Database) -> None:
+    from_the_future(empty)
+    with pytest.raises(ServiceUnavailable, match="has schema 9999"):
+        empty.check()
+
+
+def test_upgrading_a_database_of_a_newer_version_gives_a_sentence(empty: Database) -> None:
+    from_the_future(empty)
+    with pytest.raises((ServiceUnavailable, WrongSettings), match="9999"):
+        empty.upgrade()
+
+
+@pytest.mark.parametrize("url", ["nonsense", "nosuchdatabase://host/x", ""])
+def test_an_address_that_is_none_gives_a_sentence(url: str) -> None:
+    with pytest.raises(WrongSettings, match="database_url is not usable"):
+        connect(url)

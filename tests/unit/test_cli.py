@@ -1,0 +1,307 @@
+import csv
+import io
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+from cli import main as cli
+from cli.counts import Counts
+from cli.up import Rate, describe
+from shared.database import Database
+from shared.ledger.work import Quarantined
+from tests.models import go_live, make_linear_version
+from tests.unit.steps import drop, file, finish, in_hand, screened
+
+TOP = Path(__file__).parents[2]
+
+
+def commands(group: Any, name: str = "pneumoscreen") -> Iterator[tuple[str, Any]]:
+    for part, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, f"{name} {part}")
+        else:
+            yield f"{name} {part}", command
+
+
+COMMANDS = dict(commands(get_command(cli.app)))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_a_help_text_and_a_documented_example(name: str) -> None:
+    command = COMMANDS[name]
+    assert command.help
+    assert command.epilog.startswith("Example: ")
+    assert all(parameter.help for parameter in command.params), "an option or argument without a help text"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_example_of_every_command_is_one_that_it_understands(name: str) -> None:
+    words = shlex.split(COMMANDS[name].epilog.removeprefix("Example: ").partition(" > ")[0])
+    start = words.index("pneumoscreen")
+    length = len(name.split())
+    assert " ".join(words[start : start + length]) == name
+    known = {option for parameter in COMMANDS[name].params for option in parameter.opts}
+    assert {word for word in words[start + length :] if word.startswith("--")} <= known
+
+
+def run(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: object
+) -> tuple[int, str, str]:
+    """What `pneumoscreen` does in this process: exit code, output, errors. A traceback would fail the test."""
+    monkeypatch.setattr(sys, "argv", ["pneumoscreen", *map(str, arguments)])
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    found = capsys.readouterr()
+    code = stop.value.code
+    assert isinstance(code, int | None)
+    return code or 0, found.out, found.err
+
+
+class Command:
+    def __init__(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        self._with = capsys, monkeypatch
+
+    def __call__(self, *arguments: object) -> tuple[int, str, str]:
+        return run(*self._with, *arguments)
+
+
+@pytest.fixture
+def pneumoscreen(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    return Command(capsys, monkeypatch)
+
+
+def sentence(errors: str) -> str:
+    """The one line that an error of ours is told in."""
+    (line,) = errors.splitlines()
+    assert line.startswith("Error: ")
+    return line
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["no-such-command"], ["results", "--no-such-option"], ["screen", "/no/such/file"], ["results", "--limit", "0"]],
+    ids=" ".join,
+)
+def test_wrong_usage_ends_with_exit_code_2_and_says_what_is_wrong(
+    pneumoscreen: Command, database: Database, tmp_path: Path, arguments: list[str]
+) -> None:
+    code, out, errors = pneumoscreen(*arguments)
+    assert (code, out) == (2, "")
+    assert errors.startswith("Usage: ")
+    assert "Error" in errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["results", "--format", "xml"], "--format"),
+        (["results", "--state", "finished"], "--state"),
+        (["results", "--label", "FINE"], "--label"),
+        (["results", "--since", "yesterday"], "--since"),
+        (["retry"], "--all"),
+        (["up", "--flower-port", "99999"], "--flower-port"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else " ".join(value),
+)
+def test_a_value_that_makes_no_sense_ends_with_exit_code_2_and_one_sentence(
+    pneumoscreen: Command, database: Database, tmp_path: Path, arguments: list[str], named: str
+) -> None:
+    code, _, errors = pneumoscreen(*arguments, "--home", tmp_path)
+    assert code == 2
+    assert named in sentence(errors)
+
+
+def test_a_wrong_setting_ends_with_exit_code_2_and_one_sentence(pneumoscreen: Command, tmp_path: Path) -> None:
+    (tmp_path / "pneumoscreen.toml").write_text("setle = 3\n")
+    code, _, errors = pneumoscreen("status", "--home", tmp_path)
+    assert code == 2
+    assert "setle" in sentence(errors)
+
+
+@pytest.mark.parametrize("command", ["status", "results", "models list", "models show", "retry --all", "producer"])
+def test_without_a_database_commands_end_with_exit_code_3_and_say_how_to_make_one(
+    pneumoscreen: Command, tmp_path: Path, command: str
+) -> None:
+    code, _, errors = pneumoscreen(*command.split(), "--home", tmp_path / "none")
+    assert code == 3
+    assert "pneumoscreen up" in sentence(errors)
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("command", ["worker", "flower"])
+def test_services_without_a_broker_end_with_exit_code_3(
+    pneumoscreen: Command, database: Database, tmp_path: Path, command: str
+) -> None:
+    code, _, errors = pneumoscreen(command, "--home", tmp_path)
+    assert code == 3
+    assert "PNEUMOSCREEN_BROKER_URL" in sentence(errors)
+
+
+def test_screen_without_a_worker_ends_with_exit_code_3(
+    pneumoscreen: Command, database: Database, tmp_path: Path
+) -> None:
+    (tmp_path / "a.png").touch()
+    code, _, errors = pneumoscreen("screen", tmp_path / "a.png", "--home", tmp_path)
+    assert code == 3
+    assert "No worker is running" in sentence(errors)
+
+
+def test_a_system_that_needs_a_person_has_a_status_with_exit_code_1(
+    pneumoscreen: Command, database: Database, tmp_path: Path
+) -> None:
+    code, out, _ = pneumoscreen("status", "--home", tmp_path)
+    assert code == 1
+    assert "Needs a person: no worker process gives a sign of life" in out
+
+
+def test_a_database_of_another_schema_ends_with_exit_code_3_and_names_the_remedy(
+    pneumoscreen: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "pneumoscreen.db").touch()
+    code, _, errors = pneumoscreen("results", "--home", tmp_path)
+    assert code == 3
+    assert "pneumoscreen db upgrade" in sentence(errors)
+    assert pneumoscreen("db", "upgrade", "--home", tmp_path)[0] == 0
+    assert pneumoscreen("results", "--home", tmp_path)[0] == 0
+
+
+def test_a_file_that_is_no_database_ends_with_exit_code_3(pneumoscreen: Command, tmp_path: Path) -> None:
+    (tmp_path / "pneumoscreen.db").write_bytes(b"this is no database" * 1000)
+    code, _, errors = pneumoscreen("results", "--home", tmp_path)
+    assert code == 3
+    assert "pneumoscreen.db" in sentence(errors)
+
+
+def test_a_home_that_is_a_file_ends_with_one_sentence(pneumoscreen: Command, tmp_path: Path) -> None:
+    (tmp_path / "home").touch()
+    code, _, errors = pneumoscreen("db", "upgrade", "--home", tmp_path / "home")
+    assert code in (1, 2, 3)
+    assert str(tmp_path / "home") in sentence(errors)
+
+
+def test_db_upgrade_makes_a_new_home(pneumoscreen: Command, tmp_path: Path) -> None:
+    code, out, _ = pneumoscreen("db", "upgrade", "--home", tmp_path / "new" / "home")
+    assert code == 0
+    assert "up to date" in out
+    assert (tmp_path / "new" / "home" / "pneumoscreen.db").exists()
+
+
+def fill(database: Database) -> None:
+    odd = file('it\'s, "odd"\n[red]%_.png', inode=1)
+    ill, well, bad = in_hand(database, odd, file("well.png", inode=2), file("bad.png", inode=3))
+    finish(
+        database,
+        screened(ill, 0.9, "a"),
+        screened(well, 0.1, "b"),
+        Quarantined(bad, "blank: 100%"),
+    )
+    drop(database, file("waiting.png", inode=4))
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        ([], ["waiting.png", "bad.png", "well.png", 'it\'s, "odd"\n[red]%_.png']),
+        (["--state", "done"], ["well.png", 'it\'s, "odd"\n[red]%_.png']),
+        (["--label", "NORMAL"], ["well.png"]),
+        (["--path", "%_"], ['it\'s, "odd"\n[red]%_.png']),
+        (["--path", "'"], ['it\'s, "odd"\n[red]%_.png']),
+        (["--root", "ward", "--limit", "1"], ["waiting.png"]),
+        (["--root", "clinic"], []),
+        (["--model", "v1", "--label", "PNEUMONIA"], ['it\'s, "odd"\n[red]%_.png']),
+        (["--since", "2026-05-04"], ["waiting.png", "bad.png", "well.png", 'it\'s, "odd"\n[red]%_.png']),
+        (["--since", "2026-05-04T12:00:00.000001"], []),
+        (["--since", "2026-05-05T00:00+14:00", "--state", "waiting"], ["waiting.png"]),
+    ],
+    ids=lambda value: " ".join(value) if value and value[0].startswith("--") else "",
+)
+def test_results_are_filtered_and_survive_csv_and_json(
+    pneumoscreen: Command, database: Database, tmp_path: Path, options: list[str], found: list[str]
+) -> None:
+    fill(database)
+    code, out, _ = pneumoscreen("results", "--home", tmp_path, "--format", "json", *options)
+    assert code == 0
+    assert [row["path"] for row in json.loads(out)] == found
+    code, out, _ = pneumoscreen("results", "--home", tmp_path, "--format", "csv", *options)
+    assert [row["path"] for row in csv.DictReader(io.StringIO(out, newline=""))] == found
+
+
+def test_the_table_of_results_shows_names_with_brackets_as_they_are(
+    pneumoscreen: Command, database: Database, tmp_path: Path
+) -> None:
+    fill(database)
+    code, out, _ = pneumoscreen("results", "--home", tmp_path)
+    assert code == 0
+    assert "[red]%_.png" in out
+    assert "blank: 100%" in out
+
+
+def test_retry_takes_what_it_is_told_to(pneumoscreen: Command, database: Database, tmp_path: Path) -> None:
+    fill(database)
+    code, _, errors = pneumoscreen("retry", "well.png", "--home", tmp_path)
+    assert code == 1
+    assert "Nothing that is quarantined matches" in sentence(errors)
+    code, out, _ = pneumoscreen("retry", "--reason", "100%", "--home", tmp_path)
+    assert (code, out) == (0, "1 images are screened again.\n")
+
+
+def test_models_are_listed_and_shown(pneumoscreen: Command, database: Database, tmp_path: Path) -> None:
+    for name in ("v1", "v2"):
+        go_live(database, make_linear_version(tmp_path / "models", name))
+    code, out, _ = pneumoscreen("models", "list", "--home", tmp_path)
+    assert code == 0
+    assert [("v1" in line, "live" in line) for line in out.splitlines() if "linear" in line] == [
+        (True, False),
+        (False, True),
+    ]
+    code, out, _ = pneumoscreen("models", "show", "--home", tmp_path)
+    assert '"version": "v2"' in out
+    code, _, errors = pneumoscreen("models", "show", "v9", "--home", tmp_path)
+    assert code == 1
+    assert "'v9'" in sentence(errors)
+
+
+def test_the_command_itself_ends_with_a_sentence_and_no_traceback(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "cli.main", "results", "--home", str(tmp_path / "none")]
+    found = subprocess.run(command, cwd=TOP, capture_output=True, text=True, timeout=60)
+    assert (found.returncode, found.stdout) == (3, "")
+    assert sentence(found.stderr)
+
+
+def test_a_reader_that_closes_the_pipe_early_sees_no_traceback(database: Database, tmp_path: Path) -> None:
+    drop(database, *(f"{'long ' * 30}{number}.png" for number in range(1000)))
+    command = f"{shlex.quote(sys.executable)} -m cli.main results --format csv --home {shlex.quote(str(tmp_path))}"
+    found = subprocess.run(f"{command} | head -n 1", shell=True, cwd=TOP, capture_output=True, text=True, timeout=60)
+    assert found.stdout.startswith("sighting_id,")
+    assert found.stderr == ""
+
+
+def test_the_rate_is_that_of_the_last_seconds() -> None:
+    rate = Rate(seconds=5.0)
+    assert rate.update(100, now=0.0) == 0.0
+    assert rate.update(110, now=1.0) == 10.0
+    assert rate.update(150, now=5.0) == 10.0
+    assert rate.update(150, now=6.0) == 8.0  # since second 1, when there were 110
+    assert rate.update(150, now=60.0) == 0.0
+
+
+def test_the_rate_is_never_negative() -> None:
+    rate = Rate()
+    rate.update(100, now=0.0)
+    assert rate.update(50, now=1.0) == 0.0  # a retry takes images back
+
+
+def test_the_line_says_that_the_model_is_loading_until_it_is_ready() -> None:
+    counts = Counts(waiting=1234, done=5, quarantined=0)
+    assert describe(counts, 0.0, is_ready=False) == (
+        "waiting 1,234 · done 5 · quarantined 0 · the worker is loading its model"
+    )
+    assert describe(counts, 12.34, is_ready=True).endswith("12.3 images/s")

@@ -1,0 +1,238 @@
+"""A worker process without Celery: real database, files, threads and network; messages are handed in directly."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from sqlalchemy import select
+
+from shared.database import Database, DeadLetter, Job, Lane, Sighting
+from shared.filesystem import MARKER
+from shared.ledger.register import Facts, Found, register
+from shared.ledger.send import take
+from shared.ledger.work import Claimed
+from shared.messages import SCHEMA
+from shared.settings import Folder, load
+from tests.models import go_live, make_linear_version
+from tests.unit.steps import jobs, rows
+from worker.process import WorkerProcess
+from worker.screening import _is_young, screen_message
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "ward"
+    root.mkdir()
+    (root / MARKER).touch()
+    return root
+
+
+@pytest.fixture
+def process(tmp_path: Path, database: Database, root: Path) -> Iterator[WorkerProcess]:
+    go_live(database, make_linear_version(tmp_path / "models", "v1"))
+    process = WorkerProcess(load(tmp_path, folders={"ward": Folder(path=root)}, batch_size=4, decode_threads=2))
+    yield process
+    process.stop()
+    process.threads.shutdown()
+    process.database.close()
+
+
+def png(seed: int = 0) -> bytes:
+    file = BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (80, 80)).astype(np.uint8)).save(file, "PNG")
+    return file.getvalue()
+
+
+def drop(database: Database, file: Path, data: bytes) -> None:
+    file.write_bytes(data)
+    register_now(database, file)
+
+
+def register_now(database: Database, file: Path) -> None:
+    with database.write() as session:
+        register(session, "ward", "routine", [Found(file.name, Facts.of(file.stat()))], datetime.now(UTC))
+
+
+def message(database: Database, now: datetime | None = None) -> dict[str, Any]:
+    with database.write() as session:
+        found = take(session, Lane.ROUTINE, 1000, now or datetime.now(UTC))
+    assert found is not None
+    return found.encode()
+
+
+def test_a_dropped_image_gets_its_row(process: WorkerProcess, database: Database, root: Path) -> None:
+    drop(database, root / "a.png", png())
+    assert screen_message(process, message(database)) == "1 images: 1 done"
+    (row,) = rows(database)
+    assert (row["path"], row["state"], row["model_version"], row["threshold"]) == ("a.png", "done", "v1", 0.5)
+    assert row["sha256"] == hashlib.sha256(png()).hexdigest()
+    assert 0 <= row["probability"] <= 1
+    assert row["label"] == ("PNEUMONIA" if row["probability"] >= 0.5 else "NORMAL")
+
+
+def test_one_bad_image_costs_no_other_its_result(process: WorkerProcess, database: Database, root: Path) -> None:
+    for number in range(9):
+        drop(database, root / f"{number}.png", png(number))
+    drop(database, root / "text.png", b"this is text" * 100)
+    drop(database, root / "gone.png", png())
+    (root / "gone.png").unlink()
+    drop(database, root / "changed.png", png())
+    (root / "changed.png").write_bytes(png(99))
+    assert screen_message(process, message(database)) == "12 images: 1 changed meanwhile, 9 done, 2 quarantined"
+    found = {row["path"]: (row["state"], row["reason"]) for row in rows(database)}
+    assert all(found[f"{number}.png"] == ("done", None) for number in range(9))
+    assert "not an image" in (found["text.png"][1] or "")
+    assert "removed" in (found["gone.png"][1] or "")
+    assert found["changed.png"] == ("waiting", None)
+
+
+def test_an_image_gets_the_same_probability_alone_and_in_a_batch(
+    process: WorkerProcess, database: Database, root: Path, tmp_path: Path
+) -> None:
+    drop(database, root / "alone.png", png(3))
+    screen_message(process, message(database))
+    version = make_linear_version(tmp_path / "models", "v2")
+    go_live(database, version)
+    for number in range(6):
+        drop(database, root / f"{number}.png", png(number))
+    screen_message(process, message(database))
+    found = {row["path"]: (row["model_version"], row["probability"]) for row in rows(database)}
+    assert found["alone.png"][0] == "v1"
+    assert found["3.png"] == ("v2", pytest.approx(found["alone.png"][1], abs=1e-5))
+
+
+def test_a_message_that_comes_twice_is_screened_once(process: WorkerProcess, database: Database, root: Path) -> None:
+    drop(database, root / "a.png", png())
+    body = message(database)
+    screen_message(process, body)
+    assert screen_message(process, body) == "0 images: an old delivery, dropped"
+
+
+def test_a_version_promoted_meanwhile_takes_the_next_message(
+    process: WorkerProcess, database: Database, root: Path, tmp_path: Path
+) -> None:
+    drop(database, root / "before.png", png(1))
+    screen_message(process, message(database))
+    go_live(database, make_linear_version(tmp_path / "models", "v2", seed=2))
+    drop(database, root / "after.png", png(2))
+    screen_message(process, message(database))
+    assert {row["path"]: row["model_version"] for row in rows(database)} == {"before.png": "v1", "after.png": "v2"}
+
+
+def test_a_job_that_names_a_version_is_screened_by_that_one(
+    process: WorkerProcess, database: Database, root: Path, tmp_path: Path
+) -> None:
+    go_live(database, make_linear_version(tmp_path / "models", "v2", seed=2))
+    drop(database, root / "named.png", png(1))
+    with database.write() as session:
+        session.scalars(select(Job)).one().model_version = "v1"
+    drop(database, root / "live.png", png(2))
+    screen_message(process, message(database))
+    assert {row["path"]: row["model_version"] for row in rows(database)} == {"named.png": "v1", "live.png": "v2"}
+
+
+def test_a_job_that_names_a_version_that_does_not_exist_waits_and_says_so(
+    process: WorkerProcess, database: Database, root: Path
+) -> None:
+    drop(database, root / "a.png", png(1))
+    drop(database, root / "b.png", png(2))
+    with database.write() as session:
+        session.scalars(select(Job).where(Job.id == 1)).one().model_version = "v9"
+    assert screen_message(process, message(database)) == "2 images: 1 done, 1 put off"
+    assert "There is no model version 'v9'" in (jobs(database)[0].problem or "")
+
+
+def test_images_of_a_root_out_of_reach_wait_longer_each_time(
+    process: WorkerProcess, database: Database, root: Path
+) -> None:
+    drop(database, root / "a.png", png())
+    root.rename(root.with_name("unmounted"))
+    waits = []
+    now = datetime.now(UTC)
+    for _ in range(3):
+        screen_message(process, message(database, now + timedelta(days=1)))
+        (job,) = jobs(database)
+        assert MARKER in (job.problem or "")
+        assert job.not_before is not None
+        waits.append(round((job.not_before - datetime.now(UTC)).total_seconds()))
+    assert waits == [2, 4, 8]
+    root.with_name("unmounted").rename(root)
+    assert screen_message(process, message(database, now + timedelta(days=1))) == "1 images: 1 done"
+
+
+def test_images_of_a_root_that_this_host_does_not_know_wait(process: WorkerProcess, database: Database) -> None:
+    with database.write() as session:
+        register(session, "clinic", "routine", [Found("a.png", Facts(1, 1, 1))], datetime.now(UTC))
+    assert screen_message(process, message(database)) == "1 images: 1 put off"
+    assert "no folder named 'clinic'" in (jobs(database)[0].problem or "")
+
+
+def test_a_young_file_that_ends_too_early_is_looked_at_again_and_an_old_one_is_not(
+    process: WorkerProcess, database: Database, root: Path
+) -> None:
+    drop(database, root / "young.png", png()[:3000])
+    (root / "old.png").write_bytes(png()[:3000])
+    os.utime(root / "old.png", (1_700_000_000, 1_700_000_000))
+    register_now(database, root / "old.png")
+    screen_message(process, message(database))
+    found = {row["path"]: row["state"] for row in rows(database)}
+    assert found == {"young.png": "waiting", "old.png": "quarantined"}
+
+
+NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("written", "seen", "young"),
+    [(-59, 0, True), (-61, 0, False), (0, 0, True), (3600, -59, True), (3600, -61, False), (-(10**10), 0, False)],
+)
+def test_a_file_is_as_old_as_its_last_write_unless_its_clock_runs_ahead(written: int, seen: int, young: bool) -> None:
+    mtime_ns = int((NOW.timestamp() + written) * 1e9)
+    claimed = Claimed(1, 1, 1, "routine", "ward", "a", Facts(1, mtime_ns, 1), NOW + timedelta(seconds=seen), None)
+    assert _is_young(claimed, NOW) is young
+
+
+def test_a_malformed_message_goes_to_the_dead_letters_and_touches_no_image(
+    process: WorkerProcess, database: Database, root: Path
+) -> None:
+    drop(database, root / "a.png", png())
+    message(database)
+    assert screen_message(process, {"schema": SCHEMA, "jobs": "1; DROP TABLE"}).startswith("dead letter: ")
+    with database.read() as session:
+        letter = session.scalars(select(DeadLetter)).one()
+        assert "DROP TABLE" in letter.body
+        assert letter.reason
+        assert session.scalars(select(Sighting.state)).all() == ["waiting"]
+    assert [job.state for job in jobs(database)] == ["sent"]
+
+
+def test_a_message_of_a_newer_producer_is_left_to_newer_workers(
+    process: WorkerProcess, database: Database, root: Path
+) -> None:
+    drop(database, root / "a.png", png())
+    body = message(database)
+    assert "upgrade the worker" in screen_message(process, body | {"schema": SCHEMA + 1})
+    assert process.outdated is not None
+    assert [job.state for job in jobs(database)] == ["sent"]
+    with database.read() as session:
+        assert session.scalars(select(DeadLetter)).all() == []
+
+
+def test_an_answer_that_is_not_a_number_puts_its_image_off_and_no_other(
+    process: WorkerProcess, database: Database, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drop(database, root / "a.png", png(1))
+    drop(database, root / "b.png", png(2))
+    with database.read() as session:
+        from shared import registry
+
+        network = process.models.live(registry.live(session)).network
+    monkeypatch.setattr(network, "logits", lambda batch: np.array([np.nan, 1.0], np.float32))
+    assert screen_message(process, message(database)) == "2 images: 1 done, 1 put off"
