@@ -212,6 +212,7 @@ def fill(database: Database) -> None:
         ([], ["waiting.png", "bad.png", "well.png", 'it\'s, "odd"\n[red]%_.png']),
         (["--state", "done"], ["well.png", 'it\'s, "odd"\n[red]%_.png']),
         (["--label", "NORMAL"], ["well.png"]),
+        (["--path", "%"], ['it\'s, "odd"\n[red]%_.png']),
         (["--path", "%_"], ['it\'s, "odd"\n[red]%_.png']),
         (["--path", "'"], ['it\'s, "odd"\n[red]%_.png']),
         (["--root", "ward", "--limit", "1"], ["waiting.png"]),

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import func, select
 
-from shared.database import Database, JobState, Prediction, SightingState
+from shared.database import Database, JobState, Lane, Prediction, SightingState
 from shared.ledger import recover, work
 from shared.ledger.work import Quarantined, Superseded
 from shared.messages import Message
@@ -102,6 +102,17 @@ def test_a_worker_whose_job_was_given_to_another_writes_nothing(database: Databa
     assert finish(database, Quarantined(slow, "from the one that was thought dead")) == []
     assert finish(database, Superseded(slow, file(size=9).facts, NOW)) == []
     assert [row["state"] for row in rows(database)] == ["waiting"]
+
+
+def test_only_the_worker_that_holds_a_job_now_can_finish_it(database: Database) -> None:
+    (slow,) = in_hand(database, "a.png")
+    with database.write() as session:
+        recover.recover_claimed(session, after(LEASE + 1))
+    (quick,) = claim(database, send_all(database, Lane.SUSPECT, now=after(100)), now=after(100))
+    assert finish(database, screened(slow, 0.1)) == []
+    assert [row["state"] for row in rows(database)] == ["waiting"]
+    assert len(finish(database, screened(quick, 0.9))) == 1
+    assert [row["probability"] for row in rows(database)] == [0.9]
 
 
 def test_the_same_content_under_two_names_is_stored_once_and_reported_under_both(database: Database) -> None:

@@ -186,8 +186,7 @@ def test_a_root_that_was_removed_and_made_anew_is_watched_again(tmp_path: Path, 
     folder.mkdir()
     watch = Watch("ward", folder, signs)
     assert watch.keep_alive()
-    folder.rename(tmp_path / "old")
-    assert not watch.keep_alive()
+    folder.rename(tmp_path / "old")  # so that the new one cannot have its inode
     folder.mkdir()
     watch.missed.clear()
     assert watch.keep_alive()
@@ -195,6 +194,15 @@ def test_a_root_that_was_removed_and_made_anew_is_watched_again(tmp_path: Path, 
     put(folder / "a.png")
     assert paths(signs, Sign("ward", "a.png", is_folder=False, is_closed=True))
     watch.stop()
+
+
+def test_a_root_that_is_missing_cannot_be_watched_until_it_is_there(tmp_path: Path, signs: "queue.Queue[Sign]") -> None:
+    watch = Watch("ward", tmp_path / "later", signs)
+    assert not watch.keep_alive()
+    (tmp_path / "later").mkdir()
+    assert watch.keep_alive()
+    (tmp_path / "later").rmdir()
+    assert not watch.keep_alive()
 
 
 def test_a_full_queue_of_signs_makes_the_root_be_swept(tmp_path: Path) -> None:
