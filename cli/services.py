@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 
-from shared import broker
+from shared import broker, database
 from shared.settings import Settings
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -24,6 +24,9 @@ def producer(settings: Settings) -> None:
 
 
 def worker(settings: Settings) -> None:
+    found = database.connect(settings.database)
+    found.check()
+    found.close()
     _celery(settings, "worker", "--loglevel", settings.log_level, "--hostname", "screening@%h", "--without-gossip")
 
 

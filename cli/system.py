@@ -2,6 +2,7 @@
 
 import ctypes
 import fcntl
+import json
 import os
 import signal
 import socket
@@ -155,7 +156,7 @@ def _announce(home: Path, folders: dict[str, Folder], broker_url: str | None) ->
 
 
 def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return json.dumps(text)  # TOML's basic strings are JSON's
 
 
 def _supervise(

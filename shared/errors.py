@@ -17,6 +17,7 @@ An error says what happened, to which file or service, and what to do next.
 """
 
 import os
+from typing import Any
 
 
 class PneumoscreenError(Exception):
@@ -44,7 +45,9 @@ class MalformedMessage(PneumoscreenError):
 
 
 class NewerMessage(MalformedMessage):
-    pass
+    def __init__(self, reason: str, body: dict[str, Any]) -> None:
+        super().__init__(reason)
+        self.body = body
 
 
 class ImageError(PneumoscreenError):

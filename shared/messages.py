@@ -25,9 +25,8 @@ class Message:
         if not isinstance(body, dict) or not _is_whole(body.get("schema")):
             raise MalformedMessage("the message is not an object with a schema number")
         if body["schema"] > SCHEMA:
-            raise NewerMessage(
-                f"the message has schema {body['schema']}, this worker knows {SCHEMA}: upgrade the worker"
-            )
+            reason = f"the message has schema {body['schema']}, this worker knows {SCHEMA}: upgrade the worker"
+            raise NewerMessage(reason, body)
         delivery: Any
         delivery, jobs = body.get("delivery"), body.get("jobs")
         if not _is_whole(delivery) or not isinstance(jobs, list) or not 0 < len(jobs) <= MOST_JOBS:

@@ -61,7 +61,8 @@ def load(models: Path, version: Published) -> Loaded:
 
 def bundled() -> Path:
     """The folder of the version that comes with the program."""
-    return next(path for path in BUNDLED.iterdir() if path.is_dir() and not path.name.startswith("."))
+    (folder,) = [path for path in BUNDLED.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    return folder
 
 
 def install_bundled(database: Database, models: Path, now: datetime) -> None:
@@ -74,7 +75,8 @@ def install_bundled(database: Database, models: Path, now: datetime) -> None:
     found = manifest.read(source)
     if not target.exists():
         copy_aside(source, target)
-    digest = manifest.sha256((target / manifest.NAME).read_bytes())
+    digest = manifest.sha256((source / manifest.NAME).read_bytes())
+    manifest.read(target, digest)  # what an earlier try left there may be damaged
     with database.write() as session:
         if not live(session):
             session.merge(ModelVersion(version=found.version, manifest_sha256=digest, created_at=found.created_at))

@@ -155,7 +155,7 @@ def register_home(home: Path) -> Path:
     folder = user_state_path("pneumoscreen") / "running"
     folder.mkdir(parents=True, exist_ok=True)
     note = folder / str(os.getpid())
-    note.write_text(str(home), encoding="utf-8")
+    note.write_text(f"{psutil.Process().create_time()}\n{home}", encoding="utf-8")
     return note
 
 
@@ -163,8 +163,13 @@ def _running_homes() -> list[Path]:
     folder = user_state_path("pneumoscreen") / "running"
     homes = []
     for note in sorted(folder.glob("*")) if folder.is_dir() else []:
-        if psutil.pid_exists(int(note.name)):
-            homes.append(Path(note.read_text(encoding="utf-8")))
+        try:
+            began, home = note.read_text(encoding="utf-8").split("\n", 1)
+            alive = psutil.Process(int(note.name)).create_time() == float(began)
+        except (OSError, ValueError, psutil.Error):
+            alive = False
+        if alive:
+            homes.append(Path(home))
         else:
             note.unlink(missing_ok=True)  # left behind by a killed `up`
     return homes

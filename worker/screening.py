@@ -24,7 +24,7 @@ from shared.imaging import Limits, prepare
 from shared.ledger import work
 from shared.ledger.register import Facts
 from shared.ledger.work import Claimed, Outcome, PutOff, Quarantined, Screened, Superseded
-from shared.messages import Message
+from shared.messages import SCHEMA, Message
 from shared.registry import Loaded
 from worker.process import WorkerProcess
 from worker.reading import read
@@ -32,6 +32,8 @@ from worker.reading import read
 log = logging.getLogger(__name__)
 YOUNG = timedelta(minutes=1)
 """A file that ends too early and is younger than this may be still under way."""
+OUTDATED = timedelta(seconds=30)
+"""For so long a worker that is too old leaves a newer producer's jobs to others."""
 NAMES = {Screened: "done", Quarantined: "quarantined", Superseded: "changed meanwhile", PutOff: "put off"}
 T = TypeVar("T")
 
@@ -47,18 +49,36 @@ def screen_message(process: WorkerProcess, body: Any) -> str:
     """Screen what a message asks for; returns one line of counts."""
     try:
         message = Message.decode(body)
-    except NewerMessage as error:  # its jobs stay sent, and are sent again after `resend_after`
+    except NewerMessage as error:
         process.outdated = str(error)
-        return str(error)
+        return _give_back(process, error)
     except MalformedMessage as error:
-        letter = DeadLetter(body=json.dumps(body)[:10_000], reason=str(error), received_at=datetime.now(UTC))
+        letter = DeadLetter(
+            body=json.dumps(body, default=str)[:10_000], reason=str(error), received_at=datetime.now(UTC)
+        )
         _write(process, lambda session: session.add(letter))
         return f"dead letter: {error}"
-    process.message = message
+    process.message, process.outdated = message, None
     try:
         return _screen(process, message)
     finally:
         process.message = None
+
+
+def _give_back(process: WorkerProcess, error: NewerMessage) -> str:
+    """A newer producer's jobs wait for a newer worker, if they can be told from its message at all."""
+    try:
+        message = Message.decode({**error.body, "schema": SCHEMA})
+    except MalformedMessage:
+        return str(error)  # they are sent again after `resend_after`
+    now = datetime.now(UTC)
+
+    def statements(session: Session) -> None:
+        claimed = work.claim(session, message, now, process.settings.lease)
+        work.finish(session, [PutOff(claim, str(error), now + OUTDATED) for claim in claimed], now)
+
+    _write(process, statements)
+    return str(error)
 
 
 def _screen(process: WorkerProcess, message: Message) -> str:
@@ -174,6 +194,8 @@ def _write(process: WorkerProcess, statements: Callable[[Session], T]) -> T:
             with process.database.write() as session:
                 return statements(session)
         except (OperationalError, InterfaceError) as error:
+            if "no such" in str(error.orig):  # a table of another schema: waiting would not mend it
+                raise
             log.warning("the database is out of reach, trying again in %.0f s: %s", pause, error)
             time.sleep(pause)
             pause = min(2 * pause, 30.0)

@@ -6,6 +6,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from shared.database import BrokerEpoch, Job, JobState, Lane, Sighting, SightingState
+from shared.ledger.register import insert_new
 
 MOST_DEATHS = 3
 
@@ -61,10 +62,9 @@ def recover_all_sent(session: Session, old: str | None, new: str) -> int:
     Returns how many; none if another producer was faster.
     """
     if old is None:
-        if session.get(BrokerEpoch, 1) is not None:
+        first = insert_new(session, BrokerEpoch).values(id=1, value=new).returning(BrokerEpoch.id)
+        if not session.execute(first).all():
             return 0
-        session.add(BrokerEpoch(id=1, value=new))
-        session.flush()
     elif not session.execute(
         update(BrokerEpoch).where(BrokerEpoch.value == old).values(value=new).returning(BrokerEpoch.id)
     ).all():

@@ -50,7 +50,10 @@ def take(session: Session, lane: Lane, most: int, now: datetime) -> Message | No
 
 
 def take_back(session: Session, message: Message) -> None:
-    """The message could not be published: its jobs are unsent again."""
+    """The message could not be published: its jobs are unsent again.
+
+    The delivery number stays raised, so that the message is worthless if it reached Redis after all.
+    """
     session.execute(
         update(Job)
         .where(Job.id.in_(message.jobs), Job.state == JobState.SENT, Job.delivery == message.delivery)

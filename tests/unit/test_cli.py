@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -74,8 +75,12 @@ class Command:
 
 
 @pytest.fixture
-def pneumoscreen(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    return Command(capsys, monkeypatch)
+def pneumoscreen(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
+    """The command; the services that it starts take over signals, which the tests need back."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    yield Command(capsys, monkeypatch)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def sentence(errors: str) -> str:

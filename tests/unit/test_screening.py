@@ -37,7 +37,9 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def process(tmp_path: Path, database: Database, root: Path) -> Iterator[WorkerProcess]:
     go_live(database, make_linear_version(tmp_path / "models", "v1"))
-    process = WorkerProcess(load(tmp_path, folders={"ward": Folder(path=root)}, batch_size=4, decode_threads=2))
+    url = database.engine.url.render_as_string(hide_password=False)
+    folders = {"ward": Folder(path=root)}
+    process = WorkerProcess(load(tmp_path, database_url=url, folders=folders, batch_size=4, decode_threads=2))
     yield process
     process.stop()
     process.threads.shutdown()
@@ -220,7 +222,10 @@ def test_a_message_of_a_newer_producer_is_left_to_newer_workers(
     body = message(database)
     assert "upgrade the worker" in screen_message(process, body | {"schema": SCHEMA + 1})
     assert process.outdated is not None
-    assert [job.state for job in jobs(database)] == ["sent"]
+    (job,) = jobs(database)
+    assert job.state == "unsent"
+    assert job.not_before is not None
+    assert "upgrade the worker" in (job.problem or "")
     with database.read() as session:
         assert session.scalars(select(DeadLetter)).all() == []
 

@@ -3,6 +3,7 @@ import re
 import tomllib
 from pathlib import Path
 
+import psutil
 import pytest
 from pydantic_core import PydanticUndefined
 
@@ -195,10 +196,21 @@ def test_the_note_of_a_system_that_was_killed_is_forgotten(tmp_path: Path, monke
     assert not dead.exists()
 
 
+def test_a_process_number_that_was_given_to_another_since_is_not_taken_for_the_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    note = settings.register_home(tmp_path / "running")
+    note.write_text(f"1.0\n{tmp_path / 'running'}", encoding="utf-8")
+    (note.parent / "stray").touch()
+    assert settings.find_home() == Path.home() / ".pneumoscreen"
+
+
 def test_two_running_systems_must_be_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     note = settings.register_home(tmp_path / "one")
-    note.with_name(str(os.getppid())).write_text(str(tmp_path / "two"), encoding="utf-8")
+    parent = psutil.Process(os.getppid())
+    note.with_name(str(parent.pid)).write_text(f"{parent.create_time()}\n{tmp_path / 'two'}", encoding="utf-8")
     with pytest.raises(WrongSettings, match=r"Several systems run here .*one.*two|two.*one"):
         settings.find_home()
 
