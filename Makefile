@@ -38,7 +38,7 @@ bench: setup  ## measure this machine on the specimens
 	$(BIN)/pneumoscreen bench --images samples
 
 lock:  ## write requirements.lock anew (needs uv)
-	uv pip compile pyproject.toml --extra network --extra trainer --extra parquet --group test --universal \
+	uv pip compile pyproject.toml --extra network --extra trainer --extra parquet --extra postgresql --group test --universal \
 		--python-version 3.11 --generate-hashes --no-header --no-annotate --quiet -o requirements.lock
 
 clean:  ## remove what make made

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import TextClause, text
 
 from cli.console import err, out, table
-from shared import database
+from cli.opened import opened
 from shared.errors import WrongSettings
 from shared.settings import Settings
 
@@ -34,9 +34,7 @@ def results(settings: Settings, filters: Filters, limit: int | None, format: str
     if format not in ("table", "csv", "json", "parquet"):
         raise WrongSettings(f"--format must be table, csv, json or parquet, not {format!r}.")
     limit = limit or (TABLE_ROWS if format == "table" else None)
-    with_database = database.connect(settings.database)
-    with_database.check()
-    with with_database.read() as session:
+    with opened(settings) as with_database, with_database.read() as session:
         result = session.execute(*_query(filters, limit, "results_history" if history else "results"))
         columns = list(result.keys())
         rows = (dict(zip(columns, row, strict=True)) for row in result.yield_per(1000))
@@ -47,7 +45,6 @@ def results(settings: Settings, filters: Filters, limit: int | None, format: str
                 err.print(f"The newest {limit} are shown; --limit shows more, --format csv all.")
         else:
             {"csv": _csv, "json": _json, "parquet": _parquet}[format](columns, rows)
-    with_database.close()
 
 
 def _query(filters: Filters, limit: int | None, view: str) -> tuple[TextClause, dict[str, Any]]:

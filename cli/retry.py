@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from sqlalchemy import select
 
 from cli.console import out
-from shared import database
+from cli.opened import opened
 from shared.database import Lane, Sighting, SightingState
 from shared.errors import WorkFailed, WrongSettings
 from shared.ledger.register import MOST_ROWS
@@ -21,15 +21,15 @@ def retry(settings: Settings, paths: list[str], reason: str | None, everything: 
         query = query.where(Sighting.path.in_(paths))
     if reason:
         query = query.where(Sighting.reason.contains(reason, autoescape=True))
-    with_database = database.connect(settings.database)
-    with_database.check()
-    with with_database.read() as session:
-        found = list(session.scalars(query))
-    if not found:
-        raise WorkFailed("Nothing that is quarantined matches: `pneumoscreen results --state quarantined` shows all.")
-    count = 0
-    for start in range(0, len(found), MOST_ROWS):
-        with with_database.write() as session:
-            count += retry_sightings(session, found[start : start + MOST_ROWS], Lane.ROUTINE, datetime.now(UTC))
-    with_database.close()
-    out.print(f"{count} images are screened again.")
+    with opened(settings) as with_database:
+        with with_database.read() as session:
+            found = list(session.scalars(query))
+        if not found:
+            raise WorkFailed(
+                "Nothing that is quarantined matches: `pneumoscreen results --state quarantined` shows all."
+            )
+        count = 0
+        for start in range(0, len(found), MOST_ROWS):
+            with with_database.write() as session:
+                count += retry_sightings(session, found[start : start + MOST_ROWS], Lane.ROUTINE, datetime.now(UTC))
+        out.print(f"{count} images are screened again.")

@@ -14,9 +14,9 @@ from sqlalchemy import select
 
 from cli.console import out, progress, table
 from cli.counts import workers
+from cli.opened import opened
 from producer.names import is_ignored
 from producer.sweep import look, sweep
-from shared import database
 from shared.database import Database, Prediction, Sighting, SightingState
 from shared.errors import ServiceUnavailable, WrongSettings
 from shared.ledger.register import MOST_ROWS, Facts, Found, as_text, register
@@ -28,22 +28,23 @@ QUIET_SECONDS = 120
 
 def screen(settings: Settings, paths: list[Path]) -> None:
     """Ends with exit code 1 if an image was quarantined."""
-    with_database = database.connect(settings.database)
-    with_database.check()
-    with with_database.read() as session:
-        if not workers(session):
-            raise ServiceUnavailable("No worker is running: start `pneumoscreen up` in another shell, then try again.")
-    files = [file for path in paths for file in _files(path)]
-    if not files:
-        raise WrongSettings("There are no files there to screen (hidden and temporary names are ignored).")
-    with progress() as bar:
-        submitting = bar.add_task("submitting", total=len(files))
-        sightings = []
-        for file in files:
-            sightings.append(_submit(settings, with_database, file))
-            bar.advance(submitting)
-        _wait(with_database, sightings, bar.add_task("screening", total=len(sightings)), bar)
-    _show(with_database, sightings)
+    with opened(settings) as with_database:
+        with with_database.read() as session:
+            if not workers(session):
+                raise ServiceUnavailable(
+                    "No worker is running: start `pneumoscreen up` in another shell, then try again."
+                )
+        files = [file for path in paths for file in _files(path)]
+        if not files:
+            raise WrongSettings("There are no files there to screen (hidden and temporary names are ignored).")
+        with progress() as bar:
+            submitting = bar.add_task("submitting", total=len(files))
+            sightings = []
+            for file in files:
+                sightings.append(_submit(settings, with_database, file))
+                bar.advance(submitting)
+            _wait(with_database, sightings, bar.add_task("screening", total=len(sightings)), bar)
+        _show(with_database, sightings)
 
 
 def _files(path: Path) -> Iterator[Path]:

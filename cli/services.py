@@ -6,7 +6,8 @@ import signal
 import sys
 import threading
 
-from shared import broker, database
+from cli.opened import opened
+from shared import broker
 from shared.settings import Settings
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -24,9 +25,8 @@ def producer(settings: Settings) -> None:
 
 
 def worker(settings: Settings) -> None:
-    found = database.connect(settings.database)
-    found.check()
-    found.close()
+    with opened(settings):
+        pass  # a sentence now, if it is out of reach, is better than a worker that can do nothing
     _celery(settings, "worker", "--loglevel", settings.log_level, "--hostname", "screening@%h", "--without-gossip")
 
 

@@ -20,6 +20,7 @@ from producer.sweep import look
 from producer.watch import Sign
 from shared import broker, database
 from shared.database import Sighting
+from shared.errors import ServiceUnavailable
 from shared.ledger.register import MOST_ROWS, Facts, Found, register, unknown
 from shared.settings import Settings
 
@@ -33,7 +34,11 @@ class Producer:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.database = database.connect(settings.database)
-        self.database.check()
+        try:
+            self.database.check()
+        except ServiceUnavailable:
+            self.database.close()
+            raise
         self.redis = broker.client(settings)
         self.sender = Sender(settings, self.database, broker.application(settings), self.redis)
         self.settling = Settling(settings.settle, MOST_SETTLING)

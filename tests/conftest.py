@@ -1,12 +1,16 @@
 """Fixtures for every folder of tests."""
 
+import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, text
 
 from shared.database import Database, connect
+from tests.servers import postgresql
 
 
 @pytest.fixture(scope="session")
@@ -19,10 +23,43 @@ def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-@pytest.fixture
-def database(migrated_file: Path, tmp_path: Path) -> Iterator[Database]:
-    """A fresh migrated database, at the place where `tmp_path` as a home folder has it."""
-    shutil.copyfile(migrated_file, tmp_path / "pneumoscreen.db")
-    database = connect(f"sqlite:///{tmp_path / 'pneumoscreen.db'}")
+@pytest.fixture(scope="session")
+def postgresql_url() -> Iterator[str]:
+    """A real PostgreSQL server for the whole session; in CI its absence is a failure."""
+    if shutil.which("initdb") is None and not os.environ.get("CI"):
+        pytest.skip("PostgreSQL is not installed: initdb is not on the PATH")
+    with postgresql() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgresql_url: str) -> str:
+    """A PostgreSQL database with the newest schema, to be copied as a template."""
+    _administer(postgresql_url, "CREATE DATABASE migrated")
+    database = connect(f"{postgresql_url}/migrated")
+    database.upgrade()
+    database.close()
+    return "migrated"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+    """A fresh migrated database that settings loaded now name: SQLite in `tmp_path` as a home, then PostgreSQL."""
+    if request.param == "sqlite":
+        shutil.copyfile(request.getfixturevalue("migrated_file"), tmp_path / "pneumoscreen.db")
+        database = connect(f"sqlite:///{tmp_path / 'pneumoscreen.db'}")
+    else:
+        server = request.getfixturevalue("postgresql_url")
+        name = f"test_{uuid.uuid4().hex}"
+        _administer(server, f"CREATE DATABASE {name} TEMPLATE {request.getfixturevalue('migrated_template')}")
+        database = connect(f"{server}/{name}")
+        monkeypatch.setenv("PNEUMOSCREEN_DATABASE_URL", f"{server}/{name}")
     yield database
     database.close()
+
+
+def _administer(server: str, statement: str) -> None:
+    engine = create_engine(f"{server}/postgres", isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(statement))
+    engine.dispose()
