@@ -2,14 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from shared.database import Sighting, SightingState, Worker
-
-ALIVE = timedelta(seconds=30)
+from shared.database import WORKER_ALIVE, Sighting, SightingState, Worker
 
 
 @dataclass(frozen=True)
@@ -36,4 +34,4 @@ def count(session: Session, sightings: Sequence[int] | None = None) -> Counts:
 
 def workers(session: Session) -> list[Worker]:
     """The worker processes that gave a sign of life lately."""
-    return list(session.scalars(select(Worker).where(Worker.heartbeat_at > datetime.now(UTC) - ALIVE)))
+    return list(session.scalars(select(Worker).where(Worker.heartbeat_at > datetime.now(UTC) - WORKER_ALIVE)))

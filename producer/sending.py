@@ -1,21 +1,19 @@
 """Unsent jobs become messages, as many as each lane may hold: the rest of the backlog waits in SQL."""
 
 import logging
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from celery import Celery
 from redis import Redis
 from sqlalchemy import func, select
 
 from shared import broker
-from shared.database import Database, Lane, Worker
+from shared.database import WORKER_ALIVE, Database, Lane, Worker
 from shared.ledger import send
 from shared.messages import TASK, Message
 from shared.settings import Settings
 
 log = logging.getLogger(__name__)
-ALIVE = timedelta(seconds=30)
-"""A worker process whose heartbeat is older does not count."""
 
 
 class Sender:
@@ -40,7 +38,10 @@ class Sender:
         return sent
 
     def _take(self, lane: Lane, length: int, now: datetime) -> Message | None:
-        """A full message; or one that is not full, if the lane is short and the oldest job waited for `linger`."""
+        """A full message; or one that is not full, if the lane is short and the oldest job waited for `linger`.
+
+        Other producers may take jobs between the look and the taking: then the message holds fewer, or there is none.
+        """
         size = 1 if lane is Lane.SUSPECT else self._settings.message_size
         with self._database.read() as session:
             backlog = send.backlog(session, lane, size, now)
@@ -68,7 +69,7 @@ class Sender:
 
     def _count_processes(self, now: datetime) -> None:
         if self._counted_at is None or now - self._counted_at > timedelta(seconds=5):
-            alive = select(func.count()).select_from(Worker).where(Worker.heartbeat_at > datetime.now(UTC) - ALIVE)
+            alive = select(func.count()).select_from(Worker).where(Worker.heartbeat_at > now - WORKER_ALIVE)
             with self._database.read() as session:
                 self._processes = max(1, session.scalar(alive) or 0)
             self._counted_at = now

@@ -14,7 +14,9 @@ class Candidate:
 
 
 class Settling:
-    """Files that were seen and are not yet known to be finished, at most `most` of them.
+    """Files that were seen and are not yet known to be finished.
+
+    Whoever adds to it asks `is_full` first: beyond `most`, files are left for a later sweep.
 
     A file is finished when the system reports that it was closed after writing or moved in,
     else when its size and time stayed the same for `settle` seconds between two looks of ours.

@@ -2,6 +2,7 @@
 
 from shared.database.connection import Database, connect
 from shared.database.tables import (
+    WORKER_ALIVE,
     BrokerEpoch,
     DeadLetter,
     Job,
@@ -17,6 +18,7 @@ from shared.database.tables import (
 )
 
 __all__ = [
+    "WORKER_ALIVE",
     "BrokerEpoch",
     "Database",
     "DeadLetter",

@@ -1,6 +1,6 @@
 """The tables, as typed models. `docs/results.md` explains the views that people query."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, ClassVar
 
@@ -197,6 +197,10 @@ class Promotion(Base):
     version: Mapped[str] = mapped_column(ForeignKey("model_versions.version"))
     promoted_by: Mapped[str]
     promoted_at: Mapped[datetime]
+
+
+WORKER_ALIVE = timedelta(seconds=30)
+"""A worker process whose heartbeat is older counts as gone."""
 
 
 class Worker(Base):
