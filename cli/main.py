@@ -83,9 +83,9 @@ def worker(home: Home = None) -> None:
 
 @app.command(epilog="Example: pneumoscreen flower --port 5555")
 def flower(
-    home: Home = None, port: Annotated[int, typer.Option(help="The port on 127.0.0.1.", min=1, max=65535)] = 5555
+    home: Home = None, port: Annotated[int, typer.Option(help="The port to listen on.", min=1, max=65535)] = 5555
 ) -> None:
-    """Show the work under way in a browser, on this machine only."""
+    """Show the work under way in a browser; on this machine only, unless a password is set (see flower_host)."""
     services.flower(_load(home), port)
 
 
@@ -116,16 +116,38 @@ def results(
     root: Annotated[str | None, typer.Option(help="Only this watched folder.")] = None,
     model: Annotated[str | None, typer.Option(help="Only this model version.")] = None,
     since: Annotated[str | None, typer.Option(help="Only images seen since this date or time (UTC).")] = None,
+    to_review: Annotated[
+        bool,
+        typer.Option("--to-review", help="What a reader should see first, of what nobody has reviewed."),
+    ] = False,
     limit: Annotated[int | None, typer.Option(help="At most so many rows; 50 in a table, else all.", min=1)] = None,
     format: Annotated[str, typer.Option(help="table, csv, json or parquet.")] = "table",
     history: Annotated[
         bool, typer.Option("--history", help="Every sighting and prediction, not the newest alone.")
     ] = False,
 ) -> None:
-    """Print rows of the view `results`, newest first."""
+    """Print rows of the view `results`, newest first; --to-review: unfamiliar, near the threshold, positive first."""
     from cli.results import Filters, results
 
-    results(_load(home), Filters(state, label, path, root, model, since), limit, format, history)
+    results(_load(home), Filters(state, label, path, root, model, since, to_review), limit, format, history)
+
+
+@app.command(epilog="Examples: pneumoscreen review ward-7/scan.dcm NORMAL --by 'Dr. Okafor'; review --csv words.csv")
+def review(
+    target: Annotated[str | None, typer.Argument(help="A path as `results` shows it, or a sighting_id.")] = None,
+    label: Annotated[str | None, typer.Argument(help="NORMAL or PNEUMONIA.")] = None,
+    home: Home = None,
+    by: Annotated[str | None, typer.Option(help="Who says so.")] = None,
+    note: Annotated[str | None, typer.Option(help="Why, in a few words; nothing that names a patient.")] = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option(help="Many at once: columns path, sighting_id or sha256; label; and by, note.", exists=True),
+    ] = None,
+) -> None:
+    """Record a reader's word on an image: nothing is overwritten, and the last word counts."""
+    from cli.review import review
+
+    review(_load(home), target, label, by, note, csv)
 
 
 @app.command(epilog="Example: pneumoscreen retry --all")
@@ -165,6 +187,53 @@ def upgrade(home: Home = None) -> None:
     from cli.upgrade import upgrade
 
     upgrade(_load(home))
+
+
+@db.command(epilog="Example: pneumoscreen db backup /backups/pneumoscreen-2026-01-31.backup")
+def backup(
+    file: Annotated[Path, typer.Argument(help="The file to write; it must not exist.")], home: Home = None
+) -> None:
+    """Write a backup of the database while everything goes on."""
+    from cli.backup import backup
+
+    backup(_load(home), file)
+
+
+@db.command(epilog="Example: pneumoscreen db restore /backups/pneumoscreen-2026-01-31.backup")
+def restore(
+    file: Annotated[Path, typer.Argument(help="What `db backup` wrote.", exists=True, dir_okay=False)],
+    home: Home = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Replace what is there, without asking.")] = False,
+) -> None:
+    """Replace the database by a backup; stop producers and workers first."""
+    from cli.backup import restore
+
+    restore(_load(home), file, yes)
+
+
+@db.command(epilog="Example: pneumoscreen db prune --older-than 365 --dry-run")
+def prune(
+    older_than: Annotated[int, typer.Option(help="Days since the row became final.", min=1)],
+    home: Home = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be deleted.")] = False,
+) -> None:
+    """Delete old history and bookkeeping, and the results of files that are gone from their folder."""
+    from cli.prune import prune
+
+    prune(_load(home), older_than, dry_run)
+
+
+@db.command(epilog="Example: pneumoscreen db forget ward-7/scan.dcm --by 'A. Nurse'")
+def forget(
+    target: Annotated[str, typer.Argument(help="A path as `results` shows it, or the SHA-256 of a content.")],
+    by: Annotated[str, typer.Option(help="Who asks for it.")],
+    home: Home = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Without asking.")] = False,
+) -> None:
+    """Erase every row about a file and its content; that something was erased stays on record."""
+    from cli.forget import forget
+
+    forget(_load(home), target, by, yes)
 
 
 @models.command("list", epilog="Example: pneumoscreen models list")

@@ -28,6 +28,7 @@ class Filters:
     root: str | None = None
     model: str | None = None
     since: str | None = None
+    to_review: bool = False
 
 
 def results(settings: Settings, filters: Filters, limit: int | None, format: str, history: bool) -> None:

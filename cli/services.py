@@ -8,8 +8,11 @@ import threading
 
 from cli.opened import opened
 from shared import broker
+from shared.errors import WrongSettings
 from shared.settings import Settings
 
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+FLOWER_USER = "pneumoscreen"
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -31,8 +34,15 @@ def worker(settings: Settings) -> None:
 
 
 def flower(settings: Settings, port: int) -> None:
-    """On loopback alone: its pages have no password."""
-    _celery(settings, "flower", "--address=127.0.0.1", f"--port={port}", "--max_tasks=10000")
+    """Raises WrongSettings if it would listen beyond this machine without a password."""
+    if settings.flower_password is not None:  # in the environment, for Flower reads it there: others see command lines
+        os.environ["FLOWER_BASIC_AUTH"] = f"{FLOWER_USER}:{settings.flower_password.get_secret_value()}"
+    elif settings.flower_host not in LOOPBACK:
+        raise WrongSettings(
+            f"Flower would listen on {settings.flower_host} without a password: set PNEUMOSCREEN_FLOWER_PASSWORD, "
+            "or leave flower_host at 127.0.0.1."
+        )
+    _celery(settings, "flower", f"--address={settings.flower_host}", f"--port={port}", "--max_tasks=10000")
 
 
 def _celery(settings: Settings, *arguments: str) -> None:

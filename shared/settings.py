@@ -43,6 +43,7 @@ class Settings(BaseSettings):
     home: Path
     database_url: str | None = None
     broker_url: SecretStr | None = None
+    patient_secret: SecretStr | None = Field(default=None, min_length=16)
     folders: dict[str, Folder] = {}
     settle: float = Field(default=2.0, ge=0, le=3600)
     sweep_every: Seconds = 30.0
@@ -57,7 +58,14 @@ class Settings(BaseSettings):
     lease: Seconds = 60.0
     resend_after: Seconds = 120.0
     recover_every: Seconds = 5.0
+    min_free_disk: int = Field(default=1_000_000_000, ge=0)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["text", "json"] = "text"
+    metrics_host: str = "127.0.0.1"
+    producer_metrics_port: int = Field(default=0, ge=0, le=65535)
+    worker_metrics_port: int = Field(default=0, ge=0, le=65535)
+    flower_host: str = "127.0.0.1"
+    flower_password: SecretStr | None = Field(default=None, min_length=8)
 
     @field_validator("home")
     @classmethod

@@ -3,8 +3,10 @@
 from shared.database.connection import Database, connect
 from shared.database.tables import (
     WORKER_ALIVE,
+    AuditEntry,
     BrokerEpoch,
     DeadLetter,
+    DicomHeader,
     Job,
     JobState,
     Lane,
@@ -19,9 +21,11 @@ from shared.database.tables import (
 
 __all__ = [
     "WORKER_ALIVE",
+    "AuditEntry",
     "BrokerEpoch",
     "Database",
     "DeadLetter",
+    "DicomHeader",
     "Job",
     "JobState",
     "Lane",

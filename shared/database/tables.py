@@ -91,7 +91,24 @@ class Prediction(Base):
     threshold: Mapped[float]
     label: Mapped[str] = mapped_column(String(16))
     unfamiliar: Mapped[bool | None]
+    outside_population: Mapped[bool | None]  # the patient's age is not one of those that the version was fitted on
     created_at: Mapped[datetime]
+
+
+class DicomHeader(Base):
+    """What is kept of a DICOM file's header, by content: enough to join a result to a PACS, nothing of the patient."""
+
+    __tablename__ = "dicom_headers"
+    __table_args__ = (
+        Index("ix_dicom_headers_study_uid", "study_uid"),
+        Index("ix_dicom_headers_accession_number", "accession_number"),
+    )
+
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    study_uid: Mapped[str | None]
+    sop_instance_uid: Mapped[str | None]
+    accession_number: Mapped[str | None]
+    patient_key: Mapped[str | None] = mapped_column(String(64))  # HMAC-SHA-256 of the patient's id
 
 
 class Sighting(Base):
@@ -197,6 +214,18 @@ class Promotion(Base):
     version: Mapped[str] = mapped_column(ForeignKey("model_versions.version"))
     promoted_by: Mapped[str]
     promoted_at: Mapped[datetime]
+
+
+class AuditEntry(Base):
+    """Who did what by hand, and when; append-only. Holds counts and row numbers, no name of a file or a patient."""
+
+    __tablename__ = "audit_log"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime]
+    actor: Mapped[str]
+    action: Mapped[str] = mapped_column(String(32))
+    detail: Mapped[str]
 
 
 WORKER_ALIVE = timedelta(seconds=30)

@@ -1,14 +1,14 @@
 """A worker claims jobs, keeps its lease, and finishes them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import cast
 
 from sqlalchemy import Table, bindparam, select, update
 from sqlalchemy.orm import Session
 
-from shared.database import Job, JobState, Prediction, Sighting, SightingState
+from shared.database import DicomHeader, Job, JobState, Prediction, Sighting, SightingState
 from shared.ledger.register import Facts, Found, as_path, insert_new, register
 from shared.messages import Message
 
@@ -24,6 +24,7 @@ class Claimed:
     root: str
     path: str
     facts: Facts
+    origin: str | None
     seen_at: datetime
     model_version: str | None
 
@@ -36,18 +37,31 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Identifiers:
+    """What is kept of a DICOM header: enough to join a result to a PACS, nothing of the patient but a keyed hash."""
+
+    study_uid: str | None = None
+    sop_instance_uid: str | None = None
+    accession_number: str | None = None
+    patient_key: str | None = None
+
+
+@dataclass(frozen=True)
 class Screened(Outcome):
     sha256: str
     model_version: str
     probability: float
     threshold: float
     label: str
+    outside_population: bool | None = None
+    identifiers: Identifiers | None = None
 
 
 @dataclass(frozen=True)
 class Quarantined(Outcome):
     reason: str
     sha256: str | None = None
+    identifiers: Identifiers | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +100,7 @@ def claim(session: Session, message: Message, now: datetime, lease: float) -> li
             root=sighting.root,
             path=as_path(sighting.path, sighting.path_bytes),
             facts=Facts(sighting.size, sighting.mtime_ns, sighting.inode),
+            origin=sighting.origin,
             seen_at=sighting.seen_at,
             model_version=job.model_version,
         )
@@ -105,18 +120,19 @@ def finish(session: Session, outcomes: Sequence[Outcome], now: datetime) -> list
     """Write a message part's outcomes; returns those that counted: a job given to another meanwhile does not."""
     held = _release(session, outcomes)
     counted = [outcome for outcome in outcomes if outcome.claimed.job in held]
+    _write_identifiers(session, [o for o in counted if isinstance(o, Screened | Quarantined)])
     _write_screened(session, [o for o in counted if isinstance(o, Screened)], now)
     for outcome in counted:
         sighting = update(Sighting).where(Sighting.id == outcome.claimed.sighting)
         job = update(Job).where(Job.id == outcome.claimed.job)
         match outcome:
-            case Quarantined(_, reason, digest):
+            case Quarantined(_, reason, digest, _):
                 state = SightingState.QUARANTINED
                 session.execute(sighting.values(state=state, reason=reason, sha256=digest, finished_at=now))
             case Superseded(claimed, facts, not_before):
                 session.execute(sighting.values(state=SightingState.SUPERSEDED, finished_at=now))
                 file = Found(claimed.path, facts)
-                register(session, claimed.root, claimed.lane, [file], now, not_before=not_before)
+                register(session, claimed.root, claimed.lane, [file], now, origin=claimed.origin, not_before=not_before)
             case PutOff(_, problem, not_before):
                 session.execute(job.values(state=JobState.UNSENT, problem=problem, not_before=not_before))
     return counted
@@ -137,6 +153,12 @@ def _release(session: Session, outcomes: Sequence[Outcome]) -> set[int]:
     return held
 
 
+def _write_identifiers(session: Session, outcomes: Sequence[Screened | Quarantined]) -> None:
+    rows = {o.sha256: {"sha256": o.sha256, **asdict(o.identifiers)} for o in outcomes if o.sha256 and o.identifiers}
+    if rows:
+        session.execute(insert_new(session, DicomHeader).values(list(rows.values())))
+
+
 def _write_screened(session: Session, screened: Sequence[Screened], now: datetime) -> None:
     """Predictions that exist stay as they are, so that a probability once read never changes."""
     if not screened:
@@ -148,6 +170,7 @@ def _write_screened(session: Session, screened: Sequence[Screened], now: datetim
             "probability": s.probability,
             "threshold": s.threshold,
             "label": s.label,
+            "outside_population": s.outside_population,
             "created_at": now,
         }
         for s in screened
