@@ -19,6 +19,7 @@ from producer.names import is_ignored
 from producer.sweep import look, sweep
 from shared.database import Database, Prediction, Sighting, SightingState
 from shared.errors import ServiceUnavailable, WrongSettings
+from shared.filesystem import check_room
 from shared.ledger.register import MOST_ROWS, Facts, Found, as_text, register
 from shared.settings import SUBMITTED, Folder, Settings
 
@@ -34,6 +35,7 @@ def screen(settings: Settings, paths: list[Path]) -> None:
                 raise ServiceUnavailable(
                     "No worker is running: start `pneumoscreen up` in another shell, then try again."
                 )
+        check_room(settings.home, settings.min_free_disk)
         files = [file for path in paths for file in _files(path)]
         if not files:
             raise WrongSettings("There are no files there to screen (hidden and temporary names are ignored).")

@@ -20,7 +20,8 @@ from producer.sweep import look
 from producer.watch import Sign
 from shared import broker, database
 from shared.database import Sighting
-from shared.errors import ServiceUnavailable
+from shared.errors import DiskLow, ServiceUnavailable
+from shared.filesystem import check_room
 from shared.ledger.register import MOST_ROWS, Facts, Found, register, unknown
 from shared.settings import Settings
 
@@ -67,10 +68,10 @@ class Producer:
     def _try_step(self, stop: threading.Event) -> None:
         try:
             self._step()
-        except (OperationalError, InterfaceError, RedisError, BrokerError) as error:
+        except (OperationalError, InterfaceError, RedisError, BrokerError, DiskLow) as error:
             trouble = str(error).splitlines()[0]
             if trouble != self._trouble:
-                log.warning("out of reach, trying again every second: %s", trouble)
+                log.warning("trying again every second: %s", trouble)
             self._trouble = trouble
             self._next_care = 0.0  # so that only a look at everything says that all is well
             stop.wait(1.0)
@@ -81,8 +82,10 @@ class Producer:
 
     def _step(self) -> None:
         now = time.monotonic()
-        self._register()  # first what an error left over, before there is more
         is_time_to_care = now >= self._next_care
+        if is_time_to_care:
+            check_room(self.settings.home, self.settings.min_free_disk)
+        self._register()  # first what an error left over, before there is more
         if is_time_to_care:
             self._care()
         self._take_signs(now)

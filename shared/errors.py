@@ -3,6 +3,7 @@
     PneumoscreenError
     ├── WrongSettings       the settings or the arguments make no sense          exit code 2
     ├── ServiceUnavailable  broker, database or workers are out of reach         exit code 3
+    │   └── DiskLow         too little room is left to go on safely
     ├── WorkFailed          the work was tried and failed, or needs a person     exit code 1
     │   └── BrokenModel     a model version is missing, damaged or not loadable
     ├── MalformedMessage    a message in the queue is not one of ours
@@ -30,6 +31,10 @@ class WrongSettings(PneumoscreenError):
 
 class ServiceUnavailable(PneumoscreenError):
     exit_code = 3
+
+
+class DiskLow(ServiceUnavailable):
+    pass
 
 
 class WorkFailed(PneumoscreenError):

@@ -1,8 +1,11 @@
-"""What is known about a mount: producer and database must agree on what counts as a network share."""
+"""What is known about a mount: producer, worker and commands must agree on it."""
 
+import shutil
 from pathlib import Path
 
 import psutil
+
+from shared.errors import DiskLow
 
 NETWORK = (
     "nfs",
@@ -20,6 +23,15 @@ NETWORK = (
 )
 MARKER = ".pneumoscreen-root"
 """An empty file in every root: while it cannot be seen, the root is out of reach and no image in it is judged."""
+
+
+def check_room(home: Path, least: int) -> None:
+    """Raises DiskLow if fewer than `least` bytes are free on the home folder's disk."""
+    if shutil.disk_usage(home).free < least:
+        raise DiskLow(
+            f"The home folder's disk has less than {least / 1e9:.2f} GB left (min_free_disk): "
+            "nothing new is registered or sent until there is room."
+        )
 
 
 def network_filesystem(path: Path) -> str | None:

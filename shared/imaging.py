@@ -7,15 +7,17 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.errors import Unfinished, Unreadable
 
-FORMATS = ("JPEG", "PNG")
-BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
+FORMATS = ("JPEG", "PNG", "TIFF")
+BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*")
 DAMAGE = (OSError, SyntaxError, ValueError, IndexError, EOFError)
 """What Pillow raises for damaged images."""
 SMALLEST_SIDE = 64
+PHOTOMETRIC, WHITE_IS_ZERO = 262, 0  # of TIFF
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit, a warning: `_check` applies ours before anything is decoded
 
 
@@ -58,25 +60,54 @@ def decode(data: bytes, at_least: tuple[int, int], limits: Limits) -> Image.Imag
         raise Unfinished("the file is empty")
     if len(data) > limits.bytes:
         raise Unreadable(f"the file has {len(data):,} bytes, more than the limit of {limits.bytes:,} (max_bytes)")
+    if is_dicom(data):
+        from shared import dicom  # only those who decode it need pydicom
+
+        grey = dicom.decode(data, limits)
+    else:
+        grey = _decode_picture(data, at_least, limits)
+    darkest, brightest = grey.getextrema()
+    if darkest == brightest:
+        raise Unreadable("the image is blank: every pixel has the same value")
+    return grey
+
+
+def is_dicom(data: bytes) -> bool:
+    return data[128:132] == b"DICM"
+
+
+def check_size(width: int, height: int, limits: Limits) -> None:
+    """Before anything is decoded; raises Unreadable."""
+    if width * height > limits.pixels:
+        raise Unreadable(
+            f"the image has {width} x {height} pixels, more than the limit of {limits.pixels:,} (max_pixels)"
+        )
+    if min(width, height) < SMALLEST_SIDE:
+        raise Unreadable(f"the image has {width} x {height} pixels: too small for a radiograph")
+
+
+def _decode_picture(data: bytes, at_least: tuple[int, int], limits: Limits) -> Image.Image:
     try:
         image: Image.Image = Image.open(BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError as error:
         if data.startswith(BEGINNINGS):
             raise Unfinished("the image's header is damaged, or the file was cut off within it") from error
-        raise Unreadable(f"the content is not an image in a format that is read ({', '.join(FORMATS)})") from error
+        formats = ", ".join((*FORMATS, "DICOM"))
+        raise Unreadable(f"the content is not an image in a format that is read ({formats})") from error
     except DAMAGE as error:
         raise _damaged(error) from error
-    _check(image, limits)
-    image.draft("L", at_least)
+    check_size(*image.size, limits)
+    if getattr(image, "is_animated", False):
+        raise Unreadable("the file is animated or has several pages: a radiograph is a single picture")
     try:
+        image.draft("L", at_least)
         image.load()
     except DAMAGE as error:
         raise _damaged(error) from error
     grey = _grey(_upright(image))
-    darkest, brightest = grey.getextrema()
-    if darkest == brightest:
-        raise Unreadable("the image is blank: every pixel has the same value")
-    return grey
+    # Of TIFFs that store white as 0, Pillow inverts those of 8 bits alone.
+    is_inverted = isinstance(image, TiffImageFile) and image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO
+    return ImageOps.invert(grey) if is_inverted and image.mode.startswith("I") else grey
 
 
 def _damaged(error: Exception) -> Unfinished | Unreadable:
@@ -91,18 +122,6 @@ def _upright(image: Image.Image) -> Image.Image:
         return ImageOps.exif_transpose(image)
     except Exception:  # noqa: BLE001 - Pillow raises whatever the damaged data lead to
         return image
-
-
-def _check(image: Image.Image, limits: Limits) -> None:
-    width, height = image.size
-    if width * height > limits.pixels:
-        raise Unreadable(
-            f"the image has {width} x {height} pixels, more than the limit of {limits.pixels:,} (max_pixels)"
-        )
-    if min(width, height) < SMALLEST_SIDE:
-        raise Unreadable(f"the image has {width} x {height} pixels: too small for a radiograph")
-    if getattr(image, "is_animated", False):
-        raise Unreadable("the image is animated: a radiograph is a single picture")
 
 
 def _grey(image: Image.Image) -> Image.Image:

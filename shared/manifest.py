@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from shared.errors import BrokenModel
 from shared.imaging import Preprocessing
@@ -54,6 +54,23 @@ class Manifest(BaseModel):
     def label(self, probability: float) -> Label:
         """The one place where a probability becomes a label."""
         return "PNEUMONIA" if probability >= self.threshold else "NORMAL"
+
+    def is_outside_population(self, age_years: float | None) -> bool | None:
+        """Whether the completed years are none of `population.age_years`, both ends included; None if not known."""
+        ages = self.population.get("age_years")
+        if age_years is None or ages is None:
+            return None
+        return not ages["lowest"] <= math.floor(age_years) <= ages["highest"]
+
+    @field_validator("population")
+    @classmethod
+    def _ages(cls, population: dict[str, Any]) -> dict[str, Any]:
+        ages = population.get("age_years", {"lowest": 0, "highest": 0})
+        if not (
+            isinstance(ages, dict) and all(isinstance(ages.get(end), int | float) for end in ("lowest", "highest"))
+        ):
+            raise ValueError("age_years must have a lowest and a highest age")
+        return population
 
 
 def sha256(data: bytes) -> str:

@@ -20,12 +20,13 @@ from sqlalchemy.orm import Session
 from shared import registry
 from shared.database import DeadLetter
 from shared.errors import BrokenModel, Changed, MalformedMessage, NewerMessage, OutOfReach, Unfinished, Unreadable
-from shared.imaging import Limits, prepare
+from shared.imaging import Limits, is_dicom, prepare
 from shared.ledger import work
 from shared.ledger.register import Facts
-from shared.ledger.work import Claimed, Outcome, PutOff, Quarantined, Screened, Superseded
+from shared.ledger.work import Claimed, Identifiers, Outcome, PutOff, Quarantined, Screened, Superseded
 from shared.messages import SCHEMA, Message
 from shared.registry import Loaded
+from worker import headers
 from worker.process import WorkerProcess
 from worker.reading import read
 
@@ -43,6 +44,8 @@ class Prepared:
     claimed: Claimed
     sha256: str
     pixels: NDArray[np.uint8]
+    identifiers: Identifiers | None
+    age_years: float | None
 
 
 def screen_message(process: WorkerProcess, body: Any) -> str:
@@ -126,12 +129,15 @@ def _look(process: WorkerProcess, loaded: Loaded, claimed: Claimed) -> Prepared 
     settings = process.settings
     limits = Limits(settings.max_pixels, settings.max_bytes)
     digest: str | None = None
+    identifiers, age = None, None
     try:
         if claimed.root not in settings.roots:
             return _put_off(claimed, f"no folder named {claimed.root!r} is configured on this host")
         data = read(settings.roots[claimed.root].path, claimed.path, claimed.facts, limits)
         digest = hashlib.sha256(data).hexdigest()
         process.decoding[threading.get_ident()] = time.monotonic()
+        if is_dicom(data):
+            identifiers, age = headers.read(data, settings.patient_secret)
         pixels = prepare(data, loaded.manifest.preprocessing, limits)
     except Changed as error:
         settled = datetime.now(UTC) + timedelta(seconds=settings.settle)
@@ -139,17 +145,18 @@ def _look(process: WorkerProcess, loaded: Loaded, claimed: Claimed) -> Prepared 
     except Unfinished as error:
         if _is_young(claimed, datetime.now(UTC)):
             return PutOff(claimed, str(error), datetime.now(UTC) + YOUNG / 6)
-        return Quarantined(claimed, str(error), digest)
+        return Quarantined(claimed, str(error), digest, identifiers)
     except Unreadable as error:
-        return Quarantined(claimed, str(error), digest)
+        return Quarantined(claimed, str(error), digest, identifiers)
     except (OutOfReach, MemoryError) as error:
         return _put_off(claimed, str(error) or "not enough memory to decode the image")
     except Exception as error:
-        log.exception("the decoder failed in a way that is not known (job %d)", claimed.job)
-        return Quarantined(claimed, f"the decoder failed: {type(error).__name__}: {error}", digest)
+        log.error("the decoder failed in a way that is not known (job %d)", claimed.job)  # noqa: TRY400
+        log.debug("what it said, which may repeat the file's header", exc_info=True)
+        return Quarantined(claimed, f"the decoder failed: {type(error).__name__}", digest, identifiers)
     finally:
         process.decoding.pop(threading.get_ident(), None)
-    return Prepared(claimed, digest, pixels)
+    return Prepared(claimed, digest, pixels, identifiers, age)
 
 
 def _classify(loaded: Loaded, prepared: Sequence[Prepared]) -> list[Outcome]:
@@ -168,7 +175,18 @@ def _classify(loaded: Loaded, prepared: Sequence[Prepared]) -> list[Outcome]:
             continue
         probability = manifest.calibration.probability(float(logit))
         label = manifest.label(probability)
-        outcomes.append(Screened(image.claimed, image.sha256, manifest.version, probability, manifest.threshold, label))
+        outcomes.append(
+            Screened(
+                image.claimed,
+                image.sha256,
+                manifest.version,
+                probability,
+                manifest.threshold,
+                label,
+                manifest.is_outside_population(image.age_years),
+                image.identifiers,
+            )
+        )
     return outcomes
 
 

@@ -197,7 +197,7 @@ NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 )
 def test_a_file_is_as_old_as_its_last_write_unless_its_clock_runs_ahead(written: int, seen: int, young: bool) -> None:
     mtime_ns = int((NOW.timestamp() + written) * 1e9)
-    claimed = Claimed(1, 1, 1, "routine", "ward", "a", Facts(1, mtime_ns, 1), NOW + timedelta(seconds=seen), None)
+    claimed = Claimed(1, 1, 1, "routine", "ward", "a", Facts(1, mtime_ns, 1), None, NOW + timedelta(seconds=seen), None)
     assert _is_young(claimed, NOW) is young
 
 
