@@ -4,6 +4,7 @@ import ctypes
 import fcntl
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -93,7 +94,8 @@ def run(home: Path, inbox: Path | None, flower_port: int | None) -> Iterator[Sys
             folders["inbox"] = Folder(path=inbox or home / "inbox")
             folders["inbox"].path.mkdir(parents=True, exist_ok=True)
         broker = private_broker.prepare(home) if chosen.broker_url is None else None
-        _announce(home, folders, broker.url if broker else None)
+        secret = _patient_secret(home) if chosen.patient_secret is None else None
+        _announce(home, folders, broker.url if broker else None, secret)
         chosen = settings.load(home, folders=folders)
         for folder in (chosen.logs, chosen.models, chosen.roots[settings.SUBMITTED].path):
             folder.mkdir(parents=True, exist_ok=True)
@@ -144,9 +146,22 @@ def _lock(lock: TextIO, home: Path) -> None:
         raise WrongSettings(f"A system runs in {home} already: stop it, or choose another --home.") from error
 
 
-def _announce(home: Path, folders: dict[str, Folder], broker_url: str | None) -> None:
+def _patient_secret(home: Path) -> str:
+    """The key for patients' ids that belongs to this home; made once, for the owner alone to read."""
+    file = home / "patient.secret"
+    if not file.exists():
+        aside = file.with_suffix(".part")
+        aside.unlink(missing_ok=True)
+        aside.touch(mode=0o600)
+        aside.write_text(secrets.token_urlsafe(32), encoding="utf-8")
+        aside.rename(file)
+    return file.read_text(encoding="utf-8").strip()
+
+
+def _announce(home: Path, folders: dict[str, Folder], broker_url: str | None, secret: str | None) -> None:
     """Write what only this process knows, so that a second shell finds it."""
     lines = [f'broker_url = "{broker_url}"'] if broker_url else []
+    lines += [f"patient_secret = {_quoted(secret)}"] if secret else []
     for name, folder in folders.items():
         lines += [f"[folders.{_quoted(name)}]", f"path = {_quoted(str(folder.path))}", f'lane = "{folder.lane}"']
         lines += [f"polling = {str(folder.polling).lower()}"] if folder.polling is not None else []

@@ -15,6 +15,7 @@ from shared.settings import Folder
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 5.0
+MOST_ODD = 100
 Looked = tuple[Found, os.stat_result]
 
 
@@ -34,6 +35,7 @@ class Root:
         self._whole: Iterator[Looked] | None = None
         self._began = 0.0
         self._next_sweep = 0.0
+        self._odd: set[str] = set()
 
     @property
     def is_sweeping(self) -> bool:
@@ -55,7 +57,7 @@ class Root:
 
     def add_folder(self, relative: str) -> None:
         """A folder appeared: what was inside when it came gives no events of its own."""
-        self._sweeps.append(sweep(self.path, relative))
+        self._sweeps.append(sweep(self.path, relative, self._tell_odd))
 
     def next_files(self, most: int, now: float) -> list[Looked]:
         """The next files of the sweep that is under way; begins one when its time has come, or events were missed."""
@@ -63,7 +65,7 @@ class Root:
         if not self._sweeps and (now >= self._next_sweep or missed):
             if self._watch:
                 self._watch.missed.clear()
-            self._whole, self._began = sweep(self.path), now
+            self._whole, self._began = sweep(self.path, on_odd=self._tell_odd), now
             self._sweeps.append(self._whole)
         while self._sweeps:
             files = list(islice(self._sweeps[0], most))
@@ -73,6 +75,14 @@ class Root:
                 every = self._sweep_every if self._is_watched else self._poll_every
                 self._next_sweep = now + max(every, 9 * (now - self._began))  # leave most of the time to other work
         return []
+
+    def _tell_odd(self, relative: str) -> None:
+        """Once for each; beyond so many, a folder holds something else than X-rays anyway."""
+        if relative in self._odd or len(self._odd) >= MOST_ODD:
+            return
+        self._odd.add(relative)
+        log.warning("root %s holds a pipe, a socket or a device, which is ignored (DEBUG names it)", self.name)
+        log.debug("ignored: %r", relative)
 
     def stop(self) -> None:
         if self._watch:

@@ -3,7 +3,7 @@
 import logging
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from producer.names import is_ignored
@@ -21,8 +21,22 @@ def look(path: Path | str) -> os.stat_result | None:
     return found if stat.S_ISREG(found.st_mode) else None
 
 
-def sweep(root: Path, within: str = "") -> Iterator[tuple[Found, os.stat_result]]:
-    """Every file below `root` (or below the folder `within` it) that is not ignored; linked folders are not entered."""
+def is_odd(path: Path | str) -> bool:
+    """Whether this is a pipe, a socket or a device: nothing that could ever be screened."""
+    try:
+        mode = Path(path).stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def sweep(
+    root: Path, within: str = "", on_odd: Callable[[str], object] = lambda _: None
+) -> Iterator[tuple[Found, os.stat_result]]:
+    """Every file below `root` (or below the folder `within` it) that is not ignored; linked folders are not entered.
+
+    `on_odd` is told the names of pipes, sockets and devices.
+    """
     folders = [within]
     while folders:
         folder = folders.pop()
@@ -36,5 +50,7 @@ def sweep(root: Path, within: str = "") -> Iterator[tuple[Found, os.stat_result]
                         folders.append(relative)
                     elif (found := look(entry.path)) is not None:
                         yield Found(relative, Facts.of(found)), found
+                    elif is_odd(entry.path):
+                        on_odd(relative)
         except OSError as error:  # it went away or cannot be listed: the next sweep sees what there is then
             log.warning("a folder could not be listed: %s", error.strerror)

@@ -25,9 +25,10 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, RLELossless
 from shared.errors import Unfinished, Unreadable
 from shared.imaging import Limits, check_size
 
+JPEG_EXTENDED = "1.2.840.10008.1.2.4.51"
 UNCOMPRESSED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
 COMPRESSED = (
-    *("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"),  # JPEG baseline and extended
+    *("1.2.840.10008.1.2.4.50", JPEG_EXTENDED),  # JPEG baseline, and extended of 8 bits: no permissive decoder reads 12
     *("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70"),  # JPEG lossless
     *("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81"),  # JPEG-LS
     *("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"),  # JPEG 2000
@@ -40,6 +41,7 @@ CHEST = re.compile("CHEST|THORA|TORA[CX]|LUNG")
 CHEST_CODES = ("816094009", "51185008", "T-D3000", "39607008", "T-28000")
 FRONTAL = re.compile(r"(AP|PA|FRONTAL)\b")
 FRONTAL_CODES = ("399348003", "272479007", "399033003", "R-10206", "R-10214", "R-10202")  # AP, PA, frontal; SCT and SRT
+RAW = "1.2.840.10008.5.1.4.1.1.1.1.1"  # digital X-ray for processing
 DOCUMENTS = "1.2.840.10008.5.1.4.1.1.104."  # encapsulated PDF, CDA, STL …
 YEARS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
 
@@ -93,14 +95,15 @@ def _parse(data: bytes, *, stop_before_pixels: bool) -> Dataset:
         file = BytesIO(data)
         file.seek(132)
         meta = read_dataset(file, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, *_: tag >> 16 != 2)
-        is_deflated = meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
-        dataset = Dataset() if is_deflated else dcmread(BytesIO(data), stop_before_pixels=stop_before_pixels)
+        syntax = UID(str(meta.get("TransferSyntaxUID", "")))
+        is_closed = syntax == DeflatedExplicitVRLittleEndian or syntax.is_private
+        dataset = Dataset() if is_closed else dcmread(BytesIO(data), stop_before_pixels=stop_before_pixels)
     except EOFError as error:
         raise Unfinished("the DICOM file ends within its header: it was cut off") from error
     except Exception as error:
         raise Unreadable("the DICOM file is damaged: its header cannot be read") from error
-    if is_deflated:  # not even begun: dcmread inflates all there is
-        raise _unsupported(DeflatedExplicitVRLittleEndian)
+    if is_closed:  # not even begun: dcmread inflates all there is, and guesses at private syntaxes
+        raise _unsupported(syntax)
     return dataset
 
 
@@ -118,7 +121,7 @@ def _check_kind(dataset: Dataset) -> None:
     frames = _number(dataset, "NumberOfFrames") or 1
     if frames != 1:
         raise Unreadable(f"the DICOM file has {frames} frames: a radiograph is a single picture")
-    if _word(dataset, "PresentationIntentType") == "FOR PROCESSING":
+    if sop_class == RAW or _word(dataset, "PresentationIntentType") == "FOR PROCESSING":
         raise Unreadable("the picture is the detector's raw data (FOR PROCESSING): send the one FOR PRESENTATION")
     colours = _word(dataset, "PhotometricInterpretation") or "not said"
     if colours not in ("MONOCHROME1", "MONOCHROME2") or (_number(dataset, "SamplesPerPixel") or 1) != 1:
@@ -145,9 +148,11 @@ def _check_view(dataset: Dataset) -> None:
 
 def _check_pixels(dataset: Dataset, limits: Limits) -> None:
     rows, columns = _number(dataset, "Rows") or 0, _number(dataset, "Columns") or 0
+    if not rows or not columns:
+        raise Unfinished("the DICOM file does not say how large its picture is: it was cut off, or is damaged")
     check_size(columns, rows, limits)
     syntax = _syntax(dataset)
-    if syntax not in SYNTAXES:
+    if syntax not in SYNTAXES or (syntax == JPEG_EXTENDED and (_number(dataset, "BitsStored") or 8) > 8):
         raise _unsupported(syntax)
     pixels = dataset.get("PixelData")
     if pixels is None:
@@ -244,7 +249,8 @@ def _code(dataset: Dataset, name: str) -> tuple[str, str] | None:
         item = dataset.get(name)[0]
     except Exception:  # noqa: BLE001 - a damaged element is a missing one
         return None
-    return _text(item, "CodeValue") or "", _text(item, "CodeMeaning") or "not said"
+    meaning = re.sub(r"[^A-Za-z -]", "?", _text(item, "CodeMeaning") or "")[:32]
+    return _text(item, "CodeValue") or "", meaning or "not said"
 
 
 def _syntax(dataset: Dataset) -> UID:

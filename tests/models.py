@@ -40,7 +40,7 @@ def describe(version: Path) -> str:
         preprocessing=Preprocessing(width=SIZE, height=SIZE),
         threshold=0.5,
         metrics={"validation": {"auc": 0.5}},
-        population={"description": "random weights, for tests"},
+        population={"description": "random weights, for tests", "age_years": {"lowest": 1, "highest": 5}},
         data={},
         libraries={"numpy": np.__version__},
         files={LINEAR_FILE: manifest.sha256((version / LINEAR_FILE).read_bytes())},

@@ -7,7 +7,7 @@ import pytest
 from shared import manifest
 from shared.errors import BrokenModel
 from shared.inference import LINEAR_FILE
-from shared.manifest import Calibration
+from shared.manifest import Calibration, Manifest
 from tests.models import make_linear_version, published
 
 
@@ -97,6 +97,33 @@ def test_a_probability_of_exactly_the_threshold_is_pneumonia(tmp_path: Path) -> 
     assert found.label(math.nextafter(0.3, 0.0)) == "NORMAL"
     assert found.label(1.0) == "PNEUMONIA"
     assert found.label(0.0) == "NORMAL"
+
+
+def with_ages(tmp_path: Path) -> Manifest:
+    """The population of the versions that tests make: one to five years."""
+    return manifest.read(make_linear_version(tmp_path, "v1"))
+
+
+@pytest.mark.parametrize(
+    ("age", "outside"), [(0.99, True), (1.0, False), (5.0, False), (5.99, False), (6.0, True), (40.0, True)]
+)
+def test_a_patient_whose_completed_years_the_version_was_not_fitted_on_is_outside(
+    tmp_path: Path, age: float, outside: bool
+) -> None:
+    assert with_ages(tmp_path).is_outside_population(age) is outside
+
+
+def test_of_an_unknown_age_or_population_nothing_is_said(tmp_path: Path) -> None:
+    found = with_ages(tmp_path)
+    assert found.is_outside_population(None) is None
+    assert found.model_copy(update={"population": {"description": "adults"}}).is_outside_population(4.0) is None
+
+
+@pytest.mark.parametrize("ages", [{"lowest": 1}, "1-5", None, {"lowest": "one", "highest": 5}])
+def test_a_manifest_with_ages_that_are_none_is_malformed(tmp_path: Path, ages: object) -> None:
+    values = with_ages(tmp_path).model_dump() | {"population": {"age_years": ages}}
+    with pytest.raises(ValueError, match="lowest and a highest age"):
+        Manifest.model_validate(values)
 
 
 def test_without_calibration_the_probability_is_the_sigmoid_of_the_logit() -> None:

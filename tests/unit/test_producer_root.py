@@ -71,6 +71,16 @@ def test_pipes_are_no_images(tmp_path: Path) -> None:
     assert look(tmp_path / "pipe.png") is None
 
 
+def test_a_pipe_is_reported_once_and_without_its_name(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    root = Root("ward", Folder(path=tmp_path, polling=True), 30.0, queue.Queue())
+    with caplog.at_level("INFO"):
+        for now in (0.0, 100.0, 200.0):
+            root.next_files(10, now)
+    assert caplog.text.count("a pipe, a socket or a device") == 1
+    assert "pipe.png" not in caplog.text
+
+
 def test_a_name_that_is_not_utf_8_is_found(tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9.png")
     put(tmp_path / name)
