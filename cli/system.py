@@ -19,6 +19,7 @@ from typing import TextIO
 from cli import private_broker
 from cli.counts import workers
 from shared import database, registry, settings
+from shared.broker import url as broker_url
 from shared.errors import WorkFailed, WrongSettings
 from shared.settings import Folder, Settings
 
@@ -94,8 +95,12 @@ def run(home: Path, inbox: Path | None, flower_port: int | None) -> Iterator[Sys
             folders["inbox"] = Folder(path=inbox or home / "inbox")
             folders["inbox"].path.mkdir(parents=True, exist_ok=True)
         broker = private_broker.prepare(home) if chosen.broker_url is None else None
-        secret = _patient_secret(home) if chosen.patient_secret is None else None
-        _announce(home, folders, broker.url if broker else None, secret)
+        known = {
+            "broker_url": broker.url if broker else broker_url(chosen),
+            "database_url": chosen.database,
+            "patient_secret": _secret(chosen),
+        }
+        _announce(home, known, folders)
         chosen = settings.load(home, folders=folders)
         for folder in (chosen.logs, chosen.models, chosen.roots[settings.SUBMITTED].path):
             folder.mkdir(parents=True, exist_ok=True)
@@ -146,9 +151,11 @@ def _lock(lock: TextIO, home: Path) -> None:
         raise WrongSettings(f"A system runs in {home} already: stop it, or choose another --home.") from error
 
 
-def _patient_secret(home: Path) -> str:
-    """The key for patients' ids that belongs to this home; made once, for the owner alone to read."""
-    file = home / "patient.secret"
+def _secret(chosen: Settings) -> str:
+    """The key for patients' ids: as set, else the one of this home, made once, for the owner alone to read."""
+    if chosen.patient_secret is not None:
+        return chosen.patient_secret.get_secret_value()
+    file = chosen.home / "patient.secret"
     if not file.exists():
         aside = file.with_suffix(".part")
         aside.unlink(missing_ok=True)
@@ -158,10 +165,9 @@ def _patient_secret(home: Path) -> str:
     return file.read_text(encoding="utf-8").strip()
 
 
-def _announce(home: Path, folders: dict[str, Folder], broker_url: str | None, secret: str | None) -> None:
-    """Write what only this process knows, so that a second shell finds it."""
-    lines = [f'broker_url = "{broker_url}"'] if broker_url else []
-    lines += [f"patient_secret = {_quoted(secret)}"] if secret else []
+def _announce(home: Path, known: dict[str, str], folders: dict[str, Folder]) -> None:
+    """Write what a second shell cannot know, for the owner alone to read: passwords are in it."""
+    lines = [f"{name} = {_quoted(value)}" for name, value in known.items()]
     for name, folder in folders.items():
         lines += [f"[folders.{_quoted(name)}]", f"path = {_quoted(str(folder.path))}", f'lane = "{folder.lane}"']
         lines += [f"polling = {str(folder.polling).lower()}"] if folder.polling is not None else []

@@ -1,17 +1,20 @@
 """`db upgrade`."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 from cli.console import out
-from shared import database
+from shared import database, registry
 from shared.settings import Settings
 
 
 def upgrade(settings: Settings) -> None:
+    """The schema; and in an installation where no version was ever live, the bundled one into the home, as `up` does."""
     with_database = database.connect(settings.database)
     url = with_database.engine.url
     if url.get_backend_name() == "sqlite":
         Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
     with_database.upgrade()
+    registry.install_bundled(with_database, settings.models, datetime.now(UTC))
     with_database.close()
     out.print(f"{url.render_as_string(hide_password=True)} is up to date.")

@@ -3,14 +3,15 @@
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from redis import Redis
 from sqlalchemy import create_engine, text
 
 from shared.database import Database, connect
-from tests.servers import postgresql
+from tests.servers import Servers, postgresql, redis
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +43,31 @@ def migrated_template(postgresql_url: str) -> str:
     return "migrated"
 
 
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """A Redis with a password, as a hospital's own would be, for the whole session."""
+    with redis() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def make_servers(request: pytest.FixtureRequest) -> Callable[[str], Servers | None]:
+    """Gives the servers that a running system is to use: a fresh database in the session's PostgreSQL, and Redis.
+
+    None for "sqlite": then the system uses a file, and a broker of its own.
+    """
+
+    def make(kind: str) -> Servers | None:
+        if kind == "sqlite":
+            return None
+        server = request.getfixturevalue("postgresql_url")
+        broker = request.getfixturevalue("redis_url")
+        Redis.from_url(broker).flushall()
+        return Servers(f"{server}/{_copy_of(server, request.getfixturevalue('migrated_template'))}", broker)
+
+    return make
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
     """A fresh migrated database that settings loaded now name: SQLite in `tmp_path` as a home, then PostgreSQL."""
@@ -50,12 +76,17 @@ def database(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest
         database = connect(f"sqlite:///{tmp_path / 'pneumoscreen.db'}")
     else:
         server = request.getfixturevalue("postgresql_url")
-        name = f"test_{uuid.uuid4().hex}"
-        _administer(server, f"CREATE DATABASE {name} TEMPLATE {request.getfixturevalue('migrated_template')}")
+        name = _copy_of(server, request.getfixturevalue("migrated_template"))
         database = connect(f"{server}/{name}")
         monkeypatch.setenv("PNEUMOSCREEN_DATABASE_URL", f"{server}/{name}")
     yield database
     database.close()
+
+
+def _copy_of(server: str, template: str) -> str:
+    name = f"test_{uuid.uuid4().hex}"
+    _administer(server, f"CREATE DATABASE {name} TEMPLATE {template}")
+    return name
 
 
 def _administer(server: str, statement: str) -> None:

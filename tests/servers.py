@@ -5,11 +5,25 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
+from cli import private_broker
 from cli.private_broker import free_port
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Where a running system finds a database and a broker that are not its own."""
+
+    database_url: str
+    broker_url: str
+
+    @property
+    def variables(self) -> dict[str, str]:
+        return {"PNEUMOSCREEN_DATABASE_URL": self.database_url, "PNEUMOSCREEN_BROKER_URL": self.broker_url}
 
 
 @contextmanager
@@ -31,4 +45,22 @@ def postgresql() -> Iterator[str]:
         yield f"postgresql+psycopg://postgres@127.0.0.1:{port}"
         subprocess.run(["pg_ctl", "-D", data, "-m", "immediate", "stop"], **as_user)
     finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def redis() -> Iterator[str]:
+    """A Redis of its own with a password, an append-only file and no eviction; yields its URL."""
+    folder, port = Path(mkdtemp(prefix="redis-")), free_port()
+    options = {"port": port, "bind": "127.0.0.1", "dir": folder, "requirepass": "test", "appendonly": "yes"}
+    options |= {"maxmemory-policy": "noeviction", "save": ""}
+    command = [private_broker.server(), *(str(part) for name in options for part in (f"--{name}", options[name]))]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    url = f"redis://:test@127.0.0.1:{port}/0"
+    try:
+        private_broker.wait_until_ready(url)
+        yield url
+    finally:
+        process.terminate()
+        process.wait()
         shutil.rmtree(folder, ignore_errors=True)

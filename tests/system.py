@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
@@ -13,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from sqlalchemy import NullPool, create_engine, text
+from sqlalchemy.exc import DatabaseError
 
 from shared import database
 from tests.models import go_live, make_linear_version
+from tests.servers import Servers
 
 SECONDS = 90
 SAMPLES = Path(__file__).parent.parent / "samples"
@@ -38,14 +40,21 @@ def environment(home: Path, **more: str) -> dict[str, str]:
 
 class System:
     def __init__(self, home: Path, inbox: Path, environment: dict[str, str], process: "subprocess.Popen[str]") -> None:
+        """`environment` is that of a second shell."""
         self.home, self.inbox, self.environment, self.process = home, inbox, environment, process
 
+    @property
+    def database_url(self) -> str:
+        return self.environment.get("PNEUMOSCREEN_DATABASE_URL", f"sqlite:///{self.home / 'pneumoscreen.db'}")
+
     def query(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-        connection = sqlite3.connect(f"file:{self.home / 'pneumoscreen.db'}?mode=ro", uri=True, timeout=30)
-        try:
-            return connection.execute(sql, values).fetchall()
-        finally:
-            connection.close()
+        """Rows for SQL in which each `?` stands for a value."""
+        for number in range(len(values)):
+            sql = sql.replace("?", f":value_{number}", 1)
+        engine = create_engine(self.database_url, poolclass=NullPool)
+        with engine.connect() as connection:
+            rows = connection.execute(text(sql), {f"value_{number}": value for number, value in enumerate(values)})
+            return [tuple(row) for row in rows]
 
     def row(self, path: str) -> dict[str, Any]:
         """The row of the view `results` for a path, once it is final."""
@@ -91,11 +100,21 @@ class System:
 
 @contextmanager
 def running(
-    folder: Path, *, flower: str = "off", inbox: bool = True, settings: dict[str, str] | None = None
+    folder: Path,
+    *,
+    flower: str = "off",
+    inbox: bool = True,
+    settings: dict[str, str] | None = None,
+    servers: Servers | None = None,
 ) -> Iterator[System]:
-    """`up` in folder/home, ready to screen; ended with SIGTERM, and by force if a test left it hanging."""
+    """`up` in folder/home, ready to screen; ended with SIGTERM, and by force if a test left it hanging.
+
+    With `servers` it uses those instead of SQLite and a private broker.
+    """
     home, box = folder / "home", folder / "inbox"
     variables = environment(home, **(QUICK if settings is None else settings))
+    if servers:
+        variables |= servers.variables
     command = [sys.executable, "-m", "cli.main", "up", "--home", str(home), "--flower-port", flower]
     if inbox:
         command += ["--inbox", str(box)]
@@ -103,7 +122,6 @@ def running(
         process = subprocess.Popen(command, env=variables, stdout=output, stderr=subprocess.STDOUT, text=True)
     system = System(home, box, {**variables, "PNEUMOSCREEN_HOME": str(home)}, process)
     try:
-        system.wait(lambda: (home / "pneumoscreen.db").exists(), "the database")
         system.wait(lambda: _ready(system), "a worker that holds a model")
         yield system
     finally:
@@ -118,14 +136,14 @@ def running(
 def _ready(system: System) -> bool:
     try:
         return bool(system.query("SELECT 1 FROM workers WHERE model_version IS NOT NULL"))
-    except sqlite3.OperationalError:  # the tables are being made
+    except DatabaseError:  # the tables are being made
         return False
 
 
-def make_linear_home(home: Path) -> None:
+def make_linear_home(home: Path, database_url: str | None = None) -> None:
     """A home in which a linear version is live already, so that `up` does not take the bundled network."""
     version = make_linear_version(home / "models", "linear-1")
-    found = database.connect(f"sqlite:///{home / 'pneumoscreen.db'}")
+    found = database.connect(database_url or f"sqlite:///{home / 'pneumoscreen.db'}")
     found.upgrade()
     go_live(found, version)
     found.close()

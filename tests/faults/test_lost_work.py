@@ -3,7 +3,7 @@
 import json
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -11,16 +11,23 @@ import pytest
 from redis import Redis
 
 from shared.broker import EPOCH_KEY
+from tests.servers import Servers
 from tests.system import System, distinct, make_linear_home, running, specimens
 
 IMAGES = 500
 
 
-@pytest.fixture
-def system(tmp_path: Path) -> Iterator[System]:
-    make_linear_home(tmp_path / "home")
-    with running(tmp_path) as found:
+@pytest.fixture(params=["sqlite", "postgresql"])
+def system(
+    request: pytest.FixtureRequest, tmp_path: Path, make_servers: Callable[[str], Servers | None]
+) -> Iterator[System]:
+    servers = make_servers(request.param)
+    make_linear_home(tmp_path / "home", servers.database_url if servers else None)
+    with running(tmp_path, servers=servers) as found:
         yield found
+
+
+only_private_broker = pytest.mark.parametrize("system", ["sqlite"], indirect=True)
 
 
 @pytest.fixture
@@ -72,6 +79,7 @@ def test_killing_workers_and_emptying_the_broker_amid_500_images_loses_none(syst
     assert system.query("SELECT count(*) FROM jobs WHERE delivery > 1")[0][0] > 0, "no fault hit anything"
 
 
+@only_private_broker
 def test_a_broker_killed_and_started_again_by_the_supervisor_loses_nothing(system: System, images: Path) -> None:
     images.rename(system.inbox / "drop")
     _wait_until(system, 50)

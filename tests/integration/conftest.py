@@ -1,15 +1,24 @@
-"""One running system for all tests of this folder: real broker, Celery, SQLite; a network that loads in no time."""
+"""One running system for all tests of this folder: real Celery, a network that loads in no time.
 
-from collections.abc import Iterator
+First on SQLite with its private broker, then on PostgreSQL and a Redis with a password.
+"""
+
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.servers import Servers
 from tests.system import System, make_linear_home, running
 
 
-@pytest.fixture(scope="session")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def system(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    make_servers: Callable[[str], Servers | None],
+) -> Iterator[System]:
     folder = tmp_path_factory.mktemp("system")
-    make_linear_home(folder / "home")
-    with running(folder, flower="auto") as found:
+    servers = make_servers(request.param)
+    make_linear_home(folder / "home", servers.database_url if servers else None)
+    with running(folder, flower="auto", servers=servers) as found:
         yield found

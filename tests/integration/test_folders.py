@@ -1,21 +1,23 @@
 """Several watched folders, each with a name and a lane, events or polling, set in the TOML file."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.servers import Servers
 from tests.system import QUICK, System, distinct, make_linear_home, running, specimens
 
 
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("folders")
-
-
-@pytest.fixture(scope="module")
-def system(folders: Path) -> Iterator[System]:
-    make_linear_home(folders / "home")
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def system(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    make_servers: Callable[[str], Servers | None],
+) -> Iterator[System]:
+    folders = tmp_path_factory.mktemp("folders")
+    servers = make_servers(request.param)
+    make_linear_home(folders / "home", servers.database_url if servers else None)
     for name in ("archive", "emergency", "share"):
         (folders / name).mkdir()
     (folders / "home" / "pneumoscreen.toml").write_text(
@@ -31,8 +33,13 @@ def system(folders: Path) -> Iterator[System]:
         """
     )
     (folders / "share" / "before.jpeg").write_bytes(specimens()[0].read_bytes())
-    with running(folders, inbox=False, settings=QUICK) as found:
+    with running(folders, inbox=False, settings=QUICK, servers=servers) as found:
         yield found
+
+
+@pytest.fixture
+def folders(system: System) -> Path:
+    return system.home.parent
 
 
 def test_an_image_that_lay_there_before_the_start_is_screened(system: System) -> None:
