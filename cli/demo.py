@@ -14,11 +14,12 @@ from shared import database
 from shared.errors import WorkFailed, WrongSettings
 
 SECONDS = 180
+SUFFIXES = (".jpeg", ".jpg", ".png", ".tiff", ".tif", ".dcm")
 COLUMNS = ("path", "state", "label", "probability", "threshold", "model_version", "reason")
 
 
 def demo(home: Path, samples: Path) -> None:
-    specimens = sorted(p for p in samples.glob("*") if p.suffix in {".jpeg", ".jpg", ".png"})
+    specimens = sorted(path for path in samples.glob("*") if path.suffix in SUFFIXES)
     if not specimens:
         raise WrongSettings(
             f"There are no specimens in {samples.absolute()}: run this in the repository, or name --samples."

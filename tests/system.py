@@ -150,7 +150,7 @@ def make_linear_home(home: Path, database_url: str | None = None) -> None:
 
 
 def specimens() -> list[Path]:
-    return sorted(SAMPLES.glob("*.jpeg")) + sorted(SAMPLES.glob("*.png"))
+    return [file for suffix in ("jpeg", "png", "dcm") for file in sorted(SAMPLES.glob(f"*.{suffix}"))]
 
 
 def distinct(source: Path, target: Path, number: int) -> None:

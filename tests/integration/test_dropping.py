@@ -5,8 +5,10 @@ import shutil
 import time
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
+from tests import dicom
 from tests.system import System, distinct, drop, specimens
 
 
@@ -139,3 +141,73 @@ def test_a_result_never_names_a_version_that_was_not_live(system: System) -> Non
     _new(system, "version.jpeg")
     system.row("version.jpeg")
     assert system.query("SELECT DISTINCT model_version FROM results WHERE state = 'done'") == [("linear-1",)]
+
+
+def test_each_kind_of_bad_input_ends_in_one_row_with_a_reason_and_is_not_tried_again(
+    system: System, tmp_path: Path
+) -> None:
+    box = tmp_path / "bad"
+    box.mkdir()
+    picture = Image.open(specimens()[0]).convert("L").resize((300, 260))
+    pixels = np.asarray(picture)
+    (box / "empty.jpeg").touch()
+    (box / "text.jpg").write_text("this is no picture")
+    (box / "half.jpeg").write_bytes(specimens()[0].read_bytes()[:30_000])
+    Image.new("1", (12_000, 9_000)).save(box / "huge.tiff", compression="group4")
+    picture.save(box / "animated.png", save_all=True, append_images=[picture.rotate(90)])
+    picture.save(box / "pages.tiff", save_all=True, append_images=[picture.rotate(90)])
+    (box / "syntax.dcm").write_bytes(dicom.encapsulated(dicom.make(pixels), b"\0" * 99, "1.2.840.10008.1.2.4.100"))
+    (box / "lateral.dcm").write_bytes(dicom.written(dicom.make(pixels, ViewPosition="LL")))
+    (box / "ct.dcm").write_bytes(dicom.written(dicom.make(pixels, Modality="CT")))
+    (box / "frames.dcm").write_bytes(dicom.written(dicom.make(pixels, NumberOfFrames=2)))
+    (tmp_path / "outside.jpeg").write_bytes(specimens()[1].read_bytes())
+    (box / "link.jpeg").symlink_to(tmp_path / "outside.jpeg")
+    for number in range(5):
+        distinct(specimens()[number], box / f"good-{number}.jpeg", _number())
+    (box / "good.dcm").write_bytes(dicom.written(dicom.make(pixels)))
+    os.mkfifo(box / "pipe.jpeg")
+    an_hour_ago = time.time() - 3600
+    for file in box.glob("*.*"):
+        if file.name != "pipe.jpeg":
+            os.utime(file, (an_hour_ago, an_hour_ago))  # so that nobody hopes that the rest is still to come
+    shutil.move(box, system.inbox / "bad")
+
+    reasons = {
+        "empty.jpeg": "empty",
+        "text.jpg": "not an image",
+        "half.jpeg": "cut off",
+        "huge.tiff": "max_pixels",
+        "animated.png": "animated",
+        "pages.tiff": "several pages",
+        "syntax.dcm": "transfer syntax MPEG2",
+        "lateral.dcm": "view is LL",
+        "ct.dcm": "modality is CT",
+        "frames.dcm": "2 frames",
+        "link.jpeg": "leads out of its folder",
+    }
+    for name, reason in reasons.items():
+        row = system.row(f"bad/{name}")
+        assert (row["state"], reason in (row["reason"] or "")) == ("quarantined", True), (name, row["reason"])
+    good = [*(f"good-{number}.jpeg" for number in range(5)), "good.dcm"]
+    for name in good:
+        assert system.row(f"bad/{name}")["state"] == "done", name
+    tries = """
+        SELECT path, delivery FROM jobs JOIN sightings ON sightings.id = sighting_id WHERE path LIKE 'bad/%'
+    """
+    assert sorted(system.query(tries)) == sorted((f"bad/{name}", 1) for name in [*reasons, *good])
+
+
+def test_dicom_tiff_and_cmyk_files_are_screened_like_the_jpeg_that_they_were_made_from(system: System) -> None:
+    grey = Image.open(specimens()[0]).convert("L").resize((300, 260))
+    grey.save(system.inbox / "same.png")
+    grey.save(system.inbox / "same.tiff")
+    grey.convert("CMYK").save(system.inbox / "same.jpeg", quality=100)
+    (system.inbox / "same.dcm").write_bytes(dicom.written(dicom.make(np.asarray(grey))))
+    inverted = dicom.make(255 - np.asarray(grey), PhotometricInterpretation="MONOCHROME1")
+    (system.inbox / "inverted.dcm").write_bytes(dicom.written(inverted))
+    names = ("same.png", "same.tiff", "same.jpeg", "same.dcm", "inverted.dcm")
+    probabilities = [system.row(name)["probability"] for name in names]
+    assert max(probabilities) - min(probabilities) < 0.05
+    query = "SELECT accession_number, length(patient_key), outside_population FROM results WHERE path = 'same.dcm'"
+    ((accession_number, length, outside),) = system.query(query)
+    assert (accession_number, length, bool(outside)) == ("A-2026-0042", 64, False)
