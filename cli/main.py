@@ -132,7 +132,7 @@ def results(
     results(_load(home), Filters(state, label, path, root, model, since, to_review), limit, format, history)
 
 
-@app.command(epilog="Examples: pneumoscreen review ward-7/scan.dcm NORMAL --by 'Dr. Okafor'; review --csv words.csv")
+@app.command(epilog="Example: pneumoscreen review ward-7/scan.dcm NORMAL --by 'Dr. Okafor'")
 def review(
     target: Annotated[str | None, typer.Argument(help="A path as `results` shows it, or a sighting_id.")] = None,
     label: Annotated[str | None, typer.Argument(help="NORMAL or PNEUMONIA.")] = None,

@@ -1,84 +1,182 @@
 """`status`: one screen for the person who watches the system."""
 
 import shutil
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
 import typer
 from redis.exceptions import RedisError
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from cli.console import out, table
 from cli.counts import count, workers
 from cli.opened import opened
 from shared import broker, registry
-from shared.database import DeadLetter, Job, JobState, Sighting, SightingState
-from shared.errors import ServiceUnavailable
+from shared.database import (
+    DeadLetter,
+    Job,
+    JobState,
+    Lane,
+    ModelVersion,
+    Prediction,
+    Promotion,
+    Sighting,
+    SightingState,
+)
+from shared.errors import DiskLow, ServiceUnavailable
+from shared.filesystem import MARKER, check_room
 from shared.settings import Settings
+
+LONGEST_WAIT = {Lane.STAT: timedelta(minutes=1)}
+LONGEST_WAIT_ELSE = timedelta(minutes=15)
+SPANS = {"last minute": timedelta(minutes=1), "last hour": timedelta(hours=1), "last day": timedelta(days=1)}
+
+
+@dataclass
+class Report:
+    """What was found: lines to print, and what needs a person."""
+
+    now: datetime
+    needs: list[str] = field(default_factory=list)
 
 
 def status(settings: Settings) -> None:
     """Prints what there is; ends with exit code 1 if something needs a person."""
-    with opened(settings) as with_database:
-        needs: list[str] = []
-        with with_database.read() as session:
-            counts, alive, live = count(session), workers(session), registry.live(session)
-            quarantined = session.execute(
-                select(Sighting.reason, func.count())
-                .where(Sighting.state == SightingState.QUARANTINED)
-                .group_by(Sighting.reason)
-                .order_by(func.count().desc())
-                .limit(10)
-            ).all()
-            problems = session.execute(
-                select(Job.problem, func.count())
-                .where(Job.state == JobState.UNSENT, Job.problem.is_not(None))
-                .group_by(Job.problem)
-            ).all()
-            lanes = session.execute(
-                select(Job.lane, Job.state, func.count(), func.min(Job.created_at))
-                .where(Job.state != JobState.FINISHED)
-                .group_by(Job.lane, Job.state)
-            ).all()
-            letters = session.scalar(select(func.count()).select_from(DeadLetter)) or 0
-        now = datetime.now(UTC)
-        free = shutil.disk_usage(settings.home).free
-        out.print(f"Home      {settings.home} ({free / 1e9:.1f} GB free)")
+    report = Report(datetime.now(UTC))
+    with opened(settings) as with_database, with_database.read() as session:
+        _home(settings, report)
         out.print(f"Database  {with_database.engine.url.render_as_string(hide_password=True)}")
-        out.print(f"Broker    {_broker(settings, needs)}")
-        out.print(f"Live      {live[0].version if live else 'no model version'}")
-        out.print(f"Images    {counts.waiting:,} waiting, {counts.done:,} done, {counts.quarantined:,} quarantined")
-        if lanes:
-            rows = [
-                (lane, state, number, f"{(now - oldest).total_seconds():.0f} s")
-                for lane, state, number, oldest in lanes
-            ]
-            table(("lane", "state", "images", "oldest waits since"), rows, "Backlog")
-        if alive:
-            table(
-                ("host", "process", "device", "holds version", "error"),
-                [(w.host, w.pid, w.device, w.model_version, w.error) for w in alive],
-                "Workers",
-            )
-        else:
-            needs.append(
-                "no worker process gives a sign of life: `pneumoscreen up` or `pneumoscreen worker` starts one"
-            )
-        if quarantined:
-            table(("reason", "images"), quarantined, "Quarantined (`pneumoscreen results --state quarantined`)")
-        needs += [f"{w.host}, process {w.pid}: {w.error}" for w in alive if w.error]
-        needs += [f"{number} images wait: {problem}" for problem, number in problems]
-        if letters:
-            needs.append(f"{letters} messages were not understood: table dead_letters")
-        for need in needs:
-            out.print(f"Needs a person: {need}", style="yellow", markup=False)
-        if needs:
-            raise typer.Exit(1)
+        out.print(f"Broker    {_broker(settings, report)}")
+        _model(session, report)
+        _images(session, report)
+        _backlog(session, report)
+        _workers(session, report)
+        _folders(settings, report)
+        _quarantined(session)
+        _troubles(session, report)
+    for need in report.needs:
+        out.print(f"Needs a person: {need}", style="yellow", markup=False)
+    if report.needs:
+        raise typer.Exit(1)
+    out.print("Nothing needs a person.")
 
 
-def _broker(settings: Settings, needs: list[str]) -> str:
+def _home(settings: Settings, report: Report) -> None:
+    usage = shutil.disk_usage(settings.home)
+    out.print(f"Home      {settings.home} ({usage.free / 1e9:.1f} of {usage.total / 1e9:.1f} GB free)")
+    try:
+        check_room(settings.home, settings.min_free_disk)
+    except DiskLow as error:
+        report.needs.append(str(error))
+
+
+def _broker(settings: Settings, report: Report) -> str:
     try:
         lengths = broker.lengths(broker.client(settings))
     except (RedisError, ServiceUnavailable) as error:
-        needs.append(f"the broker is out of reach: {error}")
+        report.needs.append(f"the broker is out of reach: {error}")
         return "out of reach"
     return "in reach, messages: " + ", ".join(f"{lane} {length}" for lane, length in lengths.items())
+
+
+def _model(session: Session, report: Report) -> None:
+    live = registry.live(session)
+    promotion = session.scalars(select(Promotion).order_by(Promotion.id.desc()).limit(1)).first()
+    trained = session.scalar(select(func.max(ModelVersion.created_at)))
+    if not live or promotion is None:
+        report.needs.append("no model version is live: `pneumoscreen db upgrade` installs the bundled one")
+        return
+    since = f"since {promotion.promoted_at:%Y-%m-%d %H:%M} by {promotion.promoted_by}"
+    out.print(
+        f"Model     {live[0].version} is live {since}; last training {trained:%Y-%m-%d %H:%M} (UTC)", markup=False
+    )
+
+
+def _images(session: Session, report: Report) -> None:
+    counts = count(session)
+    out.print(f"Images    {counts.waiting:,} waiting, {counts.done:,} done, {counts.quarantined:,} quarantined")
+    rows = []
+    for name, span in SPANS.items():
+        states = (
+            select(Sighting.state, Prediction.label, func.count())
+            .outerjoin(Prediction, Prediction.id == Sighting.prediction_id)
+            .where(Sighting.finished_at > report.now - span, Sighting.state != SightingState.SUPERSEDED)
+            .group_by(Sighting.state, Prediction.label)
+        )
+        found = {(str(state), label): number for state, label, number in session.execute(states)}
+        quarantined = sum(number for (state, _), number in found.items() if state == SightingState.QUARANTINED)
+        done = sum(found.values()) - quarantined
+        positive = found.get((str(SightingState.DONE), "PNEUMONIA"), 0)
+        share = f"{positive / done:.0%}" if done else ""
+        rows.append((name, done, f"{done / span.total_seconds():.2f}", positive, share, quarantined))
+    table(("finished in the", "done", "images/s", "positive", "share", "quarantined"), rows)
+
+
+def _backlog(session: Session, report: Report) -> None:
+    lanes = session.execute(
+        select(Job.lane, Job.state, func.count(), func.min(Job.created_at))
+        .where(Job.state != JobState.FINISHED)
+        .group_by(Job.lane, Job.state)
+        .order_by(Job.lane, Job.state)
+    ).all()
+    if not lanes:
+        return
+    rows = [(lane, state, number, _duration(report.now - oldest)) for lane, state, number, oldest in lanes]
+    table(("lane", "state", "images", "oldest waits since"), rows, "Backlog")
+    for lane in sorted({lane for lane, *_ in lanes}):
+        waits = report.now - min(oldest for other, _, _, oldest in lanes if other == lane)
+        if waits > LONGEST_WAIT.get(Lane(lane), LONGEST_WAIT_ELSE):
+            report.needs.append(f"the oldest image in the {lane} lane waits since {_duration(waits)}")
+
+
+def _workers(session: Session, report: Report) -> None:
+    alive = workers(session)
+    if not alive:
+        report.needs.append(
+            "no worker process gives a sign of life: `pneumoscreen up` or `pneumoscreen worker` starts one"
+        )
+        return
+    columns = ("host", "process", "device", "holds version", "up since", "error")
+    rows = [(w.host, w.pid, w.device, w.model_version, _duration(report.now - w.started_at), w.error) for w in alive]
+    table(columns, rows, "Workers")
+    report.needs += [f"{w.host}, process {w.pid}: {w.error}" for w in alive if w.error]
+
+
+def _folders(settings: Settings, report: Report) -> None:
+    for name, folder in settings.folders.items():
+        if not (folder.path / MARKER).exists():
+            report.needs.append(
+                f"the folder {name} ({folder.path}) is out of reach of this host: is its share mounted?"
+            )
+
+
+def _quarantined(session: Session) -> None:
+    quarantined = session.execute(
+        select(Sighting.reason, func.count())
+        .where(Sighting.state == SightingState.QUARANTINED)
+        .group_by(Sighting.reason)
+        .order_by(func.count().desc())
+        .limit(10)
+    ).all()
+    if quarantined:
+        table(("reason", "images"), quarantined, "Quarantined (`pneumoscreen results --state quarantined`)")
+
+
+def _troubles(session: Session, report: Report) -> None:
+    problems = session.execute(
+        select(Job.problem, func.count())
+        .where(Job.state == JobState.UNSENT, Job.problem.is_not(None))
+        .group_by(Job.problem)
+    ).all()
+    report.needs += [f"{number} images wait: {problem}" for problem, number in problems]
+    day = report.now - timedelta(days=1)
+    if letters := session.scalar(select(func.count()).select_from(DeadLetter).where(DeadLetter.received_at > day)):
+        report.needs.append(f"{letters} messages of the last day were not understood: table dead_letters")
+
+
+def _duration(span: timedelta) -> str:
+    seconds = max(0, round(span.total_seconds()))
+    if seconds < 120:
+        return f"{seconds} s"
+    return f"{seconds // 60} min" if seconds < 7200 else f"{seconds // 3600} h"

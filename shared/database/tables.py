@@ -129,6 +129,7 @@ class Sighting(Base):
         ),
         Index("ix_sightings_path", "root", "path", "id"),
         Index("ix_sightings_state", "state"),
+        Index("ix_sightings_finished_at", "finished_at"),
         Index("ix_sightings_sha256", "sha256"),
         _one_of("state", SightingState),
     )

@@ -81,6 +81,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_dicom_headers_study_uid", "dicom_headers", ["study_uid"], unique=False)
     op.create_index("ix_dicom_headers_accession_number", "dicom_headers", ["accession_number"], unique=False)
+    op.create_index("ix_sightings_finished_at", "sightings", ["finished_at"], unique=False)
     op.add_column("predictions", sa.Column("outside_population", sa.Boolean(), nullable=True))
     op.execute(HISTORY)
     op.execute(RESULTS)

@@ -1,0 +1,161 @@
+"""The one screen for the person who watches the system, and its exit code."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import typer
+
+from cli.status import status
+from shared.database import Database, DeadLetter, Job, Sighting, Worker
+from shared.filesystem import MARKER
+from shared.ledger.work import PutOff, Quarantined
+from shared.settings import load
+from tests.models import go_live, make_linear_version
+from tests.unit.steps import drop, file, finish, in_hand, screened
+
+Status = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def look(
+    tmp_path: Path,
+    database: Database,
+    redis_url: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Status:
+    """A system in which all is well: a broker, a live version, a worker that holds it; gives exit code and screen."""
+    monkeypatch.setenv("COLUMNS", "200")
+    go_live(database, make_linear_version(tmp_path / "models", "linear-1"))
+    now = datetime.now(UTC)
+    with database.write() as session:
+        session.add(
+            Worker(host="gpu-1", pid=7, device="cpu", model_version="linear-1", started_at=now, heartbeat_at=now)
+        )
+
+    def look(**settings: object) -> tuple[int, str]:
+        code = 0
+        try:
+            status(load(tmp_path, broker_url=settings.pop("broker_url", redis_url), **settings))
+        except typer.Exit as exit:
+            code = exit.exit_code
+        return code, capsys.readouterr().out
+
+    return look
+
+
+def test_where_all_is_well_the_exit_code_is_0_and_one_screen_tells_it(look: Status, database: Database) -> None:
+    code, screen = look()
+    assert code == 0, screen
+    assert "Nothing needs a person." in screen
+    assert "linear-1 is live since 2026-05-04 12:00 by test; last training 2026-05-04 12:00" in screen
+    for word in ("GB free", "stat 0", "gpu-1", "last hour", "0 waiting"):
+        assert word in screen
+    assert len(screen.splitlines()) < 30
+
+
+def test_rates_and_the_share_of_positives_are_those_of_what_was_finished_lately(
+    look: Status, database: Database
+) -> None:
+    one, two, three = in_hand(database, "a", "b", "c")
+    finish(database, screened(one, 0.9, content="a"), screened(two, 0.1, content="b"), Quarantined(three, "blank"))
+    with database.write() as session:
+        for sighting in session.query(Sighting):
+            sighting.finished_at = datetime.now(UTC) - timedelta(minutes=30)
+    lines = [line.replace("│", " ").split() for line in look()[1].splitlines() if "last " in line]
+    assert ["last", "minute", "0", "0.00", "0", "0"] in lines
+    assert ["last", "hour", "2", "0.00", "1", "50%", "1"] in lines
+
+
+def test_quarantined_images_are_counted_by_reason_and_are_no_alarm(look: Status, database: Database) -> None:
+    one, two, three = in_hand(database, "a", "b", "c")
+    finish(database, Quarantined(one, "blank"), Quarantined(two, "blank"), Quarantined(three, "cut off"))
+    code, screen = look()
+    assert code == 0
+    rows = [line.replace("│", " ").split() for line in screen.splitlines()]
+    assert ["blank", "2"] in rows
+    assert ["cut", "off", "1"] in rows
+
+
+@pytest.mark.parametrize(
+    ("lane", "minutes", "code"), [("routine", 10, 0), ("routine", 20, 1), ("stat", 0.5, 0), ("stat", 2, 1)]
+)
+def test_an_image_that_waits_too_long_for_its_lane_needs_a_person(
+    look: Status, database: Database, lane: str, minutes: float, code: int
+) -> None:
+    drop(database, file("a.png"))
+    with database.write() as session:
+        for job in session.query(Job):
+            job.lane, job.created_at = lane, datetime.now(UTC) - timedelta(minutes=minutes)
+    found, screen = look()
+    assert found == code
+    assert (f"oldest image in the {lane} lane" in screen) == bool(code)
+    assert "Backlog" in screen
+
+
+def test_a_system_without_workers_needs_a_person(look: Status, database: Database) -> None:
+    with database.write() as session:
+        for worker in session.query(Worker):
+            worker.heartbeat_at -= timedelta(minutes=1)
+    code, screen = look()
+    assert code == 1
+    assert "no worker process" in screen
+
+
+def test_a_worker_that_refused_a_version_needs_a_person(look: Status, database: Database) -> None:
+    with database.write() as session:
+        for worker in session.query(Worker):
+            worker.error = "the manifest differs"
+    code, screen = look()
+    assert code == 1
+    assert "gpu-1, process 7: the manifest differs" in screen
+
+
+def test_a_broker_out_of_reach_needs_a_person(look: Status) -> None:
+    code, screen = look(broker_url="redis://127.0.0.1:9/0")
+    assert code == 1
+    assert "broker is out of reach" in screen
+
+
+def test_a_disk_that_runs_low_needs_a_person(look: Status) -> None:
+    code, screen = look(min_free_disk=10**18)
+    assert code == 1
+    assert "min_free_disk" in screen
+
+
+def test_a_folder_whose_marker_cannot_be_seen_needs_a_person(look: Status, tmp_path: Path) -> None:
+    (tmp_path / "ward").mkdir()
+    folders = {"ward": {"path": tmp_path / "ward"}}
+    code, screen = look(folders=folders)
+    assert code == 1
+    assert f"the folder ward ({tmp_path / 'ward'}) is out of reach" in screen
+    (tmp_path / "ward" / MARKER).touch()
+    assert look(folders=folders)[0] == 0
+
+
+def test_images_put_off_and_messages_not_understood_need_a_person(look: Status, database: Database) -> None:
+    (claimed,) = in_hand(database, "a")
+    now = datetime.now(UTC)
+    finish(database, PutOff(claimed, "no permission to read it", now))
+    with database.write() as session:
+        session.add(DeadLetter(body="{}", reason="no schema", received_at=now))
+        session.add(DeadLetter(body="{}", reason="no schema", received_at=now - timedelta(days=2)))
+        for job in session.query(Job):
+            job.created_at = now
+    code, screen = look()
+    assert code == 1
+    assert "1 images wait: no permission to read it" in screen
+    assert "1 messages of the last day" in screen
+
+
+def test_a_database_without_a_live_version_needs_a_person(look: Status, database: Database) -> None:
+    from shared.database import ModelVersion, Promotion
+
+    with database.write() as session:
+        session.query(Promotion).delete()
+        session.query(ModelVersion).delete()
+    code, screen = look()
+    assert code == 1
+    assert "no model version is live" in screen
