@@ -262,7 +262,7 @@ def main() -> None:
     except PneumoscreenError as error:
         _end(error)
     except (OperationalError, InterfaceError) as error:
-        _end(ServiceUnavailable(f"The database is out of reach: {error.orig}"))
+        _end(ServiceUnavailable(f"The database is out of reach: {' '.join(str(error.orig).split())}"))
     except OSError as error:  # a home that cannot be made, a disk that is full
         _end(WorkFailed(f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")))
     except RedisError as error:

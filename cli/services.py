@@ -1,42 +1,79 @@
 """The long-running services as processes of their own: `producer`, `worker`, `flower`."""
 
-import logging
 import os
 import signal
+import socket
 import sys
 import threading
 
 from cli.opened import opened
-from shared import broker
+from shared import broker, logs, registry
 from shared.errors import WrongSettings
 from shared.settings import Settings
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+BROKER_SECONDS = 10
+"""So long a service waits at its start for a broker that may be starting too."""
 FLOWER_USER = "pneumoscreen"
-FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 def producer(settings: Settings) -> None:
+    from producer import metrics
     from producer.service import Producer
 
-    logging.basicConfig(level=settings.log_level, format=FORMAT)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    _check_metrics_port(settings, settings.producer_metrics_port)
+    broker.wait_until_ready(broker.url(settings), BROKER_SECONDS)
+    logs.configure(settings)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    Producer(settings).run(stop)
+    service = Producer(settings)
+    metrics.serve(settings, service.metrics)
+    service.run(stop)
 
 
 def worker(settings: Settings) -> None:
-    with opened(settings):
-        pass  # a sentence now, if it is out of reach, is better than a worker that can do nothing
+    from worker import metrics
+
+    broker.url(settings)
+    with opened(settings) as database:  # a sentence now is better than a worker that can do nothing
+        registry.check(database, settings.models)
+    _check_metrics_port(settings, settings.worker_metrics_port)
+    os.environ.pop(metrics.FOLDER, None)  # another program's
+    if settings.worker_metrics_port:
+        os.environ[metrics.FOLDER] = str(metrics.make_folder(settings.home))
     _celery(settings, "worker", "--loglevel", settings.log_level, "--hostname", "screening@%h", "--without-gossip")
 
 
+def _check_metrics_port(settings: Settings, port: int) -> None:
+    """Raises WrongSettings if the port is taken, for later nobody would see why."""
+    if not port:
+        return
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(
+            settings.metrics_host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
+            listener.bind(address)
+    except OSError as error:
+        raise WrongSettings(
+            f"Metrics cannot be served on {settings.metrics_host}, port {port}: {error.strerror or error}. Choose "
+            "another with producer_metrics_port, worker_metrics_port or metrics_host; port 0 switches them off."
+        ) from error
+
+
 def flower(settings: Settings, port: int) -> None:
-    """Raises WrongSettings if it would listen beyond this machine without a password."""
-    if settings.flower_password is not None:  # in the environment, for Flower reads it there: others see command lines
-        os.environ["FLOWER_BASIC_AUTH"] = f"{FLOWER_USER}:{settings.flower_password.get_secret_value()}"
+    """Raises WrongSettings if it would listen beyond this machine without a password, or cannot take this one."""
+    if settings.flower_password is not None:
+        password = settings.flower_password.get_secret_value()
+        # Of `one,two` Flower would make two passwords, each as good as the other; beyond ASCII it cannot compare.
+        if "," in password or not password.isascii():
+            raise WrongSettings(
+                "Flower cannot use this password: set PNEUMOSCREEN_FLOWER_PASSWORD to one without commas and accents."
+            )
+        # In the environment, for Flower reads it there: others see command lines.
+        os.environ["FLOWER_BASIC_AUTH"] = f"{FLOWER_USER}:{password}"
     elif settings.flower_host not in LOOPBACK:
         raise WrongSettings(
             f"Flower would listen on {settings.flower_host} without a password: set PNEUMOSCREEN_FLOWER_PASSWORD, "
@@ -47,6 +84,6 @@ def flower(settings: Settings, port: int) -> None:
 
 def _celery(settings: Settings, *arguments: str) -> None:
     """Become Celery's own command, so that signals reach it directly."""
-    broker.url(settings)  # a sentence now is better than Celery's traceback later
+    broker.wait_until_ready(broker.url(settings), BROKER_SECONDS)  # a sentence now is better than Celery's later
     os.environ["PNEUMOSCREEN_HOME"] = str(settings.home)
     os.execv(sys.executable, [sys.executable, "-m", "celery", "-A", "worker.app", *arguments])

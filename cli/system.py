@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
@@ -20,10 +20,12 @@ from cli import private_broker
 from cli.counts import workers
 from shared import database, registry, settings
 from shared.broker import url as broker_url
+from shared.broker import wait_until_ready
 from shared.errors import WorkFailed, WrongSettings
 from shared.settings import Folder, Settings
 
 STOP_SECONDS = 90
+BROKER_SECONDS = 20
 PROGRAM = """
 [program:{name}]
 command={command}
@@ -94,7 +96,11 @@ def run(home: Path, inbox: Path | None, flower_port: int | None) -> Iterator[Sys
         if inbox is not None or not folders:
             folders["inbox"] = Folder(path=inbox or home / "inbox")
             folders["inbox"].path.mkdir(parents=True, exist_ok=True)
-        broker = private_broker.prepare(home) if chosen.broker_url is None else None
+        if chosen.broker_url is None:
+            broker = private_broker.prepare(home)
+        else:
+            broker = None
+            wait_until_ready(broker_url(chosen), 0)
         known = {
             "broker_url": broker.url if broker else broker_url(chosen),
             "database_url": chosen.database,
@@ -104,16 +110,16 @@ def run(home: Path, inbox: Path | None, flower_port: int | None) -> Iterator[Sys
         chosen = settings.load(home, folders=folders)
         for folder in (chosen.logs, chosen.models, chosen.roots[settings.SUBMITTED].path):
             folder.mkdir(parents=True, exist_ok=True)
-        with_database = database.connect(chosen.database)
-        with_database.upgrade()
-        registry.install_bundled(with_database, chosen.models, datetime.now(UTC))
-        with_database.close()
+        with closing(database.connect(chosen.database)) as with_database:
+            with_database.upgrade()
+            registry.install_bundled(with_database, chosen.models, datetime.now(UTC))
+            registry.check(with_database, chosen.models)
         note = settings.register_home(home)
         process = _supervise(chosen, broker, flower_port)
         system = System(chosen, process, f"http://127.0.0.1:{flower_port}" if flower_port else None)
         try:
             if broker:
-                private_broker.wait_until_ready(broker.url)
+                wait_until_ready(broker.url, BROKER_SECONDS)
             yield system
         finally:
             system.stop()

@@ -9,7 +9,7 @@ from shared.settings import Settings
 
 
 def upgrade(settings: Settings) -> None:
-    """The schema; and in an installation where no version was ever live, the bundled one into the home, as `up` does."""
+    """The schema; and, as `up` does, the bundled version into the home if no version was ever live."""
     with_database = database.connect(settings.database)
     url = with_database.engine.url
     if url.get_backend_name() == "sqlite":

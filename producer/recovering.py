@@ -6,6 +6,7 @@ from datetime import datetime
 
 from redis import Redis
 
+from producer.metrics import Metrics
 from shared.broker import EPOCH_KEY
 from shared.database import Database
 from shared.ledger import recover as ledger
@@ -14,18 +15,20 @@ from shared.settings import Settings
 log = logging.getLogger(__name__)
 
 
-def recover(settings: Settings, database: Database, now: datetime) -> None:
+def recover(settings: Settings, database: Database, now: datetime, metrics: Metrics) -> None:
     """Take back jobs of processes that died, and of messages that were lost."""
     with database.write() as session:
         again, quarantined = ledger.recover_claimed(session, now)
         late = ledger.recover_sent(session, now, settings.resend_after)
+    metrics.count_recovered("lease", again)
+    metrics.count_recovered("lost_message", late)
     if again or quarantined:
         log.warning("a worker process died: %d jobs are sent again one by one, %d quarantined", again, quarantined)
     if late:
         log.warning("%d jobs were sent over %g s ago and never claimed: sent again", late, settings.resend_after)
 
 
-def check_epoch(database: Database, redis: Redis) -> None:
+def check_epoch(database: Database, redis: Redis, metrics: Metrics) -> None:
     """Take back every sent job if the broker lacks the epoch's value. Raises RedisError if it is out of reach."""
     with database.read() as session:
         value = ledger.epoch(session)
@@ -36,5 +39,6 @@ def check_epoch(database: Database, redis: Redis) -> None:
         lost = ledger.recover_all_sent(session, value, new)
         current = ledger.epoch(session)
     redis.set(EPOCH_KEY, current or new)
+    metrics.count_recovered("empty_broker", lost)
     if lost:
         log.warning("the broker came back empty: %d jobs are sent again", lost)

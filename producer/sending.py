@@ -7,6 +7,7 @@ from celery import Celery
 from redis import Redis
 from sqlalchemy import func, select
 
+from producer.metrics import Metrics
 from shared import broker
 from shared.database import WORKER_ALIVE, Database, Lane, Worker
 from shared.ledger import send
@@ -17,8 +18,9 @@ log = logging.getLogger(__name__)
 
 
 class Sender:
-    def __init__(self, settings: Settings, database: Database, app: Celery, redis: Redis) -> None:
+    def __init__(self, settings: Settings, database: Database, app: Celery, redis: Redis, metrics: Metrics) -> None:
         self._settings, self._database, self._app, self._redis = settings, database, app, redis
+        self._metrics = metrics
         self._processes = 1
         self._counted_at: datetime | None = None
 
@@ -33,6 +35,7 @@ class Sender:
         for lane, length in broker.lengths(self._redis).items():
             while length < most and (message := self._take(lane, length, now)) is not None:
                 self._publish(lane, message)
+                self._metrics.count_sent(lane, len(message.jobs))
                 sent += len(message.jobs)
                 length += 1
         return sent

@@ -12,6 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from producer import recovering
+from producer.metrics import Metrics
 from producer.names import is_ignored
 from producer.root import Root
 from producer.sending import Sender
@@ -41,7 +42,8 @@ class Producer:
             self.database.close()
             raise
         self.redis = broker.client(settings)
-        self.sender = Sender(settings, self.database, broker.application(settings), self.redis)
+        self.metrics = Metrics(settings)
+        self.sender = Sender(settings, self.database, broker.application(settings), self.redis, self.metrics)
         self.settling = Settling(settings.settle, MOST_SETTLING)
         self.signs: queue.Queue[Sign] = queue.Queue(MOST_SIGNS)
         self.roots = {
@@ -74,11 +76,13 @@ class Producer:
                 log.warning("trying again every second: %s", trouble)
             self._trouble = trouble
             self._next_care = 0.0  # so that only a look at everything says that all is well
+            self.metrics.show_step(is_ready=False)
             stop.wait(1.0)
         else:
             if self._trouble:
                 log.info("within reach again")
             self._trouble = None
+            self.metrics.show_step(is_ready=True)
 
     def _step(self) -> None:
         now = time.monotonic()
@@ -96,8 +100,8 @@ class Producer:
                 self._sweep(root, now)
         self._register()
         if is_time_to_care:
-            recovering.recover(self.settings, self.database, datetime.now(UTC))
-            recovering.check_epoch(self.database, self.redis)
+            recovering.recover(self.settings, self.database, datetime.now(UTC), self.metrics)
+            recovering.check_epoch(self.database, self.redis, self.metrics)
             self._next_care = now + self.settings.recover_every
         self.sender.send(datetime.now(UTC))
 
@@ -152,5 +156,6 @@ class Producer:
         for name, finished in self._finished.items():
             while finished:
                 with self.database.write() as session:
-                    register(session, name, self.roots[name].lane, finished[:MOST_ROWS], datetime.now(UTC))
+                    new = register(session, name, self.roots[name].lane, finished[:MOST_ROWS], datetime.now(UTC))
+                self.metrics.count_registered(name, len(new))
                 del finished[:MOST_ROWS]

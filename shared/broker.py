@@ -1,9 +1,12 @@
 """Redis: Celery's settings, which producer and worker share, and the lanes."""
 
+import time
 from typing import Any
+from urllib.parse import urlsplit
 
 from celery import Celery
 from redis import Redis
+from redis.exceptions import AuthenticationError, RedisError
 
 from shared.database import Lane
 from shared.errors import ServiceUnavailable
@@ -68,6 +71,27 @@ def application(settings: Settings) -> Celery:
 
 def client(settings: Settings) -> Redis:
     return Redis.from_url(url(settings), socket_timeout=5, socket_connect_timeout=5, decode_responses=True)
+
+
+def wait_until_ready(url: str, seconds: float) -> None:
+    """Raises ServiceUnavailable if the broker does not answer in time, or at once if it refuses the password."""
+    place = urlsplit(url)
+    name = place.path if place.hostname is None else f"{place.hostname}:{place.port or 6379}"
+    deadline = time.monotonic() + seconds
+    with Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as redis:
+        while True:
+            try:
+                redis.ping()
+            except AuthenticationError as error:
+                raise ServiceUnavailable(f"The broker at {name} refuses the password of broker_url: {error}") from error
+            except RedisError as error:
+                if time.monotonic() > deadline:
+                    raise ServiceUnavailable(
+                        f"The broker at {name} is out of reach: {error} Is it running, and is broker_url right?"
+                    ) from error
+                time.sleep(0.05)
+            else:
+                return
 
 
 def lengths(redis: Redis) -> dict[Lane, int]:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from shared import inference, manifest
 from shared.database import Database, ModelVersion, Promotion
-from shared.errors import BrokenModel
+from shared.errors import BrokenModel, ServiceUnavailable
 from shared.manifest import Manifest
 
 BUNDLED = Path(__file__).parent / "bundled"
@@ -57,6 +57,21 @@ def load(models: Path, version: Published) -> Loaded:
     folder = models / version.version
     found = manifest.read(folder, version.manifest_sha256)
     return Loaded(found, inference.load(folder, found))
+
+
+def check(database: Database, models: Path) -> None:
+    """Raises ServiceUnavailable if no version that is or was live lies whole in the folder `models`."""
+    with database.read() as session:
+        candidates = live(session)
+    problem = "none was ever published: `pneumoscreen db upgrade` installs the one that comes with the program"
+    for candidate in reversed(candidates):
+        try:
+            manifest.read(models / candidate.version, candidate.manifest_sha256)
+        except BrokenModel as error:
+            problem = str(error)
+        else:
+            return
+    raise ServiceUnavailable(f"There is no model version to screen with: {problem}.")
 
 
 def bundled() -> Path:

@@ -12,6 +12,7 @@ from typing import Any
 
 from cli import private_broker
 from cli.private_broker import free_port
+from shared.broker import wait_until_ready
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def redis() -> Iterator[str]:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     url = f"redis://:test@127.0.0.1:{port}/0"
     try:
-        private_broker.wait_until_ready(url)
+        wait_until_ready(url, 20)
         yield url
     finally:
         process.terminate()

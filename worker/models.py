@@ -8,15 +8,17 @@ from pathlib import Path
 from shared import registry
 from shared.errors import BrokenModel
 from shared.registry import Loaded, Published
+from worker.metrics import Metrics
 
 log = logging.getLogger(__name__)
 RETRY_SECONDS = 60.0
 
 
 class Models:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, metrics: Metrics | None = None) -> None:
         self.error: str | None = None
         self._folder = folder
+        self._metrics = metrics or Metrics()
         self._live: tuple[Published, Loaded] | None = None
         self._named: tuple[Published, Loaded] | None = None
         self._refused_at: dict[Published, float] = {}
@@ -51,13 +53,14 @@ class Models:
         if self._live and refused_at is not None and time.monotonic() - refused_at < RETRY_SECONDS:
             return False
         try:
-            self._live = (candidate, registry.load(self._folder, candidate))
+            self._live = (candidate, self._load(candidate))
         except BrokenModel as error:
             self._refused_at[candidate] = time.monotonic()
             self.error = str(error)
             log.error("model version %s is refused: %s", candidate.version, error)  # noqa: TRY400
             return False
         log.info("model version %s is in service", candidate.version)
+        self._metrics.show_version(candidate.version)
         return True
 
     def named(self, wanted: Published) -> Loaded:
@@ -65,5 +68,12 @@ class Models:
         for held in (self._live, self._named):
             if held and held[0] == wanted:
                 return held[1]
-        self._named = (wanted, registry.load(self._folder, wanted))
+        self._named = (wanted, self._load(wanted))
         return self._named[1]
+
+    def _load(self, version: Published) -> Loaded:
+        try:
+            return registry.load(self._folder, version)
+        except BrokenModel:
+            self._metrics.load_failures.inc()
+            raise

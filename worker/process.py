@@ -19,6 +19,7 @@ from shared.errors import BrokenModel
 from shared.ledger import work
 from shared.messages import Message
 from shared.settings import Settings
+from worker.metrics import Metrics
 from worker.models import Models
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,8 @@ class WorkerProcess:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.database = database.connect(settings.database)
-        self.models = Models(settings.models)
+        self.metrics = Metrics()
+        self.models = Models(settings.models, self.metrics)
         self.threads = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode")
         self.message: Message | None = None
         self.decoding: dict[int, float] = {}

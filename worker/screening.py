@@ -66,6 +66,7 @@ def screen_message(process: WorkerProcess, body: Any) -> str:
         return _screen(process, message)
     finally:
         process.message = None
+        process.metrics.in_hand.set(0)
 
 
 def _give_back(process: WorkerProcess, error: NewerMessage) -> str:
@@ -76,19 +77,21 @@ def _give_back(process: WorkerProcess, error: NewerMessage) -> str:
         return str(error)  # they are sent again after `resend_after`
     now = datetime.now(UTC)
 
-    def statements(session: Session) -> None:
+    def statements(session: Session) -> list[Outcome]:
         claimed = work.claim(session, message, now, process.settings.lease)
-        work.finish(session, [PutOff(claim, str(error), now + OUTDATED) for claim in claimed], now)
+        return work.finish(session, [PutOff(claim, str(error), now + OUTDATED) for claim in claimed], now)
 
-    _write(process, statements)
+    process.metrics.count(_write(process, statements))
     return str(error)
 
 
 def _screen(process: WorkerProcess, message: Message) -> str:
-    now = datetime.now(UTC)
+    now, began, metrics = datetime.now(UTC), time.monotonic(), process.metrics
     claimed, candidates = _write(
         process, lambda session: (work.claim(session, message, now, process.settings.lease), registry.live(session))
     )
+    metrics.claim.observe(time.monotonic() - began)
+    metrics.in_hand.set(len(claimed))
     counts: Counter[str] = Counter()
     for version, jobs in groupby(sorted(claimed, key=_version), key=_version):
         group = list(jobs)
@@ -99,7 +102,11 @@ def _screen(process: WorkerProcess, message: Message) -> str:
         else:
             parts = _parts(process, loaded, group)
         for outcomes in parts:
+            began = time.monotonic()
             counted = _finish(process, outcomes)
+            metrics.commit.observe(time.monotonic() - began)
+            metrics.count(counted)
+            metrics.in_hand.dec(len(outcomes))
             counts.update(NAMES[type(outcome)] for outcome in counted)
     text = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
     return f"{len(claimed)} images: {text}" if claimed else "0 images: an old delivery, dropped"
@@ -121,7 +128,7 @@ def _parts(process: WorkerProcess, loaded: Loaded, claimed: Sequence[Claimed]) -
     while looks:
         results = [looks.popleft().result() for _ in range(min(size, len(looks)))]
         prepared = [result for result in results if isinstance(result, Prepared)]
-        yield [result for result in results if isinstance(result, Outcome)] + _classify(loaded, prepared)
+        yield [result for result in results if isinstance(result, Outcome)] + _classify(process, loaded, prepared)
 
 
 def _look(process: WorkerProcess, loaded: Loaded, claimed: Claimed) -> Prepared | Outcome:
@@ -133,12 +140,15 @@ def _look(process: WorkerProcess, loaded: Loaded, claimed: Claimed) -> Prepared 
     try:
         if claimed.root not in settings.roots:
             return _put_off(claimed, f"no folder named {claimed.root!r} is configured on this host")
+        began = time.monotonic()
         data = read(settings.roots[claimed.root].path, claimed.path, claimed.facts, limits)
         digest = hashlib.sha256(data).hexdigest()
-        process.decoding[threading.get_ident()] = time.monotonic()
+        process.decoding[threading.get_ident()] = decoding = time.monotonic()
+        process.metrics.read.observe(decoding - began)
         if is_dicom(data):
             identifiers, age = headers.read(data, settings.patient_secret)
         pixels = prepare(data, loaded.manifest.preprocessing, limits)
+        process.metrics.decode.observe(time.monotonic() - decoding)
     except Changed as error:
         settled = datetime.now(UTC) + timedelta(seconds=settings.settle)
         return Superseded(claimed, Facts.of(error.stat), settled)
@@ -159,15 +169,17 @@ def _look(process: WorkerProcess, loaded: Loaded, claimed: Claimed) -> Prepared 
     return Prepared(claimed, digest, pixels, identifiers, age)
 
 
-def _classify(loaded: Loaded, prepared: Sequence[Prepared]) -> list[Outcome]:
+def _classify(process: WorkerProcess, loaded: Loaded, prepared: Sequence[Prepared]) -> list[Outcome]:
     if not prepared:
         return []
-    manifest = loaded.manifest
+    manifest, began = loaded.manifest, time.monotonic()
     try:
         logits = loaded.network.logits(np.stack([image.pixels for image in prepared]))
     except Exception as error:
         log.exception("the network failed on a batch of %d images", len(prepared))
         return [_put_off(image.claimed, f"the network failed: {type(error).__name__}") for image in prepared]
+    process.metrics.infer.observe(time.monotonic() - began)
+    process.metrics.batch.observe(len(prepared))
     outcomes: list[Outcome] = []
     for image, logit in zip(prepared, logits, strict=True):
         if not np.isfinite(logit):
@@ -214,6 +226,7 @@ def _write(process: WorkerProcess, statements: Callable[[Session], T]) -> T:
         except (OperationalError, InterfaceError) as error:
             if "no such" in str(error.orig):  # a table of another schema: waiting would not mend it
                 raise
+            process.metrics.database_retries.inc()
             log.warning("the database is out of reach, trying again in %.0f s: %s", pause, error)
             time.sleep(pause)
             pause = min(2 * pause, 30.0)

@@ -3,16 +3,29 @@
 import logging
 from typing import Any
 
-from celery.signals import worker_process_init, worker_process_shutdown
+from celery.signals import setup_logging, worker_init, worker_process_init, worker_process_shutdown
 
-from shared import settings
+from shared import logs, settings
 from shared.messages import TASK
+from worker import metrics
 from worker.app import app
 from worker.process import WorkerProcess
 from worker.screening import screen_message
 
 log = logging.getLogger(__name__)
 _process: WorkerProcess | None = None
+
+
+@worker_init.connect
+def serve_metrics(**_: Any) -> None:
+    """Runs in the parent, before it forks."""
+    metrics.serve(settings.load())
+
+
+@setup_logging.connect
+def log_as_set(**_: Any) -> None:
+    """In Celery's place: its own format is no JSON."""
+    logs.configure(settings.load())
 
 
 @worker_process_init.connect

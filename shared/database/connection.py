@@ -65,7 +65,8 @@ class Database:
             with self._reading.connect() as connection:
                 found = MigrationContext.configure(connection).get_current_revision()
         except DatabaseError as error:  # out of reach, or no database at all
-            raise ServiceUnavailable(f"The database {name} cannot be opened: {error.orig}") from error
+            reason = " ".join(str(error.orig).split())
+            raise ServiceUnavailable(f"The database {name} cannot be opened: {reason}") from error
         wanted = ScriptDirectory.from_config(_alembic()).get_current_head()
         if found != wanted:
             raise ServiceUnavailable(

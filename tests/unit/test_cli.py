@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,9 @@ import pytest
 from typer.main import get_command
 
 from cli import main as cli
+from cli import services
 from cli.counts import Counts
+from cli.private_broker import free_port
 from cli.up import Rate, describe
 from shared.database import Database
 from shared.ledger.work import Quarantined
@@ -148,6 +151,50 @@ def test_services_without_a_broker_end_with_exit_code_3(
     code, _, errors = pneumoscreen(command, "--home", tmp_path)
     assert code == 3
     assert "PNEUMOSCREEN_BROKER_URL" in sentence(errors)
+
+
+@pytest.mark.parametrize("command", ["worker", "flower", "producer", "up"])
+def test_services_whose_broker_is_out_of_reach_end_with_exit_code_3(
+    pneumoscreen: Command, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    go_live(database, make_linear_version(tmp_path / "models", "linear-1"))
+    monkeypatch.setenv("PNEUMOSCREEN_BROKER_URL", f"redis://:geheim@127.0.0.1:{free_port()}/0")
+    monkeypatch.setattr(services, "BROKER_SECONDS", 0)
+    code, _, errors = pneumoscreen(command, "--home", tmp_path)
+    assert code == 3
+    assert "is out of reach" in sentence(errors)
+    assert "geheim" not in errors
+
+
+@pytest.mark.parametrize("command", ["worker", "producer", "up", "status", "results", "db upgrade"])
+def test_commands_whose_postgresql_is_out_of_reach_end_with_exit_code_3(
+    pneumoscreen: Command, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("PNEUMOSCREEN_BROKER_URL", redis_url)
+    url = f"postgresql+psycopg://user:geheim@127.0.0.1:{free_port()}/pneumoscreen"
+    monkeypatch.setenv("PNEUMOSCREEN_DATABASE_URL", url)
+    code, _, errors = pneumoscreen(*command.split(), "--home", tmp_path)
+    assert code == 3
+    assert "database" in sentence(errors)
+    assert "geheim" not in errors
+
+
+@pytest.mark.parametrize("command", ["worker", "up"])
+def test_without_a_whole_model_version_the_worker_ends_with_exit_code_3(
+    pneumoscreen: Command,
+    database: Database,
+    redis_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+) -> None:
+    monkeypatch.setenv("PNEUMOSCREEN_BROKER_URL", redis_url)
+    version = make_linear_version(tmp_path / "models", "linear-1")
+    go_live(database, version)
+    shutil.rmtree(version)
+    code, _, errors = pneumoscreen(command, "--home", tmp_path)
+    assert code == 3
+    assert "no model version to screen with" in sentence(errors)
 
 
 def test_screen_without_a_worker_ends_with_exit_code_3(

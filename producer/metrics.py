@@ -1,0 +1,192 @@
+"""What Prometheus reads of a producer: what it did, counted; and what stands in SQL, asked for when it is scraped."""
+
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Metric, disable_created_metrics, start_http_server
+from prometheus_client.metrics_core import GaugeMetricFamily
+from redis.exceptions import RedisError
+from sqlalchemy import func, make_url, select, text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from shared import broker, database
+from shared.database import WORKER_ALIVE, DeadLetter, Job, JobState, Lane, Worker
+from shared.settings import Settings
+
+OPEN = (JobState.UNSENT, JobState.SENT, JobState.CLAIMED)
+CAUSES = ("lease", "lost_message", "empty_broker")
+FRESH_SECONDS = 3.0
+"""Scrapes that follow each other faster are given the same figures."""
+
+
+class Metrics:
+    """What one producer counts."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.registry = registry = CollectorRegistry()
+        self._registered = Counter(
+            "pneumoscreen_images_registered", "Images registered by this producer.", ["root"], registry=registry
+        )
+        self._sent = Counter(
+            "pneumoscreen_jobs_sent", "Jobs that this producer sent to the broker.", ["lane"], registry=registry
+        )
+        self._recovered = Counter(
+            "pneumoscreen_jobs_recovered",
+            "Jobs that are to be sent again, by cause: a lease that ran out, a message that nobody claimed, "
+            "a broker that came back empty.",
+            ["cause"],
+            registry=registry,
+        )
+        self._ready = Gauge(
+            "pneumoscreen_producer_ready",
+            "1 if the last step went well; 0 before the first, and while something is out of reach or the disk is low.",
+            registry=registry,
+        )
+        self._stepped = Gauge(
+            "pneumoscreen_producer_last_step_timestamp_seconds",
+            "When the producer last went through its loop without an error.",
+            registry=registry,
+        )
+        # From 0 on, or the first of a kind would count for no rate.
+        for root in settings.folders:
+            self._registered.labels(root)
+        for lane in Lane:
+            self._sent.labels(lane)
+        for cause in CAUSES:
+            self._recovered.labels(cause)
+
+    def count_registered(self, root: str, images: int) -> None:
+        if images:
+            self._registered.labels(root).inc(images)
+
+    def count_sent(self, lane: Lane, jobs: int) -> None:
+        self._sent.labels(lane).inc(jobs)
+
+    def count_recovered(self, cause: str, jobs: int) -> None:
+        """`cause` is one of CAUSES."""
+        if jobs:
+            self._recovered.labels(cause).inc(jobs)
+
+    def show_step(self, *, is_ready: bool) -> None:
+        self._ready.set(is_ready)
+        if is_ready:
+            self._stepped.set(time.time())
+
+
+class Situation:
+    """A collector that asks SQL, the broker and the disk; what is out of reach is left out, and said to be so."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._database = database.connect(_impatient(settings.database))
+        self._redis = broker.client(settings)
+        self._lock = threading.Lock()  # each scrape has a thread of its own
+        self._found: list[GaugeMetricFamily] = []
+        self._found_at: float | None = None
+
+    def collect(self) -> Iterator[Metric]:
+        with self._lock:
+            if self._found_at is None or time.monotonic() - self._found_at > FRESH_SECONDS:
+                self._found = [*self._ask_database(), *self._ask_broker(), self._look_at_disk()]
+                self._found_at = time.monotonic()
+            yield from self._found
+
+    def _ask_database(self) -> list[GaugeMetricFamily]:
+        jobs = GaugeMetricFamily(
+            "pneumoscreen_jobs", "Jobs that are not finished, in the whole database.", labels=["lane", "state"]
+        )
+        age = GaugeMetricFamily(
+            "pneumoscreen_queue_age_seconds",
+            "For how long the oldest job has waited that is not finished.",
+            labels=["lane"],
+        )
+        letters = GaugeMetricFamily("pneumoscreen_dead_letters", "Messages that no worker understood.")
+        alive = GaugeMetricFamily(
+            "pneumoscreen_workers_alive",
+            "Worker processes of all hosts with a fresh heartbeat, by the model version that they hold.",
+            labels=["version"],
+        )
+        up = GaugeMetricFamily("pneumoscreen_database_up", "1 if the database answered.")
+        try:
+            with self._database.read() as session:
+                now = datetime.now(UTC)
+                _add_jobs(session, now, jobs, age)
+                _add_workers(session, now, alive)
+                letters.add_metric([], session.scalar(select(func.count()).select_from(DeadLetter)) or 0)
+        except SQLAlchemyError:
+            for family in (jobs, age, letters, alive):
+                family.samples.clear()
+            up.add_metric([], 0)
+        else:
+            up.add_metric([], 1)
+        finally:
+            self._database.close()  # a connection that idles from scrape to scrape may be a dead one
+        return [jobs, age, letters, alive, up]
+
+    def _ask_broker(self) -> list[GaugeMetricFamily]:
+        messages = GaugeMetricFamily(
+            "pneumoscreen_broker_messages", "Messages that wait in the broker.", labels=["lane"]
+        )
+        up = GaugeMetricFamily("pneumoscreen_broker_up", "1 if the broker answered.")
+        try:
+            for lane, length in broker.lengths(self._redis).items():
+                messages.add_metric([lane], length)
+        except RedisError:
+            up.add_metric([], 0)
+        else:
+            up.add_metric([], 1)
+        return [messages, up]
+
+    def _look_at_disk(self) -> GaugeMetricFamily:
+        free = GaugeMetricFamily("pneumoscreen_home_free_bytes", "Bytes free on the home folder's disk.")
+        with suppress(OSError):  # the home is out of reach: no figure is better than a wrong one
+            free.add_metric([], shutil.disk_usage(self._settings.home).free)
+        return free
+
+
+def _add_jobs(session: Session, now: datetime, jobs: GaugeMetricFamily, age: GaugeMetricFamily) -> None:
+    """Both from the index of open jobs alone, however many are finished."""
+    # The words of the index: SQLite does not see that a bound parameter means the same.
+    is_open = text("state <> 'finished'")
+    columns = (Job.lane, Job.state, func.count(), func.min(Job.id))
+    rows = session.execute(select(*columns).where(is_open).group_by(Job.state, Job.lane)).all()
+    first = {lane: min(row[3] for row in rows if row[0] == lane) for lane in {row[0] for row in rows}}
+    chosen = select(Job.lane, Job.created_at).where(Job.id.in_(first.values()))
+    since = dict(session.execute(chosen).all())
+    counts = {(lane, state): count for lane, state, count, _ in rows}
+    for lane in Lane:
+        for state in OPEN:
+            jobs.add_metric([lane, state], counts.get((lane, state), 0))
+        age.add_metric([lane], max(0.0, (now - since.get(lane, now)).total_seconds()))
+
+
+def _add_workers(session: Session, now: datetime, alive: GaugeMetricFamily) -> None:
+    columns = (func.coalesce(Worker.model_version, ""), func.count())
+    fresh = Worker.heartbeat_at > now - WORKER_ALIVE
+    counts = dict(session.execute(select(*columns).where(fresh).group_by(columns[0])).all())
+    for version, count in {"": 0, **counts}.items():  # with a figure also when no process lives
+        alive.add_metric([version], count)
+
+
+def _impatient(url: str) -> str:
+    """The database's address with limits shorter than a scrape's, where its driver knows them (libpq's names)."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "postgresql":
+        return url
+    limits = {"connect_timeout": "3", "tcp_user_timeout": "3000", "options": "-c statement_timeout=3000"}
+    wanted = {name: value for name, value in limits.items() if name not in parsed.query}
+    return parsed.update_query_dict(wanted).render_as_string(hide_password=False)
+
+
+def serve(settings: Settings, metrics: Metrics) -> None:
+    """Serve in a thread; nothing if it is switched off. Raises OSError if the port is taken."""
+    if not settings.producer_metrics_port:
+        return
+    disable_created_metrics()  # type: ignore[no-untyped-call]
+    metrics.registry.register(Situation(settings))
+    start_http_server(settings.producer_metrics_port, settings.metrics_host, metrics.registry)

@@ -1,0 +1,40 @@
+"""What docs/operations.md promises, and what points to it."""
+
+import re
+from pathlib import Path
+
+import yaml
+
+from shared.settings import Settings
+
+TOP = Path(__file__).parents[2]
+PAGE = (TOP / "docs" / "operations.md").read_text()
+HEADINGS = re.findall(r"^#+ (.+)$", PAGE, re.MULTILINE)
+ANCHORS = {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in HEADINGS}
+
+
+def test_every_alert_has_a_heading_that_says_what_to_do_and_every_such_heading_an_alert() -> None:
+    rules = yaml.safe_load((TOP / "docs" / "monitoring" / "alerts.yml").read_text())
+    runbooks = [rule["annotations"]["runbook"] for group in rules["groups"] for rule in group["rules"]]
+    assert {runbook.partition("#")[0] for runbook in runbooks} == {"docs/operations.md"}
+    named = {runbook.partition("#")[2] for runbook in runbooks}
+    assert named <= ANCHORS
+    section = PAGE.partition("## What each alert means")[2]
+    assert len(re.findall(r"^### ", section, re.MULTILINE)) == len(named)
+
+
+def test_every_link_leads_somewhere() -> None:
+    for page in [TOP / "README.md", *sorted((TOP / "docs").glob("*.md"))]:
+        for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+            file, _, anchor = target.partition("#")
+            if target.startswith("http"):
+                continue
+            assert not file or (page.parent / file).exists(), f"{page.name}: {target}"
+            assert not anchor or file or anchor in ANCHORS, f"{page.name}: {target}"
+
+
+def test_every_setting_that_is_named_exists() -> None:
+    named = set(re.findall(r"`(?:PNEUMOSCREEN_)?([a-z]+_[a-z_]+)(?: = [^`]*)?`", PAGE))
+    assert named - {"pg_dump", "dead_letters", "pneumoscreen_worker", "pneumoscreen_reader"} <= set(
+        Settings.model_fields
+    )

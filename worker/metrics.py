@@ -1,0 +1,184 @@
+"""What Prometheus reads of a worker: its processes measure, their parent adds up and serves.
+
+The processes write into files below PROMETHEUS_MULTIPROC_DIR, which `pneumoscreen worker` sets; without it they measure
+for themselves alone and nothing is served.
+"""
+
+import logging
+import os
+import shutil
+import socket
+import threading
+from collections import Counter as Tally
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import psutil
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Metric,
+    mmap_dict,
+    multiprocess,
+    start_http_server,
+)
+
+from shared.ledger.work import Outcome, PutOff, Quarantined, Screened, Superseded
+from shared.manifest import Label
+from shared.settings import Settings
+
+log = logging.getLogger(__name__)
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+STATES = {Screened: "done", Quarantined: "quarantined", Superseded: "superseded", PutOff: "put_off"}
+STAGE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+BATCH_IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+CLIENT: Any = multiprocess  # has no types
+VALUES: Any = mmap_dict.MmapedDict
+THE_DEAD = 0
+"""The number under which the counts of processes that are gone are kept; no process has it."""
+
+
+class Metrics:
+    """What one worker process measures. Made after the fork, for it opens files where the parent serves them."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self._images = Counter(
+            "pneumoscreen_images",
+            "Images that came to an end here; put_off: tried again later. The label is empty unless done.",
+            ["state", "label"],
+            registry=registry,
+        )
+        stages = Histogram(
+            "pneumoscreen_stage_seconds",
+            "Seconds of each stage that succeeded: read and decode for each image, infer and commit for each batch, "
+            "claim for each message.",
+            ["stage"],
+            buckets=STAGE_SECONDS,
+            registry=registry,
+        )
+        self.claim, self.read, self.decode, self.infer, self.commit = (
+            stages.labels(stage) for stage in ("claim", "read", "decode", "infer", "commit")
+        )
+        self.batch = Histogram(
+            "pneumoscreen_batch_size", "Images in a forward batch.", buckets=BATCH_IMAGES, registry=registry
+        )
+        self.in_hand = Gauge(
+            "pneumoscreen_images_in_hand",
+            "Images that were claimed and are not finished yet.",
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
+        self._model = Gauge(
+            "pneumoscreen_model_info",
+            "1 for the model version that a process has in service.",
+            ["version"],
+            multiprocess_mode="liveall",
+            registry=registry,
+        )
+        self.load_failures = Counter(
+            "pneumoscreen_model_load_failures", "Model versions that did not load, each try.", registry=registry
+        )
+        self.database_retries = Counter(
+            "pneumoscreen_database_retries",
+            "Transactions that were tried again because the database was out of reach.",
+            registry=registry,
+        )
+        self._version: str | None = None
+        for state in STATES.values():
+            for label in get_args(Label) if state == "done" else ("",):
+                self._images.labels(state, label)  # from 0 on, or the first image of a kind would count for no rate
+
+    def count(self, outcomes: Sequence[Outcome]) -> None:
+        """Outcomes that counted: once a batch, not once an image."""
+        kinds = Tally((STATES[type(o)], o.label if isinstance(o, Screened) else "") for o in outcomes)
+        for (state, label), number in kinds.items():
+            self._images.labels(state, label).inc(number)
+
+    def show_version(self, version: str) -> None:
+        """The version that is in service from now on; the one before it is set to 0, which is never served."""
+        if self._version is not None:
+            self._model.labels(self._version).set(0)
+        self._model.labels(version).set(1)
+        self._version = version
+
+
+class Processes:
+    """A collector that adds up what the worker's processes wrote. Counts of those that died are kept."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()  # each scrape has a thread of its own
+
+    def collect(self) -> Iterator[Metric]:
+        with self._lock:
+            for pid in sorted(_pids(self._folder)):
+                if pid != THE_DEAD and not _is_ours(pid):
+                    self._bury(pid)
+            # A process that was killed just as it made its file leaves an empty one.
+            files = [str(file) for file in self._folder.glob("*.db") if file.stat().st_size]
+            metrics: Iterable[Metric] = CLIENT.MultiProcessCollector.merge(files, accumulate=True)
+        for metric in metrics:
+            if metric.name == "pneumoscreen_model_info":
+                metric.samples = [sample for sample in metric.samples if sample.value]
+            yield metric
+
+    def _bury(self, pid: int) -> None:
+        """Drop what a dead process held, and add its counts to those of the dead: no file is left for each death."""
+        CLIENT.mark_process_dead(pid, str(self._folder))
+        for kind in ("counter", "histogram"):
+            file = self._folder / f"{kind}_{pid}.db"
+            if not file.exists():
+                continue
+            if file.stat().st_size:
+                total = VALUES(str(self._folder / f"{kind}_{THE_DEAD}.db"))
+                for key, value, timestamp, _ in VALUES.read_all_values_from_file(str(file)):
+                    total.write_value(key, total.read_value(key)[0] + value, timestamp)
+                total.close()
+            file.unlink()
+
+
+def _pids(folder: Path) -> set[int]:
+    return {int(file.stem.rpartition("_")[2]) for file in folder.glob("*.db")}
+
+
+def _is_ours(pid: int) -> bool:
+    """Whether it is this process or a child of it, and alive: the number alone may be another program's by now."""
+    try:
+        process = psutil.Process(pid)
+        return pid == os.getpid() or (process.ppid() == os.getpid() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
+
+
+def make_folder(home: Path) -> Path:
+    """A fresh folder for the processes of the worker that this process becomes.
+
+    Those of workers that are gone are removed. The name holds the host too, for hosts may share a home.
+    """
+    run, host = home / "run", socket.gethostname()
+    for left in run.glob(f"metrics-*@{host}"):
+        pid = int(left.name.removeprefix("metrics-").partition("@")[0])
+        if pid == os.getpid() or not psutil.pid_exists(pid):
+            shutil.rmtree(left)
+    folder = run / f"metrics-{os.getpid()}@{host}"
+    folder.mkdir(mode=0o700, parents=True)
+    return folder
+
+
+def serve(settings: Settings) -> None:
+    """Serve what the processes wrote, from their parent and before it forks; nothing if it is switched off."""
+    folder = os.environ.get(FOLDER)
+    if not settings.worker_metrics_port or not folder:
+        return
+    registry = CollectorRegistry()
+    registry.register(Processes(Path(folder)))
+    try:
+        server, _ = start_http_server(settings.worker_metrics_port, settings.metrics_host, registry)
+    except OSError as error:  # taken since `pneumoscreen worker` looked: screening goes on
+        log.error("metrics cannot be served on port %d: %s", settings.worker_metrics_port, error)  # noqa: TRY400
+        return
+    os.register_at_fork(after_in_child=server.socket.close)  # or a child that outlives its parent keeps the port
