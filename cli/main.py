@@ -35,13 +35,19 @@ def _load(home: Path | None) -> Settings:
     return settings.load(home)
 
 
-@app.callback()
-def _root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
-) -> None:
-    if version:
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
         typer.echo(__version__)
         raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """The options of the command itself."""
 
 
 @app.command(epilog="Example: pneumoscreen up --inbox ~/xrays")
@@ -183,7 +189,7 @@ def bench(
 
 @db.command(epilog="Example: pneumoscreen db upgrade")
 def upgrade(home: Home = None) -> None:
-    """Bring the database's schema up to date; makes a new one if there is none."""
+    """Bring the database's schema up to date, or make a new one, and install the bundled model if none is live."""
     from cli.upgrade import upgrade
 
     upgrade(_load(home))

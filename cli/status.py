@@ -14,6 +14,7 @@ from cli.counts import count, workers
 from cli.opened import opened
 from shared import broker, registry
 from shared.database import (
+    OPEN_JOB,
     DeadLetter,
     Job,
     JobState,
@@ -116,7 +117,7 @@ def _images(session: Session, report: Report) -> None:
 def _backlog(session: Session, report: Report) -> None:
     lanes = session.execute(
         select(Job.lane, Job.state, func.count(), func.min(Job.created_at))
-        .where(Job.state != JobState.FINISHED)
+        .where(OPEN_JOB)
         .group_by(Job.lane, Job.state)
         .order_by(Job.lane, Job.state)
     ).all()
@@ -166,7 +167,7 @@ def _quarantined(session: Session) -> None:
 def _troubles(session: Session, report: Report) -> None:
     problems = session.execute(
         select(Job.problem, func.count())
-        .where(Job.state == JobState.UNSENT, Job.problem.is_not(None))
+        .where(OPEN_JOB, Job.state == JobState.UNSENT, Job.problem.is_not(None))
         .group_by(Job.problem)
     ).all()
     report.needs += [f"{number} images wait: {problem}" for problem, number in problems]

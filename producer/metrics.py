@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 from prometheus_client import CollectorRegistry, Counter, Gauge, Metric, disable_created_metrics, start_http_server
 from prometheus_client.metrics_core import GaugeMetricFamily
 from redis.exceptions import RedisError
-from sqlalchemy import func, make_url, select, text
+from sqlalchemy import func, make_url, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from shared import broker, database
-from shared.database import WORKER_ALIVE, DeadLetter, Job, JobState, Lane, Worker
+from shared.database import OPEN_JOB, WORKER_ALIVE, DeadLetter, Job, JobState, Lane, Worker
 from shared.settings import Settings
 
 OPEN = (JobState.UNSENT, JobState.SENT, JobState.CLAIMED)
@@ -151,10 +151,8 @@ class Situation:
 
 def _add_jobs(session: Session, now: datetime, jobs: GaugeMetricFamily, age: GaugeMetricFamily) -> None:
     """Both from the index of open jobs alone, however many are finished."""
-    # The words of the index: SQLite does not see that a bound parameter means the same.
-    is_open = text("state <> 'finished'")
     columns = (Job.lane, Job.state, func.count(), func.min(Job.id))
-    rows = session.execute(select(*columns).where(is_open).group_by(Job.state, Job.lane)).all()
+    rows = session.execute(select(*columns).where(OPEN_JOB).group_by(Job.state, Job.lane)).all()
     first = {lane: min(row[3] for row in rows if row[0] == lane) for lane in {row[0] for row in rows}}
     chosen = select(Job.lane, Job.created_at).where(Job.id.in_(first.values()))
     since = dict(session.execute(chosen).all())

@@ -81,12 +81,13 @@ def bundled() -> Path:
 
 
 def install_bundled(database: Database, models: Path, now: datetime) -> None:
-    """In a home where no version was ever live, take the one that comes with the program."""
-    with database.read() as session:
-        if live(session):
-            return
+    """Where no version was ever live, take the one that comes with the program; a further host gets its folder too."""
     source = bundled()
+    with database.read() as session:
+        versions = live(session)
     target = models / source.name
+    if versions and (versions[0].version != source.name or target.exists()):
+        return
     found = manifest.read(source)
     if not target.exists():
         copy_aside(source, target)

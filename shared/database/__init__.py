@@ -2,6 +2,7 @@
 
 from shared.database.connection import Database, connect
 from shared.database.tables import (
+    OPEN_JOB,
     WORKER_ALIVE,
     AuditEntry,
     BrokerEpoch,
@@ -20,6 +21,7 @@ from shared.database.tables import (
 )
 
 __all__ = [
+    "OPEN_JOB",
     "WORKER_ALIVE",
     "AuditEntry",
     "BrokerEpoch",

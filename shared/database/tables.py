@@ -182,6 +182,10 @@ class Job(Base):
     problem: Mapped[str | None]  # why it was put off, while it waits
 
 
+OPEN_JOB = text("jobs.state <> 'finished'")
+"""Beside any condition on open jobs: only in these words both databases see that the index `ix_jobs_open` serves."""
+
+
 class Review(Base):
     """A person's word on a content; append-only, the last word counts."""
 

@@ -2,10 +2,10 @@
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import select, update
+from sqlalchemy import and_, select, update
 from sqlalchemy.orm import Session
 
-from shared.database import BrokerEpoch, Job, JobState, Lane, Sighting, SightingState
+from shared.database import OPEN_JOB, BrokerEpoch, Job, JobState, Lane, Sighting, SightingState
 from shared.ledger.register import insert_new
 
 MOST_DEATHS = 3
@@ -17,7 +17,7 @@ def recover_claimed(session: Session, now: datetime) -> tuple[int, int]:
     Any one of a message's images may be to blame, so each is sent alone in the suspect lane;
     only a death while alone counts, and MOST_DEATHS of them quarantine the image.
     """
-    lost = (Job.state == JobState.CLAIMED) & (Job.lease_until < now)
+    lost = and_(OPEN_JOB, Job.state == JobState.CLAIMED) & (Job.lease_until < now)
     alone = lost & (Job.lane == Lane.SUSPECT)
     session.execute(update(Job).where(alone).values(deaths=Job.deaths + 1))
     killers = (
@@ -47,7 +47,7 @@ def recover_claimed(session: Session, now: datetime) -> tuple[int, int]:
 
 def recover_sent(session: Session, now: datetime, resend_after: float) -> int:
     """Take back jobs that were sent so long ago that their message must be lost."""
-    late = (Job.state == JobState.SENT) & (Job.sent_at < now - timedelta(seconds=resend_after))
+    late = and_(OPEN_JOB, Job.state == JobState.SENT) & (Job.sent_at < now - timedelta(seconds=resend_after))
     return len(session.execute(update(Job).where(late).values(state=JobState.UNSENT).returning(Job.id)).all())
 
 
@@ -69,5 +69,5 @@ def recover_all_sent(session: Session, old: str | None, new: str) -> int:
         update(BrokerEpoch).where(BrokerEpoch.value == old).values(value=new).returning(BrokerEpoch.id)
     ).all():
         return 0
-    sent = update(Job).where(Job.state == JobState.SENT).values(state=JobState.UNSENT).returning(Job.id)
+    sent = update(Job).where(OPEN_JOB, Job.state == JobState.SENT).values(state=JobState.UNSENT).returning(Job.id)
     return len(session.execute(sent).all())

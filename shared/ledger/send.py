@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, or_, select, update
+from sqlalchemy import ColumnElement, and_, or_, select, update
 from sqlalchemy.orm import Session
 
-from shared.database import Job, JobState, Lane
+from shared.database import OPEN_JOB, Job, JobState, Lane
 from shared.messages import Message
 
 
@@ -62,4 +62,4 @@ def take_back(session: Session, message: Message) -> None:
 
 
 def _due(now: datetime) -> ColumnElement[bool]:
-    return (Job.state == JobState.UNSENT) & or_(Job.not_before.is_(None), Job.not_before <= now)
+    return and_(OPEN_JOB, Job.state == JobState.UNSENT) & or_(Job.not_before.is_(None), Job.not_before <= now)

@@ -18,6 +18,7 @@ from cli import services
 from cli.counts import Counts
 from cli.private_broker import free_port
 from cli.up import Rate, describe
+from shared import __version__
 from shared.database import Database
 from shared.ledger.work import Quarantined
 from tests.models import go_live, make_linear_version
@@ -84,6 +85,11 @@ def pneumoscreen(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyP
     yield Command(capsys, monkeypatch)
     for number, handler in handlers.items():
         signal.signal(number, handler)
+
+
+def test_the_version_is_printed(pneumoscreen: Command) -> None:
+    code, out, _ = pneumoscreen("--version")
+    assert (code, out.strip()) == (0, __version__)
 
 
 def sentence(errors: str) -> str:

@@ -1,0 +1,39 @@
+"""What is asked many times a second must not read what was finished long ago."""
+
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from shared.database import Database, Lane
+from shared.ledger import recover, send
+from tests.unit.steps import NOW
+
+LOOKS: dict[str, Any] = {
+    "is anything due": lambda session: send.is_due(session, NOW),
+    "a lane's backlog": lambda session: send.backlog(session, Lane.ROUTINE, 100, NOW),
+    "taking a message": lambda session: send.take(session, Lane.ROUTINE, 100, NOW),
+    "leases that ran out": lambda session: recover.recover_claimed(session, NOW),
+    "messages that were lost": lambda session: recover.recover_sent(session, NOW, 120.0),
+    "a broker that came back empty": lambda session: recover.recover_all_sent(session, None, "new"),
+}
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)  # PostgreSQL chooses by the table's size
+@pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS.keys())
+def test_open_jobs_are_found_by_their_index(database: Database, look: Any) -> None:
+    statements: list[tuple[str, Any]] = []
+
+    def note(_c: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
+        statements.append((statement, parameters))
+
+    event.listen(database.engine, "before_cursor_execute", note)
+    with database.write() as session:
+        look(session)
+    event.remove(database.engine, "before_cursor_execute", note)
+    connection = database.engine.raw_connection()
+    for statement, parameters in statements:
+        if "jobs" in statement.split("RETURNING")[0]:
+            plan = str(connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters).fetchall())  # type: ignore[attr-defined]
+            assert "SCAN jobs" not in plan, f"{statement}\n{plan}"
+    connection.close()
