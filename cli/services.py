@@ -21,7 +21,7 @@ def producer(settings: Settings) -> None:
     from producer import metrics
     from producer.service import Producer
 
-    _check_metrics_port(settings, settings.producer_metrics_port)
+    check_metrics_port(settings, settings.producer_metrics_port)
     broker.wait_until_ready(broker.url(settings), BROKER_SECONDS)
     logs.configure(settings)
     stop = threading.Event()
@@ -38,14 +38,14 @@ def worker(settings: Settings) -> None:
     broker.url(settings)
     with opened(settings) as database:  # a sentence now is better than a worker that can do nothing
         registry.check(database, settings.models)
-    _check_metrics_port(settings, settings.worker_metrics_port)
+    check_metrics_port(settings, settings.worker_metrics_port)
     os.environ.pop(metrics.FOLDER, None)  # another program's
     if settings.worker_metrics_port:
         os.environ[metrics.FOLDER] = str(metrics.make_folder(settings.home))
     _celery(settings, "worker", "--loglevel", settings.log_level, "--hostname", "screening@%h", "--without-gossip")
 
 
-def _check_metrics_port(settings: Settings, port: int) -> None:
+def check_metrics_port(settings: Settings, port: int) -> None:
     """Raises WrongSettings if the port is taken, for later nobody would see why."""
     if not port:
         return

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
-from cli import private_broker
+from cli import private_broker, services
 from cli.counts import workers
 from shared import database, registry, settings
 from shared.broker import url as broker_url
@@ -96,6 +96,8 @@ def run(home: Path, inbox: Path | None, flower_port: int | None) -> Iterator[Sys
         if inbox is not None or not folders:
             folders["inbox"] = Folder(path=inbox or home / "inbox")
             folders["inbox"].path.mkdir(parents=True, exist_ok=True)
+        for port in (chosen.producer_metrics_port, chosen.worker_metrics_port):
+            services.check_metrics_port(chosen, port)
         if chosen.broker_url is None:
             broker = private_broker.prepare(home)
         else:
