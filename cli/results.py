@@ -17,6 +17,17 @@ from shared.settings import Settings
 
 SHORT = ("path", "state", "label", "probability", "threshold", "model_version", "reviewed_label", "reason")
 TABLE_ROWS = 50
+NEAR = 0.1
+"""So far from the threshold, as a calibrated probability, a label is hardly more than a guess."""
+REASONS = {
+    "unfamiliar": "unfamiliar",
+    "near the threshold": f"abs(probability - threshold) <= {NEAR}",
+    "positive": "label = 'PNEUMONIA'",
+    "outside the population": "outside_population",
+}
+"""Why a reader should see a result, the most urgent first."""
+WHY = "CASE " + " ".join(f"WHEN {test} THEN '{name}'" for name, test in REASONS.items()) + " END"
+RANK = "CASE " + " ".join(f"WHEN {test} THEN {rank}" for rank, test in enumerate(REASONS.values())) + " END"
 MATCHES = {"state": ("waiting", "done", "quarantined", "superseded"), "label": ("NORMAL", "PNEUMONIA")}
 
 
@@ -34,16 +45,19 @@ class Filters:
 def results(settings: Settings, filters: Filters, limit: int | None, format: str, history: bool) -> None:
     if format not in ("table", "csv", "json", "parquet"):
         raise WrongSettings(f"--format must be table, csv, json or parquet, not {format!r}.")
+    if filters.to_review and history:
+        raise WrongSettings("--to-review looks at the newest results: it does not go with --history.")
     limit = limit or (TABLE_ROWS if format == "table" else None)
     with opened(settings) as with_database, with_database.read() as session:
         result = session.execute(*_query(filters, limit, "results_history" if history else "results"))
         columns = list(result.keys())
         rows = (dict(zip(columns, row, strict=True)) for row in result.yield_per(1000))
         if format == "table":
-            shown = [[row[column] for column in SHORT] for row in rows]
-            table(SHORT, shown)
+            names = ("why", *SHORT) if filters.to_review else SHORT
+            shown = [[row[name] for name in names] for row in rows]
+            table(names, shown)
             if len(shown) == limit:
-                err.print(f"The newest {limit} are shown; --limit shows more, --format csv all.")
+                err.print(f"The first {limit} are shown; --limit shows more, --format csv all.")
         else:
             {"csv": _csv, "json": _json, "parquet": _parquet}[format](columns, rows)
 
@@ -67,9 +81,13 @@ def _query(filters: Filters, limit: int | None, view: str) -> tuple[TextClause, 
     if filters.since:
         conditions.append("seen_at >= :since")
         values["since"] = _instant(filters.since)
+    columns, order = "*", "sighting_id DESC"
+    if filters.to_review:
+        columns, order = f"{WHY} AS why, results.*", f"{RANK}, probability DESC, sighting_id"
+        conditions.append(f"state = 'done' AND reviewed_label IS NULL AND {WHY} IS NOT NULL")
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
     most = f"LIMIT {limit}" if limit else ""
-    return text(f"SELECT * FROM {view} {where} ORDER BY sighting_id DESC {most}"), values  # noqa: S608
+    return text(f"SELECT {columns} FROM {view} {where} ORDER BY {order} {most}"), values  # noqa: S608
 
 
 def _instant(since: str) -> str:

@@ -1,0 +1,151 @@
+"""What the two roles of docs/roles.sql can do on a real PostgreSQL, and what each cannot."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, ProgrammingError
+
+from cli.retry import retry
+from cli.review import review
+from cli.status import status
+from shared.database import Database, connect
+from shared.ledger import recover
+from shared.ledger.work import Identifiers, Quarantined, Screened, Superseded
+from shared.settings import load
+from tests.models import go_live, make_linear_version
+from tests.unit.steps import after, file, finish, in_hand, rows, screened
+from worker.process import WorkerProcess
+
+SCRIPT = Path(__file__).parents[2] / "docs" / "roles.sql"
+
+
+@pytest.fixture
+def owner(database: Database, tmp_path: Path) -> Database:
+    """A database to which the script was applied twice, with a live version in it."""
+    url = database.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    for _ in range(2):
+        done = subprocess.run(["psql", "--quiet", "--file", SCRIPT, url], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert "ERROR" not in done.stderr
+    go_live(database, make_linear_version(tmp_path / "models", "v1"))
+    return database
+
+
+def connected(owner: Database, role: str) -> Database:
+    return connect(owner.engine.url.set(username=role).render_as_string(hide_password=False))
+
+
+@pytest.fixture
+def worker(owner: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+    database = connected(owner, "pneumoscreen_worker")
+    monkeypatch.setenv("PNEUMOSCREEN_DATABASE_URL", database.engine.url.render_as_string(hide_password=False))
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def reader(owner: Database) -> Iterator[Database]:
+    database = connected(owner, "pneumoscreen_reader")
+    yield database
+    database.close()
+
+
+postgresql = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+
+
+@postgresql
+def test_the_services_role_runs_the_whole_life_of_an_image(worker: Database, tmp_path: Path, redis_url: str) -> None:
+    worker.check()
+    done, bad, changed, lost = in_hand(worker, "a", "b", "c", "d")
+    kept = Identifiers("1.2.3", "1.2.3.4", "A-1", "k" * 64)
+    result = Screened(done, "a" * 64, "v1", 0.9, 0.5, "PNEUMONIA", False, kept)
+    finish(worker, result, Quarantined(bad, "blank"), Superseded(changed, file("c", size=2).facts, after(2)))
+    with worker.write() as session:
+        assert recover.recover_claimed(session, after(3600)) == (1, 0)
+        recover.recover_all_sent(session, None, "epoch")
+    process = WorkerProcess(load(tmp_path))  # writes its heartbeat
+    process.stop()
+    process.database.close()
+    review(load(tmp_path), "a", "NORMAL", "Dr. Okafor", None, None)
+    retry(load(tmp_path), ["b"], None, False)
+    with pytest.raises(Exception, match="1"):  # typer's exit: no worker is alive by now
+        status(load(tmp_path, broker_url=redis_url))
+    assert {row["path"]: row["state"] for row in rows(worker)} == {
+        "a": "done",
+        "b": "waiting",
+        "c": "waiting",
+        "d": "waiting",
+    }
+    assert lost.path == "d"
+
+
+FORBIDDEN = [
+    "DELETE FROM sightings",
+    "DELETE FROM jobs",
+    "DELETE FROM predictions",
+    "UPDATE predictions SET probability = 0",
+    "UPDATE reviews SET label = 'NORMAL'",
+    "DELETE FROM reviews",
+    "UPDATE dicom_headers SET study_uid = NULL",
+    "DELETE FROM dicom_headers",
+    "UPDATE audit_log SET actor = 'nobody'",
+    "DELETE FROM audit_log",
+    "DELETE FROM dead_letters",
+    "INSERT INTO promotions (version, promoted_by, promoted_at) VALUES ('v1', 'me', now())",
+    "INSERT INTO model_versions (version, manifest_sha256, created_at) VALUES ('v2', 'x', now())",
+    "UPDATE model_versions SET manifest_sha256 = 'x'",
+    "UPDATE alembic_version SET version_num = 'x'",
+    "TRUNCATE sightings CASCADE",
+    "DROP TABLE jobs",
+    "CREATE TABLE mine (id int)",
+    "CREATE ROLE another",
+]
+
+
+@postgresql
+@pytest.mark.parametrize("statement", FORBIDDEN)
+def test_the_services_role_changes_no_result_and_promotes_no_model(worker: Database, statement: str) -> None:
+    with pytest.raises(ProgrammingError, match=r"permission denied|must be owner"), worker.write() as session:
+        session.execute(text(statement))
+
+
+@postgresql
+def test_the_readers_role_reads_the_views(owner: Database, reader: Database) -> None:
+    (claimed,) = in_hand(owner, "a")
+    finish(owner, screened(claimed))
+    with reader.read() as session:
+        for view in ("results", "results_history"):
+            assert session.execute(text(f"SELECT path, label FROM {view}")).all() == [("a", "PNEUMONIA")]
+
+
+TABLES = ("sightings", "jobs", "predictions", "dicom_headers", "reviews", "audit_log", "workers", "dead_letters")
+
+
+@postgresql
+@pytest.mark.parametrize("table", [*TABLES, "model_versions", "promotions", "broker_epoch", "alembic_version"])
+def test_the_readers_role_reads_no_table(reader: Database, table: str) -> None:
+    with pytest.raises(ProgrammingError, match="permission denied"), reader.read() as session:
+        session.execute(text(f"SELECT * FROM {table}"))
+
+
+@postgresql
+@pytest.mark.parametrize(
+    "statement", [*FORBIDDEN, "INSERT INTO reviews SELECT * FROM reviews", "CREATE TEMP TABLE t (i int)"]
+)
+def test_the_readers_role_writes_nothing(reader: Database, statement: str) -> None:
+    with pytest.raises(DBAPIError, match=r"permission denied|must be owner|read-only transaction"):
+        with reader.write() as session:
+            session.execute(text(statement))
+
+
+@postgresql
+def test_the_script_names_every_table_that_the_services_write(owner: Database) -> None:
+    """A new table is closed to the services until somebody decides; this makes sure that somebody does."""
+    with owner.read() as session:
+        query = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+        tables = {name for (name,) in session.execute(text(query))}
+    decided = {*TABLES, "model_versions", "promotions", "broker_epoch", "alembic_version"}
+    assert tables == decided
