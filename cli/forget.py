@@ -1,0 +1,168 @@
+"""`db forget`: every row about a file and its content is erased; that something was erased stays on record."""
+
+import os
+import re
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import typer
+from sqlalchemy.orm import Session
+
+from cli.console import out, table
+from cli.opened import opened
+from cli.prune import is_gone, is_in_reach
+from shared.database import AuditEntry, Database, DicomHeader, Prediction, Review, Sighting
+from shared.errors import WorkFailed, WrongSettings
+from shared.filesystem import MARKER
+from shared.ledger import erase
+from shared.ledger.register import as_path
+from shared.settings import SUBMITTED, Settings
+
+SHOWN = 50
+
+
+@dataclass(frozen=True)
+class Matter:
+    """What there is about a file: sightings, and contents with what was said about them."""
+
+    sightings: Sequence[Sighting]
+    contents: Sequence[str]
+    in_place: Sequence[Sighting]  # those whose file may lie in its folder still, and would come back as a new row
+    predictions: int
+    headers: int
+    reviews: int
+
+
+def forget(settings: Settings, target: str, by: str, yes: bool) -> None:
+    """Raises WorkFailed if nothing matches, or a file is still in its folder."""
+    if not by.strip():
+        raise WrongSettings("Say who asks for it: --by NAME.")
+    with opened(settings) as with_database:
+        with with_database.read() as session:
+            matter = _find(session, target)
+        if not matter.sightings and not (matter.predictions or matter.headers or matter.reviews):
+            raise WorkFailed(
+                f"Nothing is known about {target!r}: `pneumoscreen results --path …` shows the paths that there are."
+            )
+        copies = _check_files(settings, matter)
+        _show(matter, copies)
+        if not yes:
+            typer.confirm("Erase all of this for good?", abort=True)
+        for copy in copies:
+            _remove(copy, settings.roots[SUBMITTED].path)
+        _erase(with_database, target, by, matter, len(copies))
+        is_sqlite = with_database.engine.dialect.name == "sqlite"
+        if is_sqlite:
+            _rewrite(with_database)
+    out.print("Erased. Backups made before still hold these rows: delete those, or erase again after restoring one.")
+    if not is_sqlite:
+        out.print(
+            "So do archives of PostgreSQL's log (WAL), and its files until their space is used again "
+            "(VACUUM FULL writes them anew). Copies that `screen` made on other hosts are to be deleted there."
+        )
+
+
+def _find(session: Session, target: str) -> Matter:
+    is_content = re.fullmatch(r"[0-9a-fA-F]{64}", target) is not None
+    path = None if is_content else target
+    contents = [target.lower()] if is_content else [c for c in erase.of_file(session, target) if c is not None]
+    found = erase.of_contents(session, path, contents)
+    ids = {sighting.id for sighting in found}
+    in_place = []
+    for root, name in sorted({(sighting.root, sighting.path) for sighting in found}):
+        newest = erase.newest(session, root, name)
+        # Where another content has taken the name, its row stays and no new one comes; unless nobody has read it yet.
+        if newest is None or newest.id in ids or newest.sha256 is None:
+            in_place.append(newest or next(s for s in found if (s.root, s.path) == (root, name)))
+    said = (erase.count_contents(session, rows, contents) for rows in (Prediction, DicomHeader, Review))
+    return Matter(found, contents, in_place, *said)
+
+
+def _check_files(settings: Settings, matter: Matter) -> list[Path]:
+    """Raises WorkFailed if a file would be registered again; returns the copies of ours that are to be deleted."""
+    copies, there, hidden = [], [], set()
+    for sighting in matter.in_place:
+        root = settings.roots.get(sighting.root)
+        file = root.path / as_path(sighting.path, sighting.path_bytes) if root else None
+        if sighting.root == SUBMITTED and sighting.origin is not None and file is not None:
+            if not is_gone(file):
+                copies.append(file)
+        elif file is not None and not is_gone(file):
+            there.append(str(file))
+        elif not is_in_reach(settings, sighting.root):
+            hidden.add(sighting.root)
+    if there:
+        names = ", ".join(os.fsencode(name).decode("utf-8", "backslashreplace") for name in there[:SHOWN])
+        raise WorkFailed(
+            f"Nothing was erased, since the picture is still there and would be screened again: {names}. "
+            "Delete it there first, then say `db forget` again."
+        )
+    if hidden:
+        raise WorkFailed(
+            f"Nothing was erased: this host cannot see whether the file is still in {', '.join(sorted(hidden))}, "
+            f"from where it would be screened again. Run this where {MARKER} can be seen in that folder. If the folder "
+            f"is gone for good, name an empty one with a file {MARKER} in its place in pneumoscreen.toml."
+        )
+    return copies
+
+
+def _show(matter: Matter, copies: Sequence[Path]) -> None:
+    rows = [(s.id, s.root, s.path, s.state, f"{s.seen_at:%Y-%m-%d %H:%M}") for s in matter.sightings]
+    table(("sighting", "folder", "path", "state", "seen at"), rows[:SHOWN], "To be erased")
+    out.print(
+        f"{len(rows)} sightings of {len(matter.contents)} contents with their jobs; {matter.predictions} predictions, "
+        f"{matter.headers} DICOM headers, {matter.reviews} reviews; {len(copies)} copies that `screen` made."
+    )
+
+
+def _remove(copy: Path, root: Path) -> None:
+    """Delete a copy, and the folders that were made for it."""
+    if not Path(os.path.realpath(copy.parent)).is_relative_to(os.path.realpath(root)):
+        raise WorkFailed(f"{copy} lies outside {root} by a link, so it is not ours to delete: delete it by hand.")
+    copy.unlink(missing_ok=True)
+    for folder in list(copy.relative_to(root).parents)[:-1]:
+        with suppress(OSError):  # others lie in it
+            (root / folder).rmdir()
+
+
+def _erase(database: Database, target: str, by: str, matter: Matter, copies: int) -> None:
+    with database.write() as session:
+        if database.engine.dialect.name == "sqlite":
+            session.connection().exec_driver_sql("PRAGMA secure_delete = ON")
+        erase.hold_work(session)
+        now = _find(session, target)
+        if {s.id for s in now.sightings} != {s.id for s in matter.sightings}:
+            raise WorkFailed("Nothing was erased: the file was seen again meanwhile. Say `db forget` again.")
+        sightings, jobs = erase.delete_sightings(session, [s.id for s in now.sightings])
+        predictions, headers, reviews = (
+            erase.delete_contents(session, rows, now.contents) for rows in (Prediction, DicomHeader, Review)
+        )
+        detail = (
+            f"{sightings} sightings, {jobs} jobs, {predictions} predictions, {headers} DICOM headers, "
+            f"{reviews} reviews, {copies} copies"
+        )
+        session.add(AuditEntry(at=datetime.now(UTC), actor=by, action="forget", detail=detail))
+
+
+def _rewrite(database: Database) -> None:
+    """SQLite: rows that were changed earlier left traces in the file's unused bytes, which only a new file lacks."""
+    try:
+        with closing(database.engine.raw_connection()) as connection:
+            cursor = connection.cursor()
+            cursor.execute("VACUUM")
+            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            told = cursor.fetchone()
+    except sqlite3.DatabaseError as error:
+        raise WorkFailed(
+            f"The rows are erased, but the database's file could not be rewritten ({error}), so that traces may be "
+            "left in its unused bytes: make room on the disk, stop the system, and run `VACUUM` on it."
+        ) from error
+    if told and told[0]:
+        raise WorkFailed(
+            "The rows are erased, but a program that reads the database keeps its log (-wal) from being emptied: "
+            "end that program, or stop and start the system, which empties it."
+        )

@@ -1,0 +1,300 @@
+"""What `db forget` erases, what it refuses, and what stays in the database's file."""
+
+import sqlite3
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import click
+import pytest
+from sqlalchemy import func, select
+
+from cli import forget as forgetting
+from cli.forget import forget
+from shared import settings
+from shared.database import AuditEntry, Database, DicomHeader, Job, Prediction, Review, Sighting
+from shared.errors import WorkFailed, WrongSettings
+from shared.filesystem import MARKER
+from shared.ledger import work
+from shared.ledger.register import register
+from shared.ledger.work import Identifiers, Quarantined, Screened
+from shared.settings import Folder, Settings
+from tests.unit.steps import NOW, claim, drop, file, finish, in_hand, rows, screened, send_all, sightings
+
+TABLES = (Sighting, Job, Prediction, DicomHeader, Review)
+
+
+@pytest.fixture
+def ward(tmp_path: Path) -> Path:
+    folder = tmp_path / "ward"
+    folder.mkdir()
+    (folder / MARKER).touch()
+    return folder
+
+
+@pytest.fixture
+def chosen(database: Database, tmp_path: Path, ward: Path) -> Settings:
+    return settings.load(tmp_path, folders={"ward": Folder(path=ward)})
+
+
+def counts(database: Database) -> list[int]:
+    """Sightings, jobs, predictions, headers, reviews."""
+    with database.read() as session:
+        return [session.scalar(select(func.count()).select_from(table)) or 0 for table in TABLES]
+
+
+def paths(database: Database) -> list[str]:
+    return [sighting.path for sighting in sightings(database)]
+
+
+def review(database: Database, content: str) -> None:
+    with database.write() as session:
+        session.add(Review(sha256=content, label="NORMAL", reviewer="Dr. A", note=None, created_at=NOW))
+
+
+def patient(database: Database) -> None:
+    """A picture under two names and with a history, and one of somebody else."""
+    old, twin, other = in_hand(database, file("jane.dcm", inode=1), file("copy.dcm", inode=2), file("x.png", inode=3))
+    identifiers = Identifiers("1.2.3", "1.2.3.4", "A-77", "key")
+    finish(
+        database,
+        Screened(old, "a" * 64, "v1", 0.9, 0.5, "PNEUMONIA", identifiers=identifiers),
+        screened(twin, content="a"),
+        screened(other, content="c"),
+    )
+    drop(database, file("jane.dcm", inode=4))
+    finish(database, screened(claim(database, send_all(database))[0], content="b"))
+    for content in ("a", "b", "c"):
+        review(database, content * 64)
+
+
+@pytest.mark.parametrize("target", ["jane.dcm", "A" * 64, "copy.dcm"])
+def test_a_file_its_history_and_its_contents_under_other_names_are_erased(
+    database: Database, chosen: Settings, capsys: pytest.CaptureFixture[str], target: str
+) -> None:
+    patient(database)
+    forget(chosen, target, "A. Nurse", yes=True)
+    if target == "jane.dcm":
+        assert paths(database) == ["x.png"]
+        assert counts(database) == [1, 1, 1, 0, 1]
+    else:  # the content that took the name later is another
+        assert paths(database) == ["x.png", "jane.dcm"]
+        assert counts(database) == [2, 2, 2, 0, 2]
+    assert rows(database)[0]["reviewed_label"] == "NORMAL"
+    said = capsys.readouterr().out
+    assert "copy.dcm" in said, "what is erased is shown first"
+    assert "Backups made before still hold these rows" in said
+    assert ("VACUUM FULL" in said) == (database.engine.dialect.name == "postgresql")
+
+
+def test_the_same_path_in_several_folders_is_erased_in_all(
+    database: Database, chosen: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "clinic").mkdir()
+    (tmp_path / "clinic" / MARKER).touch()
+    both = {**chosen.folders, "clinic": Folder(path=tmp_path / "clinic")}
+    drop(database, "a.png")
+    with database.write() as session:
+        register(session, "clinic", "stat", [file("a.png")], NOW)
+    forget(settings.load(tmp_path, folders=both), "a.png", "A. Nurse", yes=True)
+    assert counts(database) == [0] * 5
+
+
+def test_that_something_was_erased_is_on_record_without_a_name_or_a_hash(database: Database, chosen: Settings) -> None:
+    patient(database)
+    forget(chosen, "jane.dcm", "A. Nurse", yes=True)
+    with database.read() as session:
+        (entry,) = session.scalars(select(AuditEntry)).all()
+    assert (entry.actor, entry.action) == ("A. Nurse", "forget")
+    assert entry.detail == "3 sightings, 3 jobs, 2 predictions, 1 DICOM headers, 2 reviews, 0 copies"
+
+
+def test_what_nobody_knows_cannot_be_forgotten(database: Database, chosen: Settings) -> None:
+    patient(database)
+    for target in ("joe.dcm", "f" * 64, "jane.dc%"):
+        with pytest.raises(WorkFailed, match="Nothing is known"):
+            forget(chosen, target, "A. Nurse", yes=True)
+    with pytest.raises(WrongSettings, match="--by NAME"):
+        forget(chosen, "jane.dcm", " ", yes=True)
+    assert counts(database) == [4, 4, 3, 1, 3]
+
+
+def test_words_on_a_content_without_a_sighting_can_be_forgotten(database: Database, chosen: Settings) -> None:
+    review(database, "d" * 64)
+    forget(chosen, "d" * 64, "A. Nurse", yes=True)
+    assert counts(database) == [0] * 5
+
+
+def test_without_a_yes_nothing_is_erased(database: Database, chosen: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    patient(database)
+
+    def refuse(question: str, abort: bool) -> None:
+        assert "Erase all of this" in question and abort
+        raise click.Abort
+
+    monkeypatch.setattr(forgetting.typer, "confirm", refuse)
+    with pytest.raises(click.Abort):
+        forget(chosen, "jane.dcm", "A. Nurse", yes=False)
+    assert counts(database) == [4, 4, 3, 1, 3]
+
+
+@pytest.mark.parametrize("name", ["jane.dcm", "copy.dcm"])
+def test_a_picture_that_is_still_in_its_folder_must_be_deleted_first(
+    database: Database, chosen: Settings, ward: Path, name: str
+) -> None:
+    patient(database)
+    (ward / name).touch()
+    with pytest.raises(WorkFailed, match=rf"{name}\. Delete it there first"):
+        forget(chosen, "jane.dcm", "A. Nurse", yes=True)
+    assert counts(database) == [4, 4, 3, 1, 3]
+    (ward / name).unlink()
+    forget(chosen, "jane.dcm", "A. Nurse", yes=True)
+    assert paths(database) == ["x.png"]
+
+
+def test_another_picture_that_took_the_name_may_stay_once_it_was_read(
+    database: Database, chosen: Settings, ward: Path
+) -> None:
+    (ward / "a.png").touch()
+    finish(database, screened(in_hand(database, "a.png")[0], content="a"))
+    drop(database, file("a.png", inode=9))
+    with pytest.raises(WorkFailed, match="is still there"):  # nobody knows yet what it is
+        forget(chosen, "a" * 64, "A. Nurse", yes=True)
+    finish(database, screened(claim(database, send_all(database))[0], content="b"))
+    forget(chosen, "a" * 64, "A. Nurse", yes=True)
+    assert [row["sha256"] for row in rows(database, "results_history")] == ["b" * 64]
+
+
+@pytest.mark.parametrize("trouble", ["unmounted", "not configured"])
+def test_a_folder_that_cannot_be_seen_may_hold_the_file_still(
+    database: Database, chosen: Settings, ward: Path, tmp_path: Path, trouble: str
+) -> None:
+    patient(database)
+    if trouble == "unmounted":
+        (ward / MARKER).unlink()
+    else:
+        chosen = settings.load(tmp_path)
+    with pytest.raises(WorkFailed, match=r"cannot see whether the file is still in ward.*Run this where"):
+        forget(chosen, "jane.dcm", "A. Nurse", yes=True)
+    assert counts(database) == [4, 4, 3, 1, 3]
+
+
+@pytest.mark.parametrize("target", ["2026-05-04/f00/a.png", "/archive/a.png"])
+def test_a_copy_that_screen_made_is_deleted_with_its_folder(
+    database: Database, chosen: Settings, tmp_path: Path, target: str
+) -> None:
+    submitted = tmp_path / "submitted"
+    for folder in ("f00", "f01"):
+        (submitted / "2026-05-04" / folder).mkdir(parents=True)
+        (submitted / "2026-05-04" / folder / "a.png").write_bytes(folder.encode())
+        with database.write() as session:
+            path, origin = f"2026-05-04/{folder}/a.png", "/archive/a.png" if folder == "f00" else "/other/a.png"
+            register(session, "submitted", "routine", [file(path)], NOW, origin=origin)
+    forget(chosen, target, "A. Nurse", yes=True)
+    assert [str(path.relative_to(submitted)) for path in submitted.rglob("*.png")] == ["2026-05-04/f01/a.png"]
+    assert not (submitted / "2026-05-04" / "f00").exists()
+    assert paths(database) == ["2026-05-04/f01/a.png"]
+
+
+def test_a_copy_behind_a_link_out_of_the_home_is_not_deleted(
+    database: Database, chosen: Settings, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "a.png").touch()
+    (tmp_path / "submitted").mkdir()
+    (tmp_path / "submitted" / "day").symlink_to(outside)
+    with database.write() as session:
+        register(session, "submitted", "routine", [file("day/a.png")], NOW, origin="/archive/a.png")
+    with pytest.raises(WorkFailed, match="not ours to delete"):
+        forget(chosen, "day/a.png", "A. Nurse", yes=True)
+    assert (outside / "a.png").exists()
+    assert counts(database)[0] == 1
+
+
+def test_what_a_worker_has_in_hand_leaves_no_trace_when_it_finishes(database: Database, chosen: Settings) -> None:
+    mine, other = in_hand(database, "mine.png", "other.png")
+    forget(chosen, "mine.png", "A. Nurse", yes=True)
+    identified = Screened(mine, "a" * 64, "v1", 0.9, 0.5, "PNEUMONIA", identifiers=Identifiers(study_uid="1.2"))
+    counted = finish(database, identified, screened(other, content="b"))
+    assert [outcome.claimed for outcome in counted] == [other]
+    assert paths(database) == ["other.png"]
+    assert counts(database) == [1, 1, 1, 0, 0]
+
+
+def test_a_message_about_an_erased_file_is_dropped(database: Database, chosen: Settings) -> None:
+    drop(database, "a.png")
+    message = send_all(database)
+    forget(chosen, "a.png", "A. Nurse", yes=True)
+    assert claim(database, message) == []
+
+
+def test_a_finish_that_is_under_way_is_waited_for(database: Database, chosen: Settings) -> None:
+    """It would write a prediction for a content that was found to have none."""
+    (claimed,) = in_hand(database, "a.png")
+    thread = threading.Thread(target=forget, args=(chosen, "a.png", "A. Nurse", True))
+    with database.write() as session:
+        work.finish(session, [screened(claimed)], NOW)
+        thread.start()
+        thread.join(1.0)
+        assert thread.is_alive()
+    thread.join(30.0)
+    assert counts(database) == [0] * 5
+
+
+def test_a_file_seen_again_before_the_erasing_is_asked_about_again(
+    database: Database, chosen: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patient(database)
+    monkeypatch.setattr(forgetting.typer, "confirm", lambda *_, abort: drop(database, file("jane.dcm", inode=99)))
+    with pytest.raises(WorkFailed, match="seen again meanwhile"):
+        forget(chosen, "jane.dcm", "A. Nurse", yes=False)
+    assert counts(database)[0] == 5
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_nothing_of_an_erased_file_is_left_in_the_bytes_of_sqlite(
+    database: Database, chosen: Settings, tmp_path: Path
+) -> None:
+    # Rows grow and move to other pages while they are worked on, and leave copies of themselves behind.
+    names = [f"ward-7/{'jane-doe' * 5}-{number * 7919 % 10_000:04d}.png" for number in range(2000)]
+    for start in range(0, len(names), 100):
+        claimed = in_hand(database, *names[start : start + 100])
+        finish(
+            database,
+            *(
+                Quarantined(c, "a reason that makes the row longer than it was", f"{c.job:064x}", Identifiers("1.2.9"))
+                for c in claimed
+            ),
+        )
+    current = tmp_path / "pneumoscreen.db"
+    database.close()
+    secret = max(names, key=lambda name: current.read_bytes().count(name.encode()))
+    assert current.read_bytes().count(secret.encode()) > 2, "no copy beside those in the row and in the index"
+    digest = next(s.sha256 for s in sightings(database) if s.path == secret)
+    assert digest is not None
+    with database.write() as session:
+        session.add(Review(sha256=digest, label="NORMAL", reviewer="Dr. A", note="seen twice", created_at=NOW))
+    forget(chosen, secret, "A. Nurse", yes=True)
+    database.close()
+    left = b"".join(path.read_bytes() for path in tmp_path.glob("pneumoscreen.db*") if not path.name.endswith("-shm"))
+    for trace in (secret, digest, "seen twice"):
+        assert trace.encode() not in left
+    assert all(name.encode() in left for name in names if name != secret)
+    with closing(sqlite3.connect(current)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_reader_that_keeps_the_log_from_being_emptied_is_told_of(
+    database: Database, chosen: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drop(database, "a.png")
+    monkeypatch.setattr("shared.database.connection.SQLITE_BUSY_SECONDS", 0.2)
+    reader = sqlite3.connect(database.engine.url.database or "", isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM sightings").fetchone()
+    with pytest.raises(WorkFailed, match=r"The rows are erased, but .* reads the database"):
+        forget(chosen, "a.png", "A. Nurse", yes=True)
+    reader.close()
+    assert counts(database) == [0] * 5
