@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry, Metric
 from redis import Redis
 from sqlalchemy import event, text, update
 
-from cli.services import _check_metrics_port
+from cli.services import check_metrics_port
 from producer import metrics as producer_metrics
 from producer import recovering
 from shared.database import Database, DeadLetter, Job, JobState, Lane, Worker
@@ -372,10 +372,10 @@ def test_a_metrics_port_that_is_taken_or_on_no_address_of_ours_is_refused(tmp_pa
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(WrongSettings, match=f"port {port}"):
-            _check_metrics_port(load(tmp_path), port)
-        _check_metrics_port(load(tmp_path), 0)
+            check_metrics_port(load(tmp_path), port)
+        check_metrics_port(load(tmp_path), 0)
         with pytest.raises(WrongSettings, match=r"192\.0\.2\.1"):
-            _check_metrics_port(load(tmp_path, metrics_host="192.0.2.1"), port)
+            check_metrics_port(load(tmp_path, metrics_host="192.0.2.1"), port)
 
 
 def test_work_that_is_sent_again_is_counted_by_its_cause(database: Database, settings: Settings) -> None:
