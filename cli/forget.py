@@ -19,7 +19,7 @@ from shared.database import AuditEntry, Database, DicomHeader, Prediction, Revie
 from shared.errors import WorkFailed, WrongSettings
 from shared.filesystem import MARKER
 from shared.ledger import erase
-from shared.ledger.register import as_path
+from shared.ledger.register import as_path, as_text
 from shared.settings import SUBMITTED, Settings
 
 SHOWN = 50
@@ -43,7 +43,7 @@ def forget(settings: Settings, target: str, by: str, yes: bool) -> None:
         raise WrongSettings("Say who asks for it: --by NAME.")
     with opened(settings) as with_database:
         with with_database.read() as session:
-            matter = _find(session, target)
+            matter = _find(session, as_text(target)[0])
         if not matter.sightings and not (matter.predictions or matter.headers or matter.reviews):
             raise WorkFailed(
                 f"Nothing is known about {target!r}: `pneumoscreen results --path …` shows the paths that there are."
@@ -54,7 +54,7 @@ def forget(settings: Settings, target: str, by: str, yes: bool) -> None:
             typer.confirm("Erase all of this for good?", abort=True)
         for copy in copies:
             _remove(copy, settings.roots[SUBMITTED].path)
-        _erase(with_database, target, by, matter, len(copies))
+        _erase(with_database, as_text(target)[0], by, matter, len(copies))
         is_sqlite = with_database.engine.dialect.name == "sqlite"
         if is_sqlite:
             _rewrite(with_database)

@@ -147,7 +147,10 @@ def review(
     note: Annotated[str | None, typer.Option(help="Why, in a few words; nothing that names a patient.")] = None,
     csv: Annotated[
         Path | None,
-        typer.Option(help="Many at once: columns path, sighting_id or sha256; label; and by, note.", exists=True),
+        typer.Option(
+            help="Many at once: columns sha256, sighting_id or path; reviewed_label or label; by, note, reviewed_at.",
+            exists=True,
+        ),
     ] = None,
 ) -> None:
     """Record a reader's word on an image: nothing is overwritten, and the last word counts."""
@@ -212,7 +215,7 @@ def restore(
     yes: Annotated[bool, typer.Option("--yes", help="Replace what is there, without asking.")] = False,
 ) -> None:
     """Replace the database by a backup; stop producers and workers first."""
-    from cli.backup import restore
+    from cli.restore import restore
 
     restore(_load(home), file, yes)
 

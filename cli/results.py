@@ -17,17 +17,27 @@ from shared.settings import Settings
 
 SHORT = ("path", "state", "label", "probability", "threshold", "model_version", "reviewed_label", "reason")
 TABLE_ROWS = 50
+TO_REVIEW = ("why", "sighting_id", "root", "path", "label", "probability", "threshold", "outside_population")
 NEAR = 0.1
 """So far from the threshold, as a calibrated probability, a label is hardly more than a guess."""
-REASONS = {
+URGENCY = {
     "unfamiliar": "unfamiliar",
-    "near the threshold": f"abs(probability - threshold) <= {NEAR}",
+    "near the threshold": f"abs(probability - threshold) <= {NEAR}",  # on both sides: a missed pneumonia costs most
     "positive": "label = 'PNEUMONIA'",
-    "outside the population": "outside_population",
+    "negative": "label = 'NORMAL'",
 }
-"""Why a reader should see a result, the most urgent first."""
-WHY = "CASE " + " ".join(f"WHEN {test} THEN '{name}'" for name, test in REASONS.items()) + " END"
-RANK = "CASE " + " ".join(f"WHEN {test} THEN {rank}" for rank, test in enumerate(REASONS.values())) + " END"
+"""Why a reader should see a result, the most urgent first; the first that holds counts."""
+WHY = "CASE " + " ".join(f"WHEN {test} THEN '{name}'" for name, test in URGENCY.items()) + " END"
+RANK = "CASE " + " ".join(f"WHEN {test} THEN {rank}" for rank, test in enumerate(URGENCY.values())) + " END"
+READING_ORDER = ", ".join(
+    (
+        RANK,
+        "CASE WHEN outside_population THEN 0 ELSE 1 END",  # less to be trusted than others of the same urgency
+        f"CASE WHEN {WHY} IN ('near the threshold', 'negative') THEN abs(probability - threshold) END",
+        "probability DESC",  # where the distance does not count
+        "sighting_id",
+    )
+)
 MATCHES = {"state": ("waiting", "done", "quarantined", "superseded"), "label": ("NORMAL", "PNEUMONIA")}
 
 
@@ -53,7 +63,7 @@ def results(settings: Settings, filters: Filters, limit: int | None, format: str
         columns = list(result.keys())
         rows = (dict(zip(columns, row, strict=True)) for row in result.yield_per(1000))
         if format == "table":
-            names = ("why", *SHORT) if filters.to_review else SHORT
+            names = TO_REVIEW if filters.to_review else SHORT
             shown = [[row[name] for name in names] for row in rows]
             table(names, shown)
             if len(shown) == limit:
@@ -83,8 +93,8 @@ def _query(filters: Filters, limit: int | None, view: str) -> tuple[TextClause, 
         values["since"] = _instant(filters.since)
     columns, order = "*", "sighting_id DESC"
     if filters.to_review:
-        columns, order = f"{WHY} AS why, results.*", f"{RANK}, probability DESC, sighting_id"
-        conditions.append(f"state = 'done' AND reviewed_label IS NULL AND {WHY} IS NOT NULL")
+        columns, order = f"{WHY} AS why, results.*", READING_ORDER
+        conditions.append("state = 'done' AND reviewed_label IS NULL")
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
     most = f"LIMIT {limit}" if limit else ""
     return text(f"SELECT {columns} FROM {view} {where} ORDER BY {order} {most}"), values  # noqa: S608

@@ -8,7 +8,7 @@ from cli.console import out
 from cli.opened import opened
 from shared.database import Lane, Sighting, SightingState
 from shared.errors import WorkFailed, WrongSettings
-from shared.ledger.register import MOST_ROWS
+from shared.ledger.register import MOST_ROWS, as_text
 from shared.ledger.register import retry as retry_sightings
 from shared.settings import Settings
 
@@ -18,7 +18,7 @@ def retry(settings: Settings, paths: list[str], reason: str | None, everything: 
         raise WrongSettings("Say which: paths as `results` shows them, --reason TEXT, or --all.")
     query = select(Sighting.id).where(Sighting.state == SightingState.QUARANTINED).order_by(Sighting.id)
     if paths:
-        query = query.where(Sighting.path.in_(paths))
+        query = query.where(Sighting.path.in_([as_text(path)[0] for path in paths]))
     if reason:
         query = query.where(Sighting.reason.contains(reason, autoescape=True))
     with opened(settings) as with_database:

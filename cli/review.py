@@ -1,32 +1,42 @@
 """`review`: a reader's word on an image, or many of them from a CSV file; nothing is ever overwritten."""
 
 import csv
-from collections.abc import Iterator
+import io
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import cast, get_args
+from typing import Any, cast, get_args
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, Row, insert, select
 from sqlalchemy.orm import Session
 
 from cli.console import out, progress
 from cli.opened import opened
 from shared.database import AuditEntry, Prediction, Review, Sighting, SightingState
 from shared.errors import WorkFailed, WrongSettings
+from shared.ledger.register import MOST_ROWS, as_text
 from shared.manifest import Label
 from shared.settings import Settings
 
 MOST_LINES_SHOWN = 20
 KEYS = ("sha256", "sighting_id", "path")
 """The columns that may say which image is meant; the first of them that is filled in counts."""
+MOST_DIGITS = 18
+"""No `sighting_id` is longer; a longer number would not fit into SQL's integers."""
+LATEST = timedelta(days=1)
+"""So far ahead a time may lie: one without a zone is taken as UTC, and the reader's clock may show a later hour."""
+
+SEEN = (Sighting.id, Sighting.root, Sighting.path, Sighting.sha256, Sighting.state, Sighting.prediction_id)
+Seen = Row[int, str, str, str | None, str, int | None]
 
 
 @dataclass(frozen=True)
 class Word:
     """What somebody says of an image. `at` is None where the file does not say when."""
 
-    key: str
+    key: str  # one of KEYS, or `target`: a path, else a number
     value: str
     label: Label
     by: str
@@ -35,93 +45,143 @@ class Word:
 
 
 def review(
-    settings: Settings, target: str | None, label: str | None, by: str | None, note: str | None, file: Path | None
+    settings: Settings, target: str | None, label: str | None, by: str | None, note: str | None, csv_file: Path | None
 ) -> None:
-    if file is not None:
+    """Raises WrongSettings for words that make no sense, WorkFailed for an image that cannot be reviewed."""
+    if csv_file is not None:
         if target or label:
             raise WrongSettings("Give either an image with its label, or --csv FILE, not both.")
-        _import(settings, file, by, note)
+        _import(settings, csv_file, by, note)
     elif target and label:
-        word = Word("target", target, _label(label), _reviewer(by), note, None)
+        word = Word("target", as_text(target)[0], _label(label), _reviewer(by), _text(note), None)
         with opened(settings) as database, database.write() as session:
-            sha256 = _content(session, word)
+            sighting, sha256 = _meant(word, _looked_up(session, [word]))
             session.add(_row(word, sha256, datetime.now(UTC)))
-            session.add(_audit(word.by, f"1 image: {word.label}"))
-            said = session.scalars(
-                select(Prediction.label).where(Prediction.sha256 == sha256).order_by(Prediction.id.desc()).limit(1)
-            ).first()
-        out.print(f"{target}: {word.by} says {word.label}, the model said {said or 'nothing'}.", markup=False)
+            session.add(_audit(word.by, f"sighting {sighting.id}: {word.label}"))
+            said = session.scalar(select(Prediction.label).where(Prediction.id == sighting.prediction_id))
+        out.print(f"{word.value}: {word.by} says {word.label}, the model said {said or 'nothing'}.", markup=False)
     else:
         raise WrongSettings(
-            "Say which image and what it shows, as in `pneumoscreen review ward-7/scan.dcm NORMAL --by 'Dr. Okafor'`."
+            "Say which image and what it shows, as in `pneumoscreen review ward-7/scan.dcm NORMAL --by 'Dr. Okafor'`, "
+            "or --csv FILE for many."
         )
 
 
 def _import(settings: Settings, file: Path, by: str | None, note: str | None) -> None:
     """All or nothing: every line that makes no sense is named, and then none is taken. Twice the same adds nothing."""
-    bad: list[str] = []
-    lines = list(_lines(file))
-    added = 0
+    bad: dict[int, str] = {}
+    words: list[tuple[int, Word]] = []
+    count = blank = 0
+    for number, line in _lines(file):
+        count += 1
+        try:
+            word = _word(line, by, note)
+        except WrongSettings as error:
+            bad[number] = str(error)
+            continue
+        if word is None:
+            blank += 1
+        else:
+            words.append((number, word))
+    new: list[Review] = []
+    # SQLite lets nobody else write meanwhile, so rows are looked up by the thousand, not one by one.
     with opened(settings) as database, database.write() as session, progress() as bar:
-        now = datetime.now(UTC)
-        reviewers = set()
-        for number, line in bar.track(lines, description="reading reviews"):
-            try:
-                word = _word(line, by, note)
-                row = _row(word, _content(session, word), word.at or now)
-            except (WrongSettings, WorkFailed) as error:
-                bad.append(f"line {number}: {error}")
-                continue
-            if not _is_known(session, row, has_time=word.at is not None):
-                session.add(row)
-                session.flush()
-                added += 1
-                reviewers.add(word.by)
+        task, now = bar.add_task("recording reviews", total=len(words)), datetime.now(UTC)
+        meant: list[tuple[Word, str]] = []
+        for start in range(0, len(words), MOST_ROWS):
+            part = words[start : start + MOST_ROWS]
+            known = _looked_up(session, [word for _, word in part])
+            for number, word in part:
+                try:
+                    meant.append((word, _meant(word, known)[1]))
+                except WorkFailed as error:
+                    bad[number] = str(error)
+            bar.advance(task, len(part))
         if bad:
-            more = f"\n… and {len(bad) - MOST_LINES_SHOWN} more" if len(bad) > MOST_LINES_SHOWN else ""
-            shown = "\n".join(bad[:MOST_LINES_SHOWN])
-            raise WorkFailed(
-                f"{len(bad)} of {len(lines)} lines of {file} make no sense, so none was taken:\n{shown}{more}"
-            )
-        if added:
-            session.add(_audit(", ".join(sorted(reviewers)), f"{added} images from a file"))
-    out.print(f"{added} reviews were added, {len(lines) - added} were known already.")
+            raise WorkFailed(f"{len(bad)} of {count} lines of {file} make no sense, so none was taken:\n{_listed(bad)}")
+        new = _new(meant, _reviews(session, [sha256 for _, sha256 in meant]), now)
+        if new:
+            columns = ("sha256", "label", "reviewer", "note", "created_at")
+            session.execute(insert(Review), [{name: getattr(row, name) for name in columns} for row in new])
+        for reviewer, added in sorted(Counter(row.reviewer for row in new).items()):
+            session.add(_audit(reviewer, f"{added} images from a file"))
+    without = f", {blank} lines have no word yet" if blank else ""
+    out.print(f"{len(new)} reviews were added, {len(words) - len(new)} were known already{without}.")
 
 
-def _lines(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Each line with its number; columns are named in the first one, in capitals or not."""
+def _listed(bad: dict[int, str]) -> str:
+    shown = "\n".join(f"line {number}: {reason}" for number, reason in sorted(bad.items())[:MOST_LINES_SHOWN])
+    return shown + (f"\n… and {len(bad) - MOST_LINES_SHOWN} more" if len(bad) > MOST_LINES_SHOWN else "")
+
+
+def _lines(file: Path) -> Iterator[tuple[int, dict[str | None, Any]]]:
+    """Each line with its number; columns are named in the first one, in capitals or not. Raises WrongSettings."""
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise WrongSettings(f"{file} cannot be read as UTF-8 text: {error}") from error
+    if "\0" in text:
+        raise WrongSettings(f"{file} cannot be read as UTF-8 text: it holds a zero byte. Save it as CSV in UTF-8.")
     first = text.split("\n", 1)[0]
-    separator = max(",;\t", key=first.count)
-    reader = csv.DictReader(text.splitlines(keepends=True), delimiter=separator)
-    names = [(name or "").strip().lower() for name in reader.fieldnames or []]
-    if "label" not in names or not set(KEYS) & set(names):
+    # Strict: a quote that is never closed would else swallow all further lines.
+    reader = csv.DictReader(io.StringIO(text), delimiter=max(",;\t", key=first.count), strict=True)
+    try:
+        names = [(name or "").strip().lower() for name in reader.fieldnames or []]
+        _check_columns(file, names, first)
+        reader.fieldnames = names
+        for row in reader:
+            yield (
+                reader.line_num,
+                {name: value.strip() if isinstance(value, str) else value for name, value in row.items()},
+            )
+    except csv.Error as error:
+        raise WrongSettings(f"{file} is no CSV file from line {reader.line_num} on: {error}") from error
+
+
+def _check_columns(file: Path, names: Sequence[str], first: str) -> None:
+    if not {"label", "reviewed_label"} & set(names) or not set(KEYS) & set(names):
         raise WrongSettings(
-            f"{file} needs a first line with `label` and one of {', '.join(KEYS)}; it has: {first.strip()}"
+            f"{file} needs a first line with `label` and one of {', '.join(KEYS)}; it has: {first.strip()[:200]}"
         )
-    reader.fieldnames = names
-    for row in reader:
-        yield (
-            reader.line_num,
-            {name: (value or "").strip() for name, value in row.items() if isinstance(value, str | None)},
+    if "probability" in names and "reviewed_label" not in names:
+        raise WrongSettings(
+            f"{file} comes from `pneumoscreen results`, where `label` is what the model said: "
+            "put the reader's word into a column `reviewed_label`."
         )
 
 
-def _word(line: dict[str, str], by: str | None, note: str | None) -> Word:
+def _word(line: dict[str | None, Any], by: str | None, note: str | None) -> Word | None:
+    """None for a line of `results` to which no reader has added a word. Raises WrongSettings."""
+    if None in line:
+        raise WrongSettings("it has more cells than the first line: put quotes around a text with the separator in it")
+    # In what `results` prints, `label` is the model's: taken for the reader's, it would train the next model.
+    label = line.get("reviewed_label", line.get("label"))
+    if not label and "reviewed_label" in line:
+        return None
     key = next((key for key in KEYS if line.get(key)), None)
     if key is None:
         raise WrongSettings(f"it names no image ({', '.join(KEYS)})")
-    when = line.get("reviewed_at")
+    return Word(
+        key,
+        line[key].lower() if key == "sha256" else line[key],
+        _label(label or ""),
+        _reviewer(line.get("by") or by),
+        line.get("note") or _text(note),
+        _instant(line.get("reviewed_at")),
+    )
+
+
+def _instant(when: str | None) -> datetime | None:
+    if not when:
+        return None
     try:
-        at = datetime.fromisoformat(when) if when else None
-    except ValueError as error:
-        raise WrongSettings(f"reviewed_at is no date or time: {when!r}") from error
-    at = at.replace(tzinfo=UTC) if at and at.tzinfo is None else at
-    label = _label(line.get("label", ""))
-    return Word(key, line[key], label, _reviewer(line.get("by") or by), line.get("note") or note, at)
+        at = datetime.fromisoformat(when)
+        at = (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise WrongSettings(f"reviewed_at is no date or time such as 2026-01-31T08:00: {when!r}") from error
+    if at > datetime.now(UTC) + LATEST:
+        raise WrongSettings(f"reviewed_at lies in the future: {when!r}")
+    return at
 
 
 def _label(text: str) -> Label:
@@ -133,46 +193,98 @@ def _label(text: str) -> Label:
 def _reviewer(by: str | None) -> str:
     if not by or not by.strip():
         raise WrongSettings("who says so is missing: --by NAME (or a column `by`)")
-    return by.strip()
+    return as_text(by.strip())[0]
 
 
-def _content(session: Session, word: Word) -> str:
-    """The SHA-256 of the content that is meant."""
-    if word.key == "sha256":
-        known = select(Sighting.sha256).where(Sighting.sha256 == word.value.lower()).limit(1)
-        if found := session.scalar(known):
-            return found
-        raise WorkFailed(f"no image with the SHA-256 {word.value!r} was ever screened")
-    newest = select(Sighting).where(Sighting.state != SightingState.SUPERSEDED).order_by(Sighting.id.desc())
-    sightings: dict[str, Sighting] = {}
-    if word.key != "sighting_id":
-        for sighting in session.scalars(newest.where(Sighting.path == word.value)):
-            sightings.setdefault(sighting.root, sighting)
-    if not sightings and word.key != "path" and word.value.isdecimal() and len(word.value) < 19:
-        sightings = {
-            sighting.root: sighting for sighting in session.scalars(newest.where(Sighting.id == int(word.value)))
-        }
-    if not sightings:
-        raise WorkFailed(f"there is no image {word.value!r}: `pneumoscreen results` shows paths and numbers")
-    contents = {sighting.sha256 for sighting in sightings.values()}
+def _text(note: str | None) -> str | None:
+    return as_text(note.strip())[0] or None if note else None
+
+
+def _looked_up(session: Session, words: Sequence[Word]) -> dict[tuple[str, str], list[Seen]]:
+    """The sightings of what at most MOST_ROWS words name, newest first, by key and value."""
+    named = {key: {word.value for word in words if word.key == key} for key in (*KEYS, "target")}
+    paths = named["path"] | named["target"]
+    numbers = {n for n in named["sighting_id"] | named["target"] if n.isdecimal() and len(n) <= MOST_DIGITS}
+    wanted: list[tuple[str, ColumnElement[bool]]] = []
+    if named["sha256"]:
+        wanted.append(("sha256", Sighting.sha256.in_(named["sha256"])))
+    if numbers:
+        wanted.append(("id", Sighting.id.in_([int(number) for number in numbers])))
+    if paths:  # the index begins with the root
+        roots = session.scalars(select(Sighting.root).distinct()).all()
+        wanted.append(("path", Sighting.root.in_(roots) & Sighting.path.in_(paths)))
+    found: dict[tuple[str, str], list[Seen]] = defaultdict(list)
+    for column, condition in wanted:
+        query = select(*SEEN).where(condition, Sighting.state != SightingState.SUPERSEDED)
+        for row in session.execute(query.order_by(Sighting.id.desc())):
+            found["sighting_id" if column == "id" else column, str(row._mapping[column])].append(row)
+    return found
+
+
+def _meant(word: Word, known: dict[tuple[str, str], list[Seen]]) -> tuple[Seen, str]:
+    """The newest sighting of the image that is meant, and its content. Raises WorkFailed."""
+    keys = ("path", "sighting_id") if word.key == "target" else (word.key,)
+    rows = next((known[key, word.value] for key in keys if (key, word.value) in known), None)
+    if rows is None:
+        named = f"image with the SHA-256 {word.value!r}" if word.key == "sha256" else f"image {word.value!r}"
+        raise WorkFailed(f"there is no {named}: `pneumoscreen results` shows those that there are")
+    newest: dict[str, Seen] = {}
+    for row in rows:
+        newest.setdefault(row.root, row)
+    contents = {row.sha256 for row in newest.values()}
     if len(contents) > 1:
-        choice = ", ".join(f"{sighting.id} in {root}" for root, sighting in sightings.items())
+        choice = ", ".join(f"{row.id} in {root}" for root, row in newest.items())
         raise WorkFailed(f"{word.value!r} stands for several images: name one by its sighting_id ({choice})")
-    (sha256,) = contents
+    sighting, (sha256,) = rows[0], contents
     if sha256 is None:
-        raise WorkFailed(f"{word.value!r} was not read yet, so there is no content to review: wait for its result")
-    return sha256
+        is_waiting = sighting.state == SightingState.WAITING
+        then = "wait for its result" if is_waiting else "`pneumoscreen results` tells why; mend that, then `retry`"
+        raise WorkFailed(f"{word.value!r} was not read{' yet' * is_waiting}, so there is no content to review: {then}")
+    return sighting, sha256
+
+
+def _reviews(session: Session, contents: Sequence[str]) -> dict[tuple[str, str], list[Review]]:
+    """What is on record about contents, by content and reviewer, the last word last."""
+    said: dict[tuple[str, str], list[Review]] = defaultdict(list)
+    wanted = sorted(set(contents))
+    for start in range(0, len(wanted), MOST_ROWS):
+        part = Review.sha256.in_(wanted[start : start + MOST_ROWS])
+        for row in session.scalars(select(Review).where(part).order_by(Review.id)):
+            said[row.sha256, row.reviewer].append(row)
+    return said
+
+
+def _new(words: Sequence[tuple[Word, str]], said: dict[tuple[str, str], list[Review]], now: datetime) -> list[Review]:
+    """The words that are not on record, in the order in which they were said, so that the last one counts.
+
+    One with a time is on record if the same was said at that time. Those without a time are if the reviewer's last word
+    is the last of them: then the file was imported before, and nobody has changed their mind since.
+    """
+    new = []
+
+    def add(word: Word, sha256: str) -> None:
+        new.append(_row(word, sha256, word.at or now))
+        said[sha256, word.by].append(new[-1])
+
+    for word, sha256 in sorted((found for found in words if found[0].at), key=lambda found: found[0].at or now):
+        if not any(_is_same(row, word) and row.created_at == word.at for row in said[sha256, word.by]):
+            add(word, sha256)
+    timeless = [(word, sha256) for word, sha256 in words if word.at is None]
+    last = {(sha256, word.by): word for word, sha256 in timeless}
+    known = {whose for whose, word in last.items() if said[whose] and _is_same(said[whose][-1], word)}
+    for word, sha256 in timeless:
+        mine = said[sha256, word.by]
+        if (sha256, word.by) not in known and not (mine and _is_same(mine[-1], word)):
+            add(word, sha256)
+    return new
+
+
+def _is_same(row: Review, word: Word) -> bool:
+    return (row.label, row.note) == (word.label, word.note)
 
 
 def _row(word: Word, sha256: str, at: datetime) -> Review:
     return Review(sha256=sha256, label=word.label, reviewer=word.by, note=word.note, created_at=at)
-
-
-def _is_known(session: Session, row: Review, *, has_time: bool) -> bool:
-    """Said at that time already; where the file gives no time, whether it is this reviewer's last word already."""
-    mine = select(Review).where(Review.sha256 == row.sha256, Review.reviewer == row.reviewer).order_by(Review.id.desc())
-    found = session.scalars(mine.where(Review.created_at == row.created_at) if has_time else mine.limit(1)).all()
-    return any((review.label, review.note) == (row.label, row.note) for review in found)
 
 
 def _audit(actor: str, detail: str) -> AuditEntry:

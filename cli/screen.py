@@ -19,7 +19,7 @@ from producer.names import is_ignored
 from producer.sweep import look, sweep
 from shared.database import Database, Prediction, Sighting, SightingState
 from shared.errors import ServiceUnavailable, WrongSettings
-from shared.filesystem import check_room
+from shared.filesystem import MARKER, check_room
 from shared.ledger.register import MOST_ROWS, Facts, Found, as_text, register
 from shared.settings import SUBMITTED, Folder, Settings
 
@@ -87,6 +87,7 @@ def _copy(file: Path, root: Folder) -> str:
     """Copy aside, then rename: a folder of its own for each file keeps its name and never meets another's."""
     folder = root.path / datetime.now(UTC).strftime("%Y-%m-%d") / uuid.uuid4().hex[:12]
     folder.mkdir(parents=True)
+    (root.path / MARKER).touch()  # so that a copy that somebody deletes is told from a disk that is away
     aside = folder / ".copy.part"
     shutil.copyfile(file, aside)
     descriptor = os.open(aside, os.O_RDONLY)

@@ -2,30 +2,62 @@
 --
 --   psql --dbname=pneumoscreen --file=docs/roles.sql
 --
--- Run it as the owner of the tables (the role that ran `pneumoscreen db upgrade`), who must be allowed to create roles,
--- and again after each upgrade: a new schema brings new tables and views. Running it twice changes nothing.
--- Then give each role a password: \password pneumoscreen_worker
+-- Run it as the owner of the tables (the role that ran `pneumoscreen db upgrade`), and again after each upgrade: a new
+-- schema brings new tables and views. Running it twice changes nothing. Roles belong to the whole server: if the owner
+-- may not create roles, an administrator runs the script the first time, the owner from then on.
+-- Both roles may log in, but have no password yet, so that none stands in a file: \password pneumoscreen_worker and
+-- \password pneumoscreen_reader ask for one.
 
 \set ON_ERROR_STOP on
 BEGIN;
 
-DO $$ BEGIN CREATE ROLE pneumoscreen_worker LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
-DO $$ BEGIN CREATE ROLE pneumoscreen_reader LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+-- Only what is missing is created, since even asking for it again needs an administrator. Another database of this server
+-- may be creating the same role at this moment.
+DO $$ BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'pneumoscreen_worker') THEN
+        CREATE ROLE pneumoscreen_worker LOGIN;
+    END IF;
+EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
+END $$;
+DO $$ BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'pneumoscreen_reader') THEN
+        CREATE ROLE pneumoscreen_reader LOGIN;
+    END IF;
+    -- Against slips alone, since whoever is logged in can switch it off: what protects are the grants below.
+    IF NOT EXISTS (
+        SELECT FROM pg_roles
+        WHERE rolname = 'pneumoscreen_reader' AND 'default_transaction_read_only=on' = ANY (rolconfig)
+    ) THEN
+        ALTER ROLE pneumoscreen_reader SET default_transaction_read_only = on;
+    END IF;
+EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
+END $$;
 
+-- Nobody but the owner makes tables; before PostgreSQL 15 everybody could.
 REVOKE CREATE ON SCHEMA public FROM PUBLIC;
-REVOKE ALL ON ALL TABLES IN SCHEMA public FROM pneumoscreen_worker, pneumoscreen_reader;
+REVOKE CREATE ON SCHEMA public FROM pneumoscreen_worker, pneumoscreen_reader;
 GRANT USAGE ON SCHEMA public TO pneumoscreen_worker, pneumoscreen_reader;
 
--- Producer, worker, and the commands screen, retry, review, results and status. A result, once written, cannot be changed
--- or deleted by them, nor can a review or an entry of the audit log; and no model can be made live.
-GRANT SELECT ON ALL TABLES IN SCHEMA public TO pneumoscreen_worker;
+-- What an earlier version of this script granted goes first, in the same transaction: nobody sees a gap.
+REVOKE ALL ON
+    sightings, jobs, predictions, dicom_headers, reviews, model_versions, promotions, audit_log, workers, dead_letters,
+    broker_epoch, alembic_version, results, results_history
+FROM pneumoscreen_worker, pneumoscreen_reader;
+
+-- Producer, worker, and the commands screen, retry, review, results, status and models. A prediction, once written, cannot
+-- be changed or deleted by them, nor can a review or an entry of the audit log; and no model can be made live.
+GRANT SELECT ON
+    sightings, jobs, predictions, dicom_headers, reviews, model_versions, promotions, audit_log, workers, dead_letters,
+    broker_epoch, alembic_version, results, results_history
+TO pneumoscreen_worker;
 GRANT INSERT, UPDATE ON sightings, jobs, broker_epoch TO pneumoscreen_worker;
 GRANT INSERT ON predictions, dicom_headers, reviews, audit_log, dead_letters TO pneumoscreen_worker;
-GRANT INSERT, UPDATE, DELETE ON workers TO pneumoscreen_worker;
-GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO pneumoscreen_worker;
+GRANT INSERT, UPDATE, DELETE ON workers TO pneumoscreen_worker; -- a process that ends removes its row
+GRANT USAGE ON SEQUENCE
+    sightings_id_seq, jobs_id_seq, predictions_id_seq, reviews_id_seq, audit_log_id_seq, dead_letters_id_seq
+TO pneumoscreen_worker;
 
 -- Whoever asks for results. The views run with their owner's rights, so the tables behind them stay closed.
 GRANT SELECT ON results, results_history TO pneumoscreen_reader;
-ALTER ROLE pneumoscreen_reader SET default_transaction_read_only = on;
 
 COMMIT;

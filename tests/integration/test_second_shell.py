@@ -84,6 +84,7 @@ def test_screen_copies_files_from_elsewhere_in_and_remembers_where_from(system: 
     done = system.command("screen", str(archive))
     assert done.returncode == 0, done.stderr
     assert "3 images" in done.stdout
+    assert (system.home / "submitted" / ".pneumoscreen-root").exists(), "a deleted copy would wait for ever"
     origins = system.query("SELECT origin FROM results WHERE root = 'submitted' AND origin LIKE ?", f"{archive}%")
     assert {origin for (origin,) in origins} == {str(archive / f"{number}.jpeg") for number in range(3)}
 

@@ -15,8 +15,10 @@ import pytest
 from alembic import command
 from sqlalchemy import create_engine, select, text
 
-from cli import backup as backing
-from cli.backup import backup, restore
+from cli import archive
+from cli import restore as restoring
+from cli.backup import backup
+from cli.restore import restore
 from shared import settings
 from shared.database import AuditEntry, BrokerEpoch, Database, ModelVersion, Worker, connect
 from shared.database.connection import _alembic
@@ -102,7 +104,7 @@ def test_a_backup_never_overwrites_a_file(database: Database, chosen: Settings, 
 def test_a_backup_while_others_write_holds_whole_transactions(
     database: Database, chosen: Settings, kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backing, "PAGES", 1)  # so that many writes fall between two steps of the copying
+    monkeypatch.setattr(archive, "PAGES", 1)  # so that many writes fall between two steps of the copying
     drop(database, *(f"before-{number}.png" for number in range(1000)))
     stop, written = threading.Event(), 0
 
@@ -129,6 +131,31 @@ def test_a_backup_while_others_write_holds_whole_transactions(
     found = len(paths(database))
     assert found % 10 == 0 and 1000 + 10 * start <= found < 1000 + 10 * written
     assert len(jobs(database)) == found
+
+
+@only_sqlite
+def test_a_backup_ends_however_much_is_written_meanwhile(
+    database: Database, chosen: Settings, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite starts a copying over that sees a write between two of its steps."""
+    drop(database, *(f"before-{number}.png" for number in range(1000)))
+    steps: list[int] = []
+    bar = archive.progress()
+
+    def write(_: object, completed: int, total: int) -> None:
+        steps.append(completed)
+        assert len(steps) < 1000, "it never ends"
+        drop(database, file(f"{len(steps)}.png", inode=len(steps)))
+
+    monkeypatch.setattr(bar, "update", write)
+    monkeypatch.setattr(archive, "progress", lambda: bar)
+    monkeypatch.setattr(archive, "PAGES", 10)
+    backup(chosen, kept)
+    assert len(steps) > 5
+    assert steps == sorted(set(steps)), "the copying went back to its beginning"
+    assert len(paths(database)) == 1000 + len(steps)
+    with closing(sqlite3.connect(kept)) as connection:
+        assert connection.execute("SELECT count(*) FROM sightings").fetchone() == (1000,)
 
 
 def migrate(database: Database, revision: str) -> None:
@@ -252,7 +279,7 @@ def test_without_a_yes_nothing_is_replaced(
         assert str(kept) in question and abort
         raise click.Abort
 
-    monkeypatch.setattr(backing.typer, "confirm", refuse)
+    monkeypatch.setattr(restoring.typer, "confirm", refuse)
     with pytest.raises(click.Abort):
         restore(chosen, kept, yes=False)
     assert paths(database) == ["a.png"]
@@ -309,7 +336,7 @@ def test_a_file_of_another_kind_is_refused(
         with pytest.raises(
             WrongSettings, match=r"backup of an SQLite database, but the settings name a PostgreSQL one"
         ):
-            backing._check_kind(kept, "postgresql")
+            restoring._check_kind(kept, "postgresql")
     (kept.parent / "notes").write_text("no backup")
     with pytest.raises(WrongSettings, match="notes is no backup"):
         restore(chosen, kept.parent / "notes", yes=True)
@@ -435,7 +462,7 @@ def test_a_password_is_given_to_programs_by_the_environment_alone(
         seen.append((words, options.get("env")))
         return real(words, **options)  # type: ignore[call-overload]
 
-    monkeypatch.setattr(backing.subprocess, "run", look)
+    monkeypatch.setattr(archive.subprocess, "run", look)
     backup(settings.load(chosen.home), kept)
     words, environment = next((c, e) for c, e in seen if e and c[0].endswith("pg_dump"))
     assert isinstance(environment, dict) and environment["PGPASSWORD"] == "s@cret"
@@ -482,5 +509,5 @@ def test_a_database_of_a_newer_schema_is_not_restored_into(database: Database, c
     """Tables that this program does not know would be left standing in the next upgrade's way."""
     backup(chosen, kept)
     run(database, "UPDATE alembic_version SET version_num = '9999'")
-    with pytest.raises(WrongSettings, match=r"schema 9999, which a newer version"):
+    with pytest.raises(WrongSettings, match=r"schema 9999.*restore into an empty database"):
         restored(database, chosen, kept)

@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import os
 import shlex
 import shutil
 import signal
@@ -364,3 +365,13 @@ def test_the_line_says_that_the_model_is_loading_until_it_is_ready() -> None:
         "waiting 1,234 · done 5 · quarantined 0 · the worker is loading its model"
     )
     assert describe(counts, 12.34, is_ready=True).endswith("12.3 images/s")
+
+
+@pytest.mark.parametrize("command", [["retry"], ["db", "forget", "--by", "me", "--yes"], ["review", "--by", "me"]])
+def test_a_name_that_is_not_utf_8_on_the_command_line_is_no_traceback(
+    pneumoscreen: Command, database: Database, tmp_path: Path, command: list[str]
+) -> None:
+    label = ["NORMAL"] if command[0] == "review" else []
+    code, _, errors = pneumoscreen(*command, os.fsdecode(b"inv\xffalid.png"), *label, "--home", tmp_path)
+    assert code == 1
+    sentence(errors)

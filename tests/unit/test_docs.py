@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import text
 
 from shared.database import Database, Review
-from shared.ledger.work import Identifiers, Quarantined, Screened
-from tests.unit.steps import NOW, drop, finish, in_hand
+from shared.ledger.work import Claimed, Identifiers, Quarantined, Screened
+from tests.unit.steps import NOW, claim, drop, file, finish, in_hand, send_all
 
 TOP = Path(__file__).parents[2]
 PAGE = (TOP / "docs" / "results.md").read_text()
@@ -35,6 +35,13 @@ def filled(database: Database) -> Database:
     with database.write() as session:
         for content, label in (("1", "PNEUMONIA"), ("2", "PNEUMONIA"), ("3", "NORMAL")):
             session.add(Review(sha256=content * 64, label=label, reviewer="Dr. Okafor", created_at=NOW))
+            session.flush()
+        for label in ("PNEUMONIA", "NORMAL", "NORMAL"):  # a change of mind
+            session.add(Review(sha256="3" * 64, label=label, reviewer="Dr. Weiss", created_at=NOW))
+            session.flush()
+        session.add(Review(sha256="2" * 64, label="NORMAL", reviewer="Dr. Weiss", created_at=NOW))
+        session.flush()
+        session.add(Review(sha256="2" * 64, label="PNEUMONIA", reviewer="Dr. Okafor", note="sure", created_at=NOW))
     drop(database, "waiting")
     return database
 
@@ -86,6 +93,36 @@ def test_a_study_and_a_patient_over_time(filled: Database) -> None:
 
 def test_what_the_model_was_not_made_for(filled: Database) -> None:
     assert [row["path"] for row in answer(filled, "What the model was not made for")] == ["unseen"]
+
+
+def test_where_the_model_is_least_sure(filled: Database) -> None:
+    assert [row["path"] for row in answer(filled, "Where the model is least sure")] == ["again", "unseen"]
+
+
+def test_what_was_not_screened_and_what_waits(filled: Database) -> None:
+    assert answer(filled, "What was not screened") == [{"reason": "blank", "images": 1}]
+    assert [row["path"] for row in answer(filled, "What waits longest")] == ["waiting"]
+
+
+def test_copies_are_found_and_count_once_for_a_version(filled: Database) -> None:
+    before = answer(filled, "How versions differ"), answer(filled, "Recall and specificity")
+    (copy,) = in_hand_of_copies(filled)
+    finish(filled, Screened(copy, "2" * 64, "v1", 0.2, 0.5, "NORMAL"))
+    assert answer(filled, "Files with the same content") == [{"sha256": "2" * 64, "files": 2}]
+    assert (answer(filled, "How versions differ"), answer(filled, "Recall and specificity")) == before
+    assert before[0][0]["images"] == 5
+
+
+def in_hand_of_copies(database: Database) -> list[Claimed]:
+    drop(database, file("copy", inode=77))
+    return [claimed for claimed in claim(database, send_all(database)) if claimed.path == "copy"]
+
+
+def test_how_often_each_reviewer_agrees(filled: Database) -> None:
+    found = {row["reviewer"]: row for row in answer(filled, "How often each reviewer agrees")}
+    counts = {name: (row["reviewed"], row["agreed"], row["missed_by_model"]) for name, row in found.items()}
+    assert counts == {"Dr. Okafor": (3, 1, 1), "Dr. Weiss": (2, 1, 0)}
+    assert [row["sha256"] for row in answer(filled, "What reviewers disagree about")] == ["2" * 64]
 
 
 def test_every_column_of_the_view_is_explained(database: Database) -> None:

@@ -1,17 +1,19 @@
 """A reader's word on an image: appended, never overwritten, the last one counts."""
 
-from collections.abc import Callable
+import csv
+import io
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Engine, event, text
 
-from cli import results as cli_results
+from cli.results import Filters, results
 from cli.review import review
 from shared.database import Database
-from shared.errors import WorkFailed, WrongSettings
+from shared.errors import PneumoscreenError, WorkFailed, WrongSettings
 from shared.ledger.register import register
-from shared.ledger.work import Quarantined
+from shared.ledger.work import Quarantined, Screened
 from shared.settings import load
 from tests.unit.steps import NOW, claim, file, finish, in_hand, rows, screened, send_all
 
@@ -25,12 +27,12 @@ def say(tmp_path: Path, database: Database) -> Review:
         label: str | None = None,
         by: str | None = "Dr. Okafor",
         note: str | None = None,
-        csv: str | bytes | None = None,
+        csv_text: str | bytes | None = None,
     ) -> None:
         path = None
-        if csv is not None:
+        if csv_text is not None:
             path = tmp_path / "words.csv"
-            path.write_bytes(csv if isinstance(csv, bytes) else csv.encode())
+            path.write_bytes(csv_text if isinstance(csv_text, bytes) else csv_text.encode())
         review(load(tmp_path), target, label, by, note, path)
 
     return say
@@ -84,7 +86,7 @@ def test_who_said_something_stands_in_the_audit_log_without_the_images_name(say:
     say("a.png", "NORMAL")
     with database.read() as session:
         entries = session.execute(text("SELECT actor, action, detail FROM audit_log")).all()
-    assert entries == [("Dr. Okafor", "review", "1 image: NORMAL")]
+    assert entries == [("Dr. Okafor", "review", "sighting 1: NORMAL")]
 
 
 @pytest.mark.usefixtures("images")
@@ -96,7 +98,7 @@ def test_who_said_something_stands_in_the_audit_log_without_the_images_name(say:
         ({"target": "a.png", "label": "HEALTHY"}, "a label is NORMAL or PNEUMONIA"),
         ({"target": "a.png", "label": "NORMAL", "by": None}, "--by NAME"),
         ({"target": "a.png", "label": "NORMAL", "by": " "}, "--by NAME"),
-        ({"target": "a.png", "label": "NORMAL", "csv": "path,label"}, "not both"),
+        ({"target": "a.png", "label": "NORMAL", "csv_text": "path,label"}, "not both"),
     ],
 )
 def test_what_makes_no_sense_is_refused_with_a_sentence(
@@ -109,10 +111,14 @@ def test_what_makes_no_sense_is_refused_with_a_sentence(
 
 def test_an_image_that_is_unknown_or_not_read_yet_is_refused(say: Review, database: Database) -> None:
     in_hand(database, "waiting.png")
+    (damaged,) = in_hand(database, file("damaged.png", inode=7))
+    finish(database, Quarantined(damaged, "too large"))
     for target, sentence in (
         ("none.png", "there is no image"),
         ("77", "there is no image"),
-        ("waiting.png", "not read"),
+        ("waiting.png", "not read yet"),
+        ("damaged.png", "was not read, .* mend"),
+        ("9" * 30, "there is no image"),
     ):
         with pytest.raises(WorkFailed, match=sentence):
             say(target, "NORMAL")
@@ -149,9 +155,9 @@ CSVS = {
 
 
 @pytest.mark.usefixtures("images")
-@pytest.mark.parametrize("csv", CSVS.values(), ids=CSVS.keys())
-def test_many_words_come_from_a_csv_file(say: Review, database: Database, csv: str) -> None:
-    say(csv=csv)
+@pytest.mark.parametrize("csv_text", CSVS.values(), ids=CSVS.keys())
+def test_many_words_come_from_a_csv_file(say: Review, database: Database, csv_text: str) -> None:
+    say(csv_text=csv_text)
     assert words(database) == [("NORMAL", "Dr. Okafor", "fine"), ("PNEUMONIA", "Dr. Okafor", None)]
     assert reviewed(database) == {"a.png": "NORMAL", "copy.png": "NORMAL", "b.png": "PNEUMONIA"}
 
@@ -162,7 +168,7 @@ def test_the_same_file_imported_twice_adds_nothing(
     say: Review, database: Database, time: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for _ in range(2):
-        say(csv=f"path,label,by,reviewed_at\na.png,NORMAL,Dr. Weiss,{time}\nb.png,NORMAL,Dr. Weiss,{time}\n")
+        say(csv_text=f"path,label,by,reviewed_at\na.png,NORMAL,Dr. Weiss,{time}\nb.png,NORMAL,Dr. Weiss,{time}\n")
     assert words(database) == [("NORMAL", "Dr. Weiss", None)] * 2
     assert "0 reviews were added, 2 were known already" in capsys.readouterr().out
 
@@ -171,7 +177,7 @@ def test_the_same_file_imported_twice_adds_nothing(
 def test_one_bad_line_and_nothing_is_taken_and_every_bad_line_is_named(say: Review, database: Database) -> None:
     lines = ["a.png,NORMAL,", "none.png,NORMAL,", "a.png,SICK,", ",NORMAL,", "a.png,NORMAL,yesterday"]
     with pytest.raises(WorkFailed) as error:
-        say(csv="path,label,reviewed_at\n" + "\n".join(lines))
+        say(csv_text="path,label,reviewed_at\n" + "\n".join(lines))
     assert words(database) == []
     sentence = str(error.value)
     assert sentence.startswith("4 of 5 lines")
@@ -182,54 +188,140 @@ def test_one_bad_line_and_nothing_is_taken_and_every_bad_line_is_named(say: Revi
 @pytest.mark.usefixtures("images")
 def test_of_many_bad_lines_the_first_are_named(say: Review) -> None:
     with pytest.raises(WorkFailed, match="and 30 more"):
-        say(csv="path,label\n" + "none.png,NORMAL\n" * 50)
+        say(csv_text="path,label\n" + "none.png,NORMAL\n" * 50)
 
 
-@pytest.mark.parametrize("csv", ["", "a.png,NORMAL\n", "path;verdict\n", b"\xff\xfe\x00"])
-def test_a_file_without_the_columns_is_refused(say: Review, database: Database, csv: str | bytes) -> None:
+@pytest.mark.parametrize("csv_text", ["", "a.png,NORMAL\n", "path;verdict\n", b"\xff\xfe\x00"])
+def test_a_file_without_the_columns_is_refused(say: Review, database: Database, csv_text: str | bytes) -> None:
     with pytest.raises(WrongSettings, match=r"needs a first line|cannot be read"):
-        say(csv=csv)
+        say(csv_text=csv_text)
 
 
-def to_review(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
-    capsys.readouterr()
-    cli_results.results(load(tmp_path), cli_results.Filters(to_review=True), None, "csv", False)
-    return [[*line.split(",")[:1], line.split(",")[3]] for line in capsys.readouterr().out.splitlines()[1:]]
-
-
-def test_a_reader_sees_first_what_is_unfamiliar_then_near_the_threshold_then_positive(
+@pytest.mark.usefixtures("images")
+def test_a_list_of_results_comes_back_with_the_readers_words_and_without_the_models(
     say: Review, database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    probabilities = {
-        "sure": 0.99,
-        "likely": 0.8,
-        "near": 0.45,
-        "nearer": 0.55,
-        "clear": 0.01,
-        "odd": 0.02,
-        "adult": 0.03,
-    }
-    claimed = dict(zip(probabilities, in_hand(database, *probabilities), strict=True))
-    for name, probability in probabilities.items():
-        finish(database, screened(claimed[name], probability, content=f"{list(probabilities).index(name)}"))
-    with database.write() as session:
-        yes = "TRUE"
-        session.execute(text(f"UPDATE predictions SET unfamiliar = {yes} WHERE probability = 0.02"))
-        session.execute(text(f"UPDATE predictions SET outside_population = {yes} WHERE probability = 0.03"))
-    expected = [
-        ["unfamiliar", "odd"],
-        ["near the threshold", "nearer"],
-        ["near the threshold", "near"],
-        ["positive", "sure"],
-        ["positive", "likely"],
-        ["outside the population", "adult"],
-    ]
-    assert to_review(tmp_path, capsys) == expected
-    say("odd", "NORMAL")
-    say("sure", "PNEUMONIA")
-    assert to_review(tmp_path, capsys) == [row for row in expected if row[1] not in ("odd", "sure")]
+    results(load(tmp_path), Filters(to_review=True), None, "csv", False)
+    listed = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    for row in listed:
+        row["reviewed_label"] = {"b.png": "PNEUMONIA"}.get(row["path"], "")
+    filled_in = io.StringIO()
+    writer = csv.DictWriter(filled_in, listed[0])
+    writer.writeheader()
+    writer.writerows(listed)
+    say(csv_text=filled_in.getvalue())
+    assert reviewed(database) == {"a.png": None, "copy.png": None, "b.png": "PNEUMONIA"}
+    assert "1 reviews were added, 0 were known already, 2 lines have no word yet." in capsys.readouterr().out
 
 
-def test_the_list_for_readers_does_not_go_with_the_history(tmp_path: Path, database: Database) -> None:
-    with pytest.raises(WrongSettings, match="--history"):
-        cli_results.results(load(tmp_path), cli_results.Filters(to_review=True), None, "csv", True)
+@pytest.mark.usefixtures("images")
+def test_what_the_model_said_is_never_taken_for_a_readers_word(say: Review, database: Database) -> None:
+    with pytest.raises(WrongSettings, match="`label` is what the model said"):
+        say(csv_text="path,label,probability\na.png,PNEUMONIA,0.9\n")
+    assert words(database) == []
+
+
+@pytest.mark.usefixtures("images")
+def test_words_on_copies_of_one_image_are_all_kept_and_not_added_twice(say: Review, database: Database) -> None:
+    said = "path,label,note\na.png,NORMAL,\ncopy.png,PNEUMONIA,\na.png,PNEUMONIA,rotated\n"
+    for _ in range(2):
+        say(csv_text=said)
+    expected = [("NORMAL", None), ("PNEUMONIA", None), ("PNEUMONIA", "rotated")]
+    assert words(database) == [(label, "Dr. Okafor", note) for label, note in expected]
+
+
+@pytest.mark.usefixtures("images")
+def test_a_changed_mind_is_added_again(say: Review, database: Database) -> None:
+    for label in ("NORMAL", "PNEUMONIA", "NORMAL", "NORMAL"):
+        say(csv_text=f"path,label\na.png,{label}\n")
+    assert [label for label, *_ in words(database)] == ["NORMAL", "PNEUMONIA", "NORMAL"]
+
+
+@pytest.mark.usefixtures("images")
+def test_words_of_a_file_are_recorded_in_the_order_in_which_they_were_said(say: Review, database: Database) -> None:
+    late, early = "a.png,NORMAL,2026-02-01T00:00Z", "copy.png,PNEUMONIA,2026-01-31"
+    say(csv_text=f"path,label,reviewed_at\n{late}\n{early}\n")
+    assert [label for label, *_ in words(database)] == ["PNEUMONIA", "NORMAL"]
+    assert reviewed(database)["a.png"] == "NORMAL"
+
+
+@pytest.mark.usefixtures("images")
+def test_an_import_stands_in_the_audit_log_once_for_each_reviewer(say: Review, database: Database) -> None:
+    say(csv_text="path,label,by\na.png,NORMAL,Dr. Weiss\nb.png,NORMAL,\nb.png,NORMAL,Dr. Weiss\n")
+    with database.read() as session:
+        entries = session.execute(text("SELECT actor, detail FROM audit_log ORDER BY actor")).all()
+    assert entries == [("Dr. Okafor", "1 images from a file"), ("Dr. Weiss", "2 images from a file")]
+
+
+@pytest.mark.usefixtures("images")
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("a.png,NORMAL,one, two", "more cells"),
+        ("a.png", "a label is"),
+        ('a.png,NORMAL,"one', "is no CSV file"),
+        ("a.png,NORMAL," + "x" * 200_000, "is no CSV file"),
+        ("a.png,NORMAL,a\0b", "zero byte"),
+    ],
+)
+def test_a_damaged_line_is_refused_with_a_sentence(say: Review, database: Database, line: str, reason: str) -> None:
+    with pytest.raises(PneumoscreenError, match=reason):
+        say(csv_text=f"path,label,note\n{line}\n")
+    assert words(database) == []
+
+
+@pytest.mark.usefixtures("images")
+@pytest.mark.parametrize("time", ["0001-01-01T00:00+10:00", "3026-01-31", "31.01.2026"])
+def test_a_time_that_cannot_be_is_refused(say: Review, database: Database, time: str) -> None:
+    with pytest.raises(WorkFailed, match="line 2: reviewed_at"):
+        say(csv_text=f"path,label,reviewed_at\na.png,NORMAL,{time}\n")
+
+
+@pytest.mark.usefixtures("images")
+def test_a_note_of_several_lines_is_one_note(say: Review, database: Database) -> None:
+    say(csv_text='path,label,note\na.png,NORMAL,"one\ntwo"\nb.png,NORMAL,one\u2028two\n')
+    assert [note for *_, note in words(database)] == ["one\ntwo", "one\u2028two"]
+
+
+def test_a_name_that_is_not_valid_utf_8_is_found_as_the_shell_gives_it(say: Review, database: Database) -> None:
+    (claimed,) = in_hand(database, "inv\udcff.png")
+    finish(database, screened(claimed))
+    say("inv\udcff.png", "NORMAL", by="Dr. \udcff")
+    say("inv\\xff.png", "PNEUMONIA")
+    assert [label for label, *_ in words(database)] == ["NORMAL", "PNEUMONIA"]
+
+
+def test_a_file_that_is_named_like_a_number_is_meant_by_that_name(say: Review, database: Database) -> None:
+    first, numbered = in_hand(database, "a.png", "1")
+    assert first.sighting == 1
+    finish(database, screened(first, content="a"), screened(numbered, content="b"))
+    say("1", "NORMAL")
+    assert reviewed(database) == {"a.png": None, "1": "NORMAL"}
+
+
+@pytest.fixture
+def statements() -> Iterator[list[str]]:
+    found: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        found.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    yield found
+    event.remove(Engine, "before_cursor_execute", note)
+
+
+def test_thousands_of_words_are_taken_at_once(say: Review, database: Database, statements: list[str]) -> None:
+    names = [f"{number}.png" for number in range(1000)]
+    finish(
+        database,
+        *(
+            Screened(claimed, f"{claimed.sighting:064x}", "v1", 0.9, 0.5, "PNEUMONIA")
+            for claimed in in_hand(database, *names)
+        ),
+    )
+    said = "path,label\n" + "".join(f"{name},NORMAL\n" for name in names * 3)
+    statements.clear()
+    say(csv_text=said)
+    assert len(words(database)) == 1000
+    assert len(statements) < 50, "rows are looked up one by one, while nobody else can write"

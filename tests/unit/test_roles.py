@@ -1,6 +1,8 @@
 """What the two roles of docs/roles.sql can do on a real PostgreSQL, and what each cannot."""
 
+import re
 import subprocess
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,25 +13,34 @@ from sqlalchemy.exc import DBAPIError, ProgrammingError
 from cli.retry import retry
 from cli.review import review
 from cli.status import status
-from shared.database import Database, connect
-from shared.ledger import recover
+from shared.database import Database, DeadLetter, Lane, connect
+from shared.ledger import recover, send, work
 from shared.ledger.work import Identifiers, Quarantined, Screened, Superseded
 from shared.settings import load
 from tests.models import go_live, make_linear_version
-from tests.unit.steps import after, file, finish, in_hand, rows, screened
+from tests.unit.steps import NOW, after, file, finish, in_hand, rows, screened, send_all
 from worker.process import WorkerProcess
 
-SCRIPT = Path(__file__).parents[2] / "docs" / "roles.sql"
+DOCS = Path(__file__).parents[2] / "docs"
+SCRIPT = DOCS / "roles.sql"
+FOR_READERS = (DOCS / "results.md").read_text().partition("## Queries of the tables")[0]
+QUERIES = re.findall(r"```sql\n(.*?)```", FOR_READERS, re.DOTALL)
+
+RELATIONS = "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v')"
+
+
+def apply(database: Database) -> None:
+    url = database.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    done = subprocess.run(["psql", "--no-psqlrc", "--quiet", "--file", SCRIPT, url], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "ERROR" not in done.stderr
 
 
 @pytest.fixture
 def owner(database: Database, tmp_path: Path) -> Database:
     """A database to which the script was applied twice, with a live version in it."""
-    url = database.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
     for _ in range(2):
-        done = subprocess.run(["psql", "--quiet", "--file", SCRIPT, url], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        assert "ERROR" not in done.stderr
+        apply(database)
     go_live(database, make_linear_version(tmp_path / "models", "v1"))
     return database
 
@@ -66,6 +77,15 @@ def test_the_services_role_runs_the_whole_life_of_an_image(worker: Database, tmp
     with worker.write() as session:
         assert recover.recover_claimed(session, after(3600)) == (1, 0)
         recover.recover_all_sent(session, None, "epoch")
+        recover.recover_all_sent(session, "epoch", "another")
+    message = send_all(worker, Lane.SUSPECT, after(3600))
+    with worker.write() as session:
+        send.take_back(session, message)
+    message = send_all(worker, Lane.SUSPECT, after(3600))
+    with worker.write() as session:
+        assert recover.recover_sent(session, after(7200), 120) == 1
+        work.renew(session, message, NOW, 60)
+        session.add(DeadLetter(body="{}", reason="not one of ours", received_at=NOW))
     process = WorkerProcess(load(tmp_path))  # writes its heartbeat
     process.stop()
     process.database.close()
@@ -113,12 +133,56 @@ def test_the_services_role_changes_no_result_and_promotes_no_model(worker: Datab
 
 
 @postgresql
+def test_the_services_role_records_many_reviews(worker: Database, tmp_path: Path) -> None:
+    (claimed,) = in_hand(worker, "a.png")
+    finish(worker, screened(claimed))
+    file = tmp_path / "words.csv"
+    file.write_text("path,label,by\na.png,NORMAL,Dr. Okafor\n")
+    review(load(tmp_path), None, None, None, None, file)
+    assert [row["reviewed_label"] for row in rows(worker)] == ["NORMAL"]
+
+
+@postgresql
+def test_the_owner_needs_no_right_to_create_roles_once_they_exist(owner: Database) -> None:
+    name = f"plain_owner_{uuid.uuid4().hex}"
+    database = owner.engine.url.database
+    with owner.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text(f"CREATE ROLE {name} LOGIN"))
+        connection.execute(text(f"ALTER DATABASE {database} OWNER TO {name}"))
+        for relation in connection.scalars(text(RELATIONS)).all():
+            connection.execute(text(f"ALTER TABLE {relation} OWNER TO {name}"))  # of views too
+    plain = connected(owner, name)
+    apply(plain)
+    plain.close()
+
+
+@postgresql
+def test_the_script_takes_back_what_was_granted_too_much(owner: Database) -> None:
+    with owner.write() as session:
+        session.execute(text("GRANT ALL ON predictions, reviews TO pneumoscreen_worker, pneumoscreen_reader"))
+    apply(owner)
+    query = (
+        "SELECT has_table_privilege(:role, 'predictions', 'UPDATE'), has_table_privilege(:role, 'reviews', 'DELETE')"
+    )
+    with owner.read() as session:
+        for role in ("pneumoscreen_worker", "pneumoscreen_reader"):
+            assert session.execute(text(query), {"role": role}).one() == (False, False)
+
+
+@postgresql
 def test_the_readers_role_reads_the_views(owner: Database, reader: Database) -> None:
     (claimed,) = in_hand(owner, "a")
     finish(owner, screened(claimed))
     with reader.read() as session:
         for view in ("results", "results_history"):
             assert session.execute(text(f"SELECT path, label FROM {view}")).all() == [("a", "PNEUMONIA")]
+
+
+@postgresql
+@pytest.mark.parametrize("query", QUERIES)
+def test_the_readers_role_can_ask_the_queries_of_the_documents(reader: Database, query: str) -> None:
+    with reader.read() as session:
+        session.execute(text(query)).all()
 
 
 TABLES = ("sightings", "jobs", "predictions", "dicom_headers", "reviews", "audit_log", "workers", "dead_letters")
@@ -142,10 +206,14 @@ def test_the_readers_role_writes_nothing(reader: Database, statement: str) -> No
 
 
 @postgresql
-def test_the_script_names_every_table_that_the_services_write(owner: Database) -> None:
+def test_the_readers_role_writes_nothing_even_after_it_switched_read_only_off(reader: Database) -> None:
+    with pytest.raises(ProgrammingError, match="permission denied"), reader.write() as session:
+        session.connection().exec_driver_sql("SET TRANSACTION READ WRITE; DELETE FROM reviews")
+
+
+@postgresql
+def test_the_script_names_every_table_and_view(owner: Database) -> None:
     """A new table is closed to the services until somebody decides; this makes sure that somebody does."""
+    words = set(re.findall(r"\w+", re.sub("--.*", "", SCRIPT.read_text())))
     with owner.read() as session:
-        query = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
-        tables = {name for (name,) in session.execute(text(query))}
-    decided = {*TABLES, "model_versions", "promotions", "broker_epoch", "alembic_version"}
-    assert tables == decided
+        assert set(session.scalars(text(RELATIONS))) <= words
