@@ -245,6 +245,102 @@ def forget(
     forget(_load(home), target, by, yes)
 
 
+@app.command(epilog="Example: pneumoscreen train --architecture screen --data ~/labelled --epochs 42")
+def train(
+    data: Annotated[
+        Path, typer.Option(help="Labelled folders: NORMAL and PNEUMONIA, or train, val, test with those.", exists=True)
+    ],
+    home: Home = None,
+    architecture: Annotated[str, typer.Option(help="What to train; --help of the docs lists the names.")] = "screen",
+    epochs: Annotated[int | None, typer.Option(help="Passes over the images; the recipe's own if left out.")] = None,
+    seed: Annotated[int, typer.Option(help="Of weights, order and augmentation.")] = 1,
+    start_from: Annotated[
+        str | None,
+        typer.Option("--from", help="Fine-tune this published version on the data instead of starting anew."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Use only so many images, chosen by the seed.", min=20)] = None,
+    out: Annotated[Path | None, typer.Option(help="Where the version's folder goes. Default: HOME/candidates.")] = None,
+) -> None:
+    """Train a model version and examine it on patients held out; `models publish` and `models promote` come after."""
+    from cli.train import train
+
+    train(_load(home), data, architecture, epochs, seed, start_from, limit, out)
+
+
+@app.command(epilog="Example: pneumoscreen rescreen --model screen-20260131-0a1b2c3d --since 2026-01-01")
+def rescreen(
+    model: Annotated[str, typer.Option(help="The published version that is to screen them again.")],
+    home: Home = None,
+    root: Annotated[str | None, typer.Option(help="Only this watched folder.")] = None,
+    since: Annotated[str | None, typer.Option(help="Only images seen since this date or time (UTC).")] = None,
+    by: Annotated[str | None, typer.Option(help="Who asks for it; the user's name if left out.")] = None,
+) -> None:
+    """Have one version screen again what another did, in the background lane; the old results stay in the history."""
+    from cli.rescreen import rescreen
+
+    rescreen(_load(home), model, root, since, by)
+
+
+@models.command(
+    "publish", epilog="Example: pneumoscreen models publish ~/.pneumoscreen/candidates/screen-20260131-0a1b2c3d"
+)
+def models_publish(
+    folder: Annotated[Path, typer.Argument(help="A version's folder.", exists=True, file_okay=False)], home: Home = None
+) -> None:
+    """Verify a version's folder and make it known; it is not live before it is promoted."""
+    from cli.versions import publish
+
+    publish(_load(home), folder)
+
+
+@models.command(
+    "promote", epilog="Example: pneumoscreen models promote screen-20260131-0a1b2c3d --by Ada --data ~/labelled"
+)
+def models_promote(
+    version: Annotated[str, typer.Argument(help="A published version.")],
+    by: Annotated[str, typer.Option(help="Who does it.")],
+    home: Home = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Labelled folders on whose held-out patients the gate compares.", exists=True)
+    ] = None,
+    reason: Annotated[
+        str | None, typer.Option(help="Promote without the gate, or against it, for this reason; it is recorded.")
+    ] = None,
+) -> None:
+    """Make a version live if it passes the gate against the live one; workers take it with their next message."""
+    from cli.versions import promote
+
+    promote(_load(home), version, by, data, reason)
+
+
+@models.command("rollback", epilog="Example: pneumoscreen models rollback --by Ada --reason 'too many false alarms'")
+def models_rollback(
+    by: Annotated[str, typer.Option(help="Who does it.")],
+    reason: Annotated[str, typer.Option(help="Why; it is recorded.")],
+    home: Home = None,
+) -> None:
+    """Make the version live again that was live before."""
+    from cli.versions import rollback
+
+    rollback(_load(home), by, reason)
+
+
+@models.command("evaluate", epilog="Example: pneumoscreen models evaluate --data ~/labelled --format json")
+def models_evaluate(
+    data: Annotated[Path, typer.Option(help="Labelled folders: NORMAL and PNEUMONIA.", exists=True, file_okay=False)],
+    version: Annotated[str | None, typer.Argument(help="A version; the live one if none is named.")] = None,
+    home: Home = None,
+    format: Annotated[str, typer.Option(help="table or json.")] = "table",
+    pictures: Annotated[
+        Path | None, typer.Option(help="A folder for ROC, calibration curve and confusion matrix.")
+    ] = None,
+) -> None:
+    """Examine a version on a labelled folder, through the preprocessing and inference of the worker."""
+    from cli.evaluate import evaluate
+
+    evaluate(_load(home), version, data, format, pictures)
+
+
 @models.command("list", epilog="Example: pneumoscreen models list")
 def models_list(home: Home = None) -> None:
     """Every published version, and which one is live."""

@@ -40,15 +40,15 @@ GRANT USAGE ON SCHEMA public TO pneumoscreen_worker, pneumoscreen_reader;
 
 -- What an earlier version of this script granted goes first, in the same transaction: nobody sees a gap.
 REVOKE ALL ON
-    sightings, jobs, predictions, dicom_headers, reviews, model_versions, promotions, audit_log, workers, dead_letters,
-    broker_epoch, alembic_version, results, results_history
+    sightings, jobs, predictions, dicom_headers, reviews, model_versions, promotions, training_runs, audit_log,
+    workers, dead_letters, broker_epoch, alembic_version, results, results_history
 FROM pneumoscreen_worker, pneumoscreen_reader;
 
 -- Producer, worker, and the commands screen, retry, review, results, status and models. A prediction, once written, cannot
 -- be changed or deleted by them, nor can a review or an entry of the audit log; and no model can be made live.
 GRANT SELECT ON
-    sightings, jobs, predictions, dicom_headers, reviews, model_versions, promotions, audit_log, workers, dead_letters,
-    broker_epoch, alembic_version, results, results_history
+    sightings, jobs, predictions, dicom_headers, reviews, model_versions, promotions, training_runs, audit_log,
+    workers, dead_letters, broker_epoch, alembic_version, results, results_history
 TO pneumoscreen_worker;
 GRANT INSERT, UPDATE ON sightings, jobs, broker_epoch TO pneumoscreen_worker;
 GRANT INSERT ON predictions, dicom_headers, reviews, audit_log, dead_letters TO pneumoscreen_worker;

@@ -15,8 +15,11 @@ from shared.database.tables import (
     Prediction,
     Promotion,
     Review,
+    RunState,
     Sighting,
     SightingState,
+    TrainingRun,
+    VersionState,
     Worker,
 )
 
@@ -35,8 +38,11 @@ __all__ = [
     "Prediction",
     "Promotion",
     "Review",
+    "RunState",
     "Sighting",
     "SightingState",
+    "TrainingRun",
+    "VersionState",
     "Worker",
     "connect",
 ]

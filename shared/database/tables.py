@@ -91,6 +91,7 @@ class Prediction(Base):
     threshold: Mapped[float]
     label: Mapped[str] = mapped_column(String(16))
     unfamiliar: Mapped[bool | None]
+    unfamiliar_score: Mapped[float | None]  # how unlike what the version knows; unfamiliar above the version's limit
     outside_population: Mapped[bool | None]  # the patient's age is not one of those that the version was fitted on
     created_at: Mapped[datetime]
 
@@ -200,14 +201,22 @@ class Review(Base):
     created_at: Mapped[datetime]
 
 
+class VersionState(StrEnum):
+    PUBLISHED = "published"  # may be made live
+    REJECTED = "rejected"  # lost to the champion at the gate; kept with the figures that decided
+
+
 class ModelVersion(Base):
     """A published version: an immutable folder in the home's `models`, known by its manifest's checksum."""
 
     __tablename__ = "model_versions"
+    __table_args__ = (_one_of("state", VersionState),)
 
     version: Mapped[str] = mapped_column(String(64), primary_key=True)
     manifest_sha256: Mapped[str] = mapped_column(String(64))
     created_at: Mapped[datetime]
+    state: Mapped[str] = mapped_column(String(16), default=VersionState.PUBLISHED, server_default="published")
+    verdict: Mapped[str | None]  # JSON: what the gate compared, and what decided
 
 
 class Promotion(Base):
@@ -219,6 +228,42 @@ class Promotion(Base):
     version: Mapped[str] = mapped_column(ForeignKey("model_versions.version"))
     promoted_by: Mapped[str]
     promoted_at: Mapped[datetime]
+    reason: Mapped[str | None]  # why a person did what the gate would not have
+
+
+class RunState(StrEnum):
+    RUNNING = "running"  # alive while its heartbeat is young; else its successor resumes it
+    PUBLISHED = "published"  # its version passed the gate and was made live
+    REJECTED = "rejected"  # its version lost at the gate
+    FAILED = "failed"  # `problem` says why
+
+
+class TrainingRun(Base):
+    """One training; at most one is running. A fence is handed out with each lease, and asked for when publishing."""
+
+    __tablename__ = "training_runs"
+    __table_args__ = (
+        Index(
+            "uq_training_runs_running",
+            "state",
+            unique=True,
+            sqlite_where=text("state = 'running'"),
+            postgresql_where=text("state = 'running'"),
+        ),
+        _one_of("state", RunState),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    architecture: Mapped[str]
+    cause: Mapped[str]  # schedule, labels, or the name of the person who asked for it
+    state: Mapped[str] = mapped_column(String(16))
+    fence: Mapped[int]
+    reviews: Mapped[int]  # the highest id of the reviews that it learned from
+    started_at: Mapped[datetime]
+    heartbeat_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+    version: Mapped[str | None] = mapped_column(String(64))
+    problem: Mapped[str | None]
 
 
 class AuditEntry(Base):

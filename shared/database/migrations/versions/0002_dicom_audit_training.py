@@ -1,4 +1,4 @@
-"""DICOM headers, the audit log, and whether a patient is one of those that the model knows"""
+"""DICOM headers, the audit log, training runs, and whether picture and patient are of the kind that a model knows"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -28,6 +28,7 @@ COLUMNS = """s.id AS sighting_id,
     s.seen_at AS seen_at,
     s.finished_at AS finished_at,
     p.created_at AS predicted_at,
+    p.unfamiliar_score AS unfamiliar_score,
     p.outside_population AS outside_population,
     d.study_uid AS study_uid,
     d.sop_instance_uid AS sop_instance_uid,
@@ -84,5 +85,38 @@ def upgrade() -> None:
     op.create_index("ix_dicom_headers_accession_number", "dicom_headers", ["accession_number"], unique=False)
     op.create_index("ix_sightings_finished_at", "sightings", ["finished_at"], unique=False)
     op.add_column("predictions", sa.Column("outside_population", sa.Boolean(), nullable=True))
+    op.create_table(
+        "training_runs",
+        sa.Column("id", BigId, nullable=False),
+        sa.Column("architecture", sa.Text(), nullable=False),
+        sa.Column("cause", sa.Text(), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("fence", BigId, nullable=False),
+        sa.Column("reviews", BigId, nullable=False),
+        sa.Column("started_at", Instant(), nullable=False),
+        sa.Column("heartbeat_at", Instant(), nullable=False),
+        sa.Column("finished_at", Instant(), nullable=True),
+        sa.Column("version", sa.String(length=64), nullable=True),
+        sa.Column("problem", sa.Text(), nullable=True),
+        sa.CheckConstraint(
+            "state IN ('running', 'published', 'rejected', 'failed')", name=op.f("ck_training_runs_state")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_training_runs")),
+    )
+    op.create_index(
+        "uq_training_runs_running",
+        "training_runs",
+        ["state"],
+        unique=True,
+        sqlite_where=sa.text("state = 'running'"),
+        postgresql_where=sa.text("state = 'running'"),
+    )
+    op.add_column("predictions", sa.Column("unfamiliar_score", sa.Double(), nullable=True))
+    op.add_column("promotions", sa.Column("reason", sa.Text(), nullable=True))
+    op.add_column("model_versions", sa.Column("verdict", sa.Text(), nullable=True))
+    op.execute(  # in words of its own: Alembic would make the table anew on SQLite, which its references forbid
+        "ALTER TABLE model_versions ADD COLUMN state VARCHAR(16) DEFAULT 'published' NOT NULL "
+        "CONSTRAINT ck_model_versions_state CHECK (state IN ('published', 'rejected'))"
+    )
     op.execute(HISTORY)
     op.execute(RESULTS)
