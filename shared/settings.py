@@ -58,6 +58,10 @@ class Settings(BaseSettings):
     lease: Seconds = 60.0
     resend_after: Seconds = 120.0
     recover_every: Seconds = 5.0
+    training_data: Path | None = None
+    architecture: str = "screen"
+    retrain_every: Seconds = 7 * 24 * 3600.0
+    retrain_after_labels: int = Field(default=200, ge=20)
     min_free_disk: int = Field(default=1_000_000_000, ge=0)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["text", "json"] = "text"
@@ -71,6 +75,11 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, home: Path) -> Path:
         return home.expanduser().absolute()
+
+    @field_validator("training_data")
+    @classmethod
+    def _absolute_data(cls, data: Path | None) -> Path | None:
+        return data.expanduser().absolute() if data else None
 
     @field_validator("folders")
     @classmethod

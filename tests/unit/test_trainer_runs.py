@@ -1,0 +1,106 @@
+"""When a training is due and who may do it, on both databases; time is an argument."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from shared.database import Database, Review, RunState, TrainingRun
+from shared.settings import Settings, load
+from tests.unit.steps import NOW, after
+from trainer import runs
+from trainer.runs import Lease
+
+DAY = 24 * 3600
+
+
+@pytest.fixture
+def settings(tmp_path: Path, database: Database) -> Settings:
+    return load(tmp_path, training_data=tmp_path, retrain_every=7 * DAY, retrain_after_labels=20)
+
+
+def take(database: Database, settings: Settings, seconds: float = 0) -> Lease | None:
+    with database.write() as session:
+        return runs.take(session, settings, after(seconds))
+
+
+def end(database: Database, lease: Lease | None, state: RunState = RunState.PUBLISHED, seconds: float = 60) -> bool:
+    assert lease is not None
+    with database.write() as session:
+        return runs.end(session, lease, state, after(seconds), "v2", None)
+
+
+def review(database: Database, count: int, first: int = 0) -> None:
+    with database.write() as session:
+        for number in range(first, first + count):
+            session.add(Review(sha256=f"{number:064d}", label="NORMAL", reviewer="Dr. Okafor", created_at=NOW))
+
+
+def cause(database: Database) -> str:
+    with database.read() as session:
+        return session.query(TrainingRun).order_by(TrainingRun.id.desc()).first().cause  # type: ignore[union-attr]
+
+
+def test_the_first_run_is_due_at_once_where_there_are_labelled_folders(database: Database, settings: Settings) -> None:
+    assert take(database, settings) == Lease(1, 1, "screen")
+    assert cause(database) == "schedule"
+
+
+def test_without_labelled_folders_nothing_is_due_until_there_are_reviews(
+    database: Database, settings: Settings
+) -> None:
+    bare = settings.model_copy(update={"training_data": None})
+    assert take(database, bare) is None
+    review(database, 20)
+    assert take(database, bare) is not None
+    assert cause(database) == "labels"
+
+
+def test_two_trainers_never_run_at_once(database: Database, settings: Settings) -> None:
+    assert take(database, settings) is not None
+    assert take(database, settings, 30) is None
+    with database.write() as session:
+        assert runs.begin(session, "screen", "Ada", after(30)) is None
+
+
+def test_the_next_run_is_due_when_its_time_has_come(database: Database, settings: Settings) -> None:
+    end(database, take(database, settings))
+    assert take(database, settings, 7 * DAY - 1) is None
+    assert take(database, settings, 7 * DAY) is not None
+
+
+def test_new_labels_bring_a_run_forward_and_count_once(database: Database, settings: Settings) -> None:
+    end(database, take(database, settings))
+    review(database, 19)
+    assert take(database, settings, 3600) is None
+    review(database, 1, first=18)  # a second word on a content that was reviewed already
+    assert take(database, settings, 3600) is None
+    review(database, 1, first=19)
+    end(database, take(database, settings, 3600), seconds=4000)
+    assert cause(database) == "labels"
+    assert take(database, settings, 7200) is None
+
+
+def test_a_run_whose_trainer_died_is_resumed_by_another_and_the_first_has_lost_its_lease(
+    database: Database, settings: Settings
+) -> None:
+    first = take(database, settings)
+    assert first is not None
+    with database.write() as session:
+        assert runs.keep(session, first, after(100))
+    assert take(database, settings, 200) is None, "its heartbeat is young"
+    second = take(database, settings, 300)
+    assert second == Lease(first.run, 2, "screen")
+    with database.write() as session:
+        assert not runs.keep(session, first, after(301))
+    assert not end(database, first), "it must not publish any more"
+    assert end(database, second)
+    assert not end(database, second), "a run ends once"
+
+
+def test_a_failed_run_is_not_tried_again_at_once(database: Database, settings: Settings) -> None:
+    review(database, 20)
+    end(database, take(database, settings), RunState.FAILED)
+    assert take(database, settings, 1800) is None
+    assert take(database, settings, 60 + timedelta(hours=1).total_seconds()) is not None
+    assert cause(database) == "labels", "its labels were not learned from"

@@ -1,0 +1,89 @@
+"""When a training is due, and who may do it: a lease with a heartbeat and a fence, all of it in SQL."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import func, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from shared.database import Review, RunState, TrainingRun
+from shared.settings import Settings
+
+ALIVE = timedelta(minutes=2)
+"""A run whose heartbeat is older is dead, and another trainer may resume it."""
+AFTER_FAILURE = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to do a run. Whoever holds an older fence has lost it."""
+
+    run: int
+    fence: int
+    architecture: str
+
+
+def take(session: Session, settings: Settings, now: datetime) -> Lease | None:
+    """Begin a run if one is due, or take over one that is dead; None if there is nothing to do."""
+    running = session.scalars(select(TrainingRun).where(TrainingRun.state == RunState.RUNNING)).one_or_none()
+    if running is not None:
+        return _take_over(session, running, now) if now - running.heartbeat_at > ALIVE else None
+    cause = _cause(session, settings, now)
+    return begin(session, settings.architecture, cause, now) if cause else None
+
+
+def begin(session: Session, architecture: str, cause: str, now: datetime) -> Lease | None:
+    """None if another trainer was faster: only one run can be running."""
+    row = TrainingRun(
+        architecture=architecture,
+        cause=cause,
+        state=RunState.RUNNING,
+        fence=1,
+        reviews=session.scalar(select(func.max(Review.id))) or 0,
+        started_at=now,
+        heartbeat_at=now,
+    )
+    try:
+        with session.begin_nested():
+            session.add(row)
+    except IntegrityError:
+        return None
+    return Lease(row.id, 1, architecture)
+
+
+def keep(session: Session, lease: Lease, now: datetime) -> bool:
+    """Say that the run is alive; False if the lease is lost."""
+    return _held(session, lease, heartbeat_at=now)
+
+
+def end(
+    session: Session, lease: Lease, state: RunState, now: datetime, version: str | None, problem: str | None
+) -> bool:
+    """The last word on a run, in the transaction that publishes; False if the lease is lost: then nothing may be."""
+    return _held(session, lease, state=state, finished_at=now, heartbeat_at=now, version=version, problem=problem)
+
+
+def _held(session: Session, lease: Lease, **values: object) -> bool:
+    mine = (TrainingRun.id == lease.run) & (TrainingRun.fence == lease.fence) & (TrainingRun.state == RunState.RUNNING)
+    return bool(session.execute(update(TrainingRun).where(mine).values(**values).returning(TrainingRun.id)).all())
+
+
+def _take_over(session: Session, dead: TrainingRun, now: datetime) -> Lease | None:
+    fence = dead.fence + 1
+    mine = (TrainingRun.id == dead.id) & (TrainingRun.fence == dead.fence) & (TrainingRun.state == RunState.RUNNING)
+    taken = update(TrainingRun).where(mine).values(fence=fence, heartbeat_at=now).returning(TrainingRun.id)
+    return Lease(dead.id, fence, dead.architecture) if session.execute(taken).all() else None
+
+
+def _cause(session: Session, settings: Settings, now: datetime) -> str | None:
+    """Why a run is due: `labels` or `schedule`; None if it is not."""
+    last = session.scalars(select(TrainingRun).order_by(TrainingRun.id.desc()).limit(1)).first()
+    if last is not None and last.state == RunState.FAILED and now - (last.finished_at or now) < AFTER_FAILURE:
+        return None
+    known = session.scalar(select(func.max(TrainingRun.reviews)).where(TrainingRun.state != RunState.FAILED)) or 0
+    new = session.scalar(select(func.count(func.distinct(Review.sha256))).where(Review.id > known)) or 0
+    if new >= settings.retrain_after_labels:
+        return "labels"
+    is_old = last is None or now - last.started_at >= timedelta(seconds=settings.retrain_every)
+    return "schedule" if settings.training_data is not None and is_old else None
