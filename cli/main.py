@@ -87,6 +87,12 @@ def worker(home: Home = None) -> None:
     services.worker(_load(home))
 
 
+@app.command(epilog="Example: PNEUMOSCREEN_TRAINING_DATA=/data/labelled pneumoscreen trainer")
+def trainer(home: Home = None) -> None:
+    """Retrain on a schedule and when there are new labels; what passes the gate goes live, what does not is kept."""
+    services.trainer(_load(home))
+
+
 @app.command(epilog="Example: pneumoscreen flower --port 5555")
 def flower(
     home: Home = None, port: Annotated[int, typer.Option(help="The port to listen on.", min=1, max=65535)] = 5555

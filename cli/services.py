@@ -1,4 +1,4 @@
-"""The long-running services as processes of their own: `producer`, `worker`, `flower`."""
+"""The long-running services as processes of their own: `producer`, `worker`, `trainer`, `flower`."""
 
 import os
 import signal
@@ -45,6 +45,14 @@ def worker(settings: Settings) -> None:
     _celery(settings, "worker", "--loglevel", settings.log_level, "--hostname", "screening@%h", "--without-gossip")
 
 
+def trainer(settings: Settings) -> None:
+    broker.url(settings)
+    with opened(settings):
+        pass  # a sentence now is better than a trainer that can do nothing
+    beat = ("--beat", "--scheduler", "celery.beat:Scheduler")  # in memory: the default one keeps a pickle
+    _celery(settings, "worker", "--loglevel", settings.log_level, "--hostname", "trainer@%h", *beat, app="trainer.app")
+
+
 def check_metrics_port(settings: Settings, port: int) -> None:
     """Raises WrongSettings if the port is taken, for later nobody would see why."""
     if not port:
@@ -82,8 +90,8 @@ def flower(settings: Settings, port: int) -> None:
     _celery(settings, "flower", f"--address={settings.flower_host}", f"--port={port}", "--max_tasks=10000")
 
 
-def _celery(settings: Settings, *arguments: str) -> None:
+def _celery(settings: Settings, *arguments: str, app: str = "worker.app") -> None:
     """Become Celery's own command, so that signals reach it directly."""
     broker.wait_until_ready(broker.url(settings), BROKER_SECONDS)  # a sentence now is better than Celery's later
     os.environ["PNEUMOSCREEN_HOME"] = str(settings.home)
-    os.execv(sys.executable, [sys.executable, "-m", "celery", "-A", "worker.app", *arguments])
+    os.execv(sys.executable, [sys.executable, "-m", "celery", "-A", app, *arguments])

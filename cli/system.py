@@ -195,6 +195,7 @@ def _supervise(
     programs: dict[str, tuple[str, ...]] = {
         "producer": (python, "-m", "cli.main", "producer"),
         "worker": (python, "-m", "cli.main", "worker"),
+        "trainer": (python, "-m", "cli.main", "trainer"),
     }
     if broker:
         programs = {"broker": broker.command, **programs}
@@ -204,7 +205,7 @@ def _supervise(
     text = f"[supervisord]\nnodaemon=true\nsilent=true\nlogfile={_escaped(chosen.logs / 'supervisord.log')}\n"
     text += f"pidfile={_escaped(run_folder / 'supervisord.pid')}\nchildlogdir={_escaped(chosen.logs)}\n"
     # Stopped in the reverse order of their priorities: no new work, then the workers, then what they need.
-    order = {"broker": 1, "flower": 2, "worker": 3, "producer": 4}
+    order = {"broker": 1, "flower": 2, "worker": 3, "trainer": 4, "producer": 5}
     for name, command in programs.items():
         line = " ".join('"' + _escaped(part).replace('"', '\\"') + '"' for part in command)
         log = _escaped(chosen.logs / f"{name}.log")

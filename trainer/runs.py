@@ -1,7 +1,7 @@
 """When a training is due, and who may do it: a lease with a heartbeat and a fence, all of it in SQL."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import func, select, update
 from sqlalchemy.exc import IntegrityError
@@ -62,6 +62,11 @@ def end(
 ) -> bool:
     """The last word on a run, in the transaction that publishes; False if the lease is lost: then nothing may be."""
     return _held(session, lease, state=state, finished_at=now, heartbeat_at=now, version=version, problem=problem)
+
+
+def give_back(session: Session, lease: Lease) -> None:
+    """The run was stopped on purpose: whoever looks next resumes it, without waiting for its heartbeat to grow old."""
+    _held(session, lease, heartbeat_at=datetime(2000, 1, 1, tzinfo=UTC))
 
 
 def _held(session: Session, lease: Lease, **values: object) -> bool:

@@ -1,0 +1,109 @@
+"""What the trainer service's Celery does: look whether a run is due, and run it in a process of its own."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from contextlib import closing, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from celery.signals import setup_logging, worker_ready, worker_shutting_down
+from sqlalchemy.exc import SQLAlchemyError
+
+from shared import database, logs, settings
+from shared.database import RunState
+from shared.settings import Settings
+from trainer import runs
+from trainer.app import QUEUE, TICK, TRAIN, app
+from trainer.runs import Lease
+
+log = logging.getLogger(__name__)
+HEARTBEAT_SECONDS = 10.0
+COMMAND = (sys.executable, "-m", "trainer.run")
+
+
+@setup_logging.connect
+def log_as_set(**_: Any) -> None:
+    logs.configure(settings.load())
+
+
+@worker_ready.connect
+def look_at_once(**_: Any) -> None:
+    """Beat's first tick comes a minute after the start: too late for a run that waits to be resumed."""
+    app.send_task(TICK, queue=QUEUE)
+
+
+@worker_shutting_down.connect
+def stop_training(**_: Any) -> None:
+    """Celery waits for tasks, and a training takes hours: end it. The next start resumes it from its checkpoint."""
+    with suppress(OSError, ValueError):
+        os.kill(int(_pid_file(settings.load()).read_text()), signal.SIGTERM)
+
+
+@app.task(name=TICK)
+def tick() -> str:
+    """Begin or resume a run if one is due."""
+    found = settings.load()
+    with closing(database.connect(found.database)) as ledger, ledger.write() as session:
+        lease = runs.take(session, found, datetime.now(UTC))
+    if lease is None:
+        return "nothing is due"
+    app.send_task(TRAIN, args=[lease.run, lease.fence, lease.architecture], queue=QUEUE)
+    return f"run {lease.run} begins" if lease.fence == 1 else f"run {lease.run} is resumed"
+
+
+@app.task(name=TRAIN)
+def train(run: int, fence: int, architecture: str) -> str:
+    """Train in a process of its own, which gives its memory back and can be killed, and keep the lease meanwhile."""
+    found, lease = settings.load(), Lease(run, fence, architecture)
+    with closing(database.connect(found.database)) as ledger:
+        with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
+            problem = _run(found, ledger, lease, output)
+        if problem is None:
+            return f"run {run} has ended"
+        if problem:
+            with ledger.write() as session:
+                runs.end(session, lease, RunState.FAILED, datetime.now(UTC), None, problem)
+            return f"run {run} failed: {problem}"
+        return f"run {run} was stopped; it is resumed later"
+
+
+def _run(found: Settings, ledger: database.Database, lease: Lease, output: Any) -> str | None:
+    """None if the process ended well, an empty text if it was stopped, else why it failed."""
+    command = [*COMMAND, str(lease.run), str(lease.fence)]
+    process = subprocess.Popen(
+        command, stdout=sys.stderr, stderr=output, env={**os.environ, "PNEUMOSCREEN_HOME": str(found.home)}
+    )
+    _pid_file(found).parent.mkdir(parents=True, exist_ok=True)
+    _pid_file(found).write_text(str(process.pid))
+    is_held = True
+    while True:
+        try:
+            code = process.wait(HEARTBEAT_SECONDS)
+            break
+        except subprocess.TimeoutExpired:
+            try:
+                with ledger.write() as session:
+                    is_held = runs.keep(session, lease, datetime.now(UTC))
+            except SQLAlchemyError as error:
+                log.warning("the run's heartbeat could not be written: %s", error)
+            if not is_held:
+                process.kill()
+    _pid_file(found).unlink(missing_ok=True)
+    if code == 0:
+        return None
+    if code == -signal.SIGTERM or not is_held:
+        with ledger.write() as session:
+            runs.give_back(session, lease)
+        return ""
+    output.seek(0)
+    lines = output.read().strip().splitlines()
+    return lines[-1][:500] if lines else f"the process ended with {code}"
+
+
+def _pid_file(found: Settings) -> Path:
+    return found.home / "run" / "training.pid"
