@@ -24,12 +24,15 @@ class Lease:
     architecture: str
 
 
-def take(session: Session, settings: Settings, now: datetime) -> Lease | None:
-    """Begin a run if one is due, or take over one that is dead; None if there is nothing to do."""
+def take(session: Session, settings: Settings, has_data: bool, now: datetime) -> Lease | None:
+    """Begin a run if one is due, or take over one that is dead; None if there is nothing to do.
+
+    `has_data` says whether there are labelled folders; without them only reviews are learned from.
+    """
     running = session.scalars(select(TrainingRun).where(TrainingRun.state == RunState.RUNNING)).one_or_none()
     if running is not None:
         return _take_over(session, running, now) if now - running.heartbeat_at > ALIVE else None
-    cause = _cause(session, settings, now)
+    cause = _cause(session, settings, has_data, now)
     return begin(session, settings.architecture, cause, now) if cause else None
 
 
@@ -81,7 +84,7 @@ def _take_over(session: Session, dead: TrainingRun, now: datetime) -> Lease | No
     return Lease(dead.id, fence, dead.architecture) if session.execute(taken).all() else None
 
 
-def _cause(session: Session, settings: Settings, now: datetime) -> str | None:
+def _cause(session: Session, settings: Settings, has_data: bool, now: datetime) -> str | None:
     """Why a run is due: `labels` or `schedule`; None if it is not."""
     last = session.scalars(select(TrainingRun).order_by(TrainingRun.id.desc()).limit(1)).first()
     if last is not None and last.state == RunState.FAILED and now - (last.finished_at or now) < AFTER_FAILURE:
@@ -91,4 +94,4 @@ def _cause(session: Session, settings: Settings, now: datetime) -> str | None:
     if new >= settings.retrain_after_labels:
         return "labels"
     is_old = last is None or now - last.started_at >= timedelta(seconds=settings.retrain_every)
-    return "schedule" if settings.training_data is not None and is_old else None
+    return "schedule" if has_data and is_old else None

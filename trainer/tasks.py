@@ -49,7 +49,7 @@ def tick() -> str:
     """Begin or resume a run if one is due."""
     found = settings.load()
     with closing(database.connect(found.database)) as ledger, ledger.write() as session:
-        lease = runs.take(session, found, datetime.now(UTC))
+        lease = runs.take(session, found, _has_data(found), datetime.now(UTC))
     if lease is None:
         return "nothing is due"
     app.send_task(TRAIN, args=[lease.run, lease.fence, lease.architecture], queue=QUEUE)
@@ -103,6 +103,10 @@ def _run(found: Settings, ledger: database.Database, lease: Lease, output: Any) 
     output.seek(0)
     lines = output.read().strip().splitlines()
     return lines[-1][:500] if lines else f"the process ended with {code}"
+
+
+def _has_data(found: Settings) -> bool:
+    return found.training_data is not None and found.training_data.is_dir() and any(found.training_data.iterdir())
 
 
 def _pid_file(found: Settings) -> Path:

@@ -43,7 +43,7 @@ from tests.system import drop, specimens
 ROOT = Path(__file__).parents[2]
 SECONDS = 60
 OURS = ("migrate", "producer", "worker", "flower", "trainer")
-LASTING = ("producer", "worker", "flower")
+LASTING = ("producer", "worker", "trainer", "flower")
 SECRETS = {
     "REDIS_PASSWORD": "broker-2f9a61c07d",
     "POSTGRES_PASSWORD": "database-81be40d5",
@@ -139,8 +139,8 @@ def test_only_who_needs_a_secret_is_given_it() -> None:
         for name, secret in SECRETS.items()
     }
     assert holders == {
-        "REDIS_PASSWORD": {"redis", "migrate", "producer", "worker", "flower"},
-        "POSTGRES_PASSWORD": {"postgres", "migrate", "producer", "worker"},
+        "REDIS_PASSWORD": {"redis", "migrate", "producer", "worker", "trainer", "flower"},
+        "POSTGRES_PASSWORD": {"postgres", "migrate", "producer", "worker", "trainer"},
         "FLOWER_PASSWORD": {"flower"},
         "PATIENT_SECRET": {"worker"},
     }
@@ -226,12 +226,6 @@ def test_flower_alone_is_published_and_on_this_machine_only() -> None:
 def test_what_reads_the_images_has_no_way_out() -> None:
     assert raw()["networks"]["inside"] == {"internal": True}
     assert {name for name, service in services().items() if service["networks"] != ["inside"]} == {"flower"}
-
-
-def test_training_is_started_by_hand_only() -> None:
-    assert [name for name, service in services().items() if "profiles" in service] == ["trainer"]
-    assert services()["trainer"]["profiles"] == ["train"]
-    assert services()["trainer"]["restart"] == "no"
 
 
 def test_every_image_and_its_base_is_pinned_to_a_version() -> None:
@@ -513,11 +507,9 @@ def test_migrating_again_changes_nothing(stack: Stack) -> None:
     assert stack.query("SELECT version FROM promotions ORDER BY id") == promotions
 
 
-def test_training_on_an_empty_folder_ends_with_a_sentence(stack: Stack) -> None:
-    found = stack.run("trainer", stack.services["trainer"]["command"])
-    assert found.returncode == 2
-    assert "has no folder NORMAL" in found.stdout
-    assert "Traceback" not in found.stdout + found.stderr
+def test_an_empty_labelled_folder_trains_nothing(stack: Stack) -> None:
+    assert stack.query("SELECT count(*) FROM training_runs") == [(0,)]
+    assert "nothing is due" in (stack.folder / "trainer.log").read_text()
 
 
 @pytest.mark.parametrize("password", ["one,two,three", "pässword"])

@@ -21,7 +21,7 @@ def settings(tmp_path: Path, database: Database) -> Settings:
 
 def take(database: Database, settings: Settings, seconds: float = 0) -> Lease | None:
     with database.write() as session:
-        return runs.take(session, settings, after(seconds))
+        return runs.take(session, settings, settings.training_data is not None, after(seconds))
 
 
 def end(database: Database, lease: Lease | None, state: RunState = RunState.PUBLISHED, seconds: float = 60) -> bool:

@@ -89,7 +89,7 @@ def test_a_run_that_is_stopped_is_due_again_at_once(
     from shared.settings import load
 
     with database.write() as session:
-        assert runs.take(session, load(tmp_path), NOW + timedelta(seconds=1)) == Lease(1, 2, "screen")
+        assert runs.take(session, load(tmp_path), True, NOW + timedelta(seconds=1)) == Lease(1, 2, "screen")
 
 
 def test_a_trainer_that_lost_its_lease_ends_its_training(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,8 +114,11 @@ def test_a_tick_sends_a_run_that_is_due_and_no_second_one(
     database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     sent: list[Any] = []
-    monkeypatch.setenv("PNEUMOSCREEN_TRAINING_DATA", str(tmp_path))
+    monkeypatch.setenv("PNEUMOSCREEN_TRAINING_DATA", str(tmp_path / "labelled"))
+    (tmp_path / "labelled").mkdir()
     monkeypatch.setattr(tasks.app, "send_task", lambda name, args, queue: sent.append((name, args)))
+    assert tasks.tick.run() == "nothing is due", "the folder is empty"
+    (tmp_path / "labelled" / "NORMAL").mkdir()
     assert tasks.tick.run() == "run 1 begins"
     assert tasks.tick.run() == "nothing is due"
     assert sent == [("pneumoscreen.train", [1, 1, "screen"])]
