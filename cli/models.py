@@ -5,27 +5,31 @@ from sqlalchemy import select
 from cli.console import out, table
 from cli.opened import opened
 from shared import manifest, registry
-from shared.database import ModelVersion
+from shared.database import ModelVersion, Promotion
 from shared.errors import BrokenModel, WorkFailed
 from shared.settings import Settings
+from trainer.metrics import value
 
 
 def list_versions(settings: Settings) -> None:
     with opened(settings) as with_database:
         with with_database.read() as session:
-            live = registry.live(session)
+            promoted = session.scalars(select(Promotion).order_by(Promotion.id.desc()).limit(1)).first()
             versions = list(session.scalars(select(ModelVersion).order_by(ModelVersion.created_at.desc())))
         rows = []
         for row in versions:
-            state = "live" if live and live[0].version == row.version else "published"
+            since = promoted.promoted_at if promoted and promoted.version == row.version else None
+            state, when = ("live", f"{since:%Y-%m-%d %H:%M}") if since else (row.state, None)
             try:
                 found = manifest.read(settings.models / row.version, row.manifest_sha256)
                 metrics = found.metrics.get("validation", {})
-                figures = [metrics.get(name) for name in ("auc", "recall", "specificity")]
-                rows.append([row.version, state, found.architecture, *figures, found.threshold])
+                figures = [value(metrics.get(name)) for name in ("auc", "recall", "specificity")]
+                rows.append([row.version, state, when, found.architecture, *figures, found.threshold])
             except BrokenModel as error:
-                rows.append([row.version, f"broken: {error}", None, None, None, None, None])
-        table(("version", "state", "architecture", "auc", "recall", "specificity", "threshold"), rows)
+                rows.append([row.version, f"{state}, broken: {error}", when, *[None] * 5])
+        table(
+            ("version", "state", "live since (UTC)", "architecture", "auc", "recall", "specificity", "threshold"), rows
+        )
         out.print("Figures on validation patients of the training hospital: other sites and ages differ.")
 
 

@@ -1,4 +1,4 @@
-"""Which model versions exist, which one is live, and bringing one into service: the reading side of publishing."""
+"""Which model versions exist, which one is live, and how that changes: published, promoted, rejected, rolled back."""
 
 import os
 import shutil
@@ -11,8 +11,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from shared import inference, manifest
-from shared.database import Database, ModelVersion, Promotion
-from shared.errors import BrokenModel, ServiceUnavailable
+from shared.database import AuditEntry, Database, ModelVersion, Promotion, VersionState
+from shared.errors import BrokenModel, ServiceUnavailable, WorkFailed
+from shared.ledger.register import insert_new
 from shared.manifest import Manifest
 
 BUNDLED = Path(__file__).parent / "bundled"
@@ -100,18 +101,133 @@ def install_bundled(database: Database, models: Path, now: datetime) -> None:
             session.add(Promotion(version=found.version, promoted_by="installation", promoted_at=now))
 
 
+def publish(database: Database, models: Path, folder: Path, now: datetime, by: str = "pneumoscreen") -> Published:
+    """Verify a version's folder, copy it into `models` and make it known; it is not live before it is promoted.
+
+    Safe to repeat: whatever an earlier try left undone is done. Raises BrokenModel for a folder that is not whole,
+    WorkFailed if another version has the same name.
+    """
+    try:
+        digest = manifest.sha256((folder / manifest.NAME).read_bytes())
+    except OSError as error:
+        raise BrokenModel(f"the model version in {folder} cannot be read: {error}") from error
+    found = manifest.read(folder, digest)
+    row = Published(found.version, digest)
+    with database.read() as session:
+        _check_name(session, row)
+    target = models / found.version
+    if not target.exists():
+        copy_aside(folder, target)
+    manifest.read(target, digest)  # what lay there already may be damaged, or another version
+    with database.write() as session:
+        values = {"version": row.version, "manifest_sha256": digest, "created_at": found.created_at}
+        new = insert_new(session, ModelVersion).values(**values).returning(ModelVersion.version)
+        if session.execute(new).all():
+            session.add(AuditEntry(at=now, actor=by, action="publish", detail=row.version))
+        _check_name(session, row)
+    return row
+
+
+def _check_name(session: Session, row: Published) -> None:
+    known = session.get(ModelVersion, row.version)
+    if known is not None and known.manifest_sha256 != row.manifest_sha256:
+        raise WorkFailed(
+            f"A version {row.version} was published already, and it is another one: "
+            "a published version is never written again, so give the new one a name of its own."
+        )
+
+
+def promote(
+    database: Database, version: str, by: str, now: datetime, reason: str | None = None, verdict: str | None = None
+) -> None:
+    """Make a version live in a transaction of its own: see `make_live`."""
+    with database.write() as session:
+        make_live(session, version, by, now, reason, verdict)
+
+
+def make_live(
+    session: Session, version: str, by: str, now: datetime, reason: str | None = None, verdict: str | None = None
+) -> None:
+    """Make a version live, which changes no result; one that is live already stays so.
+
+    `verdict` is the JSON of a gate that it passed; a rejected version needs that or a reason. Raises BrokenModel for
+    a version that was never published, WorkFailed for a rejected one.
+    """
+    published(session, version)
+    if _newest_promotion(session) == version:
+        return
+    row = session.get_one(ModelVersion, version)
+    if verdict is not None:
+        row.state, row.verdict = VersionState.PUBLISHED, verdict
+    elif row.state == VersionState.REJECTED and not reason:
+        raise WorkFailed(
+            f"{version} was rejected: it lost to a version before it. A person can promote it all the same, "
+            "with a reason, which is recorded."
+        )
+    session.add(Promotion(version=version, promoted_by=by, promoted_at=now, reason=reason))
+    detail = version if reason is None else f"{version}: {reason}"
+    session.add(AuditEntry(at=now, actor=by, action="promote", detail=detail))
+
+
+def reject(session: Session, version: str, by: str, now: datetime, verdict: str) -> None:
+    """A version lost at the gate: it is kept, with the figures that decided. Raises BrokenModel."""
+    published(session, version)
+    row = session.get_one(ModelVersion, version)
+    row.state, row.verdict = VersionState.REJECTED, verdict
+    session.add(AuditEntry(at=now, actor=by, action="reject", detail=version))
+
+
+def rollback(database: Database, by: str, now: datetime, reason: str) -> str:
+    """Make the version live again that was live before the present one; returns its name.
+
+    A second rollback goes one further back, not forward again. Raises WorkFailed if there was none.
+    """
+    with database.write() as session:
+        back = before(session)
+        if back is None:
+            raise WorkFailed("No version was live before this one: `pneumoscreen models list` shows all there are.")
+        session.add(Promotion(version=back, promoted_by=by, promoted_at=now, reason=reason))
+        session.add(AuditEntry(at=now, actor=by, action="rollback", detail=f"{back}: {reason}"))
+    return back
+
+
+def before(session: Session) -> str | None:
+    """The version that was live before the present one; going back to a version undoes what came after it."""
+    way: list[str] = []
+    for version in session.scalars(select(Promotion.version).order_by(Promotion.id)):
+        if len(way) > 1 and way[-2] == version:
+            way.pop()
+        elif not way or way[-1] != version:
+            way.append(version)
+    return way[-2] if len(way) > 1 else None
+
+
+def _newest_promotion(session: Session) -> str | None:
+    return session.scalar(select(Promotion.version).order_by(Promotion.id.desc()).limit(1))
+
+
 def copy_aside(source: Path, target: Path) -> None:
     """Copy a version's folder under a temporary name, sync it, and only then give it its own name."""
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    shutil.copytree(source, aside, dirs_exist_ok=True)
-    for file in [*aside.iterdir(), aside]:
-        descriptor = os.open(file, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
     try:
-        aside.rename(target)
-    except OSError:
-        shutil.rmtree(aside)
-        if not target.exists():  # else another process was faster
-            raise
+        shutil.copytree(source, aside, dirs_exist_ok=True)
+        for path in [*aside.rglob("*"), aside]:
+            _sync(path)
+        manifest.read(aside)
+        try:
+            aside.rename(target)
+        except OSError:
+            if not target.exists():  # else another process was faster
+                raise
+        _sync(target.parent)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

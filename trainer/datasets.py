@@ -1,12 +1,13 @@
-"""Labelled folders as arrays: which file is whose, what is left out and why, and which patients are held out."""
+"""Labelled images as arrays: which file is whose, what is left out and why, and which patients are held out."""
 
 import hashlib
 import re
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,11 @@ from shared.manifest import Label
 CLASSES: tuple[Label, ...] = get_args(Label)  # the position is the number that a network is fitted to
 SALT = "pneumoscreen-1"  # another salt would move patients from one side to the other: never change it
 VALIDATION_SHARE = 0.15
+PARTS = ("train", "val", "test")
+IN_MEMORY = 256 * 2**20  # bytes of pixels; more than that go into a file that the system pages in and out
+CHUNK = 256
 
+_Loaded = TypeVar("_Loaded")
 _PATIENT = re.compile(r"(?<![A-Za-z0-9])(person\d+|IM-\d+)")
 
 
@@ -46,6 +51,7 @@ class Dataset:
     digests: tuple[str, ...]
     unreadable: tuple[LeftOut, ...] = ()
     duplicates: tuple[LeftOut, ...] = ()
+    work: Path | None = None  # where pixels may lie that are too many for memory
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -68,13 +74,26 @@ class Dataset:
 def select(data: Dataset, rows: NDArray[np.bool_]) -> Dataset:
     """The rows where the mask, shape (n,), is true; what was left out is not carried along."""
     chosen = np.flatnonzero(rows)
+    pixels = _room((len(chosen), *data.pixels.shape[1:]), data.work)
+    for start in range(0, len(chosen), CHUNK):
+        pixels[start : start + CHUNK] = data.pixels[chosen[start : start + CHUNK]]
     return Dataset(
-        pixels=data.pixels[chosen],
+        pixels=pixels,
         labels=data.labels[chosen],
         paths=tuple(data.paths[row] for row in chosen),
         patients=tuple(data.patients[row] for row in chosen),
         digests=tuple(data.digests[row] for row in chosen),
+        work=data.work,
     )
+
+
+def _room(shape: tuple[int, ...], work: Path | None) -> NDArray[np.uint8]:
+    """An array to fill: in memory, or, where it is large, in a file in `work` that vanishes with the process."""
+    if work is None or np.prod(shape, dtype=np.int64) <= IN_MEMORY:
+        return np.empty(shape, np.uint8)
+    work.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=work) as file:  # the mapping keeps it open
+        return np.memmap(file, np.uint8, "w+", shape=shape)
 
 
 def patient(name: str) -> str:
@@ -90,23 +109,46 @@ def is_held_out(patient: str, share: float = VALIDATION_SHARE, salt: str = SALT)
 
 
 def files(folder: Path) -> Iterator[tuple[Path, int]]:
-    """Every file of `folder/NORMAL` and `folder/PNEUMONIA` with its class number, by name; hidden ones are skipped."""
+    """Every file of `NORMAL` and `PNEUMONIA` with its class number, by name; hidden ones are skipped.
+
+    The two lie in the folder itself, or in its parts `train`, `val` and `test`, which are pooled: who is held out is
+    decided by patient. Raises WrongSettings where one of them is missing.
+    """
+    homes = [folder] if any((folder / name).is_dir() for name in CLASSES) else [folder / part for part in PARTS]
     for number, name in enumerate(CLASSES):
-        if not (folder / name).is_dir():
-            raise WrongSettings(f"{folder} has no folder {name}: labelled images are read from {' and '.join(CLASSES)}")
-        for path in sorted((folder / name).iterdir()):
+        found = [home / name for home in homes if (home / name).is_dir()]
+        if not found:
+            raise WrongSettings(
+                f"{folder} has no folder {name}: labelled images are read from {' and '.join(CLASSES)} in it, "
+                f"or in its folders {', '.join(PARTS)}"
+            )
+        for path in sorted(path for home in found for path in home.iterdir()):
             if path.is_file() and not path.name.startswith("."):
                 yield path, number
 
 
-def read(folder: Path, preprocessing: Preprocessing, console: Console, threads: int = 2) -> Dataset:
-    """Read a labelled folder into memory, with the very function that serving prepares pixels with.
+def read(
+    folder: Path, preprocessing: Preprocessing, console: Console, threads: int = 2, work: Path | None = None
+) -> Dataset:
+    """Read a labelled folder, with the very function that serving prepares pixels with.
 
     The same content under several names counts once, under the first of them; where its labels disagree, not at all.
-    A file that cannot be read is listed with the reason. Raises WrongSettings where a class has no image left.
+    A file that cannot be read, or that vanished meanwhile, is listed with the reason. Many pixels lie in a file in
+    `work`, if one is given. Raises WrongSettings where a class has no image left.
     """
-    listed = list(files(folder))
+    return read_files(list(files(folder)), preprocessing, console, threads, work)
+
+
+def read_files(
+    listed: list[tuple[Path, int]],
+    preprocessing: Preprocessing,
+    console: Console,
+    threads: int = 2,
+    work: Path | None = None,
+) -> Dataset:
+    """The same for files that lie anywhere, each with its class number."""
     limits = Limits()
+    listed = sorted(listed, key=lambda one: one[1])  # stable: by class, then as given
 
     def load(path: Path) -> tuple[str, NDArray[np.uint8] | LeftOut]:
         try:
@@ -115,18 +157,24 @@ def read(folder: Path, preprocessing: Preprocessing, console: Console, threads: 
         except (ImageError, OSError) as error:
             return "", LeftOut(path, str(error))
 
-    pixels = np.empty((len(listed), preprocessing.height, preprocessing.width, preprocessing.channels), np.uint8)
+    pixels = _room((len(listed), preprocessing.height, preprocessing.width, preprocessing.channels), work)
     unreadable: list[LeftOut] = []
     rows: dict[str, list[int]] = {}
     with ThreadPoolExecutor(threads) as pool:
-        loaded = pool.map(load, [path for path, _ in listed])
+        loaded = _ahead(pool, load, [path for path, _ in listed])
         for row, (digest, image) in enumerate(track(loaded, "reading images", len(listed), console=console)):
             if isinstance(image, LeftOut):
                 unreadable.append(image)
             else:
                 pixels[row] = image
                 rows.setdefault(digest, []).append(row)
-    return _assemble(listed, pixels, rows, unreadable)
+    return _assemble(listed, pixels, rows, unreadable, work)
+
+
+def _ahead(pool: ThreadPoolExecutor, load: Callable[[Path], _Loaded], paths: list[Path]) -> Iterator[_Loaded]:
+    """What `pool.map` gives, in order, a chunk at a time: images that wait to be stored do not pile up."""
+    for start in range(0, len(paths), CHUNK):
+        yield from pool.map(load, paths[start : start + CHUNK])
 
 
 def _assemble(
@@ -134,6 +182,7 @@ def _assemble(
     pixels: NDArray[np.uint8],
     rows: dict[str, list[int]],
     unreadable: list[LeftOut],
+    work: Path | None,
 ) -> Dataset:
     kept: dict[int, str] = {}
     duplicates: list[LeftOut] = []
@@ -149,12 +198,15 @@ def _assemble(
     for number, name in enumerate(CLASSES):
         if not (labels == number).any():
             raise WrongSettings(f"there is no readable image labelled {name}: both classes are needed to fit a network")
+    for place, row in enumerate(chosen):  # in place, row never being before place: no second copy is needed
+        pixels[place] = pixels[row]
     return Dataset(
-        pixels=pixels[chosen],
+        pixels=pixels[: len(chosen)],
         labels=labels,
         paths=tuple(listed[row][0] for row in chosen),
         patients=tuple(patient(listed[row][0].name) for row in chosen),
         digests=tuple(kept[row] for row in chosen),
         unreadable=tuple(unreadable),
         duplicates=tuple(duplicates),
+        work=work,
     )

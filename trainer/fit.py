@@ -1,5 +1,11 @@
 """From arrays to weights: the pipeline, the loss and the schedule."""
 
+import json
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,53 +14,104 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from trainer.architectures import build
-from trainer.augmentation import augment
 from trainer.datasets import Dataset
+from trainer.recipes import Recipe
 
-BATCH = 32
-LEARNING_RATE = 2e-3
-WEIGHT_DECAY = 5e-3
-LABEL_SMOOTHING = 0.05
+BEST = "best.weights.h5"
+STORY = "epochs.jsonl"
+LOGS = "logs"
+WATCHED = "val_loss"
 
 
-def fit(
-    architecture: str, train: Dataset, validation: Dataset, epochs: int, work: Path, seed: int, console: Console
-) -> Any:
-    """Build the Keras model of an architecture, fit it and return it.
+@dataclass(frozen=True)
+class Run:
+    """What is fitted and where its checkpoints lie; called again with the same arguments, a killed run goes on.
 
-    AdamW (Loshchilov & Hutter, 2019), warm-up over a twentieth of the steps, then a cosine down to zero; each class
-    weighs the same however many images it has. A checkpoint is kept in `work` after each epoch: called again with the
-    same arguments after it was killed, it goes on with the epoch that was under way.
+    begin: makes the Keras model to start from. work: a folder for this run alone.
     """
+
+    begin: Callable[[], Any]
+    recipe: Recipe
+    epochs: int
+    seed: int
+    work: Path
+    mixed_precision: bool = False
+
+
+def fit(run: Run, train: Dataset, validation: Dataset, console: Console) -> Any:
+    """Fit the network as its recipe says and return it.
+
+    In `run.work` lie a checkpoint of the last epoch, the figures of each, the weights of the best one where the
+    recipe keeps them, and logs for TensorBoard. All GPUs that are there share the work.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import keras
+    import tensorflow as tf
+
+    run.work.mkdir(parents=True, exist_ok=True)
+    keras.utils.set_random_seed(run.seed)
+    gpus = tf.config.list_physical_devices("GPU")
+    before = keras.config.dtype_policy()
+    if run.mixed_precision:  # CPUs know the shorter of the two short types only as bfloat16
+        keras.config.set_dtype_policy("mixed_float16" if gpus else "mixed_bfloat16")
+    try:
+        with tf.distribute.MirroredStrategy().scope() if len(gpus) > 1 else nullcontext():
+            model = run.begin()
+            _compile(model, run, len(train))
+            _run(model, run, train, validation, console)
+    finally:
+        keras.config.set_dtype_policy(before)
+    return model
+
+
+def _compile(model: Any, run: Run, images: int) -> None:
+    """AdamW is Loshchilov & Hutter, 2019."""
     import keras
 
-    checkpoint = work / f"{architecture}-{epochs}-{seed}-{train.fingerprint()[:8]}"  # other arguments start afresh
-    keras.utils.set_random_seed(seed)
-    model = build(architecture)
-    steps = epochs * -(-len(train) // BATCH)
-    warm_up = max(1, steps // 20)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        1e-5, steps - warm_up, alpha=0.0, warmup_target=LEARNING_RATE, warmup_steps=warm_up
-    )
+    recipe = run.recipe
+    rate: Any = recipe.learning_rate
+    if recipe.is_cosine:
+        steps = run.epochs * -(-images // recipe.batch)
+        warm_up = max(1, steps // 20)
+        rate = keras.optimizers.schedules.CosineDecay(
+            1e-5, max(1, steps - warm_up), alpha=0.0, warmup_target=recipe.learning_rate, warmup_steps=warm_up
+        )
+    optimizers = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW, "rmsprop": keras.optimizers.RMSprop}
+    decay = {"weight_decay": recipe.weight_decay} if recipe.optimizer == "adamw" else {}
     model.compile(
-        optimizer=keras.optimizers.AdamW(schedule, weight_decay=WEIGHT_DECAY, clipnorm=1.0),
-        loss=keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=LABEL_SMOOTHING),
+        optimizer=optimizers[recipe.optimizer](rate, clipnorm=recipe.clip, **decay),
+        loss=keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing),
         metrics=[keras.metrics.AUC(from_logits=True, name="auc")],
     )
-    with Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
-    ) as progress:
+
+
+def _run(model: Any, run: Run, train: Dataset, validation: Dataset, console: Console) -> None:
+    import keras
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    # Two states are kept, so that one whose writing was cut off costs an epoch and not the run.
+    backup = keras.callbacks.BackupAndRestore(run.work / "state", double_checkpoint=True, delete_checkpoint=False)
+    values = losses(run.work / STORY)
+    epochs = len(values) if is_over(values, run.recipe) else run.epochs  # then nothing is left but to restore
+    with Progress(*columns, console=console) as progress:
         model.fit(
-            _pipeline(train, seed),
-            validation_data=_still(validation),
+            _pipeline(train, run.recipe, run.seed),
+            validation_data=_still(validation, run.recipe.batch),
             epochs=epochs,
             verbose=0,
             shuffle=False,  # the pipeline does
-            class_weight=class_weights(train.labels),
-            callbacks=[keras.callbacks.BackupAndRestore(checkpoint), _reporter(progress, epochs)],
+            class_weight=class_weights(train.labels) if run.recipe.is_balanced else None,
+            callbacks=[_watch(run), backup, _reporter(progress, run.epochs)],
         )
-    return model
+    if run.recipe.keeps_best and (run.work / BEST).exists():
+        model.load_weights(run.work / BEST)
+
+
+def forget(work: Path) -> None:
+    """Remove a run's checkpoints once its network is published; the logs for TensorBoard stay."""
+    shutil.rmtree(work / "state", ignore_errors=True)
+    for name in (BEST, STORY):
+        (work / name).unlink(missing_ok=True)
 
 
 def class_weights(labels: NDArray[np.uint8]) -> dict[int, float]:
@@ -69,22 +126,109 @@ def logits(model: Any, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     return np.concatenate([np.asarray(model.predict_on_batch(batch)) for batch in batches])[:, 0].astype(np.float64)
 
 
-def _pipeline(data: Dataset, seed: int) -> Any:
+def losses(story: Path) -> list[float]:
+    """The watched loss of each epoch that a run has finished; a line that was cut off ends it."""
+    found: list[float] = []
+    for line in story.read_text().splitlines() if story.exists() else ():
+        try:
+            found.append(float(json.loads(line)[WATCHED]))
+        except ValueError:
+            break
+    return found
+
+
+def epochs_since_best(values: list[float]) -> int:
+    return len(values) - 1 - int(np.argmin(values)) if values else 0
+
+
+def is_over(values: list[float], recipe: Recipe) -> bool:
+    """Whether patience has run out."""
+    return recipe.stop_patience is not None and epochs_since_best(values) >= recipe.stop_patience
+
+
+def _pipeline(data: Dataset, recipe: Recipe, seed: int) -> Any:
     import tensorflow as tf
 
     def change(pixels: Any, labels: Any) -> Any:
-        return augment(tf.cast(pixels, tf.float32)), labels
+        return (recipe.change(pixels) if recipe.change else pixels), labels
 
-    rows = tf.data.Dataset.from_tensor_slices((data.pixels, data.labels[:, np.newaxis].astype(np.float32)))
-    rows = rows.shuffle(len(data), seed=seed).batch(BATCH)
+    rows = _batches(data, tf.data.Dataset.range(len(data)).shuffle(len(data), seed=seed), recipe.batch)
     return rows.map(change, num_parallel_calls=tf.data.AUTOTUNE).prefetch(4)
 
 
-def _still(data: Dataset) -> Any:
+def _still(data: Dataset, batch: int) -> Any:
     import tensorflow as tf
 
-    rows = tf.data.Dataset.from_tensor_slices((data.pixels, data.labels[:, np.newaxis].astype(np.float32)))
-    return rows.batch(64).map(lambda pixels, labels: (tf.cast(pixels, tf.float32), labels))
+    return _batches(data, tf.data.Dataset.range(len(data)), batch).prefetch(2)
+
+
+def _batches(data: Dataset, rows: Any, batch: int) -> Any:
+    """Pixels, float32, and labels, shape (n, 1), of the rows; only those of a few batches are in memory at a time."""
+    import tensorflow as tf
+
+    shape = data.pixels.shape[1:]
+    labels = tf.constant(data.labels[:, np.newaxis].astype(np.float32))
+
+    def gather(chosen: Any) -> Any:
+        pixels = tf.ensure_shape(tf.numpy_function(lambda rows: data.pixels[rows], [chosen], tf.uint8), (None, *shape))
+        return tf.cast(pixels, tf.float32), tf.gather(labels, chosen)
+
+    return rows.batch(batch).map(gather, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def _watch(run: Run) -> Any:
+    """A Keras callback that writes each epoch's figures down, and keeps, slows or stops as they and the recipe say.
+
+    Keras has one for each of these, but they forget all they saw when the process is killed: this one reads it again.
+    """
+    import keras
+    import tensorflow as tf
+
+    recipe, story = run.recipe, run.work / STORY
+
+    class Watch(keras.callbacks.Callback):  # type: ignore[misc]
+        writer: Any = None
+
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            self.writer = self.writer or tf.summary.create_file_writer(str(run.work / LOGS))
+            lines = story.read_text().splitlines() if story.exists() else []
+            story.write_text("".join(f"{line}\n" for line in lines[:epoch]))  # later ones are done again
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            figures = {name: float(value) for name, value in (logs or {}).items()}
+            figures["learning_rate"] = float(self.model.optimizer.learning_rate)
+            with story.open("a") as file:
+                file.write(json.dumps(figures) + "\n")
+            with self.writer.as_default():
+                for name, value in figures.items():
+                    _write_scalar(name, value, epoch + 1)
+            self.writer.flush()
+            values = losses(story)
+            since = epochs_since_best(values)
+            if recipe.keeps_best and since == 0:
+                aside = run.work / f"aside-{BEST}"
+                self.model.save_weights(aside)
+                aside.rename(run.work / BEST)
+            if recipe.reduce_patience and since and since % recipe.reduce_patience == 0:
+                self.model.optimizer.learning_rate = figures["learning_rate"] * recipe.reduce_factor
+            self.model.stop_training = is_over(values, recipe)
+
+        def on_train_end(self, logs: Any = None) -> None:
+            if self.writer is not None:
+                self.writer.close()
+
+    return Watch()
+
+
+def _write_scalar(name: str, value: float, step: int) -> None:
+    """What tf.summary.scalar does, which needs the package tensorboard to be installed, only to write."""
+    import tensorflow as tf
+
+    metadata = tf.compat.v1.SummaryMetadata(
+        plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars"),
+        data_class=1,  # DATA_CLASS_SCALAR
+    )
+    tf.summary.write(name, tf.constant(value, tf.float32), step=step, metadata=metadata)
 
 
 def _reporter(progress: Progress, epochs: int) -> Any:

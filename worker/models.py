@@ -1,5 +1,6 @@
 """The model versions that a worker process holds: the live one, and at most one more for jobs that name a version."""
 
+import gc
 import logging
 import time
 from collections.abc import Sequence
@@ -48,17 +49,25 @@ class Models:
         raise BrokenModel(self.error or "no model version was ever published: `pneumoscreen models list`")
 
     def _take(self, candidate: Published) -> bool:
-        """Load a version into service; one that was refused just now is not tried again while another serves."""
+        """Bring a version into service; one that was refused just now is not tried again while another serves."""
         refused_at = self._refused_at.get(candidate)
         if self._live and refused_at is not None and time.monotonic() - refused_at < RETRY_SECONDS:
             return False
         try:
-            self._live = (candidate, self._load(candidate))
+            if self._named and self._named[0] == candidate:  # a rescreen needed it before it was promoted
+                taken = self._named
+            else:
+                self._named = None  # three would not fit into memory: the old one serves while the new one loads
+                _release()
+                taken = (candidate, self._load(candidate))
         except BrokenModel as error:
             self._refused_at[candidate] = time.monotonic()
             self.error = str(error)
             log.error("model version %s is refused: %s", candidate.version, error)  # noqa: TRY400
             return False
+        self._live, self._named = taken, None
+        self._refused_at.pop(candidate, None)
+        _release()
         log.info("model version %s is in service", candidate.version)
         self._metrics.show_version(candidate.version)
         return True
@@ -68,6 +77,8 @@ class Models:
         for held in (self._live, self._named):
             if held and held[0] == wanted:
                 return held[1]
+        self._named = None
+        _release()
         self._named = (wanted, self._load(wanted))
         return self._named[1]
 
@@ -77,3 +88,12 @@ class Models:
         except BrokenModel:
             self._metrics.load_failures.inc()
             raise
+
+
+def _release() -> None:
+    """Give back the memory of versions that were dropped.
+
+    A traced Keras network refers to itself, so it stays until Python looks for such cycles, which is seldom in a
+    process that makes few objects: 20 swaps then hold 90 MB more (measured with the bundled network), else none.
+    """
+    gc.collect()

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import Select, exists, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
-from shared.database import Job, JobState, Sighting, SightingState
+from shared.database import Job, JobState, Lane, Prediction, Sighting, SightingState
 
 MOST_ROWS = 1000
 """Rows a transaction, so that it stays short and the parameters of a statement within SQLite's limit."""
@@ -76,6 +76,7 @@ def register(
     *,
     origin: str | None = None,
     not_before: datetime | None = None,
+    model_version: str | None = None,
 ) -> list[int]:
     """Register at most MOST_ROWS files; returns the new sightings' ids. One that is known already stays as it is."""
     rows = []
@@ -97,7 +98,7 @@ def register(
     if not rows:
         return []
     new = list(session.scalars(insert_new(session, Sighting).returning(Sighting.id), rows))
-    add_jobs(session, new, lane, now, not_before)
+    add_jobs(session, new, lane, now, not_before, model_version)
     return new
 
 
@@ -113,11 +114,66 @@ def retry(session: Session, sightings: Sequence[int], lane: str, now: datetime) 
     return len(again)
 
 
+def rescreen(
+    session: Session, version: str, now: datetime, after: int, root: str | None = None, since: datetime | None = None
+) -> tuple[int, int, int | None]:
+    """Have a version screen again the next MOST_ROWS results that another one made, of sightings above `after`.
+
+    Returns how many it had seen before, whose result is now its own; how many jobs were added; and where to go on,
+    None at the end. What was done stays done, with its old result, until the new one is there.
+    """
+    chosen = _others(version, root, since).add_columns(Sighting.sha256)
+    rows = session.execute(chosen.where(Sighting.id > after).order_by(Sighting.id).limit(MOST_ROWS)).all()
+    ids = [sighting for sighting, _ in rows]
+    contents = select(Prediction.sha256).where(Prediction.model_version == version)
+    known = set(session.scalars(contents.where(Prediction.sha256.in_({digest for _, digest in rows}))))
+    seen = [sighting for sighting, digest in rows if digest in known]
+    own = select(Prediction.id).where(Prediction.sha256 == Sighting.sha256, Prediction.model_version == version)
+    if seen:
+        result = update(Sighting).where(Sighting.id.in_(seen), Sighting.state == SightingState.DONE)
+        session.execute(
+            result.values(prediction_id=own.scalar_subquery(), finished_at=now),
+            execution_options={"synchronize_session": False},
+        )
+    open_jobs = select(Job.sighting_id).where(
+        Job.sighting_id.in_(ids), Job.model_version == version, Job.state != JobState.FINISHED
+    )
+    waits = set(session.scalars(open_jobs))
+    new = [sighting for sighting, digest in rows if digest not in known and sighting not in waits]
+    add_jobs(session, new, Lane.BACKGROUND, now, model_version=version)
+    return len(seen), len(new), ids[-1] if len(ids) == MOST_ROWS else None
+
+
+def count_others(session: Session, version: str, root: str | None = None, since: datetime | None = None) -> int:
+    """How many paths have a result of another version than this one."""
+    return session.scalar(select(func.count()).select_from(_others(version, root, since).subquery())) or 0
+
+
+def _others(version: str, root: str | None, since: datetime | None) -> Select[int]:
+    """The newest sighting of each path, where it is done with the result of another version."""
+    newer = aliased(Sighting)
+    same = (newer.root == Sighting.root) & (newer.path == Sighting.path) & (newer.id > Sighting.id)
+    query = (
+        select(Sighting.id)
+        .join(Prediction, Prediction.id == Sighting.prediction_id)
+        .where(Sighting.state == SightingState.DONE, Prediction.model_version != version)
+        .where(~exists().where(same, newer.state != SightingState.SUPERSEDED).correlate(Sighting))
+    )
+    if root is not None:
+        query = query.where(Sighting.root == root)
+    return query if since is None else query.where(Sighting.seen_at >= since)
+
+
 def add_jobs(
-    session: Session, sightings: Sequence[int], lane: str, now: datetime, not_before: datetime | None = None
+    session: Session,
+    sightings: Sequence[int],
+    lane: str,
+    now: datetime,
+    not_before: datetime | None = None,
+    model_version: str | None = None,
 ) -> None:
     if sightings:
-        row = {"lane": lane, "state": JobState.UNSENT, "delivery": 0, "deaths": 0}
+        row = {"lane": lane, "state": JobState.UNSENT, "delivery": 0, "deaths": 0, "model_version": model_version}
         times = {"created_at": now, "not_before": not_before}
         session.execute(insert(Job), [{**row, **times, "sighting_id": sighting} for sighting in sightings])
 

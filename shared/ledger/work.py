@@ -122,20 +122,43 @@ def finish(session: Session, outcomes: Sequence[Outcome], now: datetime) -> list
     counted = [outcome for outcome in outcomes if outcome.claimed.job in held]
     _write_identifiers(session, [o for o in counted if isinstance(o, Screened | Quarantined)])
     _write_screened(session, [o for o in counted if isinstance(o, Screened)], now)
+    done = _done(session, [o for o in counted if isinstance(o, Quarantined | Superseded)])
     for outcome in counted:
         sighting = update(Sighting).where(Sighting.id == outcome.claimed.sighting)
         job = update(Job).where(Job.id == outcome.claimed.job)
+        is_done = outcome.claimed.sighting in done
         match outcome:
+            case Quarantined(_, reason, _, _) if is_done:
+                session.execute(job.values(problem=reason))
             case Quarantined(_, reason, digest, _):
                 state = SightingState.QUARANTINED
                 session.execute(sighting.values(state=state, reason=reason, sha256=digest, finished_at=now))
             case Superseded(claimed, facts, not_before):
-                session.execute(sighting.values(state=SightingState.SUPERSEDED, finished_at=now))
-                file = Found(claimed.path, facts)
-                register(session, claimed.root, claimed.lane, [file], now, origin=claimed.origin, not_before=not_before)
+                if is_done:
+                    session.execute(job.values(problem="the file changed since it was screened"))
+                else:
+                    session.execute(sighting.values(state=SightingState.SUPERSEDED, finished_at=now))
+                register(
+                    session,
+                    claimed.root,
+                    claimed.lane,
+                    [Found(claimed.path, facts)],
+                    now,
+                    origin=claimed.origin,
+                    not_before=not_before,
+                    model_version=claimed.model_version,
+                )
             case PutOff(_, problem, not_before):
                 session.execute(job.values(state=JobState.UNSENT, problem=problem, not_before=not_before))
     return counted
+
+
+def _done(session: Session, outcomes: Sequence[Outcome]) -> set[int]:
+    """The sightings that have a result: what becomes of a rescreen never takes it from them."""
+    if not outcomes:
+        return set()
+    sightings = Sighting.id.in_({outcome.claimed.sighting for outcome in outcomes})
+    return set(session.scalars(select(Sighting.id).where(sightings, Sighting.state == SightingState.DONE)))
 
 
 def _release(session: Session, outcomes: Sequence[Outcome]) -> set[int]:

@@ -4,13 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sqlalchemy import select
 
 from shared import manifest, registry
-from shared.database import Database
-from shared.errors import BrokenModel
+from shared.database import AuditEntry, Database, ModelVersion, Promotion
+from shared.errors import BrokenModel, WorkFailed
 from shared.inference import LINEAR_FILE
 from shared.registry import Published
 from tests.models import DAY, SIZE, describe, go_live, make_linear_version, published
+from tests.unit.steps import finish, in_hand, rows, screened
 
 
 def live(database: Database) -> list[Published]:
@@ -150,3 +152,174 @@ def test_what_a_killed_copy_left_behind_does_not_stop_the_next_one(tmp_path: Pat
     (tmp_path / "models" / f".v1.{os.getpid()}").mkdir(parents=True)
     registry.copy_aside(source, tmp_path / "models" / "v1")
     manifest.read(tmp_path / "models" / "v1", published(source).manifest_sha256)
+
+
+def names(models: Path) -> list[str]:
+    return sorted(path.name for path in models.iterdir()) if models.exists() else []
+
+
+def actions(database: Database) -> list[tuple[str, str, str]]:
+    with database.read() as session:
+        rows = session.scalars(select(AuditEntry).order_by(AuditEntry.id))
+        return [(row.actor, row.action, row.detail) for row in rows]
+
+
+def version_row(database: Database, version: str) -> ModelVersion | None:
+    with database.read() as session:
+        return session.get(ModelVersion, version)
+
+
+def put_up(database: Database, tmp_path: Path, *versions: str, live: bool = True) -> Path:
+    """Publish versions of these names, and make them live one after the other; returns the home's models."""
+    models = tmp_path / "models"
+    for seed, name in enumerate(versions):
+        registry.publish(database, models, make_linear_version(tmp_path / "made", name, seed), DAY)
+        if live:
+            registry.promote(database, name, "Ada", DAY)
+    return models
+
+
+def test_a_published_version_is_known_and_whole_and_not_yet_live(database: Database, tmp_path: Path) -> None:
+    source = make_linear_version(tmp_path / "made", "v1")
+    (source / "pictures").mkdir()
+    (source / "pictures" / "roc.png").write_bytes(b"a picture")
+    row = registry.publish(database, tmp_path / "models", source, DAY, "Ada")
+    assert row == published(source)
+    assert registry.load(tmp_path / "models", row).manifest.version == "v1"
+    assert (tmp_path / "models" / "v1" / "pictures" / "roc.png").exists()
+    assert live(database) == []
+    assert actions(database) == [("Ada", "publish", "v1")]
+
+
+def test_publishing_twice_changes_nothing(database: Database, tmp_path: Path) -> None:
+    source = make_linear_version(tmp_path / "made", "v1")
+    rows = [registry.publish(database, tmp_path / "models", source, DAY) for _ in range(2)]
+    assert rows[0] == rows[1]
+    assert names(tmp_path / "models") == ["v1"]
+    assert len(actions(database)) == 1
+
+
+def test_another_version_of_the_same_name_is_refused(database: Database, tmp_path: Path) -> None:
+    models = put_up(database, tmp_path, "v1")
+    with pytest.raises(WorkFailed, match="it is another one"):
+        registry.publish(database, models, make_linear_version(tmp_path / "other", "v1", seed=9), DAY)
+    registry.load(models, live(database)[0])
+
+
+def test_a_damaged_folder_is_not_published(database: Database, tmp_path: Path) -> None:
+    source = make_linear_version(tmp_path / "made", "v1")
+    (source / LINEAR_FILE).write_bytes(b"damaged")
+    with pytest.raises(BrokenModel, match="damaged"):
+        registry.publish(database, tmp_path / "models", source, DAY)
+    with pytest.raises(BrokenModel, match="cannot be read"):
+        registry.publish(database, tmp_path / "models", tmp_path, DAY)
+    assert names(tmp_path / "models") == []
+
+
+@pytest.mark.parametrize(
+    "step", ["shutil.copytree", "os.fsync", "manifest.read", "tempfile.mkdtemp", "Path.rename", "insert_new"]
+)
+def test_a_publication_interrupted_at_any_step_leaves_the_old_version_live(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    models = put_up(database, tmp_path, "v1")
+    source = make_linear_version(tmp_path / "made", "v2", seed=5)
+
+    class Interrupted(Exception):
+        pass
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise Interrupted
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"shared.registry.{step}", interrupt)
+        with pytest.raises(Interrupted):
+            registry.publish(database, models, source, DAY)
+    assert [row.version for row in live(database)] == ["v1"]
+    assert version_row(database, "v2") is None
+    for name in names(models):
+        manifest.read(models / name)
+    assert [name for name in names(models) if name.startswith(".")] == []
+    row = registry.publish(database, models, source, DAY)
+    registry.load(models, row)
+    assert names(models) == ["v1", "v2"]
+
+
+def test_what_half_a_copy_damaged_under_a_final_name_is_never_made_known(database: Database, tmp_path: Path) -> None:
+    source = make_linear_version(tmp_path / "made", "v1")
+    half = tmp_path / "models" / "v1"
+    half.mkdir(parents=True)
+    with pytest.raises(BrokenModel):
+        registry.publish(database, tmp_path / "models", source, DAY)
+    assert version_row(database, "v1") is None
+
+
+def test_a_promotion_says_who_made_what_live_and_why(database: Database, tmp_path: Path) -> None:
+    put_up(database, tmp_path, "v1", "v2")
+    registry.promote(database, "v1", "Ben", DAY, "fewer false alarms")
+    with database.read() as session:
+        newest = session.scalars(select(Promotion).order_by(Promotion.id.desc())).first()
+    assert newest is not None
+    assert (newest.version, newest.promoted_by, newest.reason) == ("v1", "Ben", "fewer false alarms")
+    assert actions(database)[-1] == ("Ben", "promote", "v1: fewer false alarms")
+
+
+def test_promoting_what_is_live_already_adds_nothing(database: Database, tmp_path: Path) -> None:
+    put_up(database, tmp_path, "v1")
+    before = actions(database)
+    registry.promote(database, "v1", "Ada", DAY)
+    assert actions(database) == before
+
+
+def test_a_version_that_was_never_published_cannot_be_promoted(database: Database) -> None:
+    with pytest.raises(BrokenModel, match="There is no model version 'v9'"):
+        registry.promote(database, "v9", "Ada", DAY)
+
+
+def test_a_rejected_version_is_promoted_only_with_a_reason_or_after_it_has_passed(
+    database: Database, tmp_path: Path
+) -> None:
+    put_up(database, tmp_path, "v1")
+    put_up(database, tmp_path, "v2", live=False)
+    with database.write() as session:
+        registry.reject(session, "v2", "Ada", DAY, '{"passed": false}')
+    row = version_row(database, "v2")
+    assert row is not None and (row.state, row.verdict) == ("rejected", '{"passed": false}')
+    with pytest.raises(WorkFailed, match="was rejected"):
+        registry.promote(database, "v2", "Ada", DAY)
+    assert live(database)[0].version == "v1"
+    registry.promote(database, "v2", "Ada", DAY, "we need it")
+    row = version_row(database, "v2")
+    assert row is not None and row.state == "rejected"
+    assert live(database)[0].version == "v2"
+    registry.promote(database, "v1", "Ada", DAY)
+    registry.promote(database, "v2", "Ada", DAY, verdict='{"passed": true}')
+    row = version_row(database, "v2")
+    assert row is not None and (row.state, row.verdict) == ("published", '{"passed": true}')
+
+
+def test_a_rollback_goes_back_one_version_at_a_time(database: Database, tmp_path: Path) -> None:
+    put_up(database, tmp_path, "v1", "v2", "v3")
+    assert registry.rollback(database, "Ada", DAY, "too many false alarms") == "v2"
+    assert live(database)[0].version == "v2"
+    assert actions(database)[-1] == ("Ada", "rollback", "v2: too many false alarms")
+    assert registry.rollback(database, "Ada", DAY, "still too many") == "v1"
+    with pytest.raises(WorkFailed, match="No version was live before"):
+        registry.rollback(database, "Ada", DAY, "and more")
+
+
+def test_after_a_rollback_a_new_version_rolls_back_to_the_one_it_replaced(database: Database, tmp_path: Path) -> None:
+    put_up(database, tmp_path, "v1", "v2")
+    registry.rollback(database, "Ada", DAY, "no")
+    put_up(database, tmp_path, "v3")
+    assert registry.rollback(database, "Ada", DAY, "no") == "v1"
+
+
+def test_promotions_and_rollbacks_change_no_result(database: Database, tmp_path: Path) -> None:
+    put_up(database, tmp_path, "v1", "v2")
+    (claimed,) = in_hand(database, "a.png")
+    finish(database, screened(claimed, 0.9, version="v2"))
+    before = rows(database)
+    registry.rollback(database, "Ada", DAY, "no")
+    registry.promote(database, "v2", "Ada", DAY)
+    assert rows(database) == before

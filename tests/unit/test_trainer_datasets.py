@@ -127,7 +127,47 @@ def test_a_folder_without_one_of_the_classes_is_refused(tmp_path: Path) -> None:
 
 
 def test_importing_the_trainer_imports_no_tensorflow() -> None:
-    modules = "architectures, augmentation, datasets, examine, first_model, fit, publication"
+    modules = "architectures, augmentation, datasets, examine, first_model, fit, making, publication, recipes"
     heavy = {"keras", "sklearn", "tensorflow"}
     look = f"import sys; from trainer import {modules}; sys.exit(bool({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", look], check=False).returncode == 0
+
+
+def test_the_parts_of_a_collection_are_pooled_and_duplicates_across_them_count_once(tmp_path: Path) -> None:
+    files = {"train/NORMAL/IM-0001-0001.png": picture(1), "train/PNEUMONIA/person1_virus_1.png": picture(2)}
+    files |= {"test/NORMAL/IM-0002-0001.png": picture(3), "test/PNEUMONIA/person9_virus_9.png": picture(2)}
+    files |= {"val/PNEUMONIA/person3_virus_3.png": picture(4)}
+    data = read(folder_with(tmp_path, files))
+    assert data.summary() == {"images": 4, "NORMAL": 2, "PNEUMONIA": 2, "patients": 4}
+    assert len(data.duplicates) == 1
+    assert {path.parent.parent.name for path in data.paths} == {"train", "val", "test"}
+
+
+def test_pooled_or_not_the_fingerprint_is_the_same(tmp_path: Path) -> None:
+    pooled = read(folder_with(tmp_path / "a", {"train/NORMAL/a.png": picture(1), "val/PNEUMONIA/b.png": picture(2)}))
+    plain = read(folder_with(tmp_path / "b", {"NORMAL/a.png": picture(1), "PNEUMONIA/b.png": picture(2)}))
+    assert pooled.fingerprint() == plain.fingerprint()
+
+
+def test_a_file_that_vanishes_after_it_was_listed_is_listed_as_left_out(tmp_path: Path) -> None:
+    folder_with(tmp_path, {"NORMAL/a.png": picture(1), "PNEUMONIA/b.png": picture(2), "PNEUMONIA/c.png": picture(3)})
+    listed = list(datasets.files(tmp_path))
+    (tmp_path / "PNEUMONIA" / "b.png").unlink()
+    data = datasets.read_files(listed, SMALL, Console(quiet=True))
+    assert data.patients == ("a", "c")
+    assert [one.path.name for one in data.unreadable] == ["b.png"]
+
+
+def test_many_pixels_lie_in_a_file_that_no_name_is_left_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {f"NORMAL/n{seed}.png": picture(seed) for seed in range(5)}
+    files |= {f"PNEUMONIA/p{seed}.png": picture(seed) for seed in range(5, 9)}
+    files |= {"NORMAL/a-copy.png": picture(0), "NORMAL/broken.png": b""}
+    root = folder_with(tmp_path / "data", files)
+    inside = read(root)
+    monkeypatch.setattr(datasets, "IN_MEMORY", 1000)
+    outside = datasets.read(root, SMALL, Console(quiet=True), work=tmp_path / "work")
+    assert isinstance(outside.pixels, np.memmap) and not isinstance(inside.pixels, np.memmap)
+    assert np.array_equal(inside.pixels, outside.pixels)
+    half = datasets.select(outside, outside.labels == 1)
+    assert np.array_equal(half.pixels, inside.pixels[inside.labels == 1])
+    assert list((tmp_path / "work").iterdir()) == []

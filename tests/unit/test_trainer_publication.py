@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -90,3 +91,32 @@ def test_a_published_version_is_never_written_again(tmp_path: Path) -> None:
         publish(tmp_path, "screen", DAY, save, describe)
     assert list(tmp_path.iterdir()) == [folder]
     assert (folder / manifest.NAME).stat().st_mtime_ns == before
+
+
+def test_what_accompanies_a_version_is_vouched_for_by_its_manifest(tmp_path: Path) -> None:
+    seen: list[set[str]] = []
+
+    def step(name: str) -> Callable[[Path, Manifest], None]:
+        def write(folder: Path, described: Manifest) -> None:
+            seen.append(set(described.files))
+            (folder / name).write_text(f"{name} of {described.version}")
+
+        return write
+
+    folder = publish(tmp_path, "screen", DAY, save, describe, [step("roc.png"), step("card.md")])
+    found = manifest.read(folder)
+    assert seen == [{KERAS_FILE}, {KERAS_FILE, "roc.png"}]
+    assert set(found.files) == {KERAS_FILE, "roc.png", "card.md"}
+    assert (folder / "card.md").read_text() == f"card.md of {folder.name}"
+    (folder / "card.md").write_text("another")
+    with pytest.raises(BrokenModel, match=r"card\.md is damaged"):
+        manifest.read(folder)
+
+
+def test_a_publication_that_fails_while_something_is_added_leaves_nothing(tmp_path: Path) -> None:
+    def fail(folder: Path, described: Manifest) -> None:
+        raise OSError("no space left on device")
+
+    with pytest.raises(OSError, match="no space left"):
+        publish(tmp_path, "screen", DAY, save, describe, [fail])
+    assert list(tmp_path.iterdir()) == []

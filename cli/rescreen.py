@@ -1,0 +1,53 @@
+"""`rescreen`: one version screens again what others did; the old results stay until the new ones are there."""
+
+from datetime import UTC, datetime
+
+from cli.console import out, progress
+from cli.opened import opened
+from cli.versions import user
+from shared import manifest, registry
+from shared.database import AuditEntry
+from shared.errors import WrongSettings
+from shared.ledger import register
+from shared.ledger.register import MOST_ROWS
+from shared.settings import Settings
+
+
+def rescreen(settings: Settings, model: str, root: str | None, since: str | None, by: str | None) -> None:
+    """Raises BrokenModel for a version that was never published or is damaged, WrongSettings for an unknown folder."""
+    moment, now = _instant(since) if since else None, datetime.now(UTC)
+    if root is not None and root not in settings.roots:
+        raise WrongSettings(f"There is no folder named {root!r}; there are: {', '.join(settings.roots)}.")
+    seen = new = 0
+    with opened(settings) as database, progress() as bar:
+        with database.read() as session:
+            row = registry.published(session, model)
+            total = register.count_others(session, model, root, moment)
+        manifest.read(settings.models / row.version, row.manifest_sha256)
+        task, after = bar.add_task("rescreening", total=total), 0
+        while True:
+            with database.write() as session:
+                had, added, last = register.rescreen(session, model, now, after, root, moment)
+                if total and after == 0:
+                    detail = f"{model}: {total} results of other versions"
+                    session.add(AuditEntry(at=now, actor=by or user(), action="rescreen", detail=detail))
+            seen, new = seen + had, new + added
+            bar.advance(task, MOST_ROWS if last is not None else total)
+            if last is None:
+                break
+            after = last
+    out.print(
+        f"{new} images are screened again by {model}, in the background lane; {seen} it had seen before, "
+        "so their results are its own now. The old results stay in `pneumoscreen results --history`.",
+        markup=False,
+    )
+
+
+def _instant(since: str) -> datetime:
+    try:
+        when = datetime.fromisoformat(since)
+        return (when if when.tzinfo else when.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise WrongSettings(
+            f"--since must be a date or time such as 2026-01-31 or 2026-01-31T08:00, not {since!r}."
+        ) from error

@@ -1,0 +1,95 @@
+"""`train`: from labelled folders to a model version that lies ready to be published."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cli.console import err, out, table
+from cli.opened import opened
+from shared import manifest, registry
+from shared.errors import WorkFailed, WrongSettings
+from shared.settings import Settings
+
+if TYPE_CHECKING:
+    from trainer.architectures import Weights
+    from trainer.making import Made
+
+FIGURES = ("recall", "accuracy", "auc", "specificity", "precision", "f1", "brier", "ece")
+
+
+def train(
+    settings: Settings,
+    data: Path,
+    architecture: str,
+    epochs: int | None,
+    seed: int,
+    start_from: str | None,
+    limit: int | None,
+    folder: Path | None,
+) -> None:
+    """Train one version, or, for `variants:all`, the whole family, and say how each did on patients held out."""
+    from trainer import architectures, making  # only here: the other commands need no trainer
+
+    start = None if start_from is None else _published(settings, start_from)
+    if start is not None:
+        architecture = _architecture(start, architecture)
+    names = architectures.FAMILY if architecture == "variants:all" else (architecture,)
+    made = []
+    for name in names:
+        option = "" if start else f" --architecture {name}"
+        order = making.Order(
+            architecture=name,
+            out=folder or settings.home / "candidates",
+            work=settings.home / "training",
+            epochs=epochs,
+            seed=seed,
+            limit=limit,
+            start_from=start,
+            weights=_weights(settings, name),
+            mixed_precision=bool(getattr(settings, "mixed_precision", False)),
+            command=f"pneumoscreen train{option}",
+        )
+        made.append(making.make(order, data, err))
+    _report(made)
+
+
+def _report(made: "list[Made]") -> None:
+    """Best first: a missed pneumonia costs most, so recall counts before accuracy."""
+    made = sorted(made, key=lambda one: [-(figure or 0.0) for figure in _figures(one)[:2]])
+    rows = [[one.folder.name, one.manifest.architecture, one.manifest.parameters, *_figures(one)] for one in made]
+    table(("version", "architecture", "parameters", *FIGURES), rows)
+    out.print("Figures on patients held out from the same data: other sites and ages differ.")
+    out.print(f"To make it known: pneumoscreen models publish {made[0].folder}", markup=False)
+
+
+def _figures(made: "Made") -> list[float | None]:
+    found = made.manifest.metrics.get("validation", {})
+    values = (found.get(name) for name in FIGURES)
+    return [value.get("value") if isinstance(value, dict) else value for value in values]  # some have intervals
+
+
+def _published(settings: Settings, version: str) -> Path:
+    """The folder of a published version, verified against its row."""
+    with opened(settings) as database, database.read() as session:
+        row = registry.published(session, version)
+    folder = settings.models / row.version
+    if manifest.read(folder, row.manifest_sha256).engine != "keras":
+        raise WorkFailed(f"{version} is no Keras network: it cannot be fine-tuned.")
+    return folder
+
+
+def _architecture(start: Path, named: str) -> str:
+    """A version's own architecture; `screen`, which stands where none was named, gives way to it."""
+    found = manifest.read(start).architecture
+    if named not in (found, "screen"):
+        raise WrongSettings(f"{start.name} is a {found}: it cannot become a {named}. Leave --architecture out.")
+    return found
+
+
+def _weights(settings: Settings, name: str) -> "Weights":
+    """For a backbone: HOME/weights/NAME.h5 (as `transfer-mobilenetv2.h5`) if it is there, else what can be fetched."""
+    from trainer import architectures
+
+    file = settings.home / "weights" / f"{architectures.file_name(name)}.h5"
+    if file.exists():
+        return file
+    return "imagenet" if name.startswith("transfer:") else None

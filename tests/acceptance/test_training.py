@@ -1,0 +1,141 @@
+"""Each network learns, and the command makes a version of it that the worker can use."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared import manifest
+from shared.database import connect
+from tests.models import go_live
+from tests.unit.test_train import specimens
+
+TOP = Path(__file__).parents[2]
+SHORT = {
+    "screen": (5, 2e-3),
+    "tiny7": (18, 2e-3),
+    "variants": (3, 1e-3),
+    "variants:depth=2,width=64,dropout=0.3,optimizer=rmsprop": (3, 1e-3),
+    "blocks5": (7, 1e-3),
+    "grey150": (3, 1e-3),
+    "rgb224": (2, 1e-3),
+    "transfer:MobileNet": (3, 1e-3),
+}
+"""Epochs and learning rate that are enough for blobs; everything else is as in the recipe, less what is for films."""
+
+LEARN = """
+import json, sys
+from dataclasses import replace
+from pathlib import Path
+import numpy as np
+from rich.console import Console
+from sklearn.metrics import roc_auc_score
+from trainer import architectures, datasets, fit
+from trainer.recipes import recipe
+
+data, work, others = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
+for name, (epochs, rate) in json.loads(sys.argv[4]).items():
+    size = architectures.preprocessing(name)
+    train = datasets.read(data, size, Console(quiet=True))
+    unseen = datasets.read(others, size, Console(quiet=True))
+    chosen = replace(recipe(name), change=None, learning_rate=rate, batch=8, is_cosine=False,
+                     keeps_best=False)
+    run = fit.Run(lambda: architectures.build(name), chosen, epochs, 1, work / architectures.file_name(name))
+    few = datasets.select(unseen, np.arange(len(unseen)) % 6 == 0)
+    model = fit.fit(run, train, few, Console(stderr=True, width=200))
+    print(json.dumps([name, roc_auc_score(unseen.labels, fit.logits(model, unseen.pixels))]), flush=True)
+"""
+
+
+def environment(home: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PNEUMOSCREEN_")}
+    nowhere = "http://127.0.0.1:9"
+    return {
+        **kept,
+        "PNEUMOSCREEN_HOME": str(home),
+        "XDG_STATE_HOME": str(home.parent / "state"),
+        "KERAS_HOME": str(home.parent / "keras"),
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        "HTTPS_PROXY": nowhere,
+        "https_proxy": nowhere,
+        "COLUMNS": "200",
+    }
+
+
+@pytest.fixture(scope="module")
+def learnt(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
+    folder = tmp_path_factory.mktemp("learning")
+    data, others = specimens(folder / "data", 32), specimens(folder / "others", 24, seed=1)
+    done = subprocess.run(
+        [sys.executable, "-c", LEARN, str(data), str(folder / "work"), str(others), json.dumps(SHORT)],
+        cwd=TOP,
+        env=environment(folder / "home"),
+        capture_output=True,
+        text=True,
+        timeout=170,
+    )
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(line) for line in done.stdout.splitlines())
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_each_network_learns(name: str, learnt: dict[str, float]) -> None:
+    assert learnt[name] > 0.9
+
+
+def command(home: Path, *arguments: object) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "cli.main", *map(str, arguments)],
+        cwd=TOP,
+        env=environment(home),
+        capture_output=True,
+        text=True,
+        timeout=150,
+    )
+
+
+def test_the_command_makes_a_version_and_another_one_from_it(tmp_path: Path) -> None:
+    home, data = tmp_path / "home", tmp_path / "data"
+    specimens(data / "train", 60)
+    specimens(data / "test", 60)  # the same patients, the same files: all of them duplicates
+    options = ("--data", data, "--epochs", 14)
+    done = command(home, "train", *options, "--architecture", "tiny7")
+    assert done.returncode == 0, done.stderr
+    (folder,) = (home / "candidates").iterdir()
+    found = manifest.read(folder)
+    assert (found.architecture, found.parameters) == ("tiny7", 77_633)
+    assert found.data["duplicates"] == 120
+    assert found.data["command"] == "pneumoscreen train --architecture tiny7 --data DIR --epochs 14 --seed 1"
+    assert f"pneumoscreen models publish {folder}" in done.stdout
+    assert value(found.metrics["validation"]["auc"]) > 0.9
+    (left,) = (home / "training").iterdir()
+    assert [path.name for path in left.iterdir()] == ["logs"]
+
+    assert command(home, "db", "upgrade").returncode == 0
+    (home / "models" / folder.name).mkdir(parents=True)
+    for file in folder.iterdir():
+        (home / "models" / folder.name / file.name).write_bytes(file.read_bytes())
+    database = connect(f"sqlite:///{home / 'pneumoscreen.db'}")
+    go_live(database, home / "models" / folder.name)
+    database.close()
+    again = command(home, "train", *options[:2], "--epochs", 2, "--from", folder.name)
+    assert again.returncode == 0, again.stderr
+    (tuned,) = [path for path in (home / "candidates").iterdir() if path != folder]
+    assert manifest.read(tuned).architecture == "tiny7"
+    assert f"--from {folder.name}" in manifest.read(tuned).data["command"]
+    assert command(home, "train", *options, "--from", folder.name, "--architecture", "rgb224").returncode == 2
+
+
+def value(figure: Any) -> float:
+    """Of a figure with or without its interval."""
+    return float(figure["value"] if isinstance(figure, dict) else figure)
+
+
+def test_too_few_patients_are_refused_with_a_sentence(tmp_path: Path) -> None:
+    done = command(tmp_path / "home", "train", "--data", specimens(tmp_path / "data", 3), "--architecture", "tiny7")
+    assert done.returncode == 1
+    assert "patients" in done.stderr

@@ -1,0 +1,151 @@
+"""Versions replace each other while images flow: nothing is lost or mixed, and what is broken never serves."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+import pytest
+
+from shared import database, registry
+from shared.database import Database
+from shared.inference import LINEAR_FILE
+from tests.models import make_linear_version
+from tests.system import System, distinct, make_linear_home, running, specimens
+
+SWAPS = 20
+IMAGES = 10
+"""So many are dropped with each promotion, while those before them are still under way."""
+MOST_GROWTH = 30e6
+
+
+class Site:
+    """A running system, its home, and what was dropped and promoted so far."""
+
+    def __init__(self, home: Path, ledger: Database) -> None:
+        self.home, self.ledger = home, ledger
+        self.promoted = ["linear-1"]
+        self.images = 0
+        self.system: System
+
+    def go_live(self, name: str, *, is_broken: bool = False) -> None:
+        """Publish and promote a version; a broken one was damaged after it was verified."""
+        source = make_linear_version(self.home.parent / "made", name, seed=len(self.promoted))
+        registry.publish(self.ledger, self.home / "models", source, datetime.now(UTC))
+        if is_broken:
+            (self.home / "models" / name / LINEAR_FILE).write_bytes(b"damaged")
+        else:
+            self.promoted.append(name)
+        registry.promote(self.ledger, name, "Ada", datetime.now(UTC))
+
+    def drop(self) -> None:
+        source = next(file for file in specimens() if file.suffix == ".jpeg")
+        for _ in range(IMAGES):
+            distinct(source, self.system.inbox / f"{self.images:04d}.jpeg", self.images)
+            self.images += 1
+
+    def all_done(self) -> None:
+        self.system.wait_for_states(done=self.images)
+
+    def versions(self) -> set[str]:
+        return {version for (version,) in self.system.query("SELECT DISTINCT model_version FROM predictions")}
+
+    def wait_for(self, version: str) -> None:
+        self.system.wait(lambda: version in self.versions(), f"{version} to serve")
+
+    def memory(self) -> dict[int, int]:
+        pids = [pid for (pid,) in self.system.query("SELECT pid FROM workers")]
+        return {pid: psutil.Process(pid).memory_info().rss for pid in pids}
+
+    def errors(self) -> list[str]:
+        return [error for (error,) in self.system.query("SELECT error FROM workers WHERE error IS NOT NULL")]
+
+
+@contextmanager
+def made(folder: Path) -> Iterator[Site]:
+    make_linear_home(folder / "home")
+    ledger = database.connect(f"sqlite:///{folder / 'home' / 'pneumoscreen.db'}")
+    yield Site(folder / "home", ledger)
+    ledger.close()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("swaps")
+    with made(folder) as found, running(folder) as found.system:
+        yield found
+
+
+def test_twenty_versions_replace_each_other_under_load_and_nothing_is_lost_or_mixed(site: Site) -> None:
+    early: dict[int, int] = {}
+    for swap in range(1, SWAPS + 1):
+        site.drop()
+        site.go_live(f"swap-{swap:02d}")
+        site.drop()
+        site.wait_for(f"swap-{swap:02d}")
+        if swap == 5:
+            early = site.memory()
+    site.all_done()
+    late = site.memory()
+    assert late.keys() == early.keys(), "a worker process died"
+    for pid, used in late.items():
+        assert used - early[pid] < MOST_GROWTH, f"process {pid} grew by {(used - early[pid]) / 1e6:.0f} MB"
+    assert set(site.promoted[1:]) <= site.versions() <= set(site.promoted)
+    counts = site.system.query("SELECT count(*), count(DISTINCT sha256) FROM predictions")
+    assert counts == [(site.images, site.images)]
+    mixed = """
+        SELECT j.sent_at, j.delivery FROM jobs j
+        JOIN sightings s ON s.id = j.sighting_id JOIN predictions p ON p.id = s.prediction_id
+        GROUP BY j.sent_at, j.delivery HAVING count(DISTINCT p.model_version) > 1
+    """
+    assert site.system.query(mixed) == []  # the jobs of one message were sent in one moment
+    assert site.errors() == []
+
+
+def test_a_broken_version_never_serves_and_status_names_it_until_a_good_one_comes(site: Site) -> None:
+    before = site.versions()
+    site.go_live("broken", is_broken=True)
+    site.drop()
+    site.all_done()
+    site.system.wait(site.errors, "the worker to say so")
+    told = site.system.command("status")
+    assert told.returncode == 1
+    assert "broken" in told.stdout and "damaged" in told.stdout
+    assert site.versions() == before
+    site.go_live("good")
+    site.drop()
+    site.wait_for("good")
+    site.system.wait(lambda: not site.errors(), "the error to be over")
+    site.all_done()
+    told = site.system.command("status")
+    assert told.returncode == 0, told.stdout
+
+
+def test_a_rescreen_runs_beside_the_live_version_and_the_history_stays(site: Site) -> None:
+    site.drop()
+    site.all_done()
+    (history,) = site.system.query("SELECT count(*) FROM results_history")[0]
+    site.go_live("newer")
+    (site.system.inbox / "0000.jpeg").unlink()
+    told = site.system.command("rescreen", "--model", "newer", "--by", "Ada")
+    assert told.returncode == 0, told.stderr
+    is_over = "SELECT count(*) FROM jobs WHERE state <> 'finished'"
+    site.system.wait(lambda: site.system.query(is_over) == [(0,)], "the rescreen to end")
+    site.all_done()
+    kept = site.system.query("SELECT path FROM results WHERE model_version <> 'newer'")
+    assert kept == [("0000.jpeg",)]  # its file is gone, and its result stays
+    assert site.system.query("SELECT count(*) FROM results_history") == [(history + site.images - 1,)]
+
+
+def test_a_cold_start_under_a_broken_live_version_uses_the_one_before_it(tmp_path: Path) -> None:
+    with made(tmp_path) as cold:
+        cold.go_live("good")
+        cold.go_live("broken", is_broken=True)
+        with running(tmp_path) as cold.system:
+            cold.drop()
+            cold.all_done()
+            assert cold.versions() == {"good"}
+            told = cold.system.command("status")
+            assert told.returncode == 1
+            assert "broken" in told.stdout

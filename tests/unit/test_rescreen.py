@@ -1,0 +1,168 @@
+"""Another version screens again: what is done stays done until the new result is there, whatever happens on the way."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from cli.rescreen import rescreen
+from shared import registry, settings
+from shared.database import AuditEntry, Database, JobState, Lane
+from shared.errors import BrokenModel, WrongSettings
+from shared.ledger import register
+from shared.ledger.work import Claimed, PutOff, Quarantined, Superseded
+from shared.settings import Folder, Settings
+from tests.models import DAY, make_linear_version
+from tests.unit.steps import NOW, after, claim, drop, file, finish, in_hand, jobs, rows, screened, send_all, sightings
+
+
+@pytest.fixture
+def chosen(database: Database, tmp_path: Path) -> Settings:
+    found = settings.load(tmp_path, folders={"ward": Folder(path=tmp_path / "ward")})
+    for name in ("v1", "v2"):
+        registry.publish(database, found.models, make_linear_version(tmp_path / "made", name), DAY)
+    return found
+
+
+def done(database: Database, *contents: str, version: str = "v1") -> None:
+    """Images of these contents, screened by a version."""
+    found = in_hand(database, *(f"{content}.png" for content in contents))
+    pairs = zip(found, contents, strict=True)
+    finish(database, *(screened(claimed, 0.9, content, version) for claimed, content in pairs))
+
+
+def asked(database: Database, chosen: Settings) -> list[Claimed]:
+    """Rescreen everything with v2, and claim what that brings."""
+    rescreen(chosen, "v2", None, None, "Ada")
+    return claim(database, send_all(database, Lane.BACKGROUND))
+
+
+def results(database: Database) -> list[tuple[str, str, str | None]]:
+    return [(row["path"], row["state"], row["model_version"]) for row in rows(database)]
+
+
+def test_a_rescreen_asks_for_the_version_in_the_background_and_leaves_the_result(
+    database: Database, chosen: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done(database, "a", "b")
+    rescreen(chosen, "v2", None, None, "Ada")
+    new = jobs(database)[2:]
+    assert [(job.lane, job.state, job.model_version) for job in new] == [("background", "unsent", "v2")] * 2
+    assert results(database) == [("a.png", "done", "v1"), ("b.png", "done", "v1")]
+    assert "2 images are screened again by v2" in capsys.readouterr().out
+
+
+def test_the_new_result_takes_the_place_of_the_old_one_which_stays_in_the_history(
+    database: Database, chosen: Settings
+) -> None:
+    done(database, "a")
+    (claimed,) = asked(database, chosen)
+    assert claimed.model_version == "v2"
+    finish(database, screened(claimed, 0.1, "a", "v2"), now=after(9))
+    assert results(database) == [("a.png", "done", "v2")]
+    history = [
+        (row["model_version"], row["probability"], row["is_result"]) for row in rows(database, "results_history")
+    ]
+    assert history == [("v1", 0.9, 0), ("v2", 0.1, 1)]
+
+
+def test_the_old_result_stays_if_the_file_is_gone(database: Database, chosen: Settings) -> None:
+    done(database, "a")
+    (claimed,) = asked(database, chosen)
+    finish(database, Quarantined(claimed, "the file was removed before it was read"))
+    assert results(database) == [("a.png", "done", "v1")]
+    assert [row["reason"] for row in rows(database)] == [None]
+    job = jobs(database)[-1]
+    assert (job.state, job.problem) == (JobState.FINISHED, "the file was removed before it was read")
+
+
+def test_the_old_result_stays_while_the_world_is_at_fault(database: Database, chosen: Settings) -> None:
+    done(database, "a")
+    (claimed,) = asked(database, chosen)
+    finish(database, PutOff(claimed, "the share is away", after(8)))
+    assert results(database) == [("a.png", "done", "v1")]
+    assert jobs(database)[-1].state == JobState.UNSENT
+
+
+def test_a_file_that_changed_is_a_new_drop_for_the_same_version_and_the_old_result_stays(
+    database: Database, chosen: Settings
+) -> None:
+    done(database, "a")
+    (claimed,) = asked(database, chosen)
+    finish(database, Superseded(claimed, file(size=99).facts, after(1)))
+    old, new = sightings(database)
+    assert (old.state, old.prediction_id is not None, new.state, new.size) == ("done", True, "waiting", 99)
+    job = jobs(database)[-1]
+    assert (job.sighting_id, job.model_version, job.lane) == (new.id, "v2", "background")
+
+
+def test_a_change_that_the_producer_saw_first_is_registered_once(database: Database, chosen: Settings) -> None:
+    done(database, "a")
+    (claimed,) = asked(database, chosen)
+    drop(database, file("a.png", size=99))
+    finish(database, Superseded(claimed, file(size=99).facts, after(1)))
+    assert [sighting.state for sighting in sightings(database)] == ["done", "waiting"]
+
+
+def test_a_content_that_the_version_has_seen_needs_no_file(
+    database: Database, chosen: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done(database, "a", version="v2")
+    done(database, "b")
+    (copy,) = in_hand(database, "copy of a.png")
+    finish(database, screened(copy, 0.9, "a", "v1"))
+    rescreen(chosen, "v2", None, None, None)
+    assert ("copy of a.png", "done", "v2") in results(database)
+    assert [job.sighting_id for job in jobs(database) if job.model_version == "v2"] == [
+        next(sighting.id for sighting in sightings(database) if sighting.path == "b.png")
+    ]
+    assert "1 images are screened again by v2" in capsys.readouterr().out
+
+
+def test_asking_twice_adds_nothing(database: Database, chosen: Settings) -> None:
+    done(database, "a", "b")
+    for _ in range(2):
+        rescreen(chosen, "v2", None, None, "Ada")
+    assert len(jobs(database)) == 4
+
+
+def test_only_what_is_done_and_newest_is_screened_again(database: Database, chosen: Settings) -> None:
+    done(database, "a", version="v2")
+    done(database, "b")
+    in_hand(database, file("b.png", size=11))  # a newer drop waits already
+    (bad,) = in_hand(database, "c.png")
+    finish(database, Quarantined(bad, "not an image"))
+    rescreen(chosen, "v2", None, None, "Ada")
+    assert [job for job in jobs(database) if job.model_version] == []
+
+
+def test_a_folder_and_a_day_narrow_it_down(database: Database, chosen: Settings) -> None:
+    done(database, "a")
+    rescreen(chosen, "v2", "submitted", None, "Ada")
+    rescreen(chosen, "v2", None, f"{NOW + timedelta(days=1):%Y-%m-%d}", "Ada")
+    assert len(jobs(database)) == 1
+    rescreen(chosen, "v2", "ward", f"{NOW:%Y-%m-%d}", "Ada")
+    assert len(jobs(database)) == 2
+
+
+def test_what_makes_no_sense_is_said(database: Database, chosen: Settings) -> None:
+    with pytest.raises(BrokenModel, match="There is no model version 'v9'"):
+        rescreen(chosen, "v9", None, None, "Ada")
+    with pytest.raises(WrongSettings, match="There is no folder named 'attic'"):
+        rescreen(chosen, "v2", "attic", None, "Ada")
+    with pytest.raises(WrongSettings, match="--since"):
+        rescreen(chosen, "v2", None, "yesterday", "Ada")
+
+
+def test_many_are_added_a_part_at_a_time_with_one_line_in_the_audit_log(
+    database: Database, chosen: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(register, "MOST_ROWS", 3)
+    done(database, "a", "b", "c")
+    done(database, "d", "e", "f")
+    rescreen(chosen, "v2", None, None, "Ada")
+    assert len(jobs(database)) == 12
+    with database.read() as session:
+        entries = session.scalars(select(AuditEntry).where(AuditEntry.action == "rescreen")).all()
+    assert [(entry.actor, entry.detail) for entry in entries] == [("Ada", "v2: 6 results of other versions")]

@@ -1,0 +1,169 @@
+"""A run of the trainer service from labelled images to a verdict; what fits networks is replaced by linear weights."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from shared import manifest, registry
+from shared.database import Database, ModelVersion, Review, RunState, TrainingRun
+from shared.errors import WorkFailed
+from shared.inference import LINEAR_FILE
+from shared.ledger.register import Facts, Found, register
+from shared.ledger.work import Screened
+from shared.settings import Settings, load
+from tests.models import SIZE, describe, go_live, make_linear_version
+from tests.unit.steps import NOW, claim, finish, send_all
+from trainer import making, run, runs
+from trainer.making import Made, Order
+
+Make = Callable[[Order, Path, Console, making.About], Made]
+CONSOLE = Console(quiet=True)
+
+
+def version(folder: Path, name: str, slope: float) -> Path:
+    """A version that calls bright pictures PNEUMONIA if its slope is positive."""
+    made = make_linear_version(folder, name)
+    weights = np.full(SIZE * SIZE + 1, slope / SIZE**2, np.float32)
+    weights[-1] = -slope / 2
+    np.save(made / LINEAR_FILE, weights)
+    describe(made)
+    return made
+
+
+def picture(file: Path, is_bright: bool, seed: int) -> Path:
+    random = np.random.default_rng(seed)
+    values = random.integers(150, 250, (64, 64)) if is_bright else random.integers(5, 100, (64, 64))
+    Image.fromarray(values.astype(np.uint8)).save(file)
+    return file
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Enough patients that over thirty of each class are held out."""
+    folder = tmp_path_factory.mktemp("labelled")
+    for label in ("NORMAL", "PNEUMONIA"):
+        (folder / label).mkdir()
+        for number in range(300):
+            name = f"person{number}_1.png" if label == "PNEUMONIA" else f"IM-{number:04d}-0001.png"
+            picture(folder / label / name, label == "PNEUMONIA", hash_of(label, number))
+    return folder
+
+
+def hash_of(label: str, number: int) -> int:
+    return number + (1000 if label == "NORMAL" else 0)
+
+
+@pytest.fixture
+def settings(tmp_path: Path, database: Database, labelled: Path) -> Settings:
+    go_live(database, version(tmp_path / "models", "champion", 20.0))
+    (tmp_path / "ward").mkdir()
+    return load(tmp_path, training_data=labelled, folders={"ward": {"path": tmp_path / "ward"}})
+
+
+def making_of(slope: float, monkeypatch: pytest.MonkeyPatch, seen: list[Path] | None = None) -> None:
+    def make(order: Order, data: Path, _console: Console, _said: making.About) -> Made:
+        if seen is not None:
+            seen.extend(sorted(data.glob("*/*")))
+        folder = version(order.out, f"challenger-{order.seed}", slope)
+        return Made(folder, manifest.read(folder))
+
+    monkeypatch.setattr(making, "make", make)
+
+
+def begun(database: Database) -> runs.Lease:
+    with database.write() as session:
+        lease = runs.begin(session, "screen", "schedule", NOW)
+    assert lease is not None
+    return lease
+
+
+def ended(database: Database) -> TrainingRun:
+    with database.read() as session:
+        return session.query(TrainingRun).one()
+
+
+def live(database: Database) -> str:
+    with database.read() as session:
+        return registry.live(session)[0].version
+
+
+def test_a_challenger_that_passes_the_gate_goes_live(
+    database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    making_of(25.0, monkeypatch)
+    lease = begun(database)
+    run.run(settings, lease.run, lease.fence, CONSOLE)
+    assert live(database) == "challenger-1"
+    assert (ended(database).state, ended(database).version) == (RunState.PUBLISHED, "challenger-1")
+    assert not list((settings.home / "training").iterdir()), "what was gathered is gone"
+
+
+def test_a_challenger_that_fails_it_is_kept_as_rejected_with_the_figures(
+    database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    making_of(-5.0, monkeypatch)
+    lease = begun(database)
+    run.run(settings, lease.run, lease.fence, CONSOLE)
+    assert live(database) == "champion"
+    assert ended(database).state == RunState.REJECTED
+    with database.read() as session:
+        row = session.get_one(ModelVersion, "challenger-1")
+    assert row.state == "rejected"
+    assert '"recall"' in (row.verdict or "")
+    assert (settings.models / "challenger-1").is_dir()
+
+
+def test_a_run_that_another_trainer_took_over_makes_nothing_live(
+    database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    making_of(25.0, monkeypatch)
+    lease = begun(database)
+    with pytest.raises(WorkFailed, match="took this run over"):
+        run.run(settings, lease.run, lease.fence + 1, CONSOLE)
+    assert live(database) == "champion"
+    assert ended(database).state == RunState.RUNNING
+
+
+def screened(database: Database, file: Path, content: bytes | None = None) -> str:
+    """Register and screen a file of the ward; returns its content's checksum."""
+    digest = hashlib.sha256(content or file.read_bytes()).hexdigest()
+    with database.write() as session:
+        register(session, "ward", "routine", [Found(file.name, Facts.of(file.stat()))], NOW)
+    (claimed,) = claim(database, send_all(database))
+    finish(database, Screened(claimed, digest, "champion", 0.9, 0.5, "PNEUMONIA"))
+    return digest
+
+
+def test_what_reviewers_labelled_is_learned_from_and_their_word_wins(
+    database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch, labelled: Path
+) -> None:
+    ward = settings.folders["ward"].path
+    new = screened(database, picture(ward / "scan.png", True, 9001))
+    gone = screened(database, picture(ward / "gone.png", True, 9002))
+    (ward / "gone.png").unlink()
+    (ward / "copy.png").write_bytes((labelled / "NORMAL" / "IM-0007-0001.png").read_bytes())
+    corrected = screened(database, ward / "copy.png")
+    with database.write() as session:
+        for digest, label in ((new, "NORMAL"), (new, "PNEUMONIA"), (gone, "NORMAL"), (corrected, "PNEUMONIA")):
+            session.add(Review(sha256=digest, label=label, reviewer="Dr. Okafor", created_at=NOW))
+    seen: list[Path] = []
+    making_of(25.0, monkeypatch, seen)
+    lease = begun(database)
+    run.run(settings, lease.run, lease.fence, CONSOLE)
+    found = {path.resolve() if path.is_symlink() else path: path for path in seen}
+    names = [str(path.relative_to(path.parents[1])) for path in seen]
+    assert len(found) == 601
+    assert sum(name.startswith("PNEUMONIA/") for name in names) == 302, "the new one and the corrected one"
+    assert not [name for name in names if "IM-0007" in name], "under its old label it is not learned from"
+
+
+def test_a_patients_key_decides_whose_an_image_is() -> None:
+    one = run._patient(Path("a.dcm"), "k" * 64)
+    assert run._patient(Path("b.dcm"), "k" * 64) == one != run._patient(Path("a.dcm"), "j" * 64)
+    assert run._patient(Path("person12_virus_3.jpeg"), None) == "person12"
+    assert run._patient(Path("scan.png"), None) == run._patient(Path("scan.png"), None)

@@ -1,0 +1,185 @@
+"""`models publish`, `promote`, `rollback` and `list`, as a person calls them, with the gate in between."""
+
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from sqlalchemy import select
+
+from cli.models import list_versions
+from cli.versions import promote, publish, rollback
+from shared import registry, settings
+from shared.database import AuditEntry, Database, ModelVersion, Promotion
+from shared.errors import BrokenModel, WorkFailed, WrongSettings
+from shared.inference import LINEAR_FILE
+from shared.settings import Settings
+from tests.models import DAY, make_linear_version
+from tests.unit.test_gate import brightness, labelled
+
+
+@pytest.fixture
+def chosen(database: Database, tmp_path: Path) -> Settings:
+    return settings.load(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return labelled(tmp_path_factory.mktemp("labelled"))
+
+
+def live(database: Database) -> str | None:
+    with database.read() as session:
+        return next((row.version for row in registry.live(session)), None)
+
+
+def stored(database: Database, version: str) -> ModelVersion:
+    with database.read() as session:
+        return session.get_one(ModelVersion, version)
+
+
+def known(chosen: Settings, tmp_path: Path, name: str, sign: float = 1.0) -> str:
+    publish(chosen, brightness(tmp_path / "made", name, sign))
+    return name
+
+
+def test_publishing_makes_a_version_known_but_not_live(database: Database, chosen: Settings, tmp_path: Path) -> None:
+    publish(chosen, make_linear_version(tmp_path / "made", "v1"))
+    assert stored(database, "v1").state == "published"
+    assert live(database) is None
+
+
+def test_without_data_a_promotion_needs_a_reason(database: Database, chosen: Settings, tmp_path: Path) -> None:
+    known(chosen, tmp_path, "v1")
+    for reason in (None, " "):
+        with pytest.raises(WrongSettings, match="--data DIR"):
+            promote(chosen, "v1", "Ada", None, reason)
+    with pytest.raises(WrongSettings, match="--by"):
+        promote(chosen, "v1", " ", None, "the first one")
+    promote(chosen, "v1", "Ada", None, "the first one")
+    assert live(database) == "v1"
+
+
+def test_a_version_that_passes_the_gate_is_live_with_the_figures_kept(
+    database: Database, chosen: Settings, tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    promote(chosen, known(chosen, tmp_path, "bad", -1.0), "Ada", None, "the first one")
+    promote(chosen, known(chosen, tmp_path, "good"), "Ada", data, None)
+    assert live(database) == "good"
+    verdict = json.loads(stored(database, "good").verdict or "")
+    assert verdict["passed"] and verdict["challenger"]["recall"] == 1.0
+    printed = capsys.readouterr().out
+    assert "champion" in printed and "It passed the gate" in printed
+
+
+def test_a_version_that_loses_is_rejected_with_a_table_of_what_decided_and_exit_code_1(
+    database: Database, chosen: Settings, tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    promote(chosen, known(chosen, tmp_path, "good"), "Ada", None, "the first one")
+    with pytest.raises(typer.Exit) as ended:
+        promote(chosen, known(chosen, tmp_path, "bad", -1.0), "Ada", data, None)
+    assert ended.value.exit_code == 1
+    assert live(database) == "good"
+    row = stored(database, "bad")
+    assert row.state == "rejected"
+    assert not json.loads(row.verdict or "")["passed"]
+    printed = capsys.readouterr()
+    assert "-1.0000 (-1.0000 to -1.0000)" in printed.out
+    assert "Its recall at its threshold is 0.0000" in printed.out
+    assert "good stays live" in printed.err
+    with pytest.raises(WrongSettings):
+        promote(chosen, "bad", "Ada", None, None)
+
+
+def test_a_person_overrides_the_gate_with_a_reason_that_is_recorded(
+    database: Database, chosen: Settings, tmp_path: Path, data: Path
+) -> None:
+    promote(chosen, known(chosen, tmp_path, "good"), "Ada", None, "the first one")
+    promote(chosen, known(chosen, tmp_path, "bad", -1.0), "Ben", data, "for a study of errors")
+    assert live(database) == "bad"
+    assert stored(database, "bad").state == "rejected"
+    with database.read() as session:
+        promotion = session.scalars(select(Promotion).order_by(Promotion.id.desc())).first()
+        entries = session.scalars(select(AuditEntry).order_by(AuditEntry.id)).all()
+    assert promotion is not None
+    assert (promotion.promoted_by, promotion.reason) == ("Ben", "for a study of errors")
+    assert [entry.action for entry in entries] == ["publish", "promote", "publish", "reject", "promote"]
+    assert entries[-1].detail == "bad: for a study of errors"
+
+
+def test_a_challenger_must_beat_a_version_that_was_live_long_ago(
+    database: Database, chosen: Settings, tmp_path: Path, data: Path
+) -> None:
+    promote(chosen, known(chosen, tmp_path, "best"), "Ada", None, "the first one")
+    promote(chosen, known(chosen, tmp_path, "worst", -1.0), "Ada", None, "a mistake")
+    publish(chosen, make_linear_version(tmp_path / "made", "chance", seed=4))
+    with pytest.raises(typer.Exit):
+        promote(chosen, "chance", "Ada", data, None)
+    comparisons = json.loads(stored(database, "chance").verdict or "")["comparisons"]
+    assert [(found["other"]["version"], found["role"]) for found in comparisons] == [
+        ("worst", "champion"),
+        ("best", "earlier"),
+    ]
+
+
+def test_a_damaged_version_is_not_promoted_and_not_rolled_back_to(
+    database: Database, chosen: Settings, tmp_path: Path
+) -> None:
+    for name in ("v1", "v2"):
+        promote(chosen, known(chosen, tmp_path, name), "Ada", None, "a test")
+    known(chosen, tmp_path, "v3")
+    for name in ("v1", "v3"):
+        (chosen.models / name / LINEAR_FILE).write_bytes(b"damaged")
+    with pytest.raises(BrokenModel, match="damaged"):
+        promote(chosen, "v3", "Ada", None, "a test")
+    with pytest.raises(BrokenModel, match=r"damaged.*takes another version back"):
+        rollback(chosen, "Ada", "a test")
+    assert live(database) == "v2"
+
+
+def test_promoting_the_live_version_says_so(
+    chosen: Settings, tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    promote(chosen, known(chosen, tmp_path, "v1"), "Ada", None, "the first one")
+    promote(chosen, "v1", "Ada", data, None)
+    assert "v1 is live already" in capsys.readouterr().out
+
+
+def test_an_unknown_version_is_named(chosen: Settings) -> None:
+    with pytest.raises(BrokenModel, match="There is no model version 'v9'"):
+        promote(chosen, "v9", "Ada", None, "a test")
+
+
+def test_a_rollback_makes_the_version_before_live_and_records_who_and_why(
+    database: Database, chosen: Settings, tmp_path: Path
+) -> None:
+    promote(chosen, known(chosen, tmp_path, "v1"), "Ada", None, "the first one")
+    with pytest.raises(WorkFailed, match="No version was live before"):
+        rollback(chosen, "Ada", "a test")
+    promote(chosen, known(chosen, tmp_path, "v2"), "Ada", None, "a test")
+    with pytest.raises(WrongSettings, match="--reason"):
+        rollback(chosen, "Ada", " ")
+    rollback(chosen, "Ben", "too many false alarms")
+    assert live(database) == "v1"
+    with database.read() as session:
+        entry = session.scalars(select(AuditEntry).order_by(AuditEntry.id.desc())).first()
+    assert entry is not None
+    assert (entry.actor, entry.action, entry.detail) == ("Ben", "rollback", "v1: too many false alarms")
+
+
+def test_the_list_tells_what_is_live_since_when_and_what_was_rejected(
+    database: Database, chosen: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("old", "now", "lost"):
+        known(chosen, tmp_path, name)
+    for name in ("old", "now"):
+        registry.promote(database, name, "Ada", DAY)
+    with database.write() as session:
+        registry.reject(session, "lost", "Ada", DAY, "{}")
+    capsys.readouterr()
+    list_versions(chosen)
+    lines = capsys.readouterr().out.splitlines()
+    found = {name: next(line for line in lines if f" {name} " in line) for name in ("old", "now", "lost")}
+    assert " live " in found["now"] and f"{DAY:%Y-%m-%d %H:%M}" in found["now"]
+    assert " published " in found["old"] and f"{DAY:%Y}" not in found["old"]
+    assert " rejected " in found["lost"]

@@ -1,0 +1,221 @@
+"""A version's model card (Mitchell et al., 2019) as Markdown and as HTML, made of nothing but its manifest."""
+
+import base64
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from shared.manifest import Manifest
+from trainer import metrics, pictures
+
+MARKDOWN_FILE, HTML_FILE = "card.md", "card.html"
+
+_STYLE = (
+    "body{font:16px/1.5 sans-serif;max-width:50em;margin:2em auto;padding:0 1em;color:#111;background:#fff}"
+    "table{border-collapse:collapse}td,th{border:1px solid #888;padding:.2em .6em;text-align:left}"
+    "img{max-width:100%}pre,td{overflow-wrap:anywhere;white-space:pre-wrap}"
+)
+
+
+@dataclass(frozen=True)
+class Table:
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Picture:
+    file: str
+    title: str
+
+
+@dataclass(frozen=True)
+class Command:
+    text: str
+
+
+@dataclass(frozen=True)
+class Points:
+    texts: tuple[str, ...]
+
+
+Block = str | Table | Picture | Command | Points
+Section = tuple[str, list[Block]]
+
+
+def write(folder: Path, manifest: Manifest) -> None:
+    """Write both cards into a version's folder, pictures that lie there inline: a step of a publication."""
+    (folder / MARKDOWN_FILE).write_text(markdown(manifest), encoding="utf-8")
+    drawn = {name: (folder / name).read_bytes() for name in pictures.TITLES if (folder / name).exists()}
+    (folder / HTML_FILE).write_text(html(manifest, drawn), encoding="utf-8")
+
+
+def markdown(manifest: Manifest) -> str:
+    """The card as Markdown, with the pictures that the manifest vouches for beside it."""
+    parts = [f"# Model card: {_marked(manifest.version)}"]
+    for heading, blocks in _sections(manifest):
+        parts += [f"## {heading}", *(_as_markdown(block) for block in blocks)]
+    return "\n\n".join(parts) + "\n"
+
+
+def html(manifest: Manifest, inline: Mapping[str, bytes] | None = None) -> str:
+    """The card as one HTML page, without scripts; PNGs given by name stand in it, others are looked for beside it."""
+    title = f"Model card: {escape(manifest.version)}"
+    parts = [
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>"
+    ]
+    for heading, blocks in _sections(manifest):
+        parts += [f"<h2>{escape(heading)}</h2>", *(_as_html(block, inline or {}) for block in blocks)]
+    return "\n".join(parts) + "\n</body>\n</html>\n"
+
+
+def _sections(manifest: Manifest) -> Iterator[Section]:
+    yield "Intended use", _intended_use(manifest)
+    yield "Data", _data(manifest)
+    yield "Population", [_facts(manifest.population)]
+    yield "Metrics", list(_metrics(manifest))
+    drawn: list[Block] = [Picture(name, title) for name, title in pictures.TITLES.items() if name in manifest.files]
+    if drawn:
+        yield "Pictures", drawn
+    familiarity = getattr(manifest, "familiarity", None)
+    if familiarity:
+        figures = familiarity if isinstance(familiarity, dict) else familiarity.model_dump(mode="json")
+        yield (
+            "Unfamiliar pictures",
+            ["How pictures are noticed that are not what the version knows, and how many are:", _facts(figures)],
+        )
+    yield "Limits", _limits(manifest)
+    yield "How to reproduce", _how_to_reproduce(manifest)
+    yield "Libraries", [_facts(manifest.libraries)]
+
+
+def _intended_use(manifest: Manifest) -> list[Block]:
+    return [
+        "It sorts chest X-rays so that people read the likely pneumonias first. It is a screening aid, never a "
+        "diagnosis, and not a medical device: a person reads every image that matters.",
+        _facts(
+            {
+                "version": manifest.version,
+                "made": f"{manifest.created_at:%Y-%m-%d %H:%M} UTC",
+                "architecture": manifest.architecture,
+                "parameters": f"{manifest.parameters:,}",
+                "input": f"{manifest.preprocessing.width} x {manifest.preprocessing.height} pixels, "
+                f"{manifest.preprocessing.channels} channel(s), contrast: {manifest.preprocessing.contrast}",
+                "operating threshold": f"PNEUMONIA at a calibrated probability of {manifest.threshold:.4f} or more",
+            }
+        ),
+    ]
+
+
+def _data(manifest: Manifest) -> list[Block]:
+    facts = {name: fact for name, fact in manifest.data.items() if name != "command"}
+    licence = facts.pop("licence", None)
+    if licence is None:
+        return [_facts(facts), "The licence of the data is not recorded."]
+    return [_facts(facts), f"Licence of the data: {licence}."]
+
+
+def _metrics(manifest: Manifest) -> Iterator[Block]:
+    for name, found in manifest.metrics.items():
+        if not isinstance(found, dict):
+            continue
+        yield f"Measured on: {name}, {found.get('images', '?')} images of {found.get('patients', '?')} patients."
+        figures = [(key, found[key]) for key in metrics.NAMES if metrics.value(found.get(key)) is not None]
+        yield Table(("figure", "value", "95 % interval"), tuple((key, *_figure(figure)) for key, figure in figures))
+        called = found.get("confusion")
+        if isinstance(called, dict):
+            normal = ("NORMAL", str(called.get("true_negative", "")), str(called.get("false_positive", "")))
+            ill = ("PNEUMONIA", str(called.get("false_negative", "")), str(called.get("true_positive", "")))
+            yield "Confusion matrix:"
+            yield Table(("is", "called NORMAL", "called PNEUMONIA"), (normal, ill))
+        others = {key: fact for key, fact in found.items() if key not in {*metrics.NAMES, "confusion"}}
+        if others:
+            yield _facts(others)
+
+
+def _figure(figure: Any) -> tuple[str, str]:
+    interval = f"{figure['low']:.3f} to {figure['high']:.3f}" if isinstance(figure, dict) else "not recorded"
+    return f"{metrics.value(figure):.3f}", interval
+
+
+def _limits(manifest: Manifest) -> list[Block]:
+    ages = manifest.population.get("age_years")
+    others = f"ages outside {ages['lowest']} to {ages['highest']} years" if ages else "other ages"
+    return [
+        Points(
+            (
+                f"Other hospitals, scanners and {others} will see worse figures, above all a lower specificity: "
+                "check it on images of your own with `pneumoscreen models evaluate --data DIR`.",
+                "It tells pneumonia from no pneumonia as the labels of its data do; it knows no other finding, and "
+                "NORMAL does not mean healthy.",
+                "Precision and probabilities are those of places where pneumonia is as frequent as in the data: where "
+                "it is rarer, both are too high.",
+                "The intervals hold for patients like those measured; one without width says that nobody among them "
+                "was called wrongly, not that nobody ever is.",
+            )
+        )
+    ]
+
+
+def _how_to_reproduce(manifest: Manifest) -> list[Block]:
+    command = manifest.data.get("command")
+    if not command:
+        return ["The command that made this version is not recorded."]
+    return ["With the data above and the libraries below; weights differ a little between machines.", Command(command)]
+
+
+def _facts(facts: Mapping[str, Any]) -> Block:
+    if not facts:
+        return "Nothing is recorded."
+    return Table(("what", ""), tuple((str(name).replace("_", " "), _text(fact)) for name, fact in facts.items()))
+
+
+def _text(fact: Any) -> str:
+    if isinstance(fact, float):
+        return f"{fact:.4f}"
+    if isinstance(fact, dict):
+        return ", ".join(f"{str(name).replace('_', ' ')}: {_text(part)}" for name, part in fact.items())
+    if isinstance(fact, list | tuple):
+        return ", ".join(map(_text, fact))
+    return fact if isinstance(fact, str) else json.dumps(fact, default=str)
+
+
+def _as_markdown(block: Block) -> str:
+    match block:
+        case Table(columns, rows):
+            lines = [columns, tuple("---" for _ in columns), *(tuple(map(_marked, row)) for row in rows)]
+            return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        case Picture(file, title):
+            return f"![{title}]({file})"
+        case Command(text):
+            return f"```sh\n{text}\n```"
+        case Points(texts):
+            return "\n".join(f"- {_marked(text)}" for text in texts)
+        case _:
+            return _marked(block)
+
+
+def _marked(text: str) -> str:
+    """Text that neither ends a table's cell nor is taken for HTML where Markdown is shown."""
+    return escape(" ".join(text.split()), quote=False).replace("|", "\\|")
+
+
+def _as_html(block: Block, inline: Mapping[str, bytes]) -> str:
+    match block:
+        case Table(columns, rows):
+            head = "".join(f"<th>{escape(column)}</th>" for column in columns)
+            body = "\n".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+            return f"<table>\n<tr>{head}</tr>\n{body}\n</table>"
+        case Picture(file, title):
+            source = f"data:image/png;base64,{base64.b64encode(inline[file]).decode()}" if file in inline else file
+            return f'<p><img src="{escape(source)}" alt="{escape(title)}"></p>'
+        case Command(text):
+            return f"<pre>{escape(text)}</pre>"
+        case Points(texts):
+            return "<ul>\n" + "\n".join(f"<li>{escape(text)}</li>" for text in texts) + "\n</ul>"
+        case _:
+            return f"<p>{escape(block)}</p>"
