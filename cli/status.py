@@ -29,7 +29,7 @@ from shared.errors import DiskLow, ServiceUnavailable
 from shared.filesystem import MARKER, check_room
 from shared.settings import Settings
 
-LONGEST_WAIT = {Lane.STAT: timedelta(minutes=1)}
+LONGEST_WAIT = {Lane.STAT: timedelta(minutes=1), Lane.BACKGROUND: timedelta(days=7)}
 LONGEST_WAIT_ELSE = timedelta(minutes=15)
 SPANS = {"last minute": timedelta(minutes=1), "last hour": timedelta(hours=1), "last day": timedelta(days=1)}
 

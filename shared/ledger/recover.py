@@ -32,7 +32,7 @@ def recover_claimed(session: Session, now: datetime) -> tuple[int, int]:
     )
     session.execute(
         update(Sighting)
-        .where(Sighting.id.in_(killers))
+        .where(Sighting.id.in_(killers), Sighting.state != SightingState.DONE)  # a rescreen takes no result away
         .values(
             state=SightingState.QUARANTINED,
             reason=f"the process that worked on this image alone died {MOST_DEATHS} times",

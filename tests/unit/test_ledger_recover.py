@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 from shared.database import Database, Lane
 from shared.ledger import recover
+from shared.ledger.register import add_jobs
 from shared.ledger.work import Claimed, PutOff
 from tests.unit.steps import LEASE, NOW, after, claim, drop, finish, in_hand, jobs, rows, screened, send_all, take
 
@@ -177,3 +178,13 @@ def test_jobs_sent_in_the_new_epoch_stay_sent_for_a_producer_that_comes_late(dat
     send_all(database, now=NOW)
     assert recover_all_sent(database, "first", "third") == 0
     assert [job.state for job in jobs(database)] == ["sent"]
+
+
+def test_a_rescreen_that_kills_three_processes_takes_no_result_away(database: Database) -> None:
+    (claimed,) = in_hand(database, "a.png")
+    finish(database, screened(claimed))
+    with database.write() as session:
+        add_jobs(session, [claimed.sighting], Lane.SUSPECT, NOW, model_version="v2")
+    die_alone(database, 3, after(200))
+    assert [(row["state"], row["model_version"]) for row in rows(database)] == [("done", "v1")]
+    assert [job.state for job in jobs(database)] == ["finished", "finished"]
