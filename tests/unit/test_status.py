@@ -80,7 +80,8 @@ def test_quarantined_images_are_counted_by_reason_and_are_no_alarm(look: Status,
 
 
 @pytest.mark.parametrize(
-    ("lane", "minutes", "code"), [("background", 1000, 0), ("routine", 10, 0), ("routine", 20, 1), ("stat", 0.5, 0), ("stat", 2, 1)]
+    ("lane", "minutes", "code"),
+    [("background", 1000, 0), ("routine", 10, 0), ("routine", 20, 1), ("stat", 0.5, 0), ("stat", 2, 1)],
 )
 def test_an_image_that_waits_too_long_for_its_lane_needs_a_person(
     look: Status, database: Database, lane: str, minutes: float, code: int
