@@ -46,7 +46,11 @@ def prepare(data: bytes, preprocessing: Preprocessing, limits: Limits) -> NDArra
     Returns an array of shape (height, width, channels), dtype uint8, values 0 to 255, black being 0.
     Raises Unreadable for a file that can never be screened, Unfinished for one that ends too early.
     """
-    image = decode(data, (preprocessing.width, preprocessing.height), limits)
+    return arrange(decode(data, (preprocessing.width, preprocessing.height), limits), preprocessing)
+
+
+def arrange(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """The pixels of a decoded 8-bit grey image, as `prepare` returns them."""
     image = image.resize((preprocessing.width, preprocessing.height), Image.Resampling.BILINEAR)
     if preprocessing.contrast == "equalize":
         image = ImageOps.equalize(image)
