@@ -60,7 +60,7 @@ def test_full_size_x_rays_are_all_screened_and_agree_with_their_224_pixel_twins(
 
 
 def test_bench_prints_the_ratios(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "cli.main", "bench", "--images", str(SAMPLES), "--files", "200", "--json"]
+    command = [sys.executable, "-m", "cli.main", "bench", "--images", str(SAMPLES), "--files", "100", "--json"]
     done = subprocess.run(command, env=environment(tmp_path / "home"), capture_output=True, text=True, timeout=170)
     assert done.returncode == 0, done.stderr
     assert set(json.loads(done.stdout)["ratios"]) == {"system_to_limit", "system_to_script"}
