@@ -22,7 +22,7 @@ def _celery(system: System, *arguments: str) -> str:
 
 
 def test_celery_inspect_finds_the_worker_with_nothing_set(system: System) -> None:
-    assert "screening@" in _celery(system, "inspect", "active", "--timeout", "4")
+    assert "screening@" in _celery(system, "inspect", "active", "--timeout", "10")
 
 
 def test_flower_shows_a_batch_received_started_and_succeeded_with_its_number_of_images(system: System) -> None:
