@@ -34,6 +34,8 @@ class Findings:
     labels: list[int] = field(default_factory=list)
     logits: list[float] = field(default_factory=list)
     patients: list[str] = field(default_factory=list)
+    unfamiliar: list[bool] = field(default_factory=list)
+    """Empty where the version has no check."""
     unreadable: list[LeftOut] = field(default_factory=list)
     duplicates: int = 0
     contradictions: set[int] = field(default_factory=set)
@@ -65,6 +67,7 @@ def evaluate(settings: Settings, version: str | None, data: Path, format: str, p
         "confusion": metrics.confusion(answers),
         "unreadable": len(findings.unreadable),
         "duplicates": findings.duplicates,
+        "unfamiliar_share": _unfamiliar_share(findings),
     }
     if format == "json":
         out.file.write(json.dumps(report, indent=2) + "\n")
@@ -112,7 +115,10 @@ def _classify(settings: Settings, loaded: Loaded, listed: list[tuple[Path, int]]
                     findings.patients.append(datasets.patient(path.name))
                     pixels.append(looked[1])
             if pixels:
-                findings.logits += [float(logit) for logit in loaded.network.logits(np.stack(pixels))]
+                stacked, check = np.stack(pixels), loaded.network.familiarity
+                findings.logits += [float(logit) for logit in loaded.network.logits(stacked)]
+                if check is not None:
+                    findings.unfamiliar += [check.is_unfamiliar(score) for score in check.scores(stacked).tolist()]
             bar.advance(task, len(batch))
     return findings
 
@@ -151,7 +157,7 @@ def _look(path: Path, preprocessing: Preprocessing, limits: Limits) -> Looked:
 
 def _answers(loaded: Loaded, findings: Findings) -> Answers:
     """The rows that count, with the version's own calibration and threshold: nothing is fitted here."""
-    kept = [row for row in range(len(findings.labels)) if row not in findings.contradictions]
+    kept = _kept(findings)
     labels = np.array([findings.labels[row] for row in kept], dtype=np.uint8)
     logits = np.array([findings.logits[row] for row in kept], dtype=np.float64)
     for number, name in enumerate(CLASSES):
@@ -162,6 +168,15 @@ def _answers(loaded: Loaded, findings: Findings) -> Answers:
     probabilities = np.array([loaded.manifest.calibration.probability(logit) for logit in logits])
     decisions = np.array([loaded.manifest.label(probability) == "PNEUMONIA" for probability in probabilities])
     return Answers(labels, logits, probabilities, decisions, tuple(findings.patients[row] for row in kept))
+
+
+def _kept(findings: Findings) -> list[int]:
+    return [row for row in range(len(findings.labels)) if row not in findings.contradictions]
+
+
+def _unfamiliar_share(findings: Findings) -> float | None:
+    """Of the images that count; None where the version has no check."""
+    return float(np.mean([findings.unfamiliar[row] for row in _kept(findings)])) if findings.unfamiliar else None
 
 
 def _draw(folder: Path, answers: Answers) -> None:
@@ -187,6 +202,9 @@ def _print(report: dict[str, Any]) -> None:
         ("figure", "value", "95 % from", "to"),
         [[name, *(report[name][end] for end in ("value", "low", "high"))] for name in metrics.NAMES],
     )
+    share = report["unfamiliar_share"]
+    said = "has no check for unfamiliar pictures" if share is None else f"calls {share:.1%} of the images unfamiliar"
+    out.print(f"It {said}.")
     called = report["confusion"]
     table(
         ("is", "called NORMAL", "called PNEUMONIA"),

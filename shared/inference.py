@@ -7,7 +7,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from shared import familiarity
 from shared.errors import BrokenModel
+from shared.familiarity import Familiarity
 from shared.manifest import Manifest
 
 KERAS_FILE = "network.keras"
@@ -18,6 +20,8 @@ class Network(Protocol):
     """A loaded network, ready to screen."""
 
     device: str
+    familiarity: Familiarity | None
+    """The version's check for pictures that are not what it knows; None if it has none."""
 
     def logits(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Takes pixels of shape (n, height, width, channels), 0 to 255; returns n logits of PNEUMONIA."""
@@ -25,6 +29,8 @@ class Network(Protocol):
 
 class KerasNetwork:
     """A Keras model that takes raw pixels and returns one logit, traced once for every batch size."""
+
+    familiarity: Familiarity | None = None
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -40,9 +46,14 @@ class KerasNetwork:
                 f"{path} maps {model.input_shape} to {model.output_shape}, the manifest wants {shape} to (None, 1)"
             )
 
+        # As constants of the graph the weights let TensorFlow fold batch norm into the convolutions before it.
+        fixed = [variable.numpy() for variable in model.trainable_variables]
+        others = [variable.numpy() for variable in model.non_trainable_variables]
+
         @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8)])  # without it each batch size traces again
         def call(batch):  # type: ignore[no-untyped-def]
-            return model(tf.cast(batch, tf.float32), training=False)[:, 0]
+            constants = [tf.constant(value) for value in fixed], [tf.constant(value) for value in others]
+            return model.stateless_call(*constants, tf.cast(batch, tf.float32), training=False)[0][:, 0]
 
         self._call = call
         self.device = "gpu" if tf.config.list_physical_devices("GPU") else "cpu"
@@ -55,6 +66,7 @@ class LinearNetwork:
     """Logistic regression on pixels in NumPy: loads in no time, for tests that kill processes by the dozen."""
 
     device = "cpu"
+    familiarity: Familiarity | None = None
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
         size = manifest.preprocessing.height * manifest.preprocessing.width * manifest.preprocessing.channels
@@ -70,21 +82,26 @@ class LinearNetwork:
 def load(folder: Path, manifest: Manifest) -> "KerasNetwork | LinearNetwork":
     """Load a version whose files were verified by `manifest.read`, and warm it up; raises BrokenModel."""
     file = KERAS_FILE if manifest.engine == "keras" else LINEAR_FILE
-    if file not in manifest.files:
-        raise BrokenModel(f"the manifest in {folder} does not vouch for {file}")
+    for needed in [file, *([manifest.familiarity.file] if manifest.familiarity else [])]:
+        if needed not in manifest.files:
+            raise BrokenModel(f"the manifest in {folder} does not vouch for {needed}")
     try:
         network: KerasNetwork | LinearNetwork
         if manifest.engine == "keras":
             network = KerasNetwork(folder / file, manifest)
         else:
             network = LinearNetwork(folder / file, manifest)
+        if manifest.familiarity is not None:
+            network.familiarity = familiarity.load(folder / manifest.familiarity.file, manifest.familiarity.limit)
         size = manifest.preprocessing
         for count in (1, 32):
-            logits = network.logits(np.zeros((count, size.height, size.width, size.channels), np.uint8))
+            blank = np.zeros((count, size.height, size.width, size.channels), np.uint8)
+            logits = network.logits(blank)
+            scores = network.familiarity.scores(blank) if network.familiarity is not None else np.zeros(count)
     except BrokenModel:
         raise
     except Exception as error:
         raise BrokenModel(f"the network in {folder} does not load: {error}") from error
-    if not np.isfinite(logits).all():
+    if not np.isfinite([*logits, *scores]).all():
         raise BrokenModel(f"the network in {folder} answers a blank image with something that is not a number")
     return network

@@ -30,6 +30,20 @@ class Calibration(BaseModel):
         return 1.0 / (1.0 + math.exp(-x)) if x >= 0 else math.exp(x) / (1.0 + math.exp(x))
 
 
+class Familiarity(BaseModel):
+    """How pictures are noticed that are not what the version knows: those whose score is above the limit."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: Literal["mahalanobis"] = "mahalanobis"
+    source: str
+    file: str = Field(description="the parameters, beside the weights and covered by `files`")
+    limit: float = Field(gt=0, allow_inf_nan=False)
+    flagged: float = Field(ge=0, le=1, description="share flagged of X-rays of the population that nothing was set by")
+    caught: dict[str, float] = Field(description="share flagged of each family of other pictures")
+    measured: dict[str, Any] = Field(default_factory=dict, description="on how many pictures, and how")
+
+
 class Manifest(BaseModel):
     """What a version is, how its pixels are made, what it was fitted on and how it did."""
 
@@ -45,6 +59,7 @@ class Manifest(BaseModel):
     classes: tuple[Label, Label] = ("NORMAL", "PNEUMONIA")
     threshold: float = Field(ge=0, le=1, description="operating threshold on the calibrated probability of PNEUMONIA")
     calibration: Calibration = Calibration()
+    familiarity: Familiarity | None = None
     metrics: dict[str, Any]
     population: dict[str, Any]
     data: dict[str, Any]

@@ -29,8 +29,14 @@ def make_linear_version(folder: Path, name: str, seed: int = 0) -> Path:
     return version
 
 
-def describe(version: Path) -> str:
-    """Write the manifest for the weights that lie in a version's folder; returns its checksum."""
+def give_check(version: Path, check: manifest.Familiarity, parameters: bytes) -> str:
+    """Give a version a check for unfamiliar pictures; returns the checksum of its new manifest."""
+    (version / check.file).write_bytes(parameters)
+    return describe(version, check)
+
+
+def describe(version: Path, check: manifest.Familiarity | None = None) -> str:
+    """Write the manifest for what lies in a version's folder; returns its checksum."""
     found = Manifest(
         version=version.name,
         created_at=DAY,
@@ -39,11 +45,14 @@ def describe(version: Path) -> str:
         parameters=SIZE * SIZE + 1,
         preprocessing=Preprocessing(width=SIZE, height=SIZE),
         threshold=0.5,
+        familiarity=check,
         metrics={"validation": {"auc": 0.5}},
         population={"description": "random weights, for tests", "age_years": {"lowest": 1, "highest": 5}},
         data={},
         libraries={"numpy": np.__version__},
-        files={LINEAR_FILE: manifest.sha256((version / LINEAR_FILE).read_bytes())},
+        files={
+            file.name: manifest.sha256(file.read_bytes()) for file in version.iterdir() if file.name != manifest.NAME
+        },
     )
     return manifest.write(version, found)
 

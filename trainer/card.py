@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from shared.manifest import Manifest
+from shared.manifest import Familiarity, Manifest
 from trainer import metrics, pictures
 
 MARKDOWN_FILE, HTML_FILE = "card.md", "card.html"
@@ -81,13 +81,7 @@ def _sections(manifest: Manifest) -> Iterator[Section]:
     drawn: list[Block] = [Picture(name, title) for name, title in pictures.TITLES.items() if name in manifest.files]
     if drawn:
         yield "Pictures", drawn
-    familiarity = getattr(manifest, "familiarity", None)
-    if familiarity:
-        figures = familiarity if isinstance(familiarity, dict) else familiarity.model_dump(mode="json")
-        yield (
-            "Unfamiliar pictures",
-            ["How pictures are noticed that are not what the version knows, and how many are:", _facts(figures)],
-        )
+    yield "Unfamiliar pictures", _unfamiliar(manifest.familiarity)
     yield "Limits", _limits(manifest)
     yield "How to reproduce", _how_to_reproduce(manifest)
     yield "Libraries", [_facts(manifest.libraries)]
@@ -140,6 +134,24 @@ def _metrics(manifest: Manifest) -> Iterator[Block]:
 def _figure(figure: Any) -> tuple[str, str]:
     interval = f"{figure['low']:.3f} to {figure['high']:.3f}" if isinstance(figure, dict) else "not recorded"
     return f"{metrics.value(figure):.3f}", interval
+
+
+def _unfamiliar(check: Familiarity | None) -> list[Block]:
+    if check is None:
+        return ["This version has no check for pictures that are not what it knows: they get a probability like any."]
+    counts = check.measured.get("pictures", {})
+    rows = [("X-rays of patients held out", check.measured.get("held_out_images", "not recorded"), check.flagged)]
+    rows += [(name, counts.get(name, "not recorded"), share) for name, share in check.caught.items()]
+    return [
+        "A picture whose distance from the training pictures is above a limit is called unfamiliar, and is to be read "
+        "by a person whatever its probability. So large a share of each kind is:",
+        Table(
+            ("kind", "pictures", "unfamiliar"), tuple((name, str(count), f"{share:.1%}") for name, count, share in rows)
+        ),
+        "The photographs and other modalities are few, and the documents and other body parts are drawn by a program: "
+        "real ones may pass more often.",
+        _facts({"limit": check.limit, "source": check.source, "how": check.measured.get("method", "not recorded")}),
+    ]
 
 
 def _limits(manifest: Manifest) -> list[Block]:

@@ -17,7 +17,7 @@ from shared.errors import BrokenModel, WorkFailed, WrongSettings
 from shared.imaging import Preprocessing
 from shared.inference import KERAS_FILE
 from shared.manifest import Manifest
-from trainer import architectures, card, datasets, examine, fit, pictures, publication
+from trainer import architectures, card, datasets, examine, familiarity, fit, pictures, publication
 from trainer.datasets import Dataset
 from trainer.fit import Run
 from trainer.recipes import recipe
@@ -110,10 +110,12 @@ def make_from(order: Order, everything: Dataset, said: About, console: Console) 
     _check(validation, "held out to examine on")
     console.print(f"fitting to {train.summary()}, holding out {validation.summary()}", soft_wrap=True)
 
-    run = _run(order, train)
+    run = run_for(order, train)
     model = fit.fit(run, train, validation, console)
     found = examine.examine(fit.logits(model, validation.pixels), validation.labels, validation.patients)
     figures = found.metrics | {"threshold": found.threshold}
+    check = familiarity.fit_for(train, validation, preprocessing(order))
+    console.print(_told(check), soft_wrap=True)
 
     created_at = datetime.now(UTC).replace(microsecond=0)
     bare = _begin(order, fresh=True)()  # never compiled: no optimizer state reaches the file
@@ -129,6 +131,7 @@ def make_from(order: Order, everything: Dataset, said: About, console: Console) 
             preprocessing=preprocessing(order),
             threshold=found.threshold,
             calibration=found.calibration,
+            familiarity=check.field if check else None,
             metrics={"validation": found.metrics},
             population=said.population,
             data=said.source | _data(everything, train, validation, whole) | {"command": _command(order, run.epochs)},
@@ -137,7 +140,7 @@ def make_from(order: Order, everything: Dataset, said: About, console: Console) 
         )
 
     name = architectures.file_name(order.architecture)
-    accompany = [pictures.accompany(found.answers), card.write]
+    accompany = [*([check.write] if check else []), pictures.accompany(found.answers), card.write]
     folder = publication.publish(order.out, name, created_at, bare.save, describe, accompany)
     fit.forget(run.work)
     console.print_json(data=figures)
@@ -155,7 +158,17 @@ def _check(data: Dataset, purpose: str) -> None:
             )
 
 
-def _run(order: Order, train: Dataset) -> Run:
+def _told(check: familiarity.Fitted | None) -> str:
+    if check is None:
+        return "there are too few X-rays for a check for unfamiliar pictures: this version will have none"
+    field = check.field
+    return (
+        f"calls {field.flagged:.1%} of the held-out X-rays unfamiliar, and of each family of other pictures "
+        f"{min(field.caught.values()):.1%} or more"
+    )
+
+
+def run_for(order: Order, train: Dataset) -> Run:
     """The run for an order; other arguments, other data or another recipe start afresh, in another folder."""
     chosen = recipe(order.architecture)
     if order.start_from is not None:

@@ -55,6 +55,8 @@ class Screened(Outcome):
     label: str
     outside_population: bool | None = None
     identifiers: Identifiers | None = None
+    unfamiliar: bool | None = None
+    unfamiliar_score: float | None = None
 
 
 @dataclass(frozen=True)
@@ -194,6 +196,8 @@ def _write_screened(session: Session, screened: Sequence[Screened], now: datetim
             "threshold": s.threshold,
             "label": s.label,
             "outside_population": s.outside_population,
+            "unfamiliar": s.unfamiliar,
+            "unfamiliar_score": s.unfamiliar_score,
             "created_at": now,
         }
         for s in screened

@@ -108,15 +108,18 @@ def command(home: Path, *arguments: object) -> "subprocess.CompletedProcess[str]
 
 def test_the_command_makes_a_version_and_another_one_from_it(tmp_path: Path) -> None:
     home, data = tmp_path / "home", tmp_path / "data"
-    specimens(data / "train", 60)
-    specimens(data / "test", 60)  # the same patients, the same files: all of them duplicates
+    specimens(data / "train", 80)
+    specimens(data / "test", 80)  # the same patients, the same files: all of them duplicates
     options = ("--data", data, "--epochs", 14)
     done = command(home, "train", *options, "--architecture", "tiny7")
     assert done.returncode == 0, done.stderr
     (folder,) = (home / "candidates").iterdir()
     found = manifest.read(folder)
     assert (found.architecture, found.parameters) == ("tiny7", 77_633)
-    assert found.data["duplicates"] == 120
+    assert found.data["duplicates"] == 160
+    assert found.familiarity is not None, "there are enough X-rays to fit a check for unfamiliar pictures to"
+    assert found.familiarity.file in found.files
+    assert "held-out X-rays unfamiliar" in done.stderr
     assert found.data["command"] == "pneumoscreen train --architecture tiny7 --data DIR --epochs 14 --seed 1"
     assert f"pneumoscreen models publish {folder}" in done.stdout
     assert value(found.metrics["validation"]["auc"]) > 0.9

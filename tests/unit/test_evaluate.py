@@ -3,6 +3,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ from PIL import Image
 from cli import main as cli
 from shared import registry
 from shared.database import connect
-from tests.models import go_live, make_linear_version
+from shared.familiarity import SIZE
+from shared.manifest import Familiarity
+from tests.models import give_check, go_live, make_linear_version
 from trainer.metrics import NAMES
 
 SAMPLES = Path(__file__).parents[2] / "samples"
@@ -68,6 +71,25 @@ def test_the_live_version_is_examined_and_json_stands_alone_on_the_output(
         assert 0 <= found[name]["low"] <= found[name]["value"] <= found[name]["high"] <= 1
     assert (found["version"], found["threshold"], found["images"], found["unreadable"]) == ("v2", 0.5, 12, 0)
     assert sum(found["confusion"].values()) == 12
+    assert found["unfamiliar_share"] is None, "the version has no check"
+
+
+@pytest.mark.parametrize(("limit", "share"), [(1e-9, 1.0), (1e9, 0.0)])
+def test_a_version_that_has_a_check_tells_the_share_of_images_that_are_unfamiliar_to_it(
+    run: Run, home: Path, labelled: Path, limit: float, share: float
+) -> None:
+    parameters = BytesIO()
+    np.savez(parameters, centre=np.zeros(SIZE, np.float32), whitening=np.eye(SIZE, dtype=np.float32))
+    check = Familiarity(source="a test", file="familiarity.npz", limit=limit, flagged=0.0, caught={})
+    checked = make_linear_version(home / "models", "v3")
+    give_check(checked, check, parameters.getvalue())
+    database = connect(f"sqlite:///{home / 'pneumoscreen.db'}")
+    go_live(database, checked)
+    database.close()
+    shutil.copy(labelled / "NORMAL" / "normal-02.jpeg", labelled / "PNEUMONIA" / "moved.jpeg")
+    found = json.loads(run("--home", home, "--data", labelled, "--format", "json")[1])
+    assert (found["version"], found["images"], found["unfamiliar_share"]) == ("v3", 11, share)
+    assert f"calls {share:.1%} of the images unfamiliar" in run("--home", home, "--data", labelled)[1]
 
 
 def test_the_figures_are_those_of_the_versions_own_answers(run: Run, home: Path, labelled: Path) -> None:
@@ -114,6 +136,7 @@ def test_a_table_is_for_people(run: Run, home: Path, labelled: Path) -> None:
     code, out, _ = run("--home", home, "--data", labelled)
     assert code == 0
     assert all(name in out for name in (*NAMES, "called PNEUMONIA", "v2", "12 images"))
+    assert "has no check for unfamiliar pictures" in out
 
 
 def test_an_unreadable_file_is_listed_and_the_others_count(run: Run, home: Path, labelled: Path) -> None:

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
 
 from cli.results import Filters, results
 from shared.database import Database
@@ -41,10 +40,8 @@ def filled(database: Database) -> Database:
     for number, (name, (probability, unfamiliar, outside)) in enumerate(reversed(IMAGES.items())):
         (claimed,) = in_hand(database, name)
         label = "PNEUMONIA" if probability >= THRESHOLD else "NORMAL"
-        finish(database, Screened(claimed, f"{number:064x}", "v1", probability, THRESHOLD, label, outside))
-        with database.write() as session:
-            change = text("UPDATE predictions SET unfamiliar = :unfamiliar WHERE sha256 = :sha256")
-            session.execute(change, {"unfamiliar": unfamiliar, "sha256": f"{number:064x}"})
+        values = (f"{number:064x}", "v1", probability, THRESHOLD, label, outside)
+        finish(database, Screened(claimed, *values, unfamiliar=unfamiliar))
     seen, bad = in_hand(database, "seen", "bad")
     finish(database, Screened(seen, "e" * 64, "v1", 0.9, THRESHOLD, "PNEUMONIA"), Quarantined(bad, "blank", "f" * 64))
     with database.write() as session:
