@@ -1,6 +1,6 @@
 """The networks that can be fitted, by name, and the pixels that each wants.
 
-    screen                                    ours, the default
+    screen                                    ours, the default; starts from what ImageNet taught it
     tiny7, blocks5, grey150, rgb224           published ones, each of one shape
     variants:depth=3,width=128,dropout=0.5,optimizer=adam
                                               a published family; what is left out has these values
@@ -16,10 +16,16 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from shared.errors import WrongSettings
 from shared.imaging import Preprocessing
 
 NAMES = ("screen", "tiny7", "variants", "blocks5", "grey150", "rgb224", "transfer:NAME")
+LITE_STAGES = ((16, 3, 1, 1, 1), (24, 3, 2, 6, 2), (40, 5, 2, 6, 2), (80, 3, 2, 6, 3), (112, 5, 1, 6, 3))
+"""Of `screen`: width, kernel, stride of the first block, expansion and number of blocks of each stage."""
+LITE_WEIGHTS = Path(__file__).parent / "weights" / "efficientnet-lite0-stages5.npz"
+"""What `screen` starts from; `weights/ORIGIN.md` says where it comes from."""
 BACKBONE_SIZES = {"inceptionv3": 299, "inceptionresnetv2": 299, "xception": 299, "nasnetlarge": 331}
 """Width and height that a backbone was made for where it is not 224."""
 _RESCALING: dict[str, tuple[Any, Any]] = {
@@ -84,6 +90,7 @@ def build(name: str, weights: Weights = None) -> Any:
 
     Input: grey pixels, float32, shape (n, height, width, channels) as `preprocessing` says, 0 to 255, black being 0.
     Output: float32, shape (n, 1), the logit of PNEUMONIA (no sigmoid), whatever the published network ended with.
+    `screen` starts from weights fitted to ImageNet, which lie in this package, every other network from random ones.
     `weights` concerns `transfer:` alone: a file with those of the backbone without its top, or "imagenet", which are
     fetched; where they cannot be, the backbone starts from random ones, with a warning.
     Raises WrongSettings for a name that is not known.
@@ -131,27 +138,43 @@ def variant(name: str) -> Variant:
 
 
 def _screen(shape: tuple[int, int, int]) -> Any:
-    """A small residual network (He et al., 2016): 3 x 3 convolutions, batch norm and ReLU, early strides."""
+    """The first five of seven stages of EfficientNet-Lite0 (Tan & Le, 2019): inverted residuals, batch norm, ReLU6.
+
+    The stages left out hold four fifths of the parameters and know what dogs look like. The first convolution has
+    one channel: for grey pixels the sum of its three kernels does the same as all three.
+    """
     import keras
 
     pixels = keras.Input(shape, name="pixels")
-    x = keras.layers.Rescaling(1 / 127.5, offset=-1.0)(pixels)
-    x = _convolve(x, 16, stride=2)
-    for width in (32, 48, 96, 160):
-        x = _convolve(x, width, stride=2)
-        if width > 32:
-            x = keras.layers.Add()([x, _convolve(x, width)])
+    x = keras.layers.Rescaling(1 / 128, offset=-127 / 128)(pixels)
+    x = _normalize(keras.layers.Conv2D(32, 3, 2, "same", use_bias=False)(x), relu=True)
+    for width, kernel, stride, expansion, count in LITE_STAGES:
+        x = _inverted(x, width, kernel, stride, expansion)
+        for _ in range(count - 1):
+            x = keras.layers.Add()([x, _inverted(x, width, kernel, 1, expansion)])
+    with np.load(LITE_WEIGHTS, allow_pickle=False) as stored:
+        weights = [stored[str(number)].astype(np.float32) for number in range(len(stored.files))]
+    keras.Model(pixels, x).set_weights(weights)
     x = keras.layers.GlobalAveragePooling2D()(x)
     x = keras.layers.Dropout(0.3)(x)
     return keras.Model(pixels, _logit(x), name="screen")
 
 
-def _convolve(x: Any, width: int, stride: int = 1) -> Any:
+def _inverted(x: Any, width: int, kernel: int, stride: int, expansion: int) -> Any:
+    """An inverted residual block (Sandler et al., 2018) without its shortcut."""
     import keras
 
-    x = keras.layers.Conv2D(width, 3, strides=stride, padding="same", use_bias=False)(x)
-    x = keras.layers.BatchNormalization(momentum=0.95)(x)
-    return keras.layers.ReLU()(x)
+    if expansion > 1:
+        x = _normalize(keras.layers.Conv2D(expansion * x.shape[-1], 1, use_bias=False)(x), relu=True)
+    x = _normalize(keras.layers.DepthwiseConv2D(kernel, stride, "same", use_bias=False)(x), relu=True)
+    return _normalize(keras.layers.Conv2D(width, 1, use_bias=False)(x), relu=False)
+
+
+def _normalize(x: Any, relu: bool) -> Any:
+    import keras
+
+    x = keras.layers.BatchNormalization(momentum=0.95, epsilon=1e-3)(x)
+    return keras.layers.ReLU(max_value=6.0)(x) if relu else x
 
 
 def _tiny7(shape: tuple[int, int, int]) -> Any:

@@ -39,24 +39,24 @@ def recipe(architecture: str) -> Recipe:
     match architecture.partition(":")[0]:
         case "screen":
             return Recipe(
-                change=augmentation.augment,
-                epochs=42,
+                change=augmentation.augment_equalized,
+                epochs=20,
                 optimizer="adamw",
-                learning_rate=2e-3,
-                weight_decay=5e-3,
+                learning_rate=6e-4,
+                weight_decay=2e-2,
                 clip=1.0,
                 is_cosine=True,
                 label_smoothing=0.05,
             )
         case "tiny7":  # published: its layers and its accuracy
-            return Recipe(change=augmentation.move, epochs=40, keeps_best=True, reduce_patience=4, stop_patience=10)
+            return Recipe(change=augmentation.turn, epochs=40, keeps_best=True, reduce_patience=4, stop_patience=10)
         case "variants":  # published: batch, epochs, Adam or RMSprop, loss
             chosen = architectures.variant(architecture)
             return Recipe(batch=32, epochs=12, optimizer=chosen.optimizer)
         case "blocks5":  # published: the best checkpoint and early stopping
-            return Recipe(change=augmentation.move, epochs=30, keeps_best=True, stop_patience=6)
+            return Recipe(change=augmentation.turn, epochs=30, keeps_best=True, stop_patience=6)
         case "grey150":  # published: its layers and its figures
-            return Recipe(change=augmentation.move, epochs=20, keeps_best=True, reduce_patience=3)
+            return Recipe(change=augmentation.turn, epochs=20, keeps_best=True, reduce_patience=3)
         case "rgb224":  # published: the augmentation, early stopping, reduction of the learning rate
             return Recipe(change=augmentation.turn, epochs=25, keeps_best=True, stop_patience=6, reduce_patience=3)
         case "transfer":

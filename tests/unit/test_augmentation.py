@@ -1,0 +1,77 @@
+"""Changes to training images stay within what they say, and equalizing is what serving does."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TOP = Path(__file__).parents[2]
+
+# A process of its own: TensorFlow takes half a gigabyte, and warns while it is imported.
+MEASURE = """
+import json
+import keras, numpy as np, tensorflow as tf
+from PIL import Image, ImageOps
+from trainer import augmentation
+
+keras.utils.set_random_seed(1)
+random = np.random.default_rng(1)
+shape = (64, 64, 64, 1)
+dim = random.gamma(2.0, 20.0, shape).clip(0, 255).astype(np.uint8)
+dark = np.where(random.random(shape) < 0.4, 0, dim).astype(np.uint8)
+equalized = np.stack([np.asarray(ImageOps.equalize(Image.fromarray(one[..., 0]))) for one in (*dim, *dark)])[..., None]
+ours = augmentation.equalize(tf.constant(np.concatenate([dim, dark]), tf.float32)).numpy()
+
+white = tf.fill((400, 40, 40, 1), 255.0)
+framed = augmentation.frame(white).numpy()
+all_changes = {
+    name: np.asarray(getattr(augmentation, name)(tf.constant(dim, tf.float32)))
+    for name in ("augment", "augment_equalized", "turn", "frame", "shade", "expose", "blur", "add_noise", "erase")
+}
+print(json.dumps({
+    "differs from Pillow by": float(np.abs(ours - equalized).max()),
+    "still": float((framed == 255).all(axis=(1, 2, 3)).mean()),
+    "black": float((framed == 0).mean(axis=(1, 2, 3)).max()),
+    "shapes": sorted({str(one.shape) for one in all_changes.values()}),
+    "least": min(float(one.min()) for one in all_changes.values()),
+    "most": max(float(one.max()) for one in all_changes.values()),
+    "types": sorted({str(one.dtype) for one in all_changes.values()}),
+    "three channels": list(augmentation.augment(tf.zeros((2, 32, 32, 3))).shape),
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def measured() -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE],
+        cwd=TOP,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
+        capture_output=True,
+        text=True,
+        timeout=150,
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def test_equalizing_in_training_is_to_the_last_bit_what_serving_does(measured: dict[str, Any]) -> None:
+    assert measured["differs from Pillow by"] == 0
+
+
+def test_framing_leaves_some_images_alone_and_never_covers_most_of_one(measured: dict[str, Any]) -> None:
+    assert 0.1 <= measured["still"] < 0.5
+    assert 0.2 < measured["black"] < 0.6
+
+
+def test_every_change_keeps_shape_type_and_range_of_grey_values(measured: dict[str, Any]) -> None:
+    assert measured["shapes"] == ["(64, 64, 64, 1)"]
+    assert measured["types"] == ["float32"]
+    assert measured["least"] >= 0
+    assert measured["most"] <= 255.01
+    assert measured["three channels"] == [2, 32, 32, 3]
