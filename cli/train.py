@@ -45,7 +45,7 @@ def train(
             limit=limit,
             start_from=start,
             weights=_weights(settings, name),
-            mixed_precision=bool(getattr(settings, "mixed_precision", False)),
+            mixed_precision=settings.mixed_precision,
             command=f"pneumoscreen train{option}",
         )
         made.append(making.make(order, data, err))

@@ -60,6 +60,7 @@ class Settings(BaseSettings):
     recover_every: Seconds = 5.0
     training_data: Path | None = None
     architecture: str = "screen"
+    mixed_precision: bool = False
     retrain_every: Seconds = 7 * 24 * 3600.0
     retrain_after_labels: int = Field(default=200, ge=20)
     min_free_disk: int = Field(default=1_000_000_000, ge=0)
