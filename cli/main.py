@@ -251,7 +251,7 @@ def forget(
     forget(_load(home), target, by, yes)
 
 
-@app.command(epilog="Example: pneumoscreen train --architecture screen --data ~/labelled --epochs 42")
+@app.command(epilog="Example: pneumoscreen train --architecture screen --data ~/labelled")
 def train(
     data: Annotated[
         Path, typer.Option(help="Labelled folders: NORMAL and PNEUMONIA, or train, val, test with those.", exists=True)
@@ -264,13 +264,17 @@ def train(
         str | None,
         typer.Option("--from", help="Fine-tune this published version on the data instead of starting anew."),
     ] = None,
+    original: Annotated[
+        Path | None,
+        typer.Option(help="With --from: what that version was fitted to, to measure what it loses there.", exists=True),
+    ] = None,
     limit: Annotated[int | None, typer.Option(help="Use only so many images, chosen by the seed.", min=20)] = None,
     out: Annotated[Path | None, typer.Option(help="Where the version's folder goes. Default: HOME/candidates.")] = None,
 ) -> None:
     """Train a model version and examine it on patients held out; `models publish` and `models promote` come after."""
     from cli.train import train
 
-    train(_load(home), data, architecture, epochs, seed, start_from, limit, out)
+    train(_load(home), data, architecture, epochs, seed, start_from, limit, out, original)
 
 
 @app.command(epilog="Example: pneumoscreen rescreen --model screen-20260131-0a1b2c3d --since 2026-01-01")

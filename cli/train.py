@@ -25,10 +25,13 @@ def train(
     start_from: str | None,
     limit: int | None,
     folder: Path | None,
+    original: Path | None,
 ) -> None:
     """Train one version, or, for `variants:all`, the whole family, and say how each did on patients held out."""
     from trainer import architectures, making  # only here: the other commands need no trainer
 
+    if original is not None and start_from is None:
+        raise WrongSettings("--original goes with --from VERSION: it is what that version was fitted to.")
     start = None if start_from is None else _published(settings, start_from)
     if start is not None:
         architecture = _architecture(start, architecture)
@@ -48,7 +51,7 @@ def train(
             mixed_precision=settings.mixed_precision,
             command=f"pneumoscreen train{option}",
         )
-        made.append(making.make(order, data, err))
+        made.append(making.make(order, data, err, original=original))
     _report(made)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.manifest import Familiarity, Manifest
-from trainer import metrics, pictures
+from trainer import adaptation, metrics, pictures
 
 MARKDOWN_FILE, HTML_FILE = "card.md", "card.html"
 
@@ -78,6 +78,8 @@ def _sections(manifest: Manifest) -> Iterator[Section]:
     yield "Data", _data(manifest)
     yield "Population", [_facts(manifest.population)]
     yield "Metrics", list(_metrics(manifest))
+    if adaptation.BEFORE in manifest.metrics:
+        yield "What fine-tuning changed", _adaptation(manifest)
     drawn: list[Block] = [Picture(name, title) for name, title in pictures.TITLES.items() if name in manifest.files]
     if drawn:
         yield "Pictures", drawn
@@ -129,6 +131,27 @@ def _metrics(manifest: Manifest) -> Iterator[Block]:
         others = {key: fact for key, fact in found.items() if key not in {*metrics.NAMES, "confusion"}}
         if others:
             yield _facts(others)
+
+
+def _adaptation(manifest: Manifest) -> list[Block]:
+    pairs = [
+        ("the site's held-out patients", adaptation.BEFORE, "validation"),
+        ("the original held-out patients", adaptation.ORIGINAL_BEFORE, adaptation.ORIGINAL_AFTER),
+    ]
+    rows = []
+    for title, *names in pairs:
+        before, after = (manifest.metrics.get(name, {}) for name in names)
+        for key in metrics.NAMES:
+            was, now = metrics.value(before.get(key)), metrics.value(after.get(key))
+            if was is not None and now is not None:
+                rows.append((title, key, f"{was:.3f}", f"{now:.3f}", f"{now - was:+.3f}"))
+    blocks: list[Block] = [Table(("on", "figure", "before", "after", "change"), tuple(rows))]
+    if adaptation.ORIGINAL_AFTER not in manifest.metrics:
+        blocks.append(
+            "What it lost on the patients that it came from was not measured: `pneumoscreen train --from VERSION "
+            "--original DIR` does, where their images are at hand."
+        )
+    return blocks
 
 
 def _figure(figure: Any) -> tuple[str, str]:

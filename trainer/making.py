@@ -17,7 +17,7 @@ from shared.errors import BrokenModel, WorkFailed, WrongSettings
 from shared.imaging import Preprocessing
 from shared.inference import KERAS_FILE
 from shared.manifest import Manifest
-from trainer import architectures, card, datasets, examine, familiarity, fit, pictures, publication
+from trainer import adaptation, architectures, card, datasets, examine, familiarity, fit, pictures, publication
 from trainer.datasets import Dataset
 from trainer.fit import Run
 from trainer.recipes import recipe
@@ -86,14 +86,17 @@ def preprocessing(order: Order) -> Preprocessing:
     return manifest.read(order.start_from).preprocessing
 
 
-def make(order: Order, data: Path, console: Console, said: About | None = None) -> Made:
-    """From a labelled folder to a published version."""
+def make(order: Order, data: Path, console: Console, said: About | None = None, original: Path | None = None) -> Made:
+    """From a labelled folder to a published version; `original` is what `start_from` was fitted to, to measure on."""
     pixels = preprocessing(order)
     everything = datasets.read(data, pixels, console, work=order.work)
-    return make_from(order, everything, said or about(data), console)
+    before = None if original is None else datasets.read(original, pixels, console, work=order.work)
+    return make_from(order, everything, said or about(data), console, before)
 
 
-def make_from(order: Order, everything: Dataset, said: About, console: Console) -> Made:
+def make_from(
+    order: Order, everything: Dataset, said: About, console: Console, original: Dataset | None = None
+) -> Made:
     """From images that have been read, as `preprocessing` says, to a published version.
 
     Raises WorkFailed where too few patients are there to fit to or to examine on.
@@ -108,12 +111,19 @@ def make_from(order: Order, everything: Dataset, said: About, console: Console) 
     train, validation = datasets.select(everything, ~held_out), datasets.select(everything, held_out)
     _check(train, "to fit to")
     _check(validation, "held out to examine on")
+    if original is not None:
+        _check(datasets.select(original, original.held_out()), "held out in the original data")
     console.print(f"fitting to {train.summary()}, holding out {validation.summary()}", soft_wrap=True)
 
     run = run_for(order, train)
     model = fit.fit(run, train, validation, console)
     found = examine.examine(fit.logits(model, validation.pixels), validation.labels, validation.patients)
     figures = found.metrics | {"threshold": found.threshold}
+    measured = {"validation": found.metrics}
+    if order.start_from is not None:
+        measured |= adaptation.measure(
+            order.start_from, found, lambda pixels: fit.logits(model, pixels), validation, original
+        )
     check = familiarity.fit_for(train, validation, preprocessing(order))
     console.print(_told(check), soft_wrap=True)
 
@@ -132,7 +142,7 @@ def make_from(order: Order, everything: Dataset, said: About, console: Console) 
             threshold=found.threshold,
             calibration=found.calibration,
             familiarity=check.field if check else None,
-            metrics={"validation": found.metrics},
+            metrics=measured,
             population=said.population,
             data=said.source | _data(everything, train, validation, whole) | {"command": _command(order, run.epochs)},
             libraries=_libraries(),

@@ -133,11 +133,15 @@ def test_the_command_makes_a_version_and_another_one_from_it(tmp_path: Path) -> 
     database = connect(f"sqlite:///{home / 'pneumoscreen.db'}")
     go_live(database, home / "models" / folder.name)
     database.close()
-    again = command(home, "train", *options[:2], "--epochs", 2, "--from", folder.name)
+    again = command(home, "train", *options[:2], "--epochs", 2, "--from", folder.name, "--original", data / "train")
     assert again.returncode == 0, again.stderr
     (tuned,) = [path for path in (home / "candidates").iterdir() if path != folder]
     assert manifest.read(tuned).architecture == "tiny7"
     assert f"--from {folder.name}" in manifest.read(tuned).data["command"]
+    measured = manifest.read(tuned).metrics
+    assert measured["before adaptation"] == measured["original data, before adaptation"], "both are the same data here"
+    assert value(measured["original data, after adaptation"]["auc"]) > 0.9
+    assert "| the original held-out patients | recall |" in (tuned / "card.md").read_text()
     assert command(home, "train", *options, "--from", folder.name, "--architecture", "rgb224").returncode == 2
 
 
