@@ -1,5 +1,6 @@
 """`status`: one screen for the person who watches the system."""
 
+import json
 import shutil
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -22,12 +23,16 @@ from shared.database import (
     ModelVersion,
     Prediction,
     Promotion,
+    RunState,
     Sighting,
     SightingState,
+    TrainingRun,
+    Worker,
 )
 from shared.errors import DiskLow, ServiceUnavailable
 from shared.filesystem import MARKER, check_room
 from shared.settings import Settings
+from trainer import runs
 
 LONGEST_WAIT = {Lane.STAT: timedelta(minutes=1), Lane.BACKGROUND: timedelta(days=7)}
 LONGEST_WAIT_ELSE = timedelta(minutes=15)
@@ -49,10 +54,11 @@ def status(settings: Settings) -> None:
         _home(settings, report)
         out.print(f"Database  {with_database.engine.url.render_as_string(hide_password=True)}")
         out.print(f"Broker    {_broker(settings, report)}")
-        _model(session, report)
+        live = _model(session, report)
+        _training(settings, session, report)
         _images(session, report)
         _backlog(session, report)
-        _workers(session, report)
+        _workers(session, live, report)
         _folders(settings, report)
         _quarantined(session)
         _troubles(session, report)
@@ -81,17 +87,61 @@ def _broker(settings: Settings, report: Report) -> str:
     return "in reach, messages: " + ", ".join(f"{lane} {length}" for lane, length in lengths.items())
 
 
-def _model(session: Session, report: Report) -> None:
+def _model(session: Session, report: Report) -> str | None:
+    """Returns the live version."""
     live = registry.live(session)
     promotion = session.scalars(select(Promotion).order_by(Promotion.id.desc()).limit(1)).first()
     trained = session.scalar(select(func.max(ModelVersion.created_at)))
     if not live or promotion is None:
         report.needs.append("no model version is live: `pneumoscreen db upgrade` installs the bundled one")
-        return
+        return None
     since = f"since {promotion.promoted_at:%Y-%m-%d %H:%M} by {promotion.promoted_by}"
     out.print(
         f"Model     {live[0].version} is live {since}; last training {trained:%Y-%m-%d %H:%M} (UTC)", markup=False
     )
+    return live[0].version
+
+
+def _training(settings: Settings, session: Session, report: Report) -> None:
+    """The run under way, and the last one that ended."""
+    newest = select(TrainingRun).order_by(TrainingRun.id.desc()).limit(1)
+    running = session.scalars(newest.where(TrainingRun.state == RunState.RUNNING)).first()
+    ended = session.scalars(newest.where(TrainingRun.state != RunState.RUNNING)).first()
+    if running is not None:
+        out.print(f"Training  {_named(running)} is under way{_progress(settings, running)}", markup=False)
+        if report.now - running.heartbeat_at > runs.ALIVE:
+            report.needs.append(
+                f"{_named(running)} is not finished and no trainer works on it: `pneumoscreen trainer` (part of `up`) "
+                "goes on with it"
+            )
+    if ended is not None:
+        when = f"{ended.finished_at:%Y-%m-%d %H:%M}" if ended.finished_at else "an unknown time"
+        out.print(f"Training  {_named(ended)} ended {when}: {_result(session, ended)}", markup=False)
+        if ended.state == RunState.FAILED and running is None:
+            report.needs.append(
+                f"{_named(ended)} failed: {ended.problem}. The live version stays. Mend that; the trainer tries again "
+                "when the next run is due, and `pneumoscreen train --data DIR` does it now"
+            )
+
+
+def _named(run: TrainingRun) -> str:
+    return f"training run {run.id} ({run.architecture}, {run.cause}, since {run.started_at:%Y-%m-%d %H:%M})"
+
+
+def _progress(settings: Settings, run: TrainingRun) -> str:
+    """As far as this host can see it: the run's folder lies in the trainer's home."""
+    epochs = runs.progress(settings, run)
+    return "" if epochs is None else f", {epochs[0]} of at most {epochs[1]} epochs done"
+
+
+def _result(session: Session, run: TrainingRun) -> str:
+    if run.state == RunState.FAILED:
+        return "failed"
+    if run.state == RunState.PUBLISHED:
+        return f"{run.version} passed the gate and went live"
+    row = session.get(ModelVersion, run.version)
+    reasons = json.loads(row.verdict)["failed"] if row is not None and row.verdict else []
+    return " ".join([f"{run.version} was rejected.", *reasons])
 
 
 def _images(session: Session, report: Report) -> None:
@@ -131,7 +181,7 @@ def _backlog(session: Session, report: Report) -> None:
             report.needs.append(f"the oldest image in the {lane} lane waits since {_duration(waits)}")
 
 
-def _workers(session: Session, report: Report) -> None:
+def _workers(session: Session, live: str | None, report: Report) -> None:
     alive = workers(session)
     if not alive:
         report.needs.append(
@@ -141,7 +191,20 @@ def _workers(session: Session, report: Report) -> None:
     columns = ("host", "process", "device", "holds version", "up since", "error")
     rows = [(w.host, w.pid, w.device, w.model_version, _duration(report.now - w.started_at), w.error) for w in alive]
     table(columns, rows, "Workers")
-    report.needs += [f"{w.host}, process {w.pid}: {w.error}" for w in alive if w.error]
+    report.needs += [_trouble(worker, live) for worker in alive if worker.error]
+
+
+def _trouble(worker: Worker, live: str | None) -> str:
+    """What a worker process complains of; and the way out, if it does not hold the live version for that reason."""
+    text = f"{worker.host}, process {worker.pid}: {worker.error}"
+    if live is None or worker.model_version == live or live not in (worker.error or ""):
+        return text
+    if worker.model_version is None:
+        return f"{text}. It screens nothing: restore that version's folder from a backup or another host"
+    return (
+        f"{text}. {worker.model_version} goes on serving there: restore the folder of {live} from a backup or another "
+        "host, or go back with `pneumoscreen models rollback --by NAME --reason TEXT`"
+    )
 
 
 def _folders(settings: Settings, report: Report) -> None:

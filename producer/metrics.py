@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from shared import broker, database
-from shared.database import OPEN_JOB, WORKER_ALIVE, DeadLetter, Job, JobState, Lane, Worker
+from shared.database import OPEN_JOB, WORKER_ALIVE, DeadLetter, Job, JobState, Lane, RunState, TrainingRun, Worker
 from shared.settings import Settings
 
 OPEN = (JobState.UNSENT, JobState.SENT, JobState.CLAIMED)
@@ -111,22 +111,30 @@ class Situation:
             "Worker processes of all hosts with a fresh heartbeat, by the model version that they hold.",
             labels=["version"],
         )
+        trainings = GaugeMetricFamily(
+            "pneumoscreen_training_runs", "Training runs ever begun, by what became of them.", labels=["state"]
+        )
+        trained = GaugeMetricFamily(
+            "pneumoscreen_training_last_success_timestamp_seconds",
+            "When a training run last ended with a version, whether or not that one passed the gate.",
+        )
         up = GaugeMetricFamily("pneumoscreen_database_up", "1 if the database answered.")
         try:
             with self._database.read() as session:
                 now = datetime.now(UTC)
                 _add_jobs(session, now, jobs, age)
                 _add_workers(session, now, alive)
+                _add_trainings(session, trainings, trained)
                 letters.add_metric([], session.scalar(select(func.count()).select_from(DeadLetter)) or 0)
         except SQLAlchemyError:
-            for family in (jobs, age, letters, alive):
+            for family in (jobs, age, letters, alive, trainings, trained):
                 family.samples.clear()
             up.add_metric([], 0)
         else:
             up.add_metric([], 1)
         finally:
             self._database.close()  # a connection that idles from scrape to scrape may be a dead one
-        return [jobs, age, letters, alive, up]
+        return [jobs, age, letters, alive, trainings, trained, up]
 
     def _ask_broker(self) -> list[GaugeMetricFamily]:
         messages = GaugeMetricFamily(
@@ -169,6 +177,17 @@ def _add_workers(session: Session, now: datetime, alive: GaugeMetricFamily) -> N
     counts = dict(session.execute(select(*columns).where(fresh).group_by(columns[0])).all())
     for version, count in {"": 0, **counts}.items():  # with a figure also when no process lives
         alive.add_metric([version], count)
+
+
+def _add_trainings(session: Session, trainings: GaugeMetricFamily, trained: GaugeMetricFamily) -> None:
+    columns = (TrainingRun.state, func.count(), func.max(TrainingRun.finished_at))
+    found = session.execute(select(*columns).group_by(TrainingRun.state)).all()
+    rows = {state: (count, last) for state, count, last in found}
+    for state in RunState:
+        trainings.add_metric([state], rows.get(state, (0, None))[0])
+    ends = [last for state, (_, last) in rows.items() if last and state in (RunState.PUBLISHED, RunState.REJECTED)]
+    if ends:
+        trained.add_metric([], max(ends).timestamp())
 
 
 def _impatient(url: str) -> str:

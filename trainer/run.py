@@ -46,7 +46,11 @@ def run(found: Settings, number: int, fence: int, console: Console) -> None:
         folder = found.home / "training" / f"run-{number}"
         _gather(found, ledger, row.reviews, folder)
         order = making.Order(
-            architecture=row.architecture, out=found.home / "candidates", work=found.home / "training", seed=number
+            architecture=row.architecture,
+            out=found.home / "candidates",
+            work=found.home / "training",
+            seed=number,
+            mixed_precision=found.mixed_precision,
         )
         said = making.about(found.training_data) if found.training_data else making.About()
         made = making.make(order, folder, console, said)

@@ -55,6 +55,20 @@ def begin(session: Session, architecture: str, cause: str, now: datetime) -> Lea
     return Lease(row.id, 1, architecture)
 
 
+def progress(settings: Settings, run: TrainingRun) -> tuple[int, int] | None:
+    """Epochs done, and how many there are at most; None where what the run writes is not, or not yet, on this host."""
+    since = run.started_at.timestamp()  # one by hand may have the same number as its seed
+    stories = (settings.home / "training").glob(f"*-[0-9]*-{run.id}-????????/epochs.jsonl")
+    try:
+        found = {written: story for story in stories if (written := story.stat().st_mtime) >= since}
+        if not found:
+            return None
+        newest = found[max(found)]
+        return len(newest.read_text(encoding="utf-8").splitlines()), int(newest.parent.name.split("-")[-3])
+    except FileNotFoundError:  # the run is just over
+        return None
+
+
 def keep(session: Session, lease: Lease, now: datetime) -> bool:
     """Say that the run is alive; False if the lease is lost."""
     return _held(session, lease, heartbeat_at=now)

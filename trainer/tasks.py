@@ -24,6 +24,8 @@ from trainer.runs import Lease
 log = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 10.0
 COMMAND = (sys.executable, "-m", "trainer.run")
+MOST_LEASES = 5
+"""A run that was begun or resumed so often and is killed again is given up: the machine may lack memory for it."""
 
 
 @setup_logging.connect
@@ -73,7 +75,7 @@ def train(run: int, fence: int, architecture: str) -> str:
 
 
 def _run(found: Settings, ledger: database.Database, lease: Lease, output: Any) -> str | None:
-    """None if the process ended well, an empty text if it was stopped, else why it failed."""
+    """None if the process ended well, an empty text if it was stopped or killed, else why it failed."""
     command = [*COMMAND, str(lease.run), str(lease.fence)]
     process = subprocess.Popen(
         command, stdout=sys.stderr, stderr=output, env={**os.environ, "PNEUMOSCREEN_HOME": str(found.home)}
@@ -96,10 +98,17 @@ def _run(found: Settings, ledger: database.Database, lease: Lease, output: Any) 
     _pid_file(found).unlink(missing_ok=True)
     if code == 0:
         return None
-    if code == -signal.SIGTERM or not is_held:
+    is_stopped = code == -signal.SIGTERM or not is_held
+    is_killed = code < 0 and not is_stopped
+    if is_stopped or (is_killed and lease.fence < MOST_LEASES):
         with ledger.write() as session:
             runs.give_back(session, lease)
+        if is_killed:
+            log.error("the process of run %d was killed (%d): it is resumed", lease.run, -code)
+            app.send_task(TICK, queue=QUEUE)  # at once, and not a minute later
         return ""
+    if is_killed:
+        return f"its process was killed (signal {-code}), start number {lease.fence}: is there enough memory?"
     output.seek(0)
     lines = output.read().strip().splitlines()
     return lines[-1][:500] if lines else f"the process ended with {code}"

@@ -4,6 +4,7 @@ import gc
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from shared import registry
@@ -15,6 +16,14 @@ log = logging.getLogger(__name__)
 RETRY_SECONDS = 60.0
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """Why a version did not load, and when that was on the monotonic clock."""
+
+    reason: str
+    at: float
+
+
 class Models:
     def __init__(self, folder: Path, metrics: Metrics | None = None) -> None:
         self.error: str | None = None
@@ -22,7 +31,7 @@ class Models:
         self._metrics = metrics or Metrics()
         self._live: tuple[Published, Loaded] | None = None
         self._named: tuple[Published, Loaded] | None = None
-        self._refused_at: dict[Published, float] = {}
+        self._refusals: dict[Published, Refusal] = {}
 
     @property
     def version(self) -> str | None:
@@ -32,6 +41,14 @@ class Models:
     def device(self) -> str:
         return self._live[1].network.device if self._live else "none"
 
+    def is_behind(self, candidates: Sequence[Published]) -> bool:
+        """Whether `live` would have something to do now; not for a version that was refused just now."""
+        if not candidates:
+            return False
+        if self._live and self._live[0] == candidates[0]:
+            return self.error is not None  # of a version that is not live any more
+        return not self._was_refused(candidates[0])
+
     def live(self, candidates: Sequence[Published]) -> Loaded:
         """The live version (the first candidate), loaded if it is not held yet.
 
@@ -39,19 +56,18 @@ class Models:
         Raises BrokenModel if none loads.
         """
         for candidate in candidates:
-            if (self._live and self._live[0] == candidate) or self._take(candidate):
-                assert self._live is not None
-                if candidate == candidates[0]:
-                    self.error = None
-                return self._live[1]
-            if self._live:
-                return self._live[1]
-        raise BrokenModel(self.error or "no model version was ever published: `pneumoscreen models list`")
+            if (self._live and self._live[0] == candidate) or self._take(candidate) or self._live:
+                break
+        refusal = self._refusals.get(candidates[0]) if candidates else None
+        if self._live is None or not candidates:
+            self.error = refusal.reason if refusal else self.error
+            raise BrokenModel(self.error or "no model version was ever published: `pneumoscreen models list`")
+        self.error = None if self._live[0] == candidates[0] or refusal is None else refusal.reason
+        return self._live[1]
 
     def _take(self, candidate: Published) -> bool:
         """Bring a version into service; one that was refused just now is not tried again while another serves."""
-        refused_at = self._refused_at.get(candidate)
-        if self._live and refused_at is not None and time.monotonic() - refused_at < RETRY_SECONDS:
+        if self._live and self._was_refused(candidate):
             return False
         try:
             if self._named and self._named[0] == candidate:  # a rescreen needed it before it was promoted
@@ -61,22 +77,27 @@ class Models:
                 _release()
                 taken = (candidate, self._load(candidate))
         except BrokenModel as error:
-            self._refused_at[candidate] = time.monotonic()
-            self.error = str(error)
-            log.error("model version %s is refused: %s", candidate.version, error)  # noqa: TRY400
+            reason = f"the model version {candidate.version} is refused: {error}"
+            self._refusals[candidate] = Refusal(reason, time.monotonic())
+            log.error("%s", reason)  # noqa: TRY400
             return False
         self._live, self._named = taken, None
-        self._refused_at.pop(candidate, None)
+        self._refusals.pop(candidate, None)
         _release()
         log.info("model version %s is in service", candidate.version)
         self._metrics.show_version(candidate.version)
         return True
 
+    def _was_refused(self, candidate: Published) -> bool:
+        refusal = self._refusals.get(candidate)
+        return refusal is not None and time.monotonic() - refusal.at < RETRY_SECONDS
+
     def named(self, wanted: Published) -> Loaded:
         """A version that a job names; raises BrokenModel."""
-        for held in (self._live, self._named):
-            if held and held[0] == wanted:
-                return held[1]
+        if self._live and self._live[0] == wanted:
+            return self._live[1]
+        if self._named and self._named[0] == wanted:
+            return self._named[1]
         self._named = None
         _release()
         self._named = (wanted, self._load(wanted))

@@ -38,30 +38,52 @@ class WorkerProcess:
         self.message: Message | None = None
         self.decoding: dict[int, float] = {}
         self.outdated: str | None = None
+        # Whoever loads or runs a network holds it: the task for a whole message, between two the thread that loads.
+        self.network_lock = threading.Lock()
         self._started_at = datetime.now(UTC)
         warnings.filterwarnings("ignore", module="PIL")  # odd metadata, once for each image
         self._stopping = threading.Event()
-        try:
-            with self.database.read() as session:
-                candidates = registry.live(session)
-            self.models.live(candidates)
-        except (BrokenModel, SQLAlchemyError) as error:  # reported; tried again with the first message
-            log.error("no model could be loaded: %s", error)  # noqa: TRY400
+        self._period = min(HEARTBEAT_SECONDS, settings.lease / 3)
+        self.take_live_version()
         self._beat = threading.Thread(target=self._keep_alive, name="heartbeat", daemon=True)
+        self._follow = threading.Thread(target=self._keep_up, name="versions", daemon=True)
         self._beat.start()
+        self._follow.start()
 
     def stop(self) -> None:
         self._stopping.set()
-        self._beat.join(timeout=HEARTBEAT_SECONDS)
+        for thread in (self._beat, self._follow):
+            thread.join(timeout=HEARTBEAT_SECONDS)
         try:
             with self.database.write() as session:
                 session.execute(delete(Worker).where(Worker.host == socket.gethostname(), Worker.pid == os.getpid()))
         except SQLAlchemyError as error:
             log.warning("the worker's row could not be removed: %s", error)
 
+    def take_live_version(self) -> None:
+        """Take the version that is live now into service; while a message is screened, the next one sees to that.
+
+        SQL is asked with the lock in hand: an answer from before a message could be older than what that one loaded.
+        """
+        if not self.network_lock.acquire(blocking=False):
+            return
+        try:
+            with self.database.read() as session:
+                candidates = registry.live(session)
+            if self.models.is_behind(candidates):
+                self.models.live(candidates)
+        except (BrokenModel, SQLAlchemyError) as error:  # reported; tried again soon
+            log.error("no model could be loaded: %s", error)  # noqa: TRY400
+        finally:
+            self.network_lock.release()
+
+    def _keep_up(self) -> None:
+        """Follow promotions while no message comes, in a thread of its own: the heartbeat does not wait for a load."""
+        while not self._stopping.wait(self._period):
+            self.take_live_version()
+
     def _keep_alive(self) -> None:
         """Report and renew the lease every few seconds; end the process if a decoder hangs."""
-        period = min(HEARTBEAT_SECONDS, self.settings.lease / 3)
         while True:
             try:
                 self._report(datetime.now(UTC))
@@ -70,7 +92,7 @@ class WorkerProcess:
             if any(time.monotonic() - since > HANG_SECONDS for since in list(self.decoding.values())):
                 log.error("a decoder hangs for over %d s: this process ends itself", HANG_SECONDS)
                 os.kill(os.getpid(), signal.SIGKILL)
-            if self._stopping.wait(period):
+            if self._stopping.wait(self._period):
                 return
 
     def _report(self, now: datetime) -> None:

@@ -63,7 +63,8 @@ def screen_message(process: WorkerProcess, body: Any) -> str:
         return f"dead letter: {error}"
     process.message, process.outdated = message, None
     try:
-        return _screen(process, message)
+        with process.network_lock:
+            return _screen(process, message)
     finally:
         process.message = None
         process.metrics.in_hand.set(0)
@@ -174,14 +175,17 @@ def _classify(process: WorkerProcess, loaded: Loaded, prepared: Sequence[Prepare
         return []
     manifest, began = loaded.manifest, time.monotonic()
     try:
-        logits = loaded.network.logits(np.stack([image.pixels for image in prepared]))
+        batch = np.stack([image.pixels for image in prepared])
+        logits = loaded.network.logits(batch)
+        check = loaded.network.familiarity
+        scores: list[float | None] = [None] * len(batch) if check is None else check.scores(batch).tolist()
     except Exception as error:
         log.exception("the network failed on a batch of %d images", len(prepared))
         return [_put_off(image.claimed, f"the network failed: {type(error).__name__}") for image in prepared]
     process.metrics.infer.observe(time.monotonic() - began)
     process.metrics.batch.observe(len(prepared))
     outcomes: list[Outcome] = []
-    for image, logit in zip(prepared, logits, strict=True):
+    for image, logit, score in zip(prepared, logits, scores, strict=True):
         if not np.isfinite(logit):
             outcomes.append(_put_off(image.claimed, "the network's answer is not a number"))
             continue
@@ -197,6 +201,8 @@ def _classify(process: WorkerProcess, loaded: Loaded, prepared: Sequence[Prepare
                 label,
                 manifest.is_outside_population(image.age_years),
                 image.identifiers,
+                unfamiliar=None if check is None or score is None else check.is_unfamiliar(score),
+                unfamiliar_score=score,
             )
         )
     return outcomes

@@ -30,10 +30,13 @@ def backlog(session: Session, lane: Lane, most: int, now: datetime) -> Backlog |
 
 
 def take(session: Session, lane: Lane, most: int, now: datetime) -> Message | None:
-    """Mark up to `most` unsent jobs of a lane as sent, under one delivery number that none of them has had."""
+    """Mark up to `most` unsent jobs of a lane as sent, under one delivery number that none of them has had.
+
+    All of them ask for the version that the oldest one asks for, so that no message is screened by two versions.
+    """
     order = (Job.deaths, Job.id) if lane is Lane.SUSPECT else (Job.id,)
     chosen = session.execute(
-        select(Job.id, Job.delivery)
+        select(Job.id, Job.delivery, Job.model_version)
         .where(_due(now), Job.lane == lane)
         .order_by(*order)
         .limit(most)
@@ -41,8 +44,9 @@ def take(session: Session, lane: Lane, most: int, now: datetime) -> Message | No
     ).all()
     if not chosen:
         return None
-    delivery = 1 + max(delivery for _, delivery in chosen)
-    jobs = tuple(job for job, _ in chosen)
+    alike = [row for row in chosen if row.model_version == chosen[0].model_version]
+    delivery = 1 + max(row.delivery for row in alike)
+    jobs = tuple(row.id for row in alike)
     session.execute(
         update(Job).where(Job.id.in_(jobs)).values(state=JobState.SENT, delivery=delivery, sent_at=now, not_before=None)
     )

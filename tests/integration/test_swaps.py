@@ -1,6 +1,6 @@
 """Versions replace each other while images flow: nothing is lost or mixed, and what is broken never serves."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +12,7 @@ from shared import database, registry
 from shared.database import Database
 from shared.inference import LINEAR_FILE
 from tests.models import make_linear_version
+from tests.servers import Servers
 from tests.system import System, distinct, make_linear_home, running, specimens
 
 SWAPS = 20
@@ -54,6 +55,11 @@ class Site:
     def wait_for(self, version: str) -> None:
         self.system.wait(lambda: version in self.versions(), f"{version} to serve")
 
+    def wait_until_held(self, version: str) -> None:
+        """Until every worker process says so, with no image to screen."""
+        held = "SELECT DISTINCT model_version FROM workers"
+        self.system.wait(lambda: self.system.query(held) == [(version,)], f"the workers to hold {version}")
+
     def memory(self) -> dict[int, int]:
         pids = [pid for (pid,) in self.system.query("SELECT pid FROM workers")]
         return {pid: psutil.Process(pid).memory_info().rss for pid in pids}
@@ -63,17 +69,22 @@ class Site:
 
 
 @contextmanager
-def made(folder: Path) -> Iterator[Site]:
-    make_linear_home(folder / "home")
-    ledger = database.connect(f"sqlite:///{folder / 'home' / 'pneumoscreen.db'}")
+def made(folder: Path, servers: Servers | None = None) -> Iterator[Site]:
+    url = servers.database_url if servers else f"sqlite:///{folder / 'home' / 'pneumoscreen.db'}"
+    make_linear_home(folder / "home", url)
+    ledger = database.connect(url)
     yield Site(folder / "home", ledger)
     ledger.close()
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    folder = tmp_path_factory.mktemp("swaps")
-    with made(folder) as found, running(folder) as found.system:
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def site(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    make_servers: Callable[[str], Servers | None],
+) -> Iterator[Site]:
+    folder, servers = tmp_path_factory.mktemp("swaps"), make_servers(request.param)
+    with made(folder, servers) as found, running(folder, servers=servers) as found.system:
         yield found
 
 
@@ -103,23 +114,37 @@ def test_twenty_versions_replace_each_other_under_load_and_nothing_is_lost_or_mi
     assert site.errors() == []
 
 
-def test_a_broken_version_never_serves_and_status_names_it_until_a_good_one_comes(site: Site) -> None:
+def test_a_version_is_taken_and_a_broken_one_refused_and_told_while_no_image_comes(site: Site) -> None:
+    site.go_live("idle")
+    site.wait_until_held("idle")
+    site.go_live("idle-broken", is_broken=True)
+    site.system.wait(site.errors, "the worker to say so")
+    told = site.system.command("status")
+    assert told.returncode == 1
+    for words in ("idle-broken is refused", "is damaged", "idle goes on serving", "pneumoscreen models rollback"):
+        assert words in told.stdout, told.stdout
+    back = site.system.command("models", "rollback", "--by", "Ada", "--reason", "it does not load")
+    assert back.returncode == 0, back.stderr
+    site.system.wait(lambda: not site.errors(), "the error to be over")
+    site.wait_until_held("idle")
+    assert site.system.command("status").returncode == 0
+
+
+def test_a_broken_version_never_serves_until_a_good_one_comes(site: Site) -> None:
+    site.drop()
+    site.all_done()
     before = site.versions()
     site.go_live("broken", is_broken=True)
     site.drop()
     site.all_done()
-    site.system.wait(site.errors, "the worker to say so")
-    told = site.system.command("status")
-    assert told.returncode == 1
-    assert "broken" in told.stdout and "damaged" in told.stdout
     assert site.versions() == before
+    site.system.wait(site.errors, "the worker to say so")
+    assert "broken is refused" in site.system.command("status").stdout
     site.go_live("good")
     site.drop()
     site.wait_for("good")
     site.system.wait(lambda: not site.errors(), "the error to be over")
     site.all_done()
-    told = site.system.command("status")
-    assert told.returncode == 0, told.stdout
 
 
 def test_a_rescreen_runs_beside_the_live_version_and_the_history_stays(site: Site) -> None:

@@ -31,6 +31,15 @@ def test_lanes_are_never_mixed_in_a_message(database: Database) -> None:
     assert len(send_all(database, Lane.ROUTINE).jobs) == 1
 
 
+def test_versions_are_never_mixed_in_a_message(database: Database) -> None:
+    drop(database, *(f"{n}.png" for n in range(6)))
+    with database.write() as session:
+        for number, version in enumerate(("v1", None, "v1", "v2", None, "v1"), start=1):
+            session.execute(update(Job).where(Job.id == number).values(model_version=version))
+    messages = [take(database) for _ in range(4)]
+    assert [message and message.jobs for message in messages] == [(1, 3, 6), (2, 5), (4,), None]
+
+
 def test_jobs_of_different_deliveries_travel_under_a_number_that_none_of_them_had(database: Database) -> None:
     drop(database, "old.png", "new.png")
     with database.write() as session:

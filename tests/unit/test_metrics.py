@@ -21,7 +21,7 @@ from sqlalchemy import event, text, update
 from cli.services import check_metrics_port
 from producer import metrics as producer_metrics
 from producer import recovering
-from shared.database import Database, DeadLetter, Job, JobState, Lane, Worker
+from shared.database import Database, DeadLetter, Job, JobState, Lane, RunState, TrainingRun, Worker
 from shared.errors import BrokenModel, WrongSettings
 from shared.settings import Settings, load
 from tests.models import go_live, make_linear_version, published
@@ -303,6 +303,25 @@ def test_workers_alive_are_told_by_version_and_none_is_a_figure_too(
     found = series(registry.collect())
     alive = {key[1]: value for key, value in found.items() if key[0] == "pneumoscreen_workers_alive"}
     assert alive == {"v1": 2, "": 1}
+
+
+def test_training_runs_are_told_by_what_became_of_them_with_the_time_of_the_last_success(
+    database: Database, situation: CollectorRegistry, settings: Settings
+) -> None:
+    before = series(situation.collect())
+    assert before["pneumoscreen_training_runs", "failed"] == 0
+    assert ("pneumoscreen_training_last_success_timestamp_seconds",) not in before
+    states = (RunState.PUBLISHED, RunState.REJECTED, RunState.FAILED, RunState.FAILED, RunState.RUNNING)
+    with database.write() as session:
+        for hours, state in enumerate(states):
+            at = NOW + timedelta(hours=hours)
+            row = {"architecture": "tiny7", "cause": "schedule", "fence": 1, "reviews": 0, "started_at": NOW}
+            session.add(TrainingRun(**row, state=state, heartbeat_at=at, finished_at=at))
+    found = series(producer_metrics.Situation(settings).collect())
+    counts = {key[1]: value for key, value in found.items() if key[0] == "pneumoscreen_training_runs"}
+    assert counts == {"running": 1, "published": 1, "rejected": 1, "failed": 2}
+    last = found["pneumoscreen_training_last_success_timestamp_seconds",]
+    assert last == (NOW + timedelta(hours=1)).timestamp()
 
 
 def test_open_jobs_are_counted_from_their_index_alone(database: Database, settings: Settings) -> None:

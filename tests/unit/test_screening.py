@@ -77,6 +77,7 @@ def test_a_dropped_image_gets_its_row(process: WorkerProcess, database: Database
     assert row["sha256"] == hashlib.sha256(png()).hexdigest()
     assert 0 <= row["probability"] <= 1
     assert row["label"] == ("PNEUMONIA" if row["probability"] >= 0.5 else "NORMAL")
+    assert (row["unfamiliar"], row["unfamiliar_score"]) == (None, None), "the version has no check"
 
 
 def test_one_bad_image_costs_no_other_its_result(process: WorkerProcess, database: Database, root: Path) -> None:
@@ -136,7 +137,8 @@ def test_a_job_that_names_a_version_is_screened_by_that_one(
     with database.write() as session:
         session.scalars(select(Job)).one().model_version = "v1"
     drop(database, root / "live.png", png(2))
-    screen_message(process, message(database))
+    for _ in range(2):
+        assert screen_message(process, message(database)) == "1 images: 1 done"
     assert {row["path"]: row["model_version"] for row in rows(database)} == {"named.png": "v1", "live.png": "v2"}
 
 
@@ -147,7 +149,8 @@ def test_a_job_that_names_a_version_that_does_not_exist_waits_and_says_so(
     drop(database, root / "b.png", png(2))
     with database.write() as session:
         session.scalars(select(Job).where(Job.id == 1)).one().model_version = "v9"
-    assert screen_message(process, message(database)) == "2 images: 1 done, 1 put off"
+    assert screen_message(process, message(database)) == "1 images: 1 put off"
+    assert screen_message(process, message(database)) == "1 images: 1 done"
     assert "There is no model version 'v9'" in (jobs(database)[0].problem or "")
 
 

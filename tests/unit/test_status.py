@@ -8,7 +8,8 @@ import pytest
 import typer
 
 from cli.status import status
-from shared.database import Database, DeadLetter, Job, Sighting, Worker
+from shared import registry
+from shared.database import Database, DeadLetter, Job, RunState, Sighting, TrainingRun, Worker
 from shared.filesystem import MARKER
 from shared.ledger.work import PutOff, Quarantined
 from shared.settings import load
@@ -112,6 +113,79 @@ def test_a_worker_that_refused_a_version_needs_a_person(look: Status, database: 
     code, screen = look()
     assert code == 1
     assert "gpu-1, process 7: the manifest differs" in screen
+
+
+def worker_says(database: Database, error: str, version: str | None) -> None:
+    with database.write() as session:
+        for worker in session.query(Worker):
+            worker.error, worker.model_version = error, version
+
+
+def test_of_a_refused_live_version_the_way_back_is_told(look: Status, database: Database, tmp_path: Path) -> None:
+    go_live(database, make_linear_version(tmp_path / "models", "linear-2"))
+    worker_says(database, "the model version linear-2 is refused: weights.npy is damaged", "linear-1")
+    code, screen = look()
+    assert code == 1
+    assert "process 7: the model version linear-2 is refused: weights.npy is damaged. linear-1 goes on" in screen
+    assert "pneumoscreen models rollback --by NAME --reason TEXT" in screen
+    worker_says(database, "the model version linear-2 is refused: weights.npy is damaged", None)
+    assert "It screens nothing: restore that version's folder" in look()[1]
+    worker_says(database, "upgrade the worker", "linear-1")
+    assert "rollback" not in look()[1], "it complains of something else"
+
+
+def begin(database: Database, **values: object) -> None:
+    """A training run, an hour ago."""
+    now = datetime.now(UTC)
+    row = {"architecture": "tiny7", "cause": "schedule", "fence": 1, "reviews": 0, "heartbeat_at": now}
+    with database.write() as session:
+        session.add(TrainingRun(**row | {"started_at": now - timedelta(hours=1)} | values))
+
+
+def test_a_run_under_way_is_shown_with_its_progress(look: Status, database: Database, tmp_path: Path) -> None:
+    begin(database, state=RunState.RUNNING)
+    code, screen = look()
+    assert code == 0
+    assert "training run 1 (tiny7, schedule, since " in screen
+    assert "is under way\n" in screen
+    for name, epochs in (("tiny7-40-1-0123abcd", 3), ("tiny7-40-2-0123abcd", 9)):
+        (tmp_path / "training" / name).mkdir(parents=True)
+        (tmp_path / "training" / name / "epochs.jsonl").write_text("{}\n" * epochs)
+    assert "is under way, 3 of at most 40 epochs done\n" in look()[1]
+
+
+def test_a_run_on_which_nobody_works_needs_a_person(look: Status, database: Database) -> None:
+    begin(database, state=RunState.RUNNING, heartbeat_at=datetime.now(UTC) - timedelta(minutes=10))
+    code, screen = look()
+    assert code == 1
+    assert "no trainer works on it: `pneumoscreen trainer`" in screen
+
+
+def test_the_last_run_is_shown_with_its_version_and_verdict(look: Status, database: Database, tmp_path: Path) -> None:
+    over = datetime(2026, 5, 4, 14, 0, tzinfo=UTC)
+    begin(database, state=RunState.PUBLISHED, version="linear-1", finished_at=over)
+    code, screen = look()
+    assert (code, "ended 2026-05-04 14:00: linear-1 passed the gate and went live\n" in screen) == (0, True)
+    begin(database, state=RunState.REJECTED, version="linear-2", finished_at=over)
+    row = go_live(database, make_linear_version(tmp_path / "models", "linear-2"))
+    with database.write() as session:
+        registry.reject(session, row.version, "trainer", over, '{"failed": ["Its recall is 0.9."]}')
+    code, screen = look()
+    assert (code, "ended 2026-05-04 14:00: linear-2 was rejected. Its recall is 0.9.\n" in screen) == (0, True)
+    assert "training run 1" not in screen
+
+
+def test_a_run_that_failed_needs_a_person_until_the_next_one_is_under_way(look: Status, database: Database) -> None:
+    over = datetime.now(UTC) - timedelta(minutes=30)
+    begin(database, state=RunState.FAILED, problem="the labelled folder is empty", finished_at=over)
+    code, screen = look()
+    assert code == 1
+    assert ") failed: the labelled folder is empty. The live version stays." in screen
+    assert "`pneumoscreen train --data DIR`" in screen
+    begin(database, state=RunState.RUNNING)
+    code, screen = look()
+    assert code == 0
+    assert "ended" in screen and "failed" in screen
 
 
 def test_a_broker_out_of_reach_needs_a_person(look: Status) -> None:

@@ -1,14 +1,17 @@
 """When a training is due and who may do it, on both databases; time is an argument."""
 
+import os
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from shared.database import Database, Review, RunState, TrainingRun
 from shared.settings import Settings, load
 from tests.unit.steps import NOW, after
-from trainer import runs
+from trainer import fit, making, runs
+from trainer.datasets import Dataset
 from trainer.runs import Lease
 
 DAY = 24 * 3600
@@ -104,3 +107,33 @@ def test_a_failed_run_is_not_tried_again_at_once(database: Database, settings: S
     assert take(database, settings, 1800) is None
     assert take(database, settings, 60 + timedelta(hours=1).total_seconds()) is not None
     assert cause(database) == "labels", "its labels were not learned from"
+
+
+@pytest.mark.parametrize("architecture", ["tiny7", "variants:depth=2,width=64", "transfer:MobileNetV2"])
+def test_the_progress_of_a_run_is_what_its_folder_holds(
+    database: Database, settings: Settings, tmp_path: Path, architecture: str
+) -> None:
+    chosen = settings.model_copy(update={"architecture": architecture})
+    lease = take(database, chosen)
+    assert lease is not None
+    with database.read() as session:
+        row = session.get_one(TrainingRun, lease.run)
+    assert runs.progress(chosen, row) is None
+    order = making.Order(architecture, tmp_path / "candidates", tmp_path / "training", epochs=7, seed=lease.run)
+    data = Dataset(np.zeros((1, 1, 1, 1), np.uint8), np.zeros(1, np.uint8), (Path("a"),), ("a",), ("0" * 64,))
+    folder = making.run_for(order, data).work
+    folder.mkdir(parents=True)
+    (folder / fit.STORY).write_text("{}\n{}\n")
+    assert runs.progress(chosen, row) == (2, 7)
+
+
+def test_a_training_by_hand_from_before_a_run_is_not_its_progress(
+    database: Database, settings: Settings, tmp_path: Path
+) -> None:
+    folder = tmp_path / "training" / "tiny7-14-1-0123abcd"
+    folder.mkdir(parents=True)
+    (folder / fit.STORY).write_text("{}\n")
+    os.utime(folder / fit.STORY, (NOW.timestamp() - 1, NOW.timestamp() - 1))
+    take(database, settings)
+    with database.read() as session:
+        assert runs.progress(settings, session.get_one(TrainingRun, 1)) is None

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from shared.database import Database, RunState, TrainingRun
+from shared.settings import load
 from tests.unit.steps import NOW
 from trainer import runs, tasks
 from trainer.runs import Lease
@@ -56,9 +57,22 @@ def test_a_run_that_fails_says_why(database: Database, monkeypatch: pytest.Monke
     assert (row(database).state, row(database).problem) == (RunState.FAILED, "the labelled folder is empty")
 
 
-def test_a_run_killed_by_the_kernel_failed(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_killed_by_the_kernel_is_resumed_at_once_and_given_up_when_that_goes_on(
+    database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    sent: list[str] = []
+    monkeypatch.setattr(tasks.app, "send_task", lambda name, queue: sent.append(name))
     program(monkeypatch, "import os; os.kill(os.getpid(), 9)")
-    assert train(begun(database)) == "run 1 failed: the process ended with -9"
+    lease: Lease | None = begun(database)
+    for fence in range(1, tasks.MOST_LEASES):
+        assert lease == Lease(1, fence, "screen")
+        assert train(lease) == "run 1 was stopped; it is resumed later"
+        with database.write() as session:
+            lease = runs.take(session, load(tmp_path), True, NOW)
+    assert sent == ["pneumoscreen.training_tick"] * 4
+    assert lease is not None
+    assert train(lease) == "run 1 failed: its process was killed (signal 9), start number 5: is there enough memory?"
+    assert row(database).state == RunState.FAILED
 
 
 def test_the_heartbeat_goes_on_while_it_trains(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,8 +100,6 @@ def test_a_run_that_is_stopped_is_due_again_at_once(
     result: list[str] = []
     stopped(tmp_path, result, begun(database))
     assert result == ["run 1 was stopped; it is resumed later"]
-    from shared.settings import load
-
     with database.write() as session:
         assert runs.take(session, load(tmp_path), True, NOW + timedelta(seconds=1)) == Lease(1, 2, "screen")
 

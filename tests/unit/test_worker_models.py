@@ -1,11 +1,14 @@
+import gc
 import shutil
+import weakref
 from pathlib import Path
 
 import pytest
 
+from shared import registry
 from shared.errors import BrokenModel
 from shared.inference import LINEAR_FILE
-from shared.registry import Published
+from shared.registry import Loaded, Published
 from tests.models import make_linear_version, published
 from worker.models import Models
 
@@ -156,3 +159,66 @@ def test_a_named_version_that_is_broken_is_refused_and_the_live_one_stays(
     with pytest.raises(BrokenModel, match="damaged"):
         models.named(one)
     assert models.live([two]) is live
+
+
+def test_a_named_version_that_is_promoted_is_not_loaded_again_and_is_held_once(
+    tmp_path: Path, one: Published, two: Published
+) -> None:
+    models = Models(tmp_path)
+    old = models.live([one])
+    named = models.named(two)
+    assert models.live([two, one]) is named
+    assert models.named(two) is named
+    assert models.named(one) is not old, "the one that was live is not kept beside it"
+
+
+def test_three_versions_are_never_in_memory(
+    tmp_path: Path, one: Published, two: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither after a load nor, at worst, while it is under way."""
+    held: list[weakref.ref[Loaded]] = []
+    load = registry.load
+
+    def counted(folder: Path, version: Published) -> Loaded:
+        gc.collect()
+        assert sum(loaded() is not None for loaded in held) < 2, f"two are held while {version.version} is loaded"
+        loaded = load(folder, version)
+        held.append(weakref.ref(loaded))
+        return loaded
+
+    monkeypatch.setattr(registry, "load", counted)
+    three, four = (published(make_linear_version(tmp_path, name)) for name in ("v3", "v4"))
+    models = Models(tmp_path)
+    models.live([one])
+    models.named(two)
+    models.named(three)  # drops v2
+    models.live([four, one])  # drops v3, then v1
+    models.named(one)
+    models.live([two, four, one])
+    assert len(held) == 6
+    gc.collect()
+    assert sum(loaded() is not None for loaded in held) == 1
+
+
+def test_whether_there_is_something_to_do_for_a_process_that_is_idle(
+    tmp_path: Path, one: Published, two: Published
+) -> None:
+    models = Models(tmp_path)
+    assert not models.is_behind([]), "nothing was ever published"
+    assert models.is_behind([one])
+    models.live([one])
+    assert not models.is_behind([one])
+    damage(tmp_path, two)
+    assert models.is_behind([two, one])
+    models.live([two, one])
+    assert not models.is_behind([two, one]), "it was refused just now"
+    assert models.is_behind([one, two]), "the error is over"
+
+
+def test_of_two_versions_that_do_not_load_the_live_one_is_named(tmp_path: Path, one: Published, two: Published) -> None:
+    damage(tmp_path, one)
+    damage(tmp_path, two)
+    models = Models(tmp_path)
+    with pytest.raises(BrokenModel, match="v2 is refused"):
+        models.live([two, one])
+    assert "v2 is refused" in (models.error or "")

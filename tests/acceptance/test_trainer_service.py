@@ -1,0 +1,90 @@
+"""The trainer service in a running system: from a labelled folder to a version that screens, through a kill."""
+
+import json
+import re
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.system import QUICK, System, distinct, make_linear_home, running, specimens
+from tests.unit.test_train import specimens as labelled
+from trainer.fit import STORY, losses
+
+pytestmark = pytest.mark.timeout(420)  # a real network is fitted, and machines differ
+ARCHITECTURE = "tiny7"
+"""The network whose recipe is over first; the number of epochs is no setting."""
+PATIENTS = 220
+"""Of each class: thirty of them are held out, which is the least that the gate decides by."""
+SECONDS = 180
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    folder = tmp_path_factory.mktemp("trainer")
+    make_linear_home(folder / "home")
+    data = labelled(folder / "labelled", PATIENTS)
+    training = {"PNEUMOSCREEN_TRAINING_DATA": str(data), "PNEUMOSCREEN_ARCHITECTURE": ARCHITECTURE}
+    with running(folder, flower="auto", settings=QUICK | training) as found:
+        yield found
+
+
+def epochs(home: Path) -> int:
+    return sum(len(losses(story)) for story in (home / "training").glob(f"*/{STORY}"))
+
+
+def tasks_in_flower(system: System) -> list[tuple[str, str, str]]:
+    """Name, state and result of each task that Flower lists."""
+    command = system.processes("flower")[0].cmdline()
+    port = next(part for part in command if part.startswith("--port=")).removeprefix("--port=")
+    page = (
+        "tasks/datatable?draw=1&start=0&length=50&search[value]=&order[0][column]=0&order[0][dir]=asc"
+        "&columns[0][data]=name&search[regex]=false"
+    )
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{page}", timeout=10) as response:
+        found = json.loads(response.read())["data"]
+    return [(task["name"], task["state"], task["result"]) for task in found]
+
+
+def screen(system: System, number: int) -> tuple[str, str]:
+    """State of a newly dropped image, and the version that screened it."""
+    distinct(specimens()[0], system.inbox / f"{number}.jpeg", number)
+    system.row(f"{number}.jpeg")
+    ((state, version),) = system.query("SELECT state, model_version FROM results WHERE path = ?", f"{number}.jpeg")
+    return state, version
+
+
+def test_a_run_that_is_killed_is_resumed_and_its_version_passes_the_gate_and_screens(system: System) -> None:
+    """One test, since each step waits for the one before: the run takes a minute."""
+    system.wait(lambda: epochs(system.home) >= 2, "the first epochs", SECONDS)
+    assert system.query("SELECT id, architecture, cause, state, fence FROM training_runs") == [
+        (1, ARCHITECTURE, "schedule", "running", 1)
+    ]
+    (process,) = system.processes("trainer.run")
+    process.kill()
+    assert screen(system, 1) == ("done", "linear-1"), "screening goes on meanwhile"
+    told = system.command("status").stdout
+    assert re.search(r"training run 1 \(tiny7.*\) is under way, \d+ of at most 40 epochs done\n", told), told
+
+    ended = "SELECT state, fence, version, problem FROM training_runs WHERE state <> 'running'"
+    ((state, fence, version, problem),) = system.wait(lambda: system.query(ended), "the run to end", SECONDS)
+    assert (state, fence, problem) == ("published", 2, None)
+    lines = (system.home / "logs" / "trainer.log").read_text().splitlines()
+    done = [int(line.split()[1]) for line in lines if re.match(r"epoch \d+ of 40: ", line)]
+    assert done == sorted(done) and done.count(1) == 1, "the successor did not begin again"
+    ((text,),) = system.query("SELECT verdict FROM model_versions WHERE version = ?", version)
+    verdict = json.loads(text)
+    assert verdict["passed"] and verdict["challenger"]["recall"] >= 0.97 and verdict["patients"] >= 60
+    assert [compared["other"]["version"] for compared in verdict["comparisons"]] == ["linear-1"]
+
+    held = "SELECT DISTINCT model_version FROM workers"
+    system.wait(lambda: system.query(held) == [(version,)], "the idle worker to take the version")
+    assert screen(system, 2) == ("done", version)
+    assert system.query("SELECT model_version FROM results WHERE path = '1.jpeg'") == [("linear-1",)]
+
+    task = ("pneumoscreen.train", "SUCCESS", "'run 1 has ended'")
+    system.wait(lambda: task in tasks_in_flower(system), f"Flower to list the run, not {tasks_in_flower(system)}")
+    status = system.command("status")
+    assert status.returncode == 0, status.stdout
+    assert f"{version} passed the gate and went live" in status.stdout

@@ -1,0 +1,155 @@
+"""How a worker process follows promotions while it is idle, and leaves its network alone while it is not."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from shared import registry
+from shared.database import Database, ModelVersion, Worker
+from shared.inference import LINEAR_FILE, LinearNetwork
+from shared.settings import Folder, load
+from tests.models import go_live, make_linear_version, published
+from tests.unit.steps import rows
+from tests.unit.test_screening import drop, message, png
+from worker import models
+from worker.process import WorkerProcess
+from worker.screening import screen_message
+
+SECONDS = 20
+
+
+@pytest.fixture
+def process(tmp_path: Path, database: Database) -> Iterator[WorkerProcess]:
+    """It holds version v1, and looks for another one ten times a second."""
+    go_live(database, make_linear_version(tmp_path / "models", "v1"))
+    (tmp_path / "ward").mkdir()
+    url = database.engine.url.render_as_string(hide_password=False)
+    settings = load(tmp_path, database_url=url, folders={"ward": Folder(path=tmp_path / "ward")}, lease=0.3)
+    process = WorkerProcess(settings)
+    yield process
+    process.stop()
+    process.threads.shutdown()
+    process.database.close()
+
+
+def wait(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"waited for {what}"
+        time.sleep(0.02)
+
+
+def publish_broken(database: Database, folder: Path, name: str) -> None:
+    """A version whose files were damaged after it was published, before it goes live."""
+    version = make_linear_version(folder / "models", name)
+    row = published(version)
+    (version / LINEAR_FILE).write_bytes(b"damaged")
+    with database.write() as session:
+        session.add(ModelVersion(version=name, manifest_sha256=row.manifest_sha256, created_at=datetime.now(UTC)))
+
+
+def promote(database: Database, name: str) -> None:
+    registry.promote(database, name, "Ada", datetime.now(UTC))
+
+
+def reported(database: Database) -> tuple[str | None, str]:
+    """The version that the process says it holds, and its error."""
+    with database.read() as session:
+        worker = session.query(Worker).one_or_none()
+        return (worker.model_version, worker.error or "") if worker else (None, "")
+
+
+def test_an_idle_process_takes_a_promoted_version(process: WorkerProcess, database: Database, tmp_path: Path) -> None:
+    go_live(database, make_linear_version(tmp_path / "models", "v2"))
+    wait(lambda: reported(database) == ("v2", ""), "v2 to be in service without a message")
+
+
+def test_an_idle_process_refuses_a_broken_version_says_so_once_and_follows_a_rollback(
+    process: WorkerProcess, database: Database, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    publish_broken(database, tmp_path, "v2")
+    promote(database, "v2")
+    wait(lambda: reported(database)[1] != "", "the refusal")
+    version, error = reported(database)
+    assert version == "v1"
+    assert error.startswith("the model version v2 is refused: ") and "is damaged" in error
+    time.sleep(0.5)
+    assert caplog.text.count("v2 is refused") == 1, "it is not tried ten times a second"
+    promote(database, "v1")
+    wait(lambda: reported(database) == ("v1", ""), "the error to be over")
+
+
+def test_a_process_that_could_load_nothing_at_its_start_goes_on_trying(
+    tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "RETRY_SECONDS", 0.2)
+    go_live(database, make_linear_version(tmp_path / "elsewhere", "v1"))
+    process = WorkerProcess(load(tmp_path, lease=0.3))
+    try:
+        wait(lambda: "cannot be read" in reported(database)[1], "the reason")
+        (tmp_path / "elsewhere").rename(tmp_path / "models")
+        wait(lambda: reported(database) == ("v1", ""), "v1 to be loaded when it can be read")
+    finally:
+        process.stop()
+        process.threads.shutdown()
+        process.database.close()
+
+
+def test_no_version_is_loaded_while_a_message_is_screened(
+    process: WorkerProcess, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_running, may_end = threading.Event(), threading.Event()
+    logits = LinearNetwork.logits
+
+    def slow(network: LinearNetwork, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        if threading.current_thread().name == "task":
+            is_running.set()
+            assert may_end.wait(SECONDS)
+        return logits(network, batch)
+
+    monkeypatch.setattr(LinearNetwork, "logits", slow)
+    drop(database, tmp_path / "ward" / "a.png", png())
+    task = threading.Thread(target=screen_message, args=(process, message(database)), name="task")
+    task.start()
+    assert is_running.wait(SECONDS)
+    go_live(database, make_linear_version(tmp_path / "models", "v2"))
+    time.sleep(0.5)
+    assert process.models.version == "v1"
+    may_end.set()
+    task.join()
+    assert [row["model_version"] for row in rows(database)] == ["v1"]
+    wait(lambda: process.models.version == "v2", "v2 to be taken after the message")
+
+
+def test_a_message_that_comes_during_a_load_waits_for_it_and_gets_the_new_version(
+    process: WorkerProcess, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_loading, may_end = threading.Event(), threading.Event()
+    load, loads = registry.load, 0
+
+    def slow(folder: Path, version: registry.Published) -> registry.Loaded:
+        nonlocal loads
+        loads += 1
+        is_loading.set()
+        assert may_end.wait(SECONDS)
+        return load(folder, version)
+
+    monkeypatch.setattr(registry, "load", slow)
+    go_live(database, make_linear_version(tmp_path / "models", "v2"))
+    assert is_loading.wait(SECONDS)
+    drop(database, tmp_path / "ward" / "a.png", png())
+    task = threading.Thread(target=screen_message, args=(process, message(database)))
+    task.start()
+    task.join(0.3)
+    assert task.is_alive()
+    assert reported(database) == ("v1", ""), "the heartbeat goes on"
+    may_end.set()
+    task.join()
+    assert [row["model_version"] for row in rows(database)] == ["v2"]
+    assert loads == 1
