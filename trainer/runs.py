@@ -103,9 +103,12 @@ def _cause(session: Session, settings: Settings, has_data: bool, now: datetime) 
     last = session.scalars(select(TrainingRun).order_by(TrainingRun.id.desc()).limit(1)).first()
     if last is not None and last.state == RunState.FAILED and now - (last.finished_at or now) < AFTER_FAILURE:
         return None
-    known = session.scalar(select(func.max(TrainingRun.reviews)).where(TrainingRun.state != RunState.FAILED)) or 0
-    new = session.scalar(select(func.count(func.distinct(Review.sha256))).where(Review.id > known)) or 0
+    not_failed = TrainingRun.state != RunState.FAILED
+    known, learnt_at = session.execute(
+        select(func.max(TrainingRun.reviews), func.max(TrainingRun.started_at)).where(not_failed)
+    ).one()
+    new = session.scalar(select(func.count(func.distinct(Review.sha256))).where(Review.id > (known or 0))) or 0
     if new >= settings.retrain_after_labels:
         return "labels"
-    is_old = last is None or now - last.started_at >= timedelta(seconds=settings.retrain_every)
+    is_old = learnt_at is None or now - learnt_at >= timedelta(seconds=settings.retrain_every)
     return "schedule" if has_data and is_old else None

@@ -109,6 +109,17 @@ def test_a_failed_run_is_not_tried_again_at_once(database: Database, settings: S
     assert cause(database) == "labels", "its labels were not learned from"
 
 
+def test_a_scheduled_run_that_failed_is_tried_again_after_an_hour_and_not_after_a_week(
+    database: Database, settings: Settings
+) -> None:
+    end(database, take(database, settings))
+    due = 7 * DAY
+    end(database, take(database, settings, due), RunState.FAILED, due + 60)
+    assert take(database, settings, due + 600) is None
+    assert take(database, settings, due + 2 * 3600) is not None
+    assert cause(database) == "schedule"
+
+
 @pytest.mark.parametrize("architecture", ["tiny7", "variants:depth=2,width=64", "transfer:MobileNetV2"])
 def test_the_progress_of_a_run_is_what_its_folder_holds(
     database: Database, settings: Settings, tmp_path: Path, architecture: str
