@@ -66,7 +66,7 @@ def preprocessing(name: str) -> Preprocessing:
     kind, _, detail = name.partition(":")
     match kind, detail:
         case "screen", "":
-            return Preprocessing(width=160, height=160, channels=1, contrast="equalize")
+            return Preprocessing(width=128, height=128, channels=1, contrast="equalize")
         case "tiny7", "":
             return Preprocessing(width=128, height=128)
         case "variants", _:

@@ -8,7 +8,7 @@ from typing import Any
 
 
 def augment(batch: Any) -> Any:
-    """All of the changes, in the order in which the world makes them: frame, beam, film, optics, noise, cover."""
+    """All of the changes, in the order in which the world makes them: frame, beam, film, optics, noise, file, cover."""
     return _expose_all(frame(batch))
 
 
@@ -22,7 +22,7 @@ def augment_equalized(batch: Any) -> Any:
 
 
 def _expose_all(batch: Any) -> Any:
-    for change in (shade, expose, blur, add_noise, erase):
+    for change in (shade, expose, blur, add_noise, compress, erase):
         batch = change(batch)
     return batch
 
@@ -87,22 +87,44 @@ def expose(batch: Any) -> Any:
 
 
 def blur(batch: Any) -> Any:
-    """Between the image itself and its mean over 3 x 3 or 5 x 5 pixels; one in four is sharpened instead."""
+    """Between the image itself and its mean over 3 x 3, 5 x 5 or 7 x 7 pixels; one in four is sharpened instead."""
     import tensorflow as tf
 
     one_each = [tf.shape(batch)[0], 1, 1, 1]
     near = tf.nn.avg_pool2d(batch, 3, 1, "SAME")
     far = tf.nn.avg_pool2d(near, 3, 1, "SAME")
-    soft = tf.where(tf.random.uniform(one_each) < 0.5, near, far)
-    return tf.clip_by_value(batch + tf.random.uniform(one_each, -0.3, 0.9) * (soft - batch), 0.0, 255.0)
+    farther = tf.nn.avg_pool2d(far, 3, 1, "SAME")
+    how = tf.random.uniform(one_each)
+    soft = tf.where(how < 0.4, near, tf.where(how < 0.8, far, farther))
+    return tf.clip_by_value(batch + tf.random.uniform(one_each, -0.35, 1.0) * (soft - batch), 0.0, 255.0)
 
 
 def add_noise(batch: Any) -> Any:
-    """Gaussian noise with a deviation of up to 12 of 255."""
+    """Gaussian noise with a deviation of up to 12 of 255, as fine as pixels, and as much that is twice as coarse."""
     import tensorflow as tf
 
-    deviation = tf.random.uniform([tf.shape(batch)[0], 1, 1, 1], 0.0, 12.0)
-    return tf.clip_by_value(batch + tf.random.normal(tf.shape(batch)) * deviation, 0.0, 255.0)
+    n, height, width = tf.shape(batch)[0], batch.shape[1], batch.shape[2]
+    fine, coarse = (tf.random.uniform([n, 1, 1, 1], 0.0, 12.0) for _ in range(2))
+    batch = batch + fine * tf.random.normal(tf.shape(batch))
+    batch = batch + coarse * tf.image.resize(tf.random.normal([n, height // 2, width // 2, 1]), [height, width])
+    return tf.clip_by_value(batch, 0.0, 255.0)
+
+
+def compress(batch: Any) -> Any:
+    """Through a JPEG of quality 15 to 95, in half of the images.
+
+    How much detail a file's compression left differs between collections, and between their classes.
+    """
+    import tensorflow as tf
+
+    n = tf.shape(batch)[0]
+
+    def squeeze(one: Any) -> Any:
+        return tf.image.adjust_jpeg_quality(one[0], one[1])
+
+    files = tf.cast(tf.round(batch), tf.uint8), tf.random.uniform([n], 15, 96, tf.int32)
+    squeezed = tf.map_fn(squeeze, files, fn_output_signature=tf.TensorSpec(batch.shape[1:], tf.uint8))
+    return tf.where(tf.random.uniform([n, 1, 1, 1]) < 0.5, tf.cast(squeezed, tf.float32), batch)
 
 
 def erase(batch: Any) -> Any:

@@ -40,7 +40,7 @@ def recipe(architecture: str) -> Recipe:
         case "screen":
             return Recipe(
                 change=augmentation.augment_equalized,
-                epochs=20,
+                epochs=14,
                 optimizer="adamw",
                 learning_rate=6e-4,
                 weight_decay=2e-2,

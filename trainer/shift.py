@@ -3,13 +3,14 @@
 A better figure on the hospital that a network was fitted to says little about the next one. These changes stand for
 what differs between hospitals; the worst of them counts.
 
-    python -m trainer.shift --data kermany/train --version shared/bundled/screen-20261121-f2a24642
+    python -m trainer.shift --data kermany/train --version shared/bundled/screen-20261121-30500962
 """
 
 import argparse
 import re
 import sys
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,27 @@ def expose(gamma: float) -> Change:
     return lambda image: image.point([round(255 * (value / 255) ** gamma) for value in range(256)])
 
 
+def compress(quality: int) -> Change:
+    """Through a JPEG of this quality, as another archive keeps its files."""
+
+    def change(image: Image.Image) -> Image.Image:
+        file = BytesIO()
+        image.save(file, "JPEG", quality=quality)
+        return Image.open(file).convert("L")
+
+    return change
+
+
+def shrink(share: float) -> Change:
+    """To this share of width and height and back: less detail, as an older scanner gives."""
+
+    def change(image: Image.Image) -> Image.Image:
+        small = image.resize((round(share * image.width), round(share * image.height)), Image.Resampling.BILINEAR)
+        return small.resize(image.size, Image.Resampling.BILINEAR)
+
+    return change
+
+
 CHANGES: dict[str, Change] = {
     "as it is": lambda image: image,
     "a tenth cut off each side": frame(0.1, 0.1, 0.1, 0.1),
@@ -55,6 +77,8 @@ CHANGES: dict[str, Change] = {
     "turned by 8 degrees": lambda image: image.rotate(8, Image.Resampling.BILINEAR),
     "blurred": lambda image: image.filter(ImageFilter.GaussianBlur(image.width / 190)),
     "sharpened": lambda image: image.filter(ImageFilter.UnsharpMask(image.width / 110, 150, 0)),
+    "compressed": compress(30),
+    "half the detail": shrink(0.5),
     "brighter": expose(0.6),
     "darker": expose(1.6),
     "less contrast": lambda image: ImageEnhance.Contrast(image).enhance(0.5),

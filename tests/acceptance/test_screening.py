@@ -72,5 +72,5 @@ def test_an_architecture_builds_as_an_uncompiled_keras_model() -> None:
         "print(m.count_params(), m.input_shape, m.output_shape, m.optimizer if hasattr(m, 'optimizer') else None)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    assert done.stdout.split()[0] == "535153", done.stderr
+    assert done.stdout.split()[0] == "716465", done.stderr
     assert done.stdout.strip().endswith("None")

@@ -17,7 +17,7 @@ from tests.unit.test_train import specimens
 pytestmark = pytest.mark.timeout(420)  # real networks are fitted, and machines differ
 TOP = Path(__file__).parents[2]
 SHORT = {
-    "screen": (5, 2e-3),
+    "screen": (2, 1e-3),
     "tiny7": (18, 2e-3),
     "variants": (3, 1e-3),
     "blocks5": (7, 1e-3),

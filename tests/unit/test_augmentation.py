@@ -30,7 +30,9 @@ white = tf.fill((400, 40, 40, 1), 255.0)
 framed = augmentation.frame(white).numpy()
 all_changes = {
     name: np.asarray(getattr(augmentation, name)(tf.constant(dim, tf.float32)))
-    for name in ("augment", "augment_equalized", "turn", "frame", "shade", "expose", "blur", "add_noise", "erase")
+    for name in (
+        "augment", "augment_equalized", "turn", "frame", "shade", "expose", "blur", "add_noise", "compress", "erase"
+    )
 }
 print(json.dumps({
     "differs from Pillow by": float(np.abs(ours - equalized).max()),
