@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench lock clean
+.PHONY: help setup demo test lint bench audit lock clean
 
 help:  ## show what there is to make
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 8
@@ -36,6 +36,9 @@ lint: setup  ## ruff, mypy and the floors
 
 bench: setup  ## measure this machine on the specimens
 	$(BIN)/pneumoscreen bench --images samples
+
+audit: setup  ## known weaknesses of the locked dependencies (needs the network)
+	@$(BIN)/python .ci/audit.py
 
 lock:  ## write requirements.lock anew (needs uv)
 	uv pip compile pyproject.toml --extra network --extra trainer --extra parquet --extra postgresql --group test --universal \

@@ -91,7 +91,7 @@ def _wait_until_ready(home: Path, system: "subprocess.Popen[bytes]") -> Database
             with with_database.read() as session:
                 if session.scalar(select(Worker.pid).where(Worker.model_version.is_not(None))):
                     return with_database
-        except Exception:  # noqa: BLE001 - the tables are being made
+        except Exception:  # noqa: BLE001, S112 - the tables are being made
             continue
     raise WorkFailed(f"The system did not start: see {home / 'logs'}.")
 

@@ -52,7 +52,7 @@ def demo(home: Path, samples: Path) -> None:
                     finished = count(session).finished
                 bar.update(task, completed=finished)
         with with_database.read() as session:
-            rows = session.execute(text(f"SELECT {', '.join(COLUMNS)} FROM results ORDER BY path")).all()  # noqa: S608
+            rows = session.execute(text(f"SELECT {', '.join(COLUMNS)} FROM results ORDER BY path")).all()  # noqa: S608 - our own names
         with_database.close()
         table(COLUMNS, rows, title="Computer-generated specimens, read from the view `results`")
     out.print(

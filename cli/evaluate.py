@@ -87,7 +87,7 @@ def _load(settings: Settings, version: str | None) -> Loaded:
             else:
                 found = None
         if found is not None:
-            return registry.load(settings.models, found)
+            return registry.load(settings.models, found, settings.signing_key)
     elif version not in (None, bundled.name):
         raise BrokenModel(f"There is no model version {version!r}: {settings.home} has no database yet.")
     digest = manifest.sha256((bundled / manifest.NAME).read_bytes())

@@ -21,7 +21,7 @@ def list_versions(settings: Settings) -> None:
             since = promoted.promoted_at if promoted and promoted.version == row.version else None
             state, when = ("live", f"{since:%Y-%m-%d %H:%M}") if since else (row.state, None)
             try:
-                found = manifest.read(settings.models / row.version, row.manifest_sha256)
+                found = manifest.read(settings.models / row.version, row.manifest_sha256, settings.signing_key)
                 metrics = found.metrics.get("validation", {})
                 figures = [value(metrics.get(name)) for name in ("auc", "recall", "specificity")]
                 rows.append([row.version, state, when, found.architecture, *figures, found.threshold])
@@ -40,5 +40,5 @@ def show(settings: Settings, version: str | None) -> None:
             if version is None and not live:
                 raise WorkFailed("No model version is live.")
             row = registry.published(session, version) if version else live[0]
-        found = manifest.read(settings.models / row.version, row.manifest_sha256)
+        found = manifest.read(settings.models / row.version, row.manifest_sha256, settings.signing_key)
         out.print(found.model_dump_json(indent=2), markup=False)

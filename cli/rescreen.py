@@ -23,7 +23,7 @@ def rescreen(settings: Settings, model: str, root: str | None, since: str | None
         with database.read() as session:
             row = registry.published(session, model)
             total = register.count_others(session, model, root, moment)
-        manifest.read(settings.models / row.version, row.manifest_sha256)
+        manifest.read(settings.models / row.version, row.manifest_sha256, settings.signing_key)
         task, after = bar.add_task("rescreening", total=total), 0
         while True:
             with database.write() as session:

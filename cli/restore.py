@@ -31,7 +31,7 @@ KINDS = {"sqlite": "an SQLite", "postgresql": "a PostgreSQL"}
 START_OVER = (
     # A number far beyond what a job may have had since the backup: what a worker that was cut off still holds of that
     # time, or a message in the broker, is never taken for the restored job's.
-    f"UPDATE jobs SET state = '{JobState.UNSENT}', lease_until = NULL, delivery = delivery + 1000000 "  # noqa: S608
+    f"UPDATE jobs SET state = '{JobState.UNSENT}', lease_until = NULL, delivery = delivery + 1000000 "  # noqa: S608 - our own words
     f"WHERE state <> '{JobState.FINISHED}'",
     "DELETE FROM broker_epoch",
     "DELETE FROM workers",

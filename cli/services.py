@@ -37,7 +37,7 @@ def worker(settings: Settings) -> None:
 
     broker.url(settings)
     with opened(settings) as database:  # a sentence now is better than a worker that can do nothing
-        registry.check(database, settings.models)
+        registry.check(database, settings.models, settings.signing_key)
     check_metrics_port(settings, settings.worker_metrics_port)
     os.environ.pop(metrics.FOLDER, None)  # another program's
     if settings.worker_metrics_port:

@@ -114,8 +114,8 @@ def run(home: Path, inbox: Path | None, flower_port: int | None) -> Iterator[Sys
             folder.mkdir(parents=True, exist_ok=True)
         with closing(database.connect(chosen.database)) as with_database:
             with_database.upgrade()
-            registry.install_bundled(with_database, chosen.models, datetime.now(UTC))
-            registry.check(with_database, chosen.models)
+            registry.install_bundled(with_database, chosen.models, datetime.now(UTC), chosen.signing_key)
+            registry.check(with_database, chosen.models, chosen.signing_key)
         note = settings.register_home(home)
         process = _supervise(chosen, broker, flower_port)
         system = System(chosen, process, f"http://127.0.0.1:{flower_port}" if flower_port else None)

@@ -75,7 +75,7 @@ def _published(settings: Settings, version: str) -> Path:
     with opened(settings) as database, database.read() as session:
         row = registry.published(session, version)
     folder = settings.models / row.version
-    if manifest.read(folder, row.manifest_sha256).engine != "keras":
+    if manifest.read(folder, row.manifest_sha256, settings.signing_key).engine != "keras":
         raise WorkFailed(f"{version} is no Keras network: it cannot be fine-tuned.")
     return folder
 

@@ -15,6 +15,6 @@ def upgrade(settings: Settings) -> None:
     if url.get_backend_name() == "sqlite":
         Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
     with_database.upgrade()
-    registry.install_bundled(with_database, settings.models, datetime.now(UTC))
+    registry.install_bundled(with_database, settings.models, datetime.now(UTC), settings.signing_key)
     with_database.close()
     out.print(f"{url.render_as_string(hide_password=True)} is up to date.")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def publish(settings: Settings, folder: Path) -> None:
     """Raises BrokenModel for a folder that is not whole, WorkFailed if another version has its name."""
     with opened(settings) as database:
-        row = registry.publish(database, settings.models, folder, datetime.now(UTC), user())
+        row = registry.publish(database, settings.models, folder, datetime.now(UTC), user(), settings.signing_key)
     out.print(f"{row.version} is published. It is not live before `pneumoscreen models promote {row.version}`.")
 
 
@@ -39,7 +39,8 @@ def promote(settings: Settings, version: str, by: str, data: Path | None, reason
     with opened(settings) as database:
         with database.read() as session:
             row, live = registry.published(session, version), registry.live(session)
-        manifest.read(settings.models / row.version, row.manifest_sha256)  # what is damaged would serve nobody
+        # What is damaged or not signed would serve nobody.
+        manifest.read(settings.models / row.version, row.manifest_sha256, settings.signing_key)
         if live and live[0] == row:
             out.print(f"{version} is live already.", markup=False)
             return
@@ -74,7 +75,7 @@ def rollback(settings: Settings, by: str, reason: str) -> None:
             row = registry.published(session, back) if back else None
         if row is not None:
             try:
-                manifest.read(settings.models / row.version, row.manifest_sha256)
+                manifest.read(settings.models / row.version, row.manifest_sha256, settings.signing_key)
             except BrokenModel as error:
                 raise BrokenModel(f"{error}. `pneumoscreen models promote` takes another version back.") from error
         version = registry.rollback(database, by, datetime.now(UTC), reason.strip())
@@ -84,7 +85,7 @@ def rollback(settings: Settings, by: str, reason: str) -> None:
 def _judged(settings: Settings, row: Published, live: list[Published], data: Path) -> "Verdict":
     from trainer import gate  # only here: it loads the networks
 
-    verdict = gate.examine(settings.models, row, live, data, err)
+    verdict = gate.examine(settings.models, row, live, data, err, settings.signing_key)
     show(verdict)
     return verdict
 

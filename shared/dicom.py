@@ -18,11 +18,13 @@ from pydicom import config, dcmread
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
 from pydicom.filereader import read_dataset
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, RLELossless
 
-from shared.errors import Unfinished, Unreadable
+from shared import gdcm_process
+from shared.errors import ImageError, OutOfReach, Unfinished, Unreadable
 from shared.imaging import Limits, check_size
 
 JPEG_EXTENDED = "1.2.840.10008.1.2.4.51"
@@ -46,6 +48,19 @@ DOCUMENTS = "1.2.840.10008.5.1.4.1.1.104."  # encapsulated PDF, CDA, STL …
 YEARS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
 
 config.settings.reading_validation_mode = config.IGNORE  # its warnings would repeat what the header says
+
+
+def _replace_gdcm() -> None:
+    """GDCM ends the process on some damaged frames: it decodes in another, and nothing that Pillow or OpenJPEG can."""
+    for syntax in COMPRESSED:
+        decoder = get_decoder(UID(syntax))
+        if "gdcm" in decoder.available_plugins:
+            decoder.remove_plugin("gdcm")
+        if gdcm_process.is_available(syntax) and "gdcm_process" not in decoder.available_plugins:
+            decoder.add_plugin("gdcm_process", ("shared.gdcm_process", "decode_frame"))
+
+
+_replace_gdcm()
 
 
 @dataclass(frozen=True)
@@ -78,16 +93,22 @@ def decode(data: bytes, limits: Limits) -> Image.Image:
     Raises Unreadable with the reason for any other file, Unfinished for one that ends too early.
     """
     dataset = _parse(data, stop_before_pixels=False)
-    _check_kind(dataset)
-    _check_view(dataset)
-    _check_pixels(dataset, limits)
     try:
-        values = pixel_array(dataset, index=0)
+        _check_kind(dataset)
+        _check_view(dataset)
+        _check_pixels(dataset, limits)
+    except (ImageError, MemoryError):
+        raise
+    except Exception as error:
+        raise Unreadable("the DICOM file is damaged: an element of its header cannot be read") from error
+    try:
+        return Image.fromarray(_to_8_bit(pixel_array(dataset, index=0), dataset))
     except MemoryError:
         raise
     except Exception as error:
+        if gdcm_process.WORLDS_FAULT in str(error):
+            raise OutOfReach(gdcm_process.WORLDS_FAULT) from error
         raise Unreadable(f"the picture in the DICOM file is damaged: {_syntax(dataset).name} did not decode") from error
-    return Image.fromarray(_to_8_bit(values, dataset))
 
 
 def _parse(data: bytes, *, stop_before_pixels: bool) -> Dataset:
@@ -228,7 +249,9 @@ def _text(dataset: Dataset, name: str) -> str | None:
         value = value if value is None or isinstance(value, str) else (list(value) or [None])[0]
     except Exception:  # noqa: BLE001 - a damaged element is a missing one
         return None
-    return str(value).replace("\0", "").strip() or None if value is not None else None
+    if not isinstance(value, str):  # of a sequence, damaged or not, `str` would tell all that is in it
+        return None
+    return value.replace("\0", "").strip() or None
 
 
 def _word(dataset: Dataset, name: str) -> str:
@@ -258,5 +281,6 @@ def _syntax(dataset: Dataset) -> UID:
 
 
 def _unsupported(syntax: UID) -> Unreadable:
-    name = syntax.name or "not said"
+    known = syntax.name if syntax.is_valid else "whose number is damaged"  # what stands there may be of the patient
+    name = known if syntax else "not said"
     return Unreadable(f"the transfer syntax {name} is not read: have the PACS send it uncompressed or as JPEG 2000")

@@ -1,7 +1,9 @@
 """What is known about a mount: producer, worker and commands must agree on it."""
 
+import errno
+import os
 import shutil
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import psutil
 
@@ -23,6 +25,26 @@ NETWORK = (
 )
 MARKER = ".pneumoscreen-root"
 """An empty file in every root: while it cannot be seen, the root is out of reach and no image in it is judged."""
+
+
+def open_within(root: Path, path: str, flags: int) -> int:
+    """Open what lies below `root`, each folder from the one above it, so that no link put there meanwhile leads away.
+
+    Raises OSError, for a link on the way below `root` with ENOTDIR or ELOOP.
+    """
+    *parents, name = PurePath(path).parts or (".",)
+    if PurePath(path).is_absolute() or ".." in (*parents, name):
+        raise OSError(errno.EXDEV, "not below its folder", path)
+    passing = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC  # needs no right to list it, on Linux
+    folder = os.open(root, passing)
+    try:
+        for parent in parents:
+            within = os.open(parent, passing | os.O_NOFOLLOW, dir_fd=folder)
+            os.close(folder)
+            folder = within
+        return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    finally:
+        os.close(folder)
 
 
 def check_room(home: Path, least: int) -> None:

@@ -1,5 +1,6 @@
 """From the bytes of a file to the pixels that a network sees; the trainer and the worker both call `prepare`."""
 
+import re
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Literal
@@ -14,8 +15,6 @@ from shared.errors import Unfinished, Unreadable
 
 FORMATS = ("JPEG", "PNG", "TIFF")
 BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*")
-DAMAGE = (OSError, SyntaxError, ValueError, IndexError, EOFError)
-"""What Pillow raises for damaged images."""
 SMALLEST_SIDE = 64
 PHOTOMETRIC, WHITE_IS_ZERO = 262, 0  # of TIFF
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit, a warning: `_check` applies ours before anything is decoded
@@ -98,26 +97,36 @@ def _decode_picture(data: bytes, at_least: tuple[int, int], limits: Limits) -> I
             raise Unfinished("the image's header is damaged, or the file was cut off within it") from error
         formats = ", ".join((*FORMATS, "DICOM"))
         raise Unreadable(f"the content is not an image in a format that is read ({formats})") from error
-    except DAMAGE as error:
+    except MemoryError:
+        raise
+    except Exception as error:
         raise _damaged(error) from error
     check_size(*image.size, limits)
-    if getattr(image, "is_animated", False):
-        raise Unreadable("the file is animated or has several pages: a radiograph is a single picture")
     try:
+        _check_single(image)
         image.draft("L", at_least)
         image.load()
-    except DAMAGE as error:
+        grey = _grey(_upright(image))
+        # Of TIFFs that store white as 0, Pillow inverts those of 8 bits alone.
+        is_inverted = isinstance(image, TiffImageFile) and image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO
+        return ImageOps.invert(grey) if is_inverted and image.mode.startswith("I") else grey
+    except (MemoryError, Unreadable):
+        raise
+    except Exception as error:
         raise _damaged(error) from error
-    grey = _grey(_upright(image))
-    # Of TIFFs that store white as 0, Pillow inverts those of 8 bits alone.
-    is_inverted = isinstance(image, TiffImageFile) and image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO
-    return ImageOps.invert(grey) if is_inverted and image.mode.startswith("I") else grey
+
+
+def _check_single(image: Image.Image) -> None:
+    if getattr(image, "is_animated", False):
+        raise Unreadable("the file is animated or has several pages: a radiograph is a single picture")
 
 
 def _damaged(error: Exception) -> Unfinished | Unreadable:
+    """Pillow raises whatever the damage leads it to."""
     if "truncated" in str(error).lower() or isinstance(error, EOFError):
         return Unfinished("the image ends too early: the file was cut off")
-    return Unreadable(f"the image is damaged: {error}")
+    said = re.sub("[^ -~]", "?", str(error))[:200]
+    return Unreadable(f"the image is damaged: {said or type(error).__name__}")
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -130,10 +139,11 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def _grey(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":  # 16 bits a pixel: stretch what is used of them over 8
-        values = np.asarray(image, dtype=np.float32)
+        values = np.array(image, dtype=np.float32)  # changed in place: the largest images need half the memory
         lowest, highest = float(values.min()), float(values.max())
-        scale = 255.0 / (highest - lowest) if highest > lowest else 0.0
-        return Image.fromarray(((values - lowest) * scale).round().astype(np.uint8))
+        values -= lowest
+        values *= 255.0 / (highest - lowest) if highest > lowest else 0.0
+        return Image.fromarray(np.rint(values, out=values).astype(np.uint8))
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # straight to grey, Pillow would warn
     return image if image.mode == "L" else image.convert("L")

@@ -1,17 +1,21 @@
 """A model version on disk: an immutable folder of weights and the manifest that describes them."""
 
 import hashlib
+import hmac
 import math
+import os
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from shared.errors import BrokenModel
 from shared.imaging import Preprocessing
 
 NAME = "manifest.json"
+SIGNATURE = "manifest.sig"
+"""HMAC-SHA256 of the manifest's bytes in hexadecimal, under the setting `signing_key`."""
 Label = Literal["NORMAL", "PNEUMONIA"]
 
 
@@ -21,8 +25,8 @@ class Calibration(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     method: Literal["platt"] = "platt"
-    slope: float = 1.0
-    intercept: float = 0.0
+    slope: float = Field(default=1.0, allow_inf_nan=False)
+    intercept: float = Field(default=0.0, allow_inf_nan=False)
 
     def probability(self, logit: float) -> float:
         """The calibrated probability of PNEUMONIA, 0 to 1, for a network's logit."""
@@ -99,15 +103,57 @@ def write(folder: Path, manifest: Manifest) -> str:
     return sha256(text.encode())
 
 
-def read(folder: Path, expected_sha256: str | None = None) -> Manifest:
-    """Read a version's manifest and check every file beside it; raises BrokenModel."""
+def sign(folder: Path, key: SecretStr) -> None:
+    """Sign the manifest in a version's folder, unless this key signed it already; raises BrokenModel."""
+    try:
+        text = (folder / NAME).read_bytes()
+        if not _is_signed(folder, text, key):
+            _write_signature(folder, _signature(text, key))
+    except OSError as error:
+        raise BrokenModel(f"the model version in {folder} cannot be signed: {error}") from error
+
+
+def _write_signature(folder: Path, signature: str) -> None:
+    aside = folder / f".{SIGNATURE}.{os.getpid()}"
+    try:
+        with aside.open("w", encoding="ascii") as file:
+            file.write(signature + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(folder / SIGNATURE)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _signature(text: bytes, key: SecretStr) -> str:
+    return hmac.new(key.get_secret_value().encode(), text, hashlib.sha256).hexdigest()
+
+
+def _is_signed(folder: Path, text: bytes, key: SecretStr) -> bool:
+    try:
+        found = (folder / SIGNATURE).read_bytes().strip()
+    except FileNotFoundError:
+        return False
+    return hmac.compare_digest(found, _signature(text, key).encode())
+
+
+def read(folder: Path, expected_sha256: str | None = None, key: SecretStr | None = None) -> Manifest:
+    """Read a version's manifest and check every file beside it, and its signature where a key is set.
+
+    Raises BrokenModel.
+    """
     try:
         text = (folder / NAME).read_bytes()
         if expected_sha256 is not None and sha256(text) != expected_sha256:
             raise BrokenModel(f"the manifest in {folder} is not the one that was published: its checksum differs")
+        if key is not None and not _is_signed(folder, text, key):
+            raise BrokenModel(
+                f"the model version {folder.name} is not signed with this system's signing_key: if you know where it "
+                f"comes from, sign it with `pneumoscreen models publish {folder}`"
+            )
         manifest = Manifest.model_validate_json(text)
         for name, digest in manifest.files.items():
-            if Path(name).name != name:
+            if Path(name).name != name or "\0" in name:
                 raise BrokenModel(f"the manifest in {folder} names a file outside its folder: {name!r}")
             if sha256((folder / name).read_bytes()) != digest:
                 raise BrokenModel(f"{folder / name} is damaged: its checksum is not the one in the manifest")

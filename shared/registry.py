@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from pydantic import SecretStr
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -53,21 +54,24 @@ def published(session: Session, version: str) -> Published:
     return Published(row.version, row.manifest_sha256)
 
 
-def load(models: Path, version: Published) -> Loaded:
-    """Verify a version's files against its row and load it; raises BrokenModel."""
+def load(models: Path, version: Published, key: SecretStr | None = None) -> Loaded:
+    """Verify a version's files against its row, and against the signature where a key is set, and load it.
+
+    Raises BrokenModel.
+    """
     folder = models / version.version
-    found = manifest.read(folder, version.manifest_sha256)
+    found = manifest.read(folder, version.manifest_sha256, key)
     return Loaded(found, inference.load(folder, found))
 
 
-def check(database: Database, models: Path) -> None:
+def check(database: Database, models: Path, key: SecretStr | None = None) -> None:
     """Raises ServiceUnavailable if no version that is or was live lies whole in the folder `models`."""
     with database.read() as session:
         candidates = live(session)
     problem = "none was ever published: `pneumoscreen db upgrade` installs the one that comes with the program"
     for candidate in reversed(candidates):
         try:
-            manifest.read(models / candidate.version, candidate.manifest_sha256)
+            manifest.read(models / candidate.version, candidate.manifest_sha256, key)
         except BrokenModel as error:
             problem = str(error)
         else:
@@ -81,19 +85,24 @@ def bundled() -> Path:
     return folder
 
 
-def install_bundled(database: Database, models: Path, now: datetime) -> None:
-    """Where no version was ever live, take the one that comes with the program; a further host gets its folder too."""
+def install_bundled(database: Database, models: Path, now: datetime, key: SecretStr | None = None) -> None:
+    """Where no version was ever live, take the one that comes with the program; a further host gets its folder too.
+
+    With a key it is signed, also where it was installed before there was one.
+    """
     source = bundled()
+    digest = manifest.sha256((source / manifest.NAME).read_bytes())
     with database.read() as session:
         versions = live(session)
     target = models / source.name
+    if key is not None and target.exists():
+        _sign_whole(target, digest, key)
     if versions and (versions[0].version != source.name or target.exists()):
         return
     found = manifest.read(source)
     if not target.exists():
-        copy_aside(source, target)
-    digest = manifest.sha256((source / manifest.NAME).read_bytes())
-    manifest.read(target, digest)  # what an earlier try left there may be damaged
+        copy_aside(source, target, key)
+    manifest.read(target, digest, key)  # what an earlier try left there may be damaged
     with database.write() as session:
         if not live(session):
             session.merge(ModelVersion(version=found.version, manifest_sha256=digest, created_at=found.created_at))
@@ -101,10 +110,27 @@ def install_bundled(database: Database, models: Path, now: datetime) -> None:
             session.add(Promotion(version=found.version, promoted_by="installation", promoted_at=now))
 
 
-def publish(database: Database, models: Path, folder: Path, now: datetime, by: str = "pneumoscreen") -> Published:
+def _sign_whole(folder: Path, digest: str, key: SecretStr) -> None:
+    """Sign a version if it is the one whose manifest has this checksum; where it is used is told what it is else."""
+    try:
+        manifest.read(folder, digest)
+    except BrokenModel:
+        return
+    manifest.sign(folder, key)
+
+
+def publish(
+    database: Database,
+    models: Path,
+    folder: Path,
+    now: datetime,
+    by: str = "pneumoscreen",
+    key: SecretStr | None = None,
+) -> Published:
     """Verify a version's folder, copy it into `models` and make it known; it is not live before it is promoted.
 
-    Safe to repeat: whatever an earlier try left undone is done. Raises BrokenModel for a folder that is not whole,
+    With a key it is signed, also if it was published before. Safe to repeat: whatever an earlier try left undone is
+    done. Raises BrokenModel for a folder that is not whole,
     WorkFailed if another version has the same name.
     """
     try:
@@ -117,8 +143,10 @@ def publish(database: Database, models: Path, folder: Path, now: datetime, by: s
         _check_name(session, row)
     target = models / found.version
     if not target.exists():
-        copy_aside(folder, target)
+        copy_aside(folder, target, key)
     manifest.read(target, digest)  # what lay there already may be damaged, or another version
+    if key is not None:
+        manifest.sign(target, key)
     with database.write() as session:
         values = {"version": row.version, "manifest_sha256": digest, "created_at": found.created_at}
         new = insert_new(session, ModelVersion).values(**values).returning(ModelVersion.version)
@@ -206,12 +234,14 @@ def _newest_promotion(session: Session) -> str | None:
     return session.scalar(select(Promotion.version).order_by(Promotion.id.desc()).limit(1))
 
 
-def copy_aside(source: Path, target: Path) -> None:
-    """Copy a version's folder under a temporary name, sync it, and only then give it its own name."""
+def copy_aside(source: Path, target: Path, key: SecretStr | None = None) -> None:
+    """Copy a version's folder under a temporary name, sign it, sync it, and only then give it its own name."""
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         shutil.copytree(source, aside, dirs_exist_ok=True)
+        if key is not None:
+            manifest.sign(aside, key)
         for path in [*aside.rglob("*"), aside]:
             _sync(path)
         manifest.read(aside)

@@ -20,6 +20,16 @@ LaneName = Literal["stat", "routine", "background"]
 Seconds = Annotated[float, Field(gt=0, le=30 * 24 * 3600)]
 
 
+def absolute(path: Path) -> Path:
+    """With ~ and ~user put in; raises ValueError for what can be no path."""
+    if "\0" in str(path):
+        raise ValueError("a path holds no zero byte")
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError as error:
+        raise ValueError(f"there is no such user's folder: {path}") from error
+
+
 class Folder(BaseModel):
     """A watched folder; its name stands in every result."""
 
@@ -32,7 +42,7 @@ class Folder(BaseModel):
     @field_validator("path")
     @classmethod
     def _absolute(cls, path: Path) -> Path:
-        return path.expanduser().absolute()
+        return absolute(path)
 
 
 class Settings(BaseSettings):
@@ -44,6 +54,7 @@ class Settings(BaseSettings):
     database_url: str | None = None
     broker_url: SecretStr | None = None
     patient_secret: SecretStr | None = Field(default=None, min_length=16)
+    signing_key: SecretStr | None = Field(default=None, min_length=16)
     folders: dict[str, Folder] = {}
     settle: float = Field(default=2.0, ge=0, le=3600)
     sweep_every: Seconds = 30.0
@@ -75,12 +86,12 @@ class Settings(BaseSettings):
     @field_validator("home")
     @classmethod
     def _absolute(cls, home: Path) -> Path:
-        return home.expanduser().absolute()
+        return absolute(home)
 
     @field_validator("training_data")
     @classmethod
     def _absolute_data(cls, data: Path | None) -> Path | None:
-        return data.expanduser().absolute() if data else None
+        return absolute(data) if data else None
 
     @field_validator("folders")
     @classmethod
@@ -127,7 +138,11 @@ class Settings(BaseSettings):
 
 def load(home: Path | None = None, **overrides: Any) -> Settings:
     """Build the settings for a home folder; raises WrongSettings with a sentence that names the setting."""
-    home = (home or find_home()).expanduser().absolute()
+    home = home or find_home()
+    try:
+        home = absolute(home)
+    except ValueError as error:
+        raise WrongSettings(f"The home folder cannot be found: {error}.") from error
     known = {"PNEUMOSCREEN_" + name.upper() for name in Settings.model_fields}
     if unknown := sorted(name for name in os.environ if name.startswith("PNEUMOSCREEN_") and name not in known):
         raise WrongSettings(
@@ -143,6 +158,11 @@ def load(home: Path | None = None, **overrides: Any) -> Settings:
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise WrongSettings(f"The settings file {home}/pneumoscreen.toml cannot be read: {error}") from error
+    except RecursionError as error:
+        raise WrongSettings(
+            f"Wrong setting: brackets within brackets without end, in {home}/pneumoscreen.toml "
+            "or a PNEUMOSCREEN_… variable."
+        ) from error
     except ValueError as error:
         raise WrongSettings(f"A PNEUMOSCREEN_… variable cannot be read: {error}") from error
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import SecretStr
 from rich.console import Console
 
 from shared import registry
@@ -184,7 +185,14 @@ def _auc(probabilities: NDArray[np.float64], is_ill: NDArray[np.bool_]) -> float
     return int(twice.sum()) / (2 * len(ill) * len(well))
 
 
-def examine(models: Path, challenger: Published, live: Sequence[Published], folder: Path, console: Console) -> Verdict:
+def examine(
+    models: Path,
+    challenger: Published,
+    live: Sequence[Published],
+    folder: Path,
+    console: Console,
+    key: SecretStr | None = None,
+) -> Verdict:
     """Judge a published version on the held-out patients of a labelled folder, through the inference of the worker.
 
     `live` is what `registry.live` gives: the champion, then those that were live before it. One of them that does not
@@ -192,13 +200,13 @@ def examine(models: Path, challenger: Published, live: Sequence[Published], fold
     if the challenger does not load, WrongSettings if nobody in the folder is held out.
     """
     held_out = _reader(folder, console)
-    loaded = registry.load(models, challenger)
+    loaded = registry.load(models, challenger, key)
     data = held_out(loaded.manifest.preprocessing)
     mine = _side(loaded, data)
     sides, notes = [], []
     for version in (version for version in live if version != challenger):
         try:
-            loaded = registry.load(models, version)
+            loaded = registry.load(models, version, key)
             seen = held_out(loaded.manifest.preprocessing)
             if seen.digests != data.digests:
                 raise WrongSettings(f"Images in {folder} changed while they were read: try again.")

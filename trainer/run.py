@@ -54,10 +54,10 @@ def run(found: Settings, number: int, fence: int, console: Console) -> None:
         )
         said = making.about(found.training_data) if found.training_data else making.About()
         made = making.make(order, folder, console, said)
-        version = registry.publish(ledger, found.models, made.folder, datetime.now(UTC), BY)
+        version = registry.publish(ledger, found.models, made.folder, datetime.now(UTC), BY, found.signing_key)
         with ledger.read() as session:
             live = registry.live(session)
-        verdict = gate.examine(found.models, version, live, folder, console)
+        verdict = gate.examine(found.models, version, live, folder, console, found.signing_key)
         state = RunState.PUBLISHED if verdict.passed else RunState.REJECTED
         with ledger.write() as session:
             now = datetime.now(UTC)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from shared import registry
 from shared.errors import BrokenModel
 from shared.registry import Loaded, Published
@@ -25,10 +27,11 @@ class Refusal:
 
 
 class Models:
-    def __init__(self, folder: Path, metrics: Metrics | None = None) -> None:
+    def __init__(self, folder: Path, metrics: Metrics | None = None, key: SecretStr | None = None) -> None:
         self.error: str | None = None
         self._folder = folder
         self._metrics = metrics or Metrics()
+        self._key = key
         self._live: tuple[Published, Loaded] | None = None
         self._named: tuple[Published, Loaded] | None = None
         self._refusals: dict[Published, Refusal] = {}
@@ -105,7 +108,7 @@ class Models:
 
     def _load(self, version: Published) -> Loaded:
         try:
-            return registry.load(self._folder, version)
+            return registry.load(self._folder, version, self._key)
         except BrokenModel:
             self._metrics.load_failures.inc()
             raise

@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 
 from shared.errors import Changed, OutOfReach, Unreadable
-from shared.filesystem import MARKER
+from shared.filesystem import MARKER, open_within
 from shared.imaging import Limits
 from shared.ledger.register import Facts
 
@@ -31,11 +31,11 @@ def read(root: Path, path: str, facts: Facts, limits: Limits) -> bytes:
 
 
 def _read(root: Path, path: str, facts: Facts, limits: Limits) -> bytes:
-    real = os.path.realpath(root / path, strict=True)
-    if not Path(real).is_relative_to(os.path.realpath(root)):
+    real, real_root = Path(os.path.realpath(root / path, strict=True)), Path(os.path.realpath(root))
+    if not real.is_relative_to(real_root):
         raise Unreadable("the path is a link that leads out of its folder")
     # Non-blocking, so that a pipe put in the file's place cannot hold the worker; no link followed after the check.
-    descriptor = os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    descriptor = open_within(real_root, str(real.relative_to(real_root)), os.O_RDONLY | os.O_NONBLOCK)
     try:
         before = os.fstat(descriptor)
         if not stat.S_ISREG(before.st_mode):

@@ -256,3 +256,26 @@ def test_damage_anywhere_leads_to_an_image_or_to_a_reason_and_to_nothing_else() 
                 data[place] = random.integers(0, 256)
             with contextlib.suppress(ImageError):
                 assert prepared(bytes(data)).shape == (24, 32, 1)
+
+
+def retyped(data: bytes, tag: int, kind: int, value: bytes) -> bytes:
+    """A little-endian TIFF in which one entry says another type, and points to another value at the end of the file."""
+    at = data.index(struct.pack("<H", tag), struct.unpack_from("<I", data, 4)[0])
+    count = struct.unpack_from("<I", data, at + 4)[0]
+    return data[: at + 2] + struct.pack("<HII", kind, count, len(data)) + data[at + 12 :] + value
+
+
+RATIONAL, SIGNED_SHORT = 5, 8
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        retyped(encoded(picture(), "TIFF"), 273, RATIONAL, struct.pack("<II", 100, 3)),
+        retyped(encoded(picture().convert("P"), "TIFF"), 320, SIGNED_SHORT, struct.pack("<768h", *[-300] * 768)),
+    ],
+    ids=["a fraction as an offset", "a palette of negative colours"],
+)
+def test_a_tiff_whose_values_are_of_another_type_is_unreadable(data: bytes) -> None:
+    with pytest.raises(Unreadable, match=r"^the image is damaged: [ -~]+$"):
+        prepared(data)

@@ -41,11 +41,20 @@ def test_a_manifest_that_was_changed_after_publication_is_noticed(tmp_path: Path
         manifest.read(version, row.manifest_sha256)
 
 
-@pytest.mark.parametrize("name", ["../weights.npy", "/etc/passwd", "sub/weights.npy"])
+@pytest.mark.parametrize("name", ["../weights.npy", "/etc/passwd", "sub/weights.npy", "\0"])
 def test_a_manifest_that_names_a_file_outside_its_folder_is_refused(tmp_path: Path, name: str) -> None:
     version = make_linear_version(tmp_path, "v1")
     edit(version, files={name: "0" * 64})
     with pytest.raises(BrokenModel, match="outside its folder"):
+        manifest.read(version)
+
+
+@pytest.mark.parametrize("name", ["slope", "intercept"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_calibration_that_would_give_no_number_is_refused(tmp_path: Path, name: str, value: float) -> None:
+    version = make_linear_version(tmp_path, "v1")
+    edit(version, calibration={name: value})
+    with pytest.raises(BrokenModel, match=f"calibration.{name}"):
         manifest.read(version)
 
 

@@ -55,6 +55,18 @@ def test_a_linked_folder_is_not_entered(tmp_path: Path) -> None:
     assert swept(tmp_path / "root") == ["b.png"]
 
 
+def test_a_link_put_in_a_folders_place_during_the_sweep_is_not_entered(tmp_path: Path) -> None:
+    put(tmp_path / "outside" / "secret.png")
+    for name in ("one", "two"):
+        put(tmp_path / "root" / name / "a.png")
+    files = sweep(tmp_path / "root")
+    first = next(files)[0].path
+    other = tmp_path / "root" / ("one" if first.startswith("two") else "two")
+    other.rename(tmp_path / "away")
+    other.symlink_to(tmp_path / "outside")  # the sweep has seen that it is a folder, and comes to it now
+    assert [found.path for found, _ in files] == []
+
+
 def test_a_linked_file_is_reported_with_the_facts_of_its_target(tmp_path: Path) -> None:
     target = put(tmp_path / "a.png")
     (tmp_path / "b.png").symlink_to("a.png")

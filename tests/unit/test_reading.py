@@ -1,12 +1,15 @@
 import contextlib
 import os
 import socket
+import threading
+import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from shared.errors import Changed, ImageError, OutOfReach, Unreadable
-from shared.filesystem import MARKER
+from shared.filesystem import MARKER, open_within
 from shared.imaging import Limits
 from shared.ledger.register import Facts
 from worker.reading import read
@@ -184,3 +187,52 @@ def test_a_file_above_the_limit_is_refused_before_it_is_read(root: Path) -> None
     assert read(root, "a.png", facts, Limits(bytes=5)) == b"12345"
     with pytest.raises(Unreadable, match="max_bytes"):
         read(root, "a.png", facts, Limits(bytes=4))
+
+
+def swap(place: Path, inside: Path, link: Path, stop: threading.Event) -> None:
+    """Put a folder and a link to another one into the same place, in turn, as fast as it goes."""
+    while not stop.is_set():
+        place.rename(inside)
+        link.rename(place)
+        place.rename(link)
+        inside.rename(place)
+
+
+def test_a_link_put_in_a_folders_place_between_check_and_open_does_not_lead_out(root: Path, tmp_path: Path) -> None:
+    facts = drop(tmp_path / "outside" / "a.png", b"secret")  # as a producer would have seen it through the link
+    drop(root / "sub" / "deep" / "a.png", b"an image")
+    (tmp_path / "link").symlink_to(tmp_path / "outside")
+    stop, reasons = threading.Event(), Counter[str]()
+    arguments = (root / "sub" / "deep", tmp_path / "inside", tmp_path / "link", stop)
+    swapping = threading.Thread(target=swap, args=arguments)
+    swapping.start()
+    try:
+        deadline = time.monotonic() + 1.5
+        while time.monotonic() < deadline:
+            try:
+                data = read(root, "sub/deep/a.png", facts, Limits())
+            except ImageError as error:
+                reasons[str(error)] += 1
+            else:
+                pytest.fail(f"read from outside: {data!r}")
+    finally:
+        stop.set()
+        swapping.join()
+    assert {"the path is a link that leads out of its folder", str(Changed(root.stat()))} <= set(reasons)
+
+
+@pytest.mark.parametrize("path", ["../outside/a.png", "sub/../../outside/a.png", "/etc/passwd"])
+def test_a_path_that_climbs_out_of_its_root_is_refused(root: Path, tmp_path: Path, path: str) -> None:
+    facts = drop(tmp_path / "outside" / "a.png")
+    (root / "sub").mkdir()
+    with pytest.raises(Unreadable, match="leads out of its folder"):
+        read(root, path, facts, Limits())
+
+
+@pytest.mark.parametrize("path", ["link/a.png", "../outside/a.png", "link", "/etc/passwd", "sub/../../outside/a.png"])
+def test_nothing_is_opened_through_a_link_or_above_its_folder(root: Path, tmp_path: Path, path: str) -> None:
+    drop(tmp_path / "outside" / "a.png")
+    (root / "sub").mkdir()
+    (root / "link").symlink_to(tmp_path / "outside")
+    with pytest.raises(OSError, match=r"Not a directory|symbolic links|not below"):
+        os.close(open_within(root, path, os.O_RDONLY))

@@ -1,14 +1,16 @@
 import os
+import shutil
 from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import select
 
 from shared import manifest, registry
 from shared.database import AuditEntry, Database, ModelVersion, Promotion
-from shared.errors import BrokenModel, WorkFailed
+from shared.errors import BrokenModel, ServiceUnavailable, WorkFailed
 from shared.inference import LINEAR_FILE
 from shared.registry import Published
 from tests.models import DAY, SIZE, describe, go_live, make_linear_version, published
@@ -323,3 +325,88 @@ def test_promotions_and_rollbacks_change_no_result(database: Database, tmp_path:
     registry.rollback(database, "Ada", DAY, "no")
     registry.promote(database, "v2", "Ada", DAY)
     assert rows(database) == before
+
+
+KEY, OTHER = SecretStr("thirty random characters or more"), SecretStr("the key of another hospital's system")
+
+
+def test_with_a_key_a_published_version_is_signed_and_loads(database: Database, tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    row = registry.publish(database, models, make_linear_version(tmp_path / "made", "v1"), DAY, key=KEY)
+    assert registry.load(models, row, KEY).manifest.version == "v1"
+    assert len((models / "v1" / manifest.SIGNATURE).read_text()) == 65
+    assert not (tmp_path / "made" / "v1" / manifest.SIGNATURE).exists()
+
+
+@pytest.mark.parametrize("key", [None, OTHER], ids=["not signed", "signed with another key"])
+def test_a_version_without_a_valid_signature_is_refused_and_publishing_it_again_signs_it(
+    database: Database, tmp_path: Path, key: SecretStr | None
+) -> None:
+    models = tmp_path / "models"
+    row = registry.publish(database, models, make_linear_version(tmp_path / "made", "v1"), DAY, key=key)
+    with pytest.raises(BrokenModel, match=r"version v1 is not signed .*`pneumoscreen models publish .*models/v1`"):
+        registry.load(models, row, KEY)
+    registry.load(models, row)
+    assert registry.publish(database, models, models / "v1", DAY, key=KEY) == row
+    registry.load(models, row, KEY)
+    assert {path.name for path in (models / "v1").iterdir()} == {LINEAR_FILE, manifest.NAME, manifest.SIGNATURE}
+
+
+def test_a_signature_is_of_one_manifest_only(database: Database, tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    first = registry.publish(database, models, make_linear_version(tmp_path / "made", "v1"), DAY, key=KEY)
+    second = registry.publish(database, models, make_linear_version(tmp_path / "made", "v2", seed=1), DAY)
+    shutil.copy(models / "v1" / manifest.SIGNATURE, models / "v2")
+    with pytest.raises(BrokenModel, match="v2 is not signed"):
+        registry.load(models, second, KEY)
+    changed = manifest.read(models / "v1").model_copy(update={"threshold": 0.99})
+    digest = manifest.write(models / "v1", changed)  # who can write the database too
+    with pytest.raises(BrokenModel, match="v1 is not signed"):
+        registry.load(models, Published(first.version, digest), KEY)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"0" * 64, b"\0" * 1000, "Ä".encode()])
+def test_a_damaged_signature_is_no_signature(database: Database, tmp_path: Path, content: bytes) -> None:
+    models = tmp_path / "models"
+    row = registry.publish(database, models, make_linear_version(tmp_path / "made", "v1"), DAY, key=KEY)
+    (models / "v1" / manifest.SIGNATURE).write_bytes(content)
+    with pytest.raises(BrokenModel, match="not signed"):
+        registry.load(models, row, KEY)
+
+
+def test_the_bundled_version_is_signed_when_it_is_installed(database: Database, tmp_path: Path) -> None:
+    registry.install_bundled(database, tmp_path / "models", DAY, KEY)
+    (row,) = live(database)
+    manifest.read(tmp_path / "models" / row.version, row.manifest_sha256, KEY)
+    registry.check(database, tmp_path / "models", KEY)
+
+
+def test_a_key_that_is_set_later_signs_the_bundled_version_and_no_other(database: Database, tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    registry.install_bundled(database, models, DAY)
+    (bundled,) = live(database)
+    mine = registry.publish(database, models, make_linear_version(tmp_path / "made", "mine"), DAY)
+    with pytest.raises(ServiceUnavailable, match="not signed"):
+        registry.check(database, models, KEY)
+    registry.install_bundled(database, models, DAY, KEY)
+    registry.check(database, models, KEY)
+    manifest.read(models / bundled.version, bundled.manifest_sha256, KEY)
+    with pytest.raises(BrokenModel, match="mine is not signed"):
+        manifest.read(models / "mine", mine.manifest_sha256, KEY)
+
+
+def test_a_damaged_bundled_version_is_not_signed(database: Database, tmp_path: Path) -> None:
+    registry.install_bundled(database, tmp_path / "models", DAY)
+    folder = tmp_path / "models" / live(database)[0].version
+    with (folder / manifest.NAME).open("a") as file:
+        file.write(" ")
+    registry.install_bundled(database, tmp_path / "models", DAY, KEY)
+    assert not (folder / manifest.SIGNATURE).exists()
+
+
+def test_a_version_that_cannot_be_signed_is_named(database: Database, tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    registry.publish(database, models, make_linear_version(tmp_path / "made", "v1"), DAY)
+    (models / "v1" / manifest.SIGNATURE).mkdir()  # on this machine root may write everywhere
+    with pytest.raises(BrokenModel, match="v1 cannot be signed"):
+        registry.publish(database, models, models / "v1", DAY, key=KEY)

@@ -166,6 +166,32 @@ def test_a_time_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
         settings.load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[folders.ward]\npath = '~nobody-of-that-name/ward'", "folders.ward.path: .*no such user"),
+        ("training_data = '~nobody-of-that-name'", "training_data: .*no such user"),
+        ('[folders.ward]\npath = "/srv\\u0000"', "folders.ward.path: .*zero byte"),
+        ("folders = " + "[" * 5000, "brackets within brackets"),
+    ],
+)
+def test_what_can_be_no_path_or_no_value_gives_a_sentence(tmp_path: Path, text: str, said: str) -> None:
+    write(tmp_path, text)
+    with pytest.raises(WrongSettings, match=f"^Wrong setting: {said}"):
+        settings.load(tmp_path)
+
+
+def test_variables_nested_without_end_give_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PNEUMOSCREEN_FOLDERS", "[" * 50_000)
+    with pytest.raises(WrongSettings, match="brackets within brackets"):
+        settings.load(tmp_path)
+
+
+def test_a_home_of_a_user_who_does_not_exist_gives_a_sentence() -> None:
+    with pytest.raises(WrongSettings, match="home folder cannot be found"):
+        settings.load(Path("~nobody-of-that-name"))
+
+
 def test_the_home_named_in_the_environment_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PNEUMOSCREEN_HOME", str(tmp_path / "mine"))
     assert settings.find_home() == tmp_path / "mine"

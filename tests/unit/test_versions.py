@@ -183,3 +183,22 @@ def test_the_list_tells_what_is_live_since_when_and_what_was_rejected(
     assert " live " in found["now"] and f"{DAY:%Y-%m-%d %H:%M}" in found["now"]
     assert " published " in found["old"] and f"{DAY:%Y}" not in found["old"]
     assert " rejected " in found["lost"]
+
+
+def test_with_a_signing_key_only_what_it_signed_is_promoted_listed_and_rolled_back_to(
+    database: Database, chosen: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    strict = settings.load(tmp_path, signing_key="thirty random characters or more")
+    publish(chosen, make_linear_version(tmp_path / "made", "v1"))
+    promote(chosen, "v1", "Ada", None, "the first one")
+    publish(strict, make_linear_version(tmp_path / "made", "v2"))
+    promote(strict, "v2", "Ada", None, "a signed one")
+    list_versions(strict)
+    assert "v1 is not signed" in " ".join(capsys.readouterr().out.split())
+    with pytest.raises(BrokenModel, match="v1 is not signed"):
+        rollback(strict, "Ada", "slower")
+    with pytest.raises(BrokenModel, match="v1 is not signed"):
+        promote(strict, "v1", "Ada", None, "again")
+    publish(strict, tmp_path / "models" / "v1")
+    rollback(strict, "Ada", "slower")
+    assert live(database) == "v1"

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pydantic import SecretStr
 
 from shared import registry
 from shared.database import Database, ModelVersion, Worker
@@ -133,7 +134,7 @@ def test_a_message_that_comes_during_a_load_waits_for_it_and_gets_the_new_versio
     is_loading, may_end = threading.Event(), threading.Event()
     load, loads = registry.load, 0
 
-    def slow(folder: Path, version: registry.Published) -> registry.Loaded:
+    def slow(folder: Path, version: registry.Published, key: SecretStr | None = None) -> registry.Loaded:
         nonlocal loads
         loads += 1
         is_loading.set()

@@ -1,0 +1,98 @@
+"""Decoding with GDCM in a process of its own, since GDCM aborts on some damaged frames (JPEG lossless and JPEG-LS).
+
+In a worker's process that would take every image along that is under way with it. To the worker and the trainer this
+module is a plug-in of pydicom's decoders in place of pydicom's own for GDCM; run as a program it is that process.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+DECODER_DEPENDENCIES = {
+    f"1.2.840.10008.1.2.4.{number}": ("python-gdcm",)
+    for number in (57, 70, 80, 81)  # JPEG lossless, JPEG-LS
+}
+JPEG_LS = ("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81")
+SECONDS = 30
+WORLDS_FAULT = "no process could be had to decode with GDCM"
+"""In an error's text, since pydicom hands on nothing else of it."""
+
+
+def is_available(uid: str) -> bool:
+    """What pydicom asks of a plug-in."""
+    return uid in DECODER_DEPENDENCIES
+
+
+def decode_frame(frame: bytes, runner: Any) -> bytes:
+    """Called by pydicom with its `DecodeRunner`; returns the pixels.
+
+    Raises ValueError for a frame that does not decode.
+    """
+    if runner.samples_per_pixel != 1:
+        raise ValueError("only grey pictures are decoded")
+    syntax, bits = str(runner.transfer_syntax), int(runner.bits_stored)
+    if syntax in JPEG_LS:
+        if bits in (6, 7) or (syntax == JPEG_LS[1] and bits < 8 and runner.pixel_representation == 1):
+            raise ValueError("GDCM does not decode JPEG-LS of so few bits")
+        runner.set_option("planar_configuration", 0)
+        bits = int(runner.get_option("jls_precision", bits))
+        runner.set_option("bits_allocated", 8 if bits <= 8 else 16)
+    order = {
+        "syntax": syntax,
+        "columns": int(runner.columns),
+        "rows": int(runner.rows),
+        "format": [1, int(runner.bits_allocated), bits, bits - 1, int(runner.pixel_representation)],
+    }
+    try:
+        found = subprocess.run(
+            [sys.executable, "-P", str(Path(__file__))],
+            input=json.dumps(order).encode() + b"\n" + frame,
+            capture_output=True,
+            timeout=SECONDS,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ValueError(f"GDCM did not decode the frame in {SECONDS} s") from error
+    except OSError as error:
+        raise ValueError(WORLDS_FAULT) from error
+    if found.returncode == -signal.SIGKILL:  # by the kernel, whose memory is short
+        raise ValueError(WORLDS_FAULT)
+    if found.returncode != 0:
+        raise ValueError(f"GDCM did not decode the frame (exit code {found.returncode})")
+    return found.stdout
+
+
+def main() -> None:
+    """The order in the first line of standard input, the frame after it; its pixels to standard output."""
+    import gdcm  # only in the process that may die of it
+
+    order, frame = json.loads(sys.stdin.buffer.readline()), sys.stdin.buffer.read()
+    fragment = gdcm.Fragment()
+    fragment.SetByteStringValue(frame)
+    fragments = gdcm.SequenceOfFragments.New()
+    fragments.AddFragment(fragment)
+    element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
+    element.SetValue(fragments.__ref__())
+    image = gdcm.Image()
+    image.SetNumberOfDimensions(2)
+    image.SetDimensions((order["columns"], order["rows"], 1))
+    image.SetDataElement(element)
+    grey = gdcm.PhotometricInterpretation(gdcm.PhotometricInterpretation.MONOCHROME2)  # whichever end is white
+    image.SetPhotometricInterpretation(grey)
+    image.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.GetTSType(order["syntax"])))
+    image.SetPixelFormat(gdcm.PixelFormat(*order["format"]))
+    change = gdcm.ImageChangeTransferSyntax()  # `GetBuffer` of the image would not say that it failed
+    change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.ExplicitVRLittleEndian))
+    change.SetInput(image)
+    is_decoded = change.Change()
+    if is_decoded:
+        sys.stdout.buffer.write(change.GetOutput().GetBuffer().encode("utf-8", "surrogateescape"))
+        sys.stdout.buffer.flush()
+    os._exit(not is_decoded)  # nothing is torn down: `image` belongs to Python and to `change`, which aborts at times
+
+
+if __name__ == "__main__":
+    main()
