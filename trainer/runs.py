@@ -74,6 +74,12 @@ def keep(session: Session, lease: Lease, now: datetime) -> bool:
     return _held(session, lease, heartbeat_at=now)
 
 
+def has_ended(session: Session, lease: Lease) -> bool:
+    """Whether the last word on the run was said under this very lease."""
+    row = session.get(TrainingRun, lease.run)
+    return row is not None and row.fence == lease.fence and row.state != RunState.RUNNING
+
+
 def end(
     session: Session, lease: Lease, state: RunState, now: datetime, version: str | None, problem: str | None
 ) -> bool:

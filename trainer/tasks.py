@@ -90,7 +90,8 @@ def _run(found: Settings, ledger: database.Database, lease: Lease, output: Any) 
         except subprocess.TimeoutExpired:
             try:
                 with ledger.write() as session:
-                    is_held = runs.keep(session, lease, datetime.now(UTC))
+                    # A process takes a while to go after it has said its last word.
+                    is_held = runs.keep(session, lease, datetime.now(UTC)) or runs.has_ended(session, lease)
             except SQLAlchemyError as error:
                 log.warning("the run's heartbeat could not be written: %s", error)
             if not is_held:

@@ -93,6 +93,18 @@ def stopped(tmp_path: Path, result: list[Any], lease: Lease) -> None:
     thread.join()
 
 
+def test_a_process_that_goes_slowly_after_its_last_word_is_let_go_and_not_killed(
+    database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    left = tmp_path / "tidied"
+    program(monkeypatch, f"import pathlib, time; time.sleep(1); pathlib.Path({str(left)!r}).touch()")
+    lease = begun(database)
+    with database.write() as session:
+        assert runs.end(session, lease, RunState.PUBLISHED, NOW, None, None)
+    assert train(lease) == "run 1 has ended"
+    assert left.exists()
+
+
 def test_a_run_that_is_stopped_is_due_again_at_once(
     database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
