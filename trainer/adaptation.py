@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from shared import inference, manifest
 from shared.manifest import Calibration
-from trainer import datasets, examine, metrics
+from trainer import examine, metrics
 from trainer.datasets import Dataset
 from trainer.examine import Examination
 from trainer.metrics import Answers
@@ -26,16 +26,15 @@ def measure(
 ) -> dict[str, dict[str, Any]]:
     """Figures for a manifest's `metrics`, where those of the tuned version on the site's patients are `validation`.
 
-    `start` is the folder of the version that was tuned; each version decides at its own threshold. Of the original
-    data the patients held out count, whom neither version was fitted to.
+    `start` is the folder of the version that was tuned; each version decides at its own threshold. `site` and
+    `original` hold patients held out, whom neither version was fitted to.
     """
     old = manifest.read(start)
     network = inference.load(start, old)
     found = {BEFORE: _figures(network.logits, old.calibration, old.threshold, site)}
     if original is not None:
-        held_out = datasets.select(original, original.held_out())
-        found[ORIGINAL_BEFORE] = _figures(network.logits, old.calibration, old.threshold, held_out)
-        found[ORIGINAL_AFTER] = _figures(logits, after.calibration, after.threshold, held_out)
+        found[ORIGINAL_BEFORE] = _figures(network.logits, old.calibration, old.threshold, original)
+        found[ORIGINAL_AFTER] = _figures(logits, after.calibration, after.threshold, original)
     return found
 
 

@@ -53,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, required=True, help="folder with NORMAL and PNEUMONIA in it")
     parser.add_argument("--out", type=Path, required=True, help="where the version's folder goes")
     parser.add_argument("--work", type=Path, required=True, help="checkpoints: the same command goes on after a kill")
-    parser.add_argument("--epochs", type=int, default=14, help="passes over the images (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, help="passes over the images (default: the recipe's)")
     parser.add_argument("--seed", type=int, default=1, help="of weights, order and augmentation (default: %(default)s)")
     parser.add_argument("--limit", type=int, help="use only so many images, chosen by the seed: for a quick try")
     return parser

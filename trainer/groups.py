@@ -35,7 +35,6 @@ FEWEST = 30  # of a class, for a figure on it to mean anything
 FULL = (1024, 1024)
 RIM = 16  # pixels of a side of 224
 BLACK = 16  # of 255
-STORY = "groups.jsonl"
 
 Rows = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -78,7 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
         }
         if not chosen:
             raise WorkFailed(f"no group of at least {FEWEST} images is called {options.only!r}: leave --only out")
-        console.print(show(order.architecture, leave_out(data, chosen, _fitter(order, errors), order.work / STORY)))
+        console.print(show(order.architecture, leave_out(data, chosen, _fitter(order, errors), _story(order, data))))
     except PneumoscreenError as error:
         errors.print(f"error: {error}", markup=False)
         return error.exit_code
@@ -134,16 +133,14 @@ def leave_out(data: Dataset, chosen: dict[str, Rows], predict: Predict, story: P
     for line in story.read_text(encoding="utf-8").splitlines() if story.exists() else ():
         found = Found(**json.loads(line))
         done[found.group] = found
-    patients = np.asarray(data.patients)
+    patients, held_out = np.asarray(data.patients), data.held_out()
     for name, rows in chosen.items():
         if name in done:
             continue
         is_theirs = np.isin(patients, patients[rows])
-        train = datasets.select(data, ~data.held_out() & ~is_theirs)
-        known = datasets.select(data, data.held_out() & ~is_theirs)
-        done[name] = _figures(
-            name, datasets.select(data, rows), known, *predict(train, known, datasets.select(data, rows))
-        )
+        train = datasets.select(data, ~held_out & ~is_theirs)
+        known, group = datasets.select(data, held_out & ~is_theirs), datasets.select(data, rows)
+        done[name] = _figures(name, group, known, *predict(train, known, group))
         with story.open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(done[name])) + "\n")
     return [done[name] for name in chosen]
@@ -152,7 +149,9 @@ def leave_out(data: Dataset, chosen: dict[str, Rows], predict: Predict, story: P
 def show(architecture: str, found: list[Found]) -> Table:
     """Worst recall first, and among equals the worst specificity."""
     table = Table("left out", "images", "AUC", "recall", "specificity", title=f"{architecture}, groups left out")
-    for one in sorted(found, key=lambda one: (one.recall or 1.0, one.specificity or 1.0)):
+    for one in sorted(
+        found, key=lambda one: [1.0 if value is None else value for value in (one.recall, one.specificity)]
+    ):
         figures = (one.auc, one.recall, one.specificity)
         table.add_row(one.group, str(one.images), *("" if value is None else f"{value:.3f}" for value in figures))
     return table
@@ -177,6 +176,12 @@ def _figures(name: str, group: Dataset, known: Dataset, known_logits: Floats, lo
         recall=float(decided[ill].mean()) if ill.sum() >= FEWEST else None,
         specificity=float((~decided)[healthy].mean()) if healthy.sum() >= FEWEST else None,
     )
+
+
+def _story(order: Order, data: Dataset) -> Path:
+    """Where the figures of groups that are done lie: another network, length, seed or other images have another."""
+    work = making.run_for(order, data).work
+    return work.with_name(f"{work.name}.groups.jsonl")  # a name may have dots in it
 
 
 def _fitter(order: Order, errors: Console) -> Predict:

@@ -112,7 +112,8 @@ def make_from(
     _check(train, "to fit to")
     _check(validation, "held out to examine on")
     if original is not None:
-        _check(datasets.select(original, original.held_out()), "held out in the original data")
+        original = datasets.select(original, original.held_out())
+        _check(original, "held out in the original data")
     console.print(f"fitting to {train.summary()}, holding out {validation.summary()}", soft_wrap=True)
 
     run = run_for(order, train)

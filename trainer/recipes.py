@@ -1,7 +1,7 @@
 """How each architecture is fitted: what is published about it, and what was chosen here where nothing is."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from shared.errors import WrongSettings
@@ -33,21 +33,17 @@ class Recipe:
     reduce_factor: float = 0.3
 
 
+PRETRAINED = Recipe(optimizer="adamw", clip=1.0, is_cosine=True, label_smoothing=0.05)
+"""What those share that start from weights fitted to photographs."""
+
+
 def recipe(architecture: str) -> Recipe:
     """The recipe for an architecture; raises WrongSettings for a name that is not known."""
     architectures.preprocessing(architecture)
     match architecture.partition(":")[0]:
         case "screen":
-            return Recipe(
-                change=augmentation.augment_equalized,
-                epochs=14,
-                optimizer="adamw",
-                learning_rate=6e-4,
-                weight_decay=2e-2,
-                clip=1.0,
-                is_cosine=True,
-                label_smoothing=0.05,
-            )
+            change = augmentation.augment_equalized
+            return replace(PRETRAINED, change=change, epochs=14, learning_rate=6e-4, weight_decay=2e-2)
         case "tiny7":  # published: its layers and its accuracy
             return Recipe(change=augmentation.turn, epochs=40, keeps_best=True, reduce_patience=4, stop_patience=10)
         case "variants":  # published: batch, epochs, Adam or RMSprop, loss
@@ -60,15 +56,7 @@ def recipe(architecture: str) -> Recipe:
         case "rgb224":  # published: the augmentation, early stopping, reduction of the learning rate
             return Recipe(change=augmentation.turn, epochs=25, keeps_best=True, stop_patience=6, reduce_patience=3)
         case "transfer":
-            return Recipe(
-                change=augmentation.augment,
-                epochs=12,
-                optimizer="adamw",
-                learning_rate=3e-4,
-                weight_decay=5e-3,
-                clip=1.0,
-                is_cosine=True,
-                label_smoothing=0.05,
-            )
+            change = augmentation.augment
+            return replace(PRETRAINED, change=change, epochs=12, learning_rate=3e-4, weight_decay=5e-3)
         case kind:
             raise WrongSettings(f"there is no recipe for {kind!r}")

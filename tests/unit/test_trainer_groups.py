@@ -10,7 +10,8 @@ from rich.console import Console
 
 from trainer import groups
 from trainer.datasets import Dataset
-from trainer.groups import FEWEST, leave_out, measure_images
+from trainer.groups import FEWEST, Found, leave_out, measure_images
+from trainer.making import Order
 
 COUNT = 400
 
@@ -103,3 +104,18 @@ def test_groups_that_are_done_are_not_fitted_again(data: Dataset, tmp_path: Path
 
 def test_too_small_a_series_is_no_group(data: Dataset) -> None:
     assert all(rows.sum() >= FEWEST for rows in found(data).values())
+
+
+def test_the_worst_recall_stands_first_also_where_it_is_nought() -> None:
+    found = [Found("a", 40, 0.9, 0.5, 1.0), Found("b", 40, 0.9, None, 0.0), Found("c", 40, 0.9, 0.0, 1.0)]
+    assert list(groups.show("screen", found).columns[0].cells) == ["c", "a", "b"]
+
+
+def test_another_network_or_length_has_a_file_of_figures_of_its_own(data: Dataset, tmp_path: Path) -> None:
+    orders = [
+        Order("screen", tmp_path, tmp_path, 3),
+        Order("screen", tmp_path, tmp_path, 4),
+        Order("variants", tmp_path, tmp_path, 3),
+        Order("variants", tmp_path, tmp_path, 4),
+    ]
+    assert len({groups._story(order, data) for order in (*orders, orders[0])}) == 4
