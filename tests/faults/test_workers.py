@@ -1,0 +1,87 @@
+"""Worker processes killed in every step of their work, alone and with their parent; images that kill their process."""
+
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.faults.trial import STRIKES, Trial, struck
+from tests.servers import Servers
+from tests.system import System
+
+WORKER = "celery -A worker.app worker"
+StartTrial = Callable[[System, str], Trial]
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def system(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    make_servers: Callable[[str], Servers | None],
+) -> Iterator[System]:
+    folder = tmp_path_factory.mktemp("workers")
+    with struck(folder, make_servers(request.param)) as found:
+        yield found
+
+
+@pytest.mark.parametrize("seam", ["read", "decode", "inference", "commit", "committed", "acknowledgement"])
+def test_a_worker_process_killed_in_any_step_loses_nothing(system: System, trial: StartTrial, seam: str) -> None:
+    fault = trial(system, f"worker process killed: {seam}")
+    for _ in range(STRIKES):
+        fault.strike_at(seam)
+    fault.end()
+
+
+def test_a_worker_killed_while_it_acknowledges_screens_nothing_twice(system: System, trial: StartTrial) -> None:
+    fault = trial(system, "worker parent killed: acknowledgement")
+    for _ in range(STRIKES):
+        fault.strike_at("acknowledging parent")
+    fault.end()
+
+
+def test_a_worker_s_parent_killed_alone_leaves_no_orphan_that_works_on(system: System, trial: StartTrial) -> None:
+    fault = trial(system, "worker parent killed")
+    for _ in range(STRIKES):
+        fault.strike(lambda: _parent(system).kill())
+    fault.end()
+
+
+def test_parent_and_processes_killed_ten_times_in_a_row_lose_nothing(system: System, trial: StartTrial) -> None:
+    fault = trial(system, "worker parent and processes killed, ten times in a row")
+
+    def kill_all() -> None:
+        for _ in range(10):
+            fault.wait(lambda: _processes(system), "a worker to be killed")
+            for process in _processes(system):
+                process.send_signal(signal.SIGKILL)
+
+    for _ in range(STRIKES):
+        fault.strike(kill_all)
+    fault.end()
+
+
+@pytest.mark.parametrize("way", ["segv", "memory", "hang"])
+def test_an_image_that_kills_its_process_is_quarantined_alone(system: System, trial: StartTrial, way: str) -> None:
+    fault = trial(system, f"an image that kills its process: {way}")
+    folders = [fault.drop(deadly=[way]) for _ in range(STRIKES)]
+    fault.strikes = STRIKES
+    fault.end(quarantined=STRIKES)
+    for folder in folders:
+        rows = system.query(
+            "SELECT path, reason FROM results WHERE state = 'quarantined' AND path LIKE ?", f"{folder}/%"
+        )
+        assert rows == [(f"{folder}/deadly-{way}.jpeg", "the process that worked on this image alone died 3 times")]
+        deaths = "SELECT delivery FROM jobs JOIN sightings ON sightings.id = sighting_id WHERE path = ?"
+        assert system.query(deaths, rows[0][0])[0][0] <= 4, "at most four deaths"
+
+
+def _processes(system: System) -> list[psutil.Process]:
+    return system.processes(WORKER)
+
+
+def _parent(system: System) -> psutil.Process:
+    parents = [process for process in _processes(system) if WORKER not in " ".join(process.parent().cmdline())]
+    assert len(parents) == 1, parents
+    return parents[0]

@@ -1,0 +1,161 @@
+"""A fault on trial: images under way, strikes amid them, and an account of what became of every image."""
+
+import os
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.exc import DBAPIError
+
+from tests.servers import Servers
+from tests.system import QUICK, System, distinct, make_linear_home, running, specimens
+
+STRIKES = int(os.environ.get("FAULT_STRIKES", "3"))
+"""How often each fault strikes; as many times IMAGES are under way."""
+SEED = int(os.environ.get("FAULT_SEED", "1"))
+IMAGES = 100
+BOUND = 90.0
+"""Seconds within which work goes on after any fault, with the settings of these tests: `docs/reliability.md`."""
+SEAMS = Path(__file__).parent / "seams"
+
+
+@dataclass(frozen=True)
+class Account:
+    """What the table at the end of the suite says of a fault; `longest` is the longest time nothing was finished."""
+
+    fault: str
+    strikes: int
+    images: int
+    lost: int
+    doubled: int
+    wrongly_quarantined: int
+    longest: float
+
+
+class Trial:
+    def __init__(self, system: System, fault: str, record: Callable[[str, object], None]) -> None:
+        self.system, self.fault = system, fault
+        self.name = "".join(letter if letter.isalnum() else "-" for letter in fault)
+        self.random = random.Random(f"{SEED} {fault}")
+        self.count = 0
+        self.strikes = 0
+        self._record = record
+        self._dropped = 0
+        self._finished = 0
+        self._moved_at = time.monotonic()
+        self._longest = 0.0
+
+    def drop(self, images: int = IMAGES, deadly: Sequence[str] = ()) -> str:
+        """Drop a folder of images of distinct bytes, and a deadly one for each way to die; returns its path in the root.
+
+        It appears at once, as a folder that is moved in.
+        """
+        folder = f"{self.name}.{self._dropped}"
+        self._dropped += 1
+        aside = self.system.home.parent / "aside" / folder
+        aside.mkdir(parents=True)
+        sources = [path for path in specimens() if path.suffix == ".jpeg"]
+        for number in range(images):
+            distinct(self.random.choice(sources), aside / f"{number:05d}.jpeg", self.random.randrange(10**12))
+        for way in deadly:
+            image = aside / f"deadly-{way}.jpeg"
+            distinct(sources[0], image, self.random.randrange(10**12))
+            data = image.read_bytes()
+            note = f"deadly: {way}".encode()
+            image.write_bytes(data[:2] + b"\xff\xfe" + (len(note) + 2).to_bytes(2, "big") + note + data[2:])
+        aside.rename(self.system.inbox / folder)
+        self.count += images + len(deadly)
+        return folder
+
+    def strike(self, blow: Callable[[], object], *, images: int = IMAGES) -> None:
+        """Drop images, and let the fault strike at some moment while they are under way; it must hit waiting work."""
+        folder = self.drop(images)
+        moment = self.random.randrange(1, max(2, images // 2))
+        self.wait(lambda: self.finished(folder) >= moment, f"{moment} images of {folder}")
+        blow()
+        waiting = images - self.finished(folder)
+        assert waiting > 0, f"{self.fault}: the strike came too late to hit anything"
+        self.strikes += 1
+        self._moved_at = time.monotonic()
+
+    def strike_at(self, seam: str, *, images: int = IMAGES) -> None:
+        """Let a process of the system kill itself at a seam (`seams/sitecustomize.py`)."""
+        strike = self.system.home.parent / "strikes" / f"{seam}-{self.strikes}"
+
+        def blow() -> None:
+            strike.touch()
+            self.wait(lambda: not strike.exists(), f"a process to come to the seam {seam!r}")
+
+        self.strike(blow, images=images)
+
+    def finished(self, folder: str = "") -> int:
+        """How many of the trial's images have a final state; what is out of reach has none."""
+        sql = "SELECT count(*) FROM results WHERE state <> 'waiting' AND path LIKE ?"
+        try:
+            return int(self.system.query(sql, f"{folder or self.name + '.'}%")[0][0])
+        except DBAPIError:
+            return 0
+
+    def wait(self, condition: Callable[[], Any], what: str, bound: float = BOUND) -> None:
+        """Until a condition holds, for at most `bound` seconds without a single image finished."""
+        since = time.monotonic()
+        while not condition():
+            finished, now = self.finished(), time.monotonic()
+            if finished > self._finished:
+                self._longest = max(self._longest, now - self._moved_at) if self.strikes else 0.0
+                self._finished, self._moved_at, since = finished, now, now
+            assert now - since < bound, f"{self.fault}: waited {bound:.0f} s for {what}:\n{self.system.logs()}"
+            assert self.system.process.poll() is None, f"the system ended:\n{self.system.logs()}"
+            time.sleep(0.02)
+
+    def end(self, quarantined: int = 0, *, at_least: int = 300) -> Account:
+        """Wait until every image is final, account for them, and hand the account to the table."""
+        self.wait(lambda: self.finished() >= self.count, f"{self.count} images")
+        mine = f"{self.name}.%"
+        states = dict(self.system.query("SELECT state, count(*) FROM results WHERE path LIKE ? GROUP BY state", mine))
+        history = self.system.query(
+            "SELECT count(*), count(DISTINCT path), count(DISTINCT sha256) FROM results_history"
+            " WHERE path LIKE ? AND state = 'done'",
+            mine,
+        )[0]
+        done = states.get("done", 0)
+        predictions = self.system.query(
+            "SELECT count(*) FROM predictions WHERE sha256 IN (SELECT sha256 FROM sightings WHERE path LIKE ?)", mine
+        )[0][0]
+        account = Account(
+            fault=self.fault,
+            strikes=self.strikes,
+            images=self.count,
+            lost=self.count - sum(states.values()),
+            doubled=max(*history, predictions) - done,
+            wrongly_quarantined=states.get("quarantined", 0) - quarantined,
+            longest=round(self._longest, 1),
+        )
+        self._record("fault", asdict(account))
+        assert self.count >= at_least
+        assert (account.lost, account.doubled, account.wrongly_quarantined) == (0, 0, 0), account
+        assert min(history) == done == self.count - quarantined, (history, states)
+        self.system.wait(self._is_at_rest, "every job to be finished")
+        return account
+
+    def _is_at_rest(self) -> bool:
+        open_jobs = "SELECT count(*) FROM jobs JOIN sightings ON sightings.id = sighting_id"
+        return self.system.query(f"{open_jobs} WHERE jobs.state <> 'finished' AND path LIKE ?", f"{self.name}.%") == [
+            (0,)
+        ]
+
+
+@contextmanager
+def struck(
+    folder: Path, servers: Servers | None = None, *, pace: float = 0.02, flower: str = "off", **settings: str
+) -> Iterator[System]:
+    """`up` in folder/home with quick settings, a linear version and the seams; `settings` are more variables."""
+    make_linear_home(folder / "home", servers.database_url if servers else None)
+    (folder / "strikes").mkdir()
+    seams = {"PYTHONPATH": str(SEAMS), "STRIKES": str(folder / "strikes"), "PACE": str(pace), "HANG_SECONDS": "3"}
+    with running(folder, settings={**QUICK, **seams, **settings}, servers=servers, flower=flower) as system:
+        yield system
