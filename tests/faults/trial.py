@@ -50,7 +50,7 @@ class Trial:
         self._longest = 0.0
 
     def drop(self, images: int = IMAGES, deadly: Sequence[str] = ()) -> str:
-        """Drop a folder of images of distinct bytes, and a deadly one for each way to die; returns its path in the root.
+        """Drop a folder of images of distinct bytes, and a deadly one for each way to die; returns its path.
 
         It appears at once, as a folder that is moved in.
         """
@@ -143,7 +143,7 @@ class Trial:
         return account
 
     def _is_at_rest(self) -> bool:
-        open_jobs = "SELECT count(*) FROM jobs JOIN sightings ON sightings.id = sighting_id"
+        jobs = "SELECT count(*) FROM jobs JOIN sightings ON sightings.id = sighting_id"
         return self.system.query(f"{open_jobs} WHERE jobs.state <> 'finished' AND path LIKE ?", f"{self.name}.%") == [
             (0,)
         ]

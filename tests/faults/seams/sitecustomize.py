@@ -1,4 +1,4 @@
-"""Where a fault strikes inside a process: every Python process with this folder on its PYTHONPATH loads it at its start.
+"""Where a fault strikes inside a process: each Python process with this folder on its PYTHONPATH loads it first.
 
 A seam is one function of the product, wrapped. A process that comes to it takes a strike that lies ready for it in the
 folder STRIKES, a file `SEAM-NUMBER`, and kills itself; an image that says so in its bytes is deadly to any decoder.
@@ -20,12 +20,14 @@ from typing import Any
 STRIKES = Path(os.environ.get("STRIKES", "/nonexistent"))
 PACE = float(os.environ.get("PACE", "0"))
 Call = Callable[..., Any]
+IsHit = Callable[..., bool]
+Key = Callable[..., bytes]
 
 
 def take(seam: str, key: bytes | None = None) -> None:
-    """Die of a strike that lies ready; but no image dies twice of strikes: three deaths alone would make it a killer."""
+    """Die of a strike that lies ready, but not twice with one image: three deaths alone would make it a killer."""
     try:
-        ready = sorted(name for name in os.listdir(STRIKES) if name.rpartition("-")[0] == seam)
+        ready = sorted(path.name for path in STRIKES.iterdir() if path.name.rpartition("-")[0] == seam)
     except OSError:
         return
     for name in ready:
@@ -52,7 +54,7 @@ def before(
     return wrap
 
 
-def after(seam: str, is_hit: Callable[..., bool] = lambda *_, **__: True) -> Any:
+def after(seam: str, is_hit: IsHit = lambda *_, **__: True) -> Any:
     def wrap(function: Call) -> Call:
         def struck(*args: Any, **named: Any) -> Any:
             result = function(*args, **named)
