@@ -144,9 +144,7 @@ class Trial:
 
     def _is_at_rest(self) -> bool:
         jobs = "SELECT count(*) FROM jobs JOIN sightings ON sightings.id = sighting_id"
-        return self.system.query(f"{open_jobs} WHERE jobs.state <> 'finished' AND path LIKE ?", f"{self.name}.%") == [
-            (0,)
-        ]
+        return self.system.query(f"{jobs} WHERE jobs.state <> 'finished' AND path LIKE ?", f"{self.name}.%") == [(0,)]
 
 
 @contextmanager
