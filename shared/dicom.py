@@ -24,7 +24,7 @@ from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, RLELossless
 
 from shared import gdcm_process
-from shared.errors import ImageError, OutOfReach, Unfinished, Unreadable
+from shared.errors import ImageError, OutOfReach, Unfinished, Unreadable, Unsuitable
 from shared.imaging import Limits, check_size
 
 JPEG_EXTENDED = "1.2.840.10008.1.2.4.51"
@@ -131,22 +131,22 @@ def _parse(data: bytes, *, stop_before_pixels: bool) -> Dataset:
 def _check_kind(dataset: Dataset) -> None:
     sop_class = _text(dataset, "SOPClassUID") or ""
     if sop_class.startswith(DOCUMENTS) or "EncapsulatedDocument" in dataset:
-        raise Unreadable("the DICOM file holds a document (such as a PDF), not a picture")
+        raise Unsuitable("the DICOM file holds a document (such as a PDF), not a picture")
     modality = _word(dataset, "Modality")
     if "Rows" not in dataset:
         if modality in MODALITIES:
             raise Unfinished("the DICOM file has no pixels: it is no picture, or was cut off")
-        raise Unreadable(f"the DICOM file holds no picture (modality {modality or 'not said'})")
+        raise Unsuitable(f"the DICOM file holds no picture (modality {modality or 'not said'})")
     if modality not in MODALITIES:
-        raise Unreadable(f"the modality is {modality or 'not said'}: only CR and DX are screened")
+        raise Unsuitable(f"the modality is {modality or 'not said'}: only CR and DX are screened")
     frames = _number(dataset, "NumberOfFrames") or 1
     if frames != 1:
-        raise Unreadable(f"the DICOM file has {frames} frames: a radiograph is a single picture")
+        raise Unsuitable(f"the DICOM file has {frames} frames: a radiograph is a single picture")
     if sop_class == RAW or _word(dataset, "PresentationIntentType") == "FOR PROCESSING":
-        raise Unreadable("the picture is the detector's raw data (FOR PROCESSING): send the one FOR PRESENTATION")
+        raise Unsuitable("the picture is the detector's raw data (FOR PROCESSING): send the one FOR PRESENTATION")
     colours = _word(dataset, "PhotometricInterpretation") or "not said"
     if colours not in ("MONOCHROME1", "MONOCHROME2") or (_number(dataset, "SamplesPerPixel") or 1) != 1:
-        raise Unreadable(f"the picture is no grey one (photometric interpretation {colours})")
+        raise Unsuitable(f"the picture is no grey one (photometric interpretation {colours})")
 
 
 def _check_view(dataset: Dataset) -> None:
@@ -154,7 +154,7 @@ def _check_view(dataset: Dataset) -> None:
     part, code = _word(dataset, "BodyPartExamined"), _code(dataset, "AnatomicRegionSequence")
     is_chest = CHEST.search(part) if part else code is None or code[0] in CHEST_CODES or CHEST.search(code[1].upper())
     if not is_chest:
-        raise Unreadable(f"the body part is {part or (code and code[1])}, not the chest")
+        raise Unsuitable(f"the body part is {part or (code and code[1])}, not the chest")
     view, code = _word(dataset, "ViewPosition"), _code(dataset, "ViewCodeSequence")
     if view:
         is_frontal = FRONTAL.match(view.replace("_", " ")) is not None
@@ -164,7 +164,7 @@ def _check_view(dataset: Dataset) -> None:
         view = f"one whose rows run towards {_word(dataset, 'PatientOrientation')}"  # A, P: from front to back
         is_frontal = _word(dataset, "PatientOrientation")[:1] not in ("A", "P")
     if not is_frontal:
-        raise Unreadable(f"the view is {view}: only frontal views (AP, PA) are screened")
+        raise Unsuitable(f"the view is {view}: only frontal views (AP, PA) are screened")
 
 
 def _check_pixels(dataset: Dataset, limits: Limits) -> None:
@@ -178,7 +178,7 @@ def _check_pixels(dataset: Dataset, limits: Limits) -> None:
     pixels = dataset.get("PixelData")
     if pixels is None:
         if "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset:
-            raise Unreadable("the pixels are fractions, which no radiograph has")
+            raise Unsuitable("the pixels are fractions, which no radiograph has")
         raise Unfinished("the DICOM file has no pixels: it was cut off, or never had any")
     if syntax in UNCOMPRESSED:
         if len(pixels) < rows * columns * math.ceil((_number(dataset, "BitsAllocated") or 8) / 8):

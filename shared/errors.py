@@ -10,6 +10,7 @@
     │   └── NewerMessage    it is one of ours, from a newer producer
     └── ImageError          one image could not be screened
         ├── Unreadable      the file's own fault: never tried again
+        │   └── Unsuitable  a sound file of something that is not screened
         ├── Unfinished      the file seems to be still under way: looked at again
         ├── Changed         the file is no longer the one that was registered
         └── OutOfReach      the world's fault (share, permission, disk): tried again later
@@ -60,6 +61,10 @@ class ImageError(PneumoscreenError):
 
 
 class Unreadable(ImageError):
+    pass
+
+
+class Unsuitable(Unreadable):
     pass
 
 

@@ -11,7 +11,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.errors import Unfinished, Unreadable
+from shared.errors import Unfinished, Unreadable, Unsuitable
 
 FORMATS = ("JPEG", "PNG", "TIFF")
 BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*")
@@ -62,7 +62,7 @@ def decode(data: bytes, at_least: tuple[int, int], limits: Limits) -> Image.Imag
     if not data:
         raise Unfinished("the file is empty")
     if len(data) > limits.bytes:
-        raise Unreadable(f"the file has {len(data):,} bytes, more than the limit of {limits.bytes:,} (max_bytes)")
+        raise Unsuitable(f"the file has {len(data):,} bytes, more than the limit of {limits.bytes:,} (max_bytes)")
     if is_dicom(data):
         from shared import dicom  # only those who decode it need pydicom
 
@@ -82,11 +82,11 @@ def is_dicom(data: bytes) -> bool:
 def check_size(width: int, height: int, limits: Limits) -> None:
     """Before anything is decoded; raises Unreadable."""
     if width * height > limits.pixels:
-        raise Unreadable(
+        raise Unsuitable(
             f"the image has {width} x {height} pixels, more than the limit of {limits.pixels:,} (max_pixels)"
         )
     if min(width, height) < SMALLEST_SIDE:
-        raise Unreadable(f"the image has {width} x {height} pixels: too small for a radiograph")
+        raise Unsuitable(f"the image has {width} x {height} pixels: too small for a radiograph")
 
 
 def _decode_picture(data: bytes, at_least: tuple[int, int], limits: Limits) -> Image.Image:
@@ -118,7 +118,7 @@ def _decode_picture(data: bytes, at_least: tuple[int, int], limits: Limits) -> I
 
 def _check_single(image: Image.Image) -> None:
     if getattr(image, "is_animated", False):
-        raise Unreadable("the file is animated or has several pages: a radiograph is a single picture")
+        raise Unsuitable("the file is animated or has several pages: a radiograph is a single picture")
 
 
 def _damaged(error: Exception) -> Unfinished | Unreadable:

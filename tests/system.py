@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -84,9 +84,13 @@ class System:
         return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=SECONDS)
 
     def processes(self, part: str) -> list[psutil.Process]:
-        """The system's processes whose command line contains a text."""
-        children = psutil.Process(self.process.pid).children(recursive=True)
-        return [child for child in children if part in " ".join(child.cmdline())]
+        """The system's processes whose command line contains a text; what dies meanwhile is none of them."""
+        found = []
+        for child in psutil.Process(self.process.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):  # a zombie too
+                if part in " ".join(child.cmdline()):
+                    found.append(child)
+        return found
 
     def logs(self) -> str:
         files = sorted((self.home / "logs").glob("*.log"))

@@ -5,7 +5,7 @@ import os
 import stat
 from pathlib import Path
 
-from shared.errors import Changed, OutOfReach, Unreadable
+from shared.errors import Changed, OutOfReach, Unreadable, Unsuitable
 from shared.filesystem import MARKER, open_within
 from shared.imaging import Limits
 from shared.ledger.register import Facts
@@ -26,24 +26,24 @@ def read(root: Path, path: str, facts: Facts, limits: Limits) -> bytes:
         raise OutOfReach("the file cannot be opened: no permission to read it") from error
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENXIO):
-            raise Unreadable("this is not a regular file: a socket, or a link that leads to itself") from error
+            raise Unsuitable("this is not a regular file: a socket, or a link that leads to itself") from error
         raise OutOfReach(f"the file cannot be read: {error.strerror or error}") from error
 
 
 def _read(root: Path, path: str, facts: Facts, limits: Limits) -> bytes:
     real, real_root = Path(os.path.realpath(root / path, strict=True)), Path(os.path.realpath(root))
     if not real.is_relative_to(real_root):
-        raise Unreadable("the path is a link that leads out of its folder")
+        raise Unsuitable("the path is a link that leads out of its folder")
     # Non-blocking, so that a pipe put in the file's place cannot hold the worker; no link followed after the check.
     descriptor = open_within(real_root, str(real.relative_to(real_root)), os.O_RDONLY | os.O_NONBLOCK)
     try:
         before = os.fstat(descriptor)
         if not stat.S_ISREG(before.st_mode):
-            raise Unreadable("this is not a regular file")
+            raise Unsuitable("this is not a regular file")
         if Facts.of(before) != facts:
             raise Changed(before)
         if before.st_size > limits.bytes:
-            raise Unreadable(f"{before.st_size:,} bytes are more than the limit of {limits.bytes:,} (max_bytes)")
+            raise Unsuitable(f"{before.st_size:,} bytes are more than the limit of {limits.bytes:,} (max_bytes)")
         with open(descriptor, "rb", buffering=0, closefd=False) as file:
             data = file.readall()
         after = os.fstat(descriptor)

@@ -19,7 +19,16 @@ from sqlalchemy.orm import Session
 
 from shared import registry
 from shared.database import DeadLetter
-from shared.errors import BrokenModel, Changed, MalformedMessage, NewerMessage, OutOfReach, Unfinished, Unreadable
+from shared.errors import (
+    BrokenModel,
+    Changed,
+    MalformedMessage,
+    NewerMessage,
+    OutOfReach,
+    Unfinished,
+    Unreadable,
+    Unsuitable,
+)
 from shared.imaging import Limits, is_dicom, prepare
 from shared.ledger import work
 from shared.ledger.register import Facts
@@ -27,6 +36,7 @@ from shared.ledger.work import Claimed, Identifiers, Outcome, PutOff, Quarantine
 from shared.messages import SCHEMA, Message
 from shared.registry import Loaded
 from worker import headers
+from worker.blame import SURE, Damaged, judge, put_off
 from worker.process import WorkerProcess
 from worker.reading import read
 
@@ -99,7 +109,7 @@ def _screen(process: WorkerProcess, message: Message) -> str:
         try:
             loaded = process.models.live(candidates) if not version else _named(process, version)
         except BrokenModel as error:
-            parts: Iterator[list[Outcome]] = iter([[_put_off(claim, str(error)) for claim in group]])
+            parts: Iterator[list[Outcome]] = iter([[put_off(claim, str(error)) for claim in group]])
         else:
             parts = _parts(process, loaded, group)
         for outcomes in parts:
@@ -123,13 +133,24 @@ def _named(process: WorkerProcess, version: str) -> Loaded:
 
 
 def _parts(process: WorkerProcess, loaded: Loaded, claimed: Sequence[Claimed]) -> Iterator[list[Outcome]]:
-    """Outcomes batch by batch; the threads go on with the next batches while the network runs and rows are written."""
+    """Outcomes batch by batch; the threads go on with the next batches while the network runs and rows are written.
+
+    Damaged files come last, once it is known how many are alike.
+    """
     size = process.settings.batch_size
     looks = deque(process.threads.submit(_look, process, loaded, claim) for claim in claimed)
+    seen: list[Outcome | None] = []
     while looks:
         results = [looks.popleft().result() for _ in range(min(size, len(looks)))]
+        outcomes = [result if isinstance(result, Outcome) else None for result in results]
         prepared = [result for result in results if isinstance(result, Prepared)]
-        yield [result for result in results if isinstance(result, Outcome)] + _classify(process, loaded, prepared)
+        ready = [outcome for outcome in outcomes if outcome and not isinstance(outcome, Damaged)]
+        ready += _classify(process, loaded, prepared)
+        if ready:
+            yield ready
+        seen += outcomes
+    if damaged := judge(seen):
+        yield damaged
 
 
 def _look(process: WorkerProcess, loaded: Loaded, claimed: Claimed) -> Prepared | Outcome:
@@ -140,7 +161,7 @@ def _look(process: WorkerProcess, loaded: Loaded, claimed: Claimed) -> Prepared 
     identifiers, age = None, None
     try:
         if claimed.root not in settings.roots:
-            return _put_off(claimed, f"no folder named {claimed.root!r} is configured on this host")
+            return put_off(claimed, f"no folder named {claimed.root!r} is configured on this host")
         began = time.monotonic()
         data = read(settings.roots[claimed.root].path, claimed.path, claimed.facts, limits)
         digest = hashlib.sha256(data).hexdigest()
@@ -156,15 +177,20 @@ def _look(process: WorkerProcess, loaded: Loaded, claimed: Claimed) -> Prepared 
     except Unfinished as error:
         if _is_young(claimed, datetime.now(UTC)):
             return PutOff(claimed, str(error), datetime.now(UTC) + YOUNG / 6)
+        return Damaged(claimed, str(error), digest, identifiers)
+    except Unsuitable as error:
         return Quarantined(claimed, str(error), digest, identifiers)
     except Unreadable as error:
-        return Quarantined(claimed, str(error), digest, identifiers)
-    except (OutOfReach, MemoryError) as error:
-        return _put_off(claimed, str(error) or "not enough memory to decode the image")
+        return Damaged(claimed, str(error), digest, identifiers)
+    except OutOfReach as error:
+        return put_off(claimed, str(error))
+    except MemoryError:
+        reason = "there is not enough memory to decode the image"
+        return put_off(claimed, reason) if claimed.delivery < SURE else Quarantined(claimed, reason, digest)
     except Exception as error:
         log.error("the decoder failed in a way that is not known (job %d)", claimed.job)  # noqa: TRY400
         log.debug("what it said, which may repeat the file's header", exc_info=True)
-        return Quarantined(claimed, f"the decoder failed: {type(error).__name__}", digest, identifiers)
+        return Damaged(claimed, f"the decoder failed: {type(error).__name__}", digest, identifiers)
     finally:
         process.decoding.pop(threading.get_ident(), None)
     return Prepared(claimed, digest, pixels, identifiers, age)
@@ -181,13 +207,13 @@ def _classify(process: WorkerProcess, loaded: Loaded, prepared: Sequence[Prepare
         scores: list[float | None] = [None] * len(batch) if check is None else check.scores(batch).tolist()
     except Exception as error:
         log.exception("the network failed on a batch of %d images", len(prepared))
-        return [_put_off(image.claimed, f"the network failed: {type(error).__name__}") for image in prepared]
+        return [put_off(image.claimed, f"the network failed: {type(error).__name__}") for image in prepared]
     process.metrics.infer.observe(time.monotonic() - began)
     process.metrics.batch.observe(len(prepared))
     outcomes: list[Outcome] = []
     for image, logit, score in zip(prepared, logits, scores, strict=True):
         if not np.isfinite(logit):
-            outcomes.append(_put_off(image.claimed, "the network's answer is not a number"))
+            outcomes.append(put_off(image.claimed, "the network's answer is not a number"))
             continue
         probability = manifest.calibration.probability(float(logit))
         label = manifest.label(probability)
@@ -211,11 +237,6 @@ def _classify(process: WorkerProcess, loaded: Loaded, prepared: Sequence[Prepare
 def _is_young(claimed: Claimed, now: datetime) -> bool:
     written = datetime.fromtimestamp(claimed.facts.mtime_ns / 1e9, UTC)
     return now - (written if written <= now else claimed.seen_at) < YOUNG
-
-
-def _put_off(claimed: Claimed, problem: str) -> PutOff:
-    """Back off: 2 s after the first delivery, then twice as long each time, up to 4 minutes."""
-    return PutOff(claimed, problem, datetime.now(UTC) + timedelta(seconds=2 ** min(claimed.delivery, 8)))
 
 
 def _finish(process: WorkerProcess, outcomes: Sequence[Outcome]) -> list[Outcome]:

@@ -22,6 +22,7 @@ from shared.messages import SCHEMA
 from shared.settings import Folder, load
 from tests.models import go_live, make_linear_version
 from tests.unit.steps import jobs, rows
+from worker.blame import MANY, SURE
 from worker.process import WorkerProcess
 from worker.screening import _is_young, screen_message
 
@@ -202,6 +203,63 @@ def test_a_file_is_as_old_as_its_last_write_unless_its_clock_runs_ahead(written:
     mtime_ns = int((NOW.timestamp() + written) * 1e9)
     claimed = Claimed(1, 1, 1, "routine", "ward", "a", Facts(1, mtime_ns, 1), None, NOW + timedelta(seconds=seen), None)
     assert _is_young(claimed, NOW) is young
+
+
+def test_many_files_in_a_row_that_are_damaged_alike_wait_and_say_so(
+    process: WorkerProcess, database: Database, root: Path
+) -> None:
+    for number in range(30):
+        drop(database, root / f"{number:02d}.png", b"\0" * 1000 if 3 <= number < 20 else png(number))
+    assert screen_message(process, message(database)) == "30 images: 13 done, 17 put off"
+    waiting = [job for job in jobs(database) if job.problem]
+    assert len(waiting) == 17
+    assert str(waiting[0].problem).startswith("17 files in a row fail alike: the content is not an image")
+    for number in range(3, 20):
+        (root / f"{number:02d}.png").write_bytes(png(number))
+        register_now(database, root / f"{number:02d}.png")
+    later = datetime.now(UTC) + timedelta(minutes=10)
+    assert screen_message(process, message(database, later)) == "34 images: 17 changed meanwhile, 17 done"
+    assert {row["state"] for row in rows(database)} == {"done"}
+
+
+def test_many_files_that_stay_damaged_are_quarantined_after_a_few_minutes(
+    process: WorkerProcess, database: Database, root: Path
+) -> None:
+    for number in range(MANY):
+        drop(database, root / f"{number:02d}.png", b"\0" * 1000)
+    now, tries = datetime.now(UTC), 0
+    while {row["state"] for row in rows(database)} == {"waiting"}:
+        now, tries = now + timedelta(minutes=5), tries + 1
+        screen_message(process, message(database, now))
+    assert tries == SURE
+    assert {row["state"] for row in rows(database)} == {"quarantined"}
+    assert all(str(row["reason"]).startswith("the content is not an image") for row in rows(database))
+
+
+def test_sound_files_of_something_else_are_quarantined_at_once_however_many(
+    process: WorkerProcess, database: Database, root: Path
+) -> None:
+    file = BytesIO()
+    Image.new("L", (8, 8)).save(file, "PNG")
+    for number in range(2 * MANY):
+        drop(database, root / f"{number:02d}.png", file.getvalue())
+    assert screen_message(process, message(database)) == f"{2 * MANY} images: {2 * MANY} quarantined"
+
+
+def test_an_image_that_memory_never_suffices_for_is_quarantined_in_the_end(
+    process: WorkerProcess, database: Database, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhaust(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("worker.screening.prepare", exhaust)
+    drop(database, root / "huge.png", png())
+    now = datetime.now(UTC)
+    for _ in range(SURE):
+        assert rows(database)[0]["state"] == "waiting"
+        now += timedelta(minutes=5)
+        screen_message(process, message(database, now))
+    assert rows(database)[0]["reason"] == "there is not enough memory to decode the image"
 
 
 def test_a_malformed_message_goes_to_the_dead_letters_and_touches_no_image(
