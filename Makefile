@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench audit lock clean
+.PHONY: help setup demo test lint soak bench audit lock clean
 
 help:  ## show what there is to make
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 8
@@ -33,6 +33,9 @@ lint: setup  ## ruff, mypy and the floors
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+soak: setup  ## break everything, again and again, for MINUTES=60
+	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),60)
 
 bench: setup  ## measure this machine on the specimens
 	$(BIN)/pneumoscreen bench --images samples

@@ -38,6 +38,7 @@ class Account:
 
 class Trial:
     def __init__(self, system: System, fault: str, record: Callable[[str, object], None]) -> None:
+        """`system` may be replaced by its successor in the same home."""
         self.system, self.fault = system, fault
         self.name = "".join(letter if letter.isalnum() else "-" for letter in fault)
         self.random = random.Random(f"{SEED} {fault}")
@@ -151,9 +152,13 @@ class Trial:
 def struck(
     folder: Path, servers: Servers | None = None, *, pace: float = 0.02, flower: str = "off", **settings: str
 ) -> Iterator[System]:
-    """`up` in folder/home with quick settings, a linear version and the seams; `settings` are more variables."""
-    make_linear_home(folder / "home", servers.database_url if servers else None)
-    (folder / "strikes").mkdir()
+    """`up` in folder/home with quick settings, a linear version and the seams; `settings` are more variables.
+
+    A home that is there already, from a system that ended, goes on.
+    """
+    if not (folder / "home").exists():
+        make_linear_home(folder / "home", servers.database_url if servers else None)
+        (folder / "strikes").mkdir()
     seams = {"PYTHONPATH": str(SEAMS), "STRIKES": str(folder / "strikes"), "PACE": str(pace), "HANG_SECONDS": "3"}
     with running(folder, settings={**QUICK, **seams, **settings}, servers=servers, flower=flower) as system:
         yield system

@@ -1,0 +1,90 @@
+"""SIGTERM under load: what is in hand is finished or given back, nothing is lost, and the exit code is 0."""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from cli.private_broker import free_port
+from tests.faults.trial import STRIKES, Trial, struck
+from tests.servers import Servers
+from tests.system import System
+
+StartTrial = Callable[[System, str], Trial]
+SERVICES = {
+    "producer": "cli.main producer",
+    "worker": "celery -A worker.app worker",
+    "trainer": "celery -A trainer.app worker",
+    "flower": "cli.main flower",
+}
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory, make_servers: Callable[[str], Servers | None]) -> Iterator[System]:
+    folder = tmp_path_factory.mktemp("stopping")
+    with struck(folder, make_servers("postgresql"), flower=str(free_port())) as found:
+        yield found
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_sigterm_to_a_service_under_load_ends_it_in_good_order(system: System, trial: StartTrial, service: str) -> None:
+    fault = trial(system, f"SIGTERM to the {service}")
+
+    def stop() -> None:
+        before = len(_exits(system, service))
+        _parent(system, service).terminate()
+        fault.wait(lambda: len(_exits(system, service)) > before, f"{service} to end")
+
+    for _ in range(STRIKES):
+        fault.wait(lambda: _is_running(system, service), f"{service} to run")
+        fault.strike(stop)
+    fault.end()
+    assert _exits(system, service) == ["exit status 0; expected"] * STRIKES
+    suspects = "SELECT count(*) FROM jobs WHERE lane = 'suspect'"
+    assert system.query(suspects) == [(0,)], "a batch was left to its lease"
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_sigterm_to_the_whole_system_under_load_gives_back_what_the_next_start_finishes(
+    tmp_path: Path, trial: StartTrial, make_servers: Callable[[str], Servers | None], kind: str
+) -> None:
+    servers = make_servers(kind)
+    fault = None
+    for _ in range(STRIKES):
+        with struck(tmp_path, servers) as system:
+            fault = fault or trial(system, f"SIGTERM to up, {kind}")
+            fault.system = system
+            fault.strike(lambda: _stop(system))
+        assert system.query("SELECT count(*) FROM jobs WHERE state = 'claimed' OR lane = 'suspect'") == [(0,)]
+    with struck(tmp_path, servers) as system:
+        assert fault
+        fault.system = system
+        fault.end()
+
+
+def _stop(system: System) -> None:
+    assert system.stop() == 0
+
+
+def _exits(system: System, service: str) -> list[str]:
+    """How the supervisor says that a service ended, each time."""
+    text = (system.home / "logs" / "supervisord.log").read_text(encoding="utf-8")
+    return re.findall(rf"exited: {service} \((.*?)\)", text)
+
+
+def _parent(system: System, service: str) -> psutil.Process:
+    """The process that the supervisor started, and none of its children."""
+    return next(p for p in system.processes(SERVICES[service]) if "supervisord" in " ".join(p.parent().cmdline()))
+
+
+def _is_running(system: System, service: str) -> bool:
+    """And holds a model, if it is the worker: in its first moments a process has no handler for the signal yet."""
+    if service == "worker":
+        rows = system.query("SELECT pid FROM workers WHERE model_version IS NOT NULL")
+        children = {process.pid for process in system.processes(SERVICES[service])}
+        return any(pid in children for (pid,) in rows)
+    return any(
+        p.parent() and "supervisord" in " ".join(p.parent().cmdline()) for p in system.processes(SERVICES[service])
+    )

@@ -1,0 +1,58 @@
+"""`make soak`: the fault suite in its long form, again and again with other seeds, and twenty thousand fuzzed inputs.
+
+Prints what `docs/reliability.md` shows: the accounts of all rounds as one table.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tests.faults.conftest import COLUMNS
+
+LONG = {"FAULT_STRIKES": "6", "FUZZ_CASES": "20000"}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, epilog="example: python -m tests.soak --minutes 60 --seed 7")
+    parser.add_argument("--minutes", type=float, default=60, help="begin no further round after so long (default 60)")
+    parser.add_argument("--seed", type=int, default=1, help="of the first round; the next ones count on (default 1)")
+    parser.add_argument("--only", default="", help="pytest's -k: only tests whose names match")
+    arguments = parser.parse_args()
+    began, seed, codes = time.monotonic(), arguments.seed, []
+    with TemporaryDirectory(prefix="soak-") as folder:
+        accounts = Path(folder) / "accounts.jsonl"
+        while not codes or time.monotonic() - began < 60 * arguments.minutes:
+            print(f"--- seed {seed}, {(time.monotonic() - began) / 60:.0f} minutes", flush=True)
+            variables = {**LONG, "FAULT_SEED": str(seed), "FUZZ_SEED": str(seed), "FAULT_ACCOUNTS": str(accounts)}
+            what = ["tests/faults", "tests/fuzz"] if not codes else ["tests/faults"]
+            command = [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadfile", "--timeout", "1800", *what]
+            command += ["-k", arguments.only] if arguments.only else []
+            codes.append(subprocess.run(command, env={**os.environ, **variables}, check=False).returncode)
+            seed += 1
+        lines = accounts.read_text(encoding="utf-8").splitlines() if accounts.exists() else []
+        print(table([json.loads(line) for line in lines]))
+    minutes, failed = (time.monotonic() - began) / 60, sum(map(bool, codes))
+    print(f"{len(codes)} rounds in {minutes:.0f} minutes, {failed} of them failed")
+    return max(codes)
+
+
+def table(accounts: list[dict[str, int | float | str]]) -> str:
+    """The accounts as Markdown, a row for each fault: sums over all rounds, and the longest pause of all."""
+    merged: dict[str, dict[str, float]] = {}
+    for account in accounts:
+        row = merged.setdefault(str(account["fault"]), {})
+        for column in list(COLUMNS)[1:]:
+            value = float(account[column])
+            row[column] = max(row.get(column, 0.0), value) if column == "longest" else row.get(column, 0.0) + value
+    lines = [" | ".join(COLUMNS.values()), " | ".join("---" for _ in COLUMNS)]
+    lines += [" | ".join([fault, *(f"{value:g}" for value in row.values())]) for fault, row in sorted(merged.items())]
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
