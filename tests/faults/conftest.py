@@ -28,6 +28,13 @@ def trial(record_property: Callable[[str, object], None]) -> Callable[[System, s
     return lambda system, fault: Trial(system, fault, record_property)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Recovering takes its time: these tests may take longer than others."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(900))
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """The accounts of all trials as a table; as lines of JSON too, in the file that FAULT_ACCOUNTS names."""
     reports = [report for group in ("passed", "failed") for report in terminalreporter.stats.get(group, [])]

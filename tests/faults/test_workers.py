@@ -48,7 +48,6 @@ def test_a_worker_s_parent_killed_alone_leaves_no_orphan_that_works_on(system: S
     fault.end()
 
 
-@pytest.mark.timeout(600)
 def test_parent_and_processes_killed_ten_times_in_a_row_lose_nothing(system: System, trial: StartTrial) -> None:
     fault = trial(system, "worker parent and processes killed, ten times in a row")
 
