@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 def recover(settings: Settings, database: Database, now: datetime, metrics: Metrics) -> None:
     """Take back jobs of processes that died, and of messages that were lost."""
     with database.write() as session:
-        again, quarantined = ledger.recover_claimed(session, now)
+        again, quarantined = ledger.recover_claimed(session, now, settings.lease)
         late = ledger.recover_sent(session, now, settings.resend_after)
     metrics.count_recovered("lease", again)
     metrics.count_recovered("lost_message", late)

@@ -71,7 +71,7 @@ class Sender:
             raise
 
     def _count_processes(self, now: datetime) -> None:
-        if self._counted_at is None or now - self._counted_at > timedelta(seconds=5):
+        if self._counted_at is None or abs(now - self._counted_at) > timedelta(seconds=5):
             alive = select(func.count()).select_from(Worker).where(Worker.heartbeat_at > now - WORKER_ALIVE)
             with self._database.read() as session:
                 self._processes = max(1, session.scalar(alive) or 0)

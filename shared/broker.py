@@ -36,6 +36,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "broker_url": url(settings),
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
+        "broker_channel_error_retry": True,  # a Redis that is full refuses commands: no reason for a worker to end
         "broker_transport_options": {
             "visibility_timeout": DAY,  # recovery rests on leases alone
             "queue_order_strategy": "priority",
@@ -43,6 +44,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
             "socket_timeout": 30,
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
+            "health_check_interval": 10,
         },
         "accept_content": ["json"],
         "task_serializer": "json",

@@ -8,7 +8,7 @@ from pathlib import Path
 from shared.errors import Changed, OutOfReach, Unreadable, Unsuitable
 from shared.filesystem import MARKER, open_within
 from shared.imaging import Limits
-from shared.ledger.register import Facts
+from shared.ledger.register import REMOVED, Facts
 
 
 def read(root: Path, path: str, facts: Facts, limits: Limits) -> bytes:
@@ -20,7 +20,7 @@ def read(root: Path, path: str, facts: Facts, limits: Limits) -> bytes:
         return _read(root, path, facts, limits)
     except (FileNotFoundError, NotADirectoryError) as error:
         if (root / MARKER).exists():
-            raise Unreadable("the file was removed before it was read") from error
+            raise Unreadable(REMOVED) from error
         raise OutOfReach(f"the folder {root} is out of reach: its marker {MARKER} cannot be seen") from error
     except PermissionError as error:
         raise OutOfReach("the file cannot be opened: no permission to read it") from error

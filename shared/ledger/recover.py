@@ -2,20 +2,24 @@
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import and_, select, update
+from sqlalchemy import and_, or_, select, update
 from sqlalchemy.orm import Session
 
 from shared.database import OPEN_JOB, BrokerEpoch, Job, JobState, Lane, Sighting, SightingState
 from shared.ledger.register import insert_new
+from shared.ledger.send import AHEAD
 
 MOST_DEATHS = 3
 
 
-def recover_claimed(session: Session, now: datetime) -> tuple[int, int]:
+def recover_claimed(session: Session, now: datetime, lease: float) -> tuple[int, int]:
     """Take back jobs whose lease ran out: their process died, or hangs. Returns (sent again, quarantined).
 
     Any one of a message's images may be to blame, so each is sent alone in the suspect lane;
     only a death while alone counts, and MOST_DEATHS of them quarantine the image.
+
+    `lease` is how many seconds one lasts: those are taken back too whose end no right clock can have written, since
+    a process that lives renews its lease by the clock as it is now. Nobody is blamed for them.
     """
     lost = and_(OPEN_JOB, Job.state == JobState.CLAIMED) & (Job.lease_until < now)
     alone = lost & (Job.lane == Lane.SUSPECT)
@@ -42,12 +46,21 @@ def recover_claimed(session: Session, now: datetime) -> tuple[int, int]:
     again = session.execute(
         update(Job).where(lost).values(state=JobState.UNSENT, lane=Lane.SUSPECT, lease_until=None).returning(Job.id)
     ).all()
-    return len(again), len(killers)
+    ahead = now + timedelta(seconds=lease) + AHEAD
+    wrong = and_(OPEN_JOB, Job.state == JobState.CLAIMED) & (Job.lease_until > ahead)
+    taken = session.execute(
+        update(Job).where(wrong).values(state=JobState.UNSENT, lease_until=None).returning(Job.id)
+    ).all()
+    return len(again) + len(taken), len(killers)
 
 
 def recover_sent(session: Session, now: datetime, resend_after: float) -> int:
-    """Take back jobs that were sent so long ago that their message must be lost."""
-    late = and_(OPEN_JOB, Job.state == JobState.SENT) & (Job.sent_at < now - timedelta(seconds=resend_after))
+    """Take back jobs that were sent so long ago that their message must be lost; or, as it seems, in the future.
+
+    A clock that was set back since cannot say how long ago that was.
+    """
+    is_late = or_(Job.sent_at < now - timedelta(seconds=resend_after), Job.sent_at > now + AHEAD)
+    late = and_(OPEN_JOB, Job.state == JobState.SENT) & is_late
     return len(session.execute(update(Job).where(late).values(state=JobState.UNSENT).returning(Job.id)).all())
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
 
-from sqlalchemy import Select, exists, func, insert, select, update
+from sqlalchemy import Select, exists, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session, aliased
 
@@ -14,6 +14,7 @@ from shared.database import Job, JobState, Lane, Prediction, Sighting, SightingS
 
 MOST_ROWS = 1000
 """Rows a transaction, so that it stays short and the parameters of a statement within SQLite's limit."""
+REMOVED = "the file was removed before it was read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +58,16 @@ def as_path(text: str, raw: bytes | None) -> str:
 
 
 def unknown(session: Session, root: str, files: Sequence[Found]) -> list[Found]:
-    """Those of at most MOST_ROWS files whose newest sighting does not show them as they are now."""
+    """Those of at most MOST_ROWS files whose newest sighting does not show them as they are now.
+
+    A file that was removed before it was read, and is back, has not been screened yet.
+    """
     texts = [as_text(file.path)[0] for file in files]
     columns = (Sighting.path, Sighting.size, Sighting.mtime_ns, Sighting.inode)
     mine = (Sighting.root == root) & Sighting.path.in_(texts) & (Sighting.state != SightingState.SUPERSEDED)
     newest = select(func.max(Sighting.id)).where(mine).group_by(Sighting.path)
-    rows = session.execute(select(*columns).where(Sighting.id.in_(newest)))
+    was_there = or_(Sighting.state != SightingState.QUARANTINED, Sighting.reason != REMOVED)
+    rows = session.execute(select(*columns).where(Sighting.id.in_(newest), was_there))
     known = {(path, Facts(size, mtime_ns, inode)) for path, size, mtime_ns, inode in rows}
     return [file for file, text in zip(files, texts, strict=True) if (text, file.facts) not in known]
 

@@ -1,18 +1,26 @@
 """Unsent jobs become a message."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import ColumnElement, and_, or_, select, update
+from sqlalchemy import ColumnElement, and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from shared.database import OPEN_JOB, Job, JobState, Lane
 from shared.messages import Message
 
+AHEAD = timedelta(minutes=15)
+"""More than the clocks of hosts differ and than a job is put off: a moment further ahead was written by a clock that
+was wrong, and was set back since. Waiting for it could take a day."""
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+
 
 @dataclass(frozen=True)
 class Backlog:
-    """What waits in SQL for a place in one lane: at least so many jobs, the first of them since then."""
+    """What waits in SQL for a place in one lane: at least so many jobs, the first of them since then.
+
+    LONG_AGO stands for a moment that is still to come: the clock was set back.
+    """
 
     jobs: int
     since: datetime
@@ -26,13 +34,17 @@ def is_due(session: Session, now: datetime) -> bool:
 def backlog(session: Session, lane: Lane, most: int, now: datetime) -> Backlog | None:
     """A lane's unsent jobs whose time has come, counted up to `most`."""
     rows = session.execute(select(Job.created_at).where(_due(now), Job.lane == lane).order_by(Job.id).limit(most)).all()
-    return Backlog(len(rows), rows[0][0]) if rows else None
+    if not rows:
+        return None
+    since = rows[0][0]
+    return Backlog(len(rows), since if since <= now else LONG_AGO)
 
 
 def take(session: Session, lane: Lane, most: int, now: datetime) -> Message | None:
-    """Mark up to `most` unsent jobs of a lane as sent, under one delivery number that none of them has had.
+    """Mark up to `most` unsent jobs of a lane as sent, under the next delivery number.
 
-    All of them ask for the version that the oldest one asks for, so that no message is screened by two versions.
+    All of them ask for the version that the oldest one asks for, so that no message is screened by two versions;
+    and were delivered as often, so that the number tells how often each was tried.
     """
     order = (Job.deaths, Job.id) if lane is Lane.SUSPECT else (Job.id,)
     chosen = session.execute(
@@ -44,8 +56,9 @@ def take(session: Session, lane: Lane, most: int, now: datetime) -> Message | No
     ).all()
     if not chosen:
         return None
-    alike = [row for row in chosen if row.model_version == chosen[0].model_version]
-    delivery = 1 + max(row.delivery for row in alike)
+    first = chosen[0]
+    alike = [row for row in chosen if (row.model_version, row.delivery) == (first.model_version, first.delivery)]
+    delivery = 1 + first.delivery
     jobs = tuple(row.id for row in alike)
     session.execute(
         update(Job).where(Job.id.in_(jobs)).values(state=JobState.SENT, delivery=delivery, sent_at=now, not_before=None)
@@ -66,4 +79,8 @@ def take_back(session: Session, message: Message) -> None:
 
 
 def _due(now: datetime) -> ColumnElement[bool]:
-    return and_(OPEN_JOB, Job.state == JobState.UNSENT) & or_(Job.not_before.is_(None), Job.not_before <= now)
+    """What was sent or put off by a clock that has been set back since does not wait for that clock's time."""
+    written = func.coalesce(Job.sent_at, Job.created_at)
+    put_off_by_a_wrong_clock = and_(Job.problem.is_not(None), Job.not_before > now + AHEAD)
+    is_time = or_(Job.not_before.is_(None), Job.not_before <= now, written > now + AHEAD, put_off_by_a_wrong_clock)
+    return and_(OPEN_JOB, Job.state == JobState.UNSENT) & is_time

@@ -17,7 +17,7 @@ SERVICES = {
     "producer": "cli.main producer",
     "worker": "celery -A worker.app worker",
     "trainer": "celery -A trainer.app worker",
-    "flower": "cli.main flower",
+    "flower": "celery -A worker.app flower",
 }
 
 

@@ -77,9 +77,9 @@ class Trial:
         folder = self.drop(images)
         moment = self.random.randrange(1, max(2, images // 2))
         self.wait(lambda: self.finished(folder) >= moment, f"{moment} images of {folder}")
-        blow()
         waiting = images - self.finished(folder)
         assert waiting > 0, f"{self.fault}: the strike came too late to hit anything"
+        blow()
         self.strikes += 1
         self._moved_at = time.monotonic()
 

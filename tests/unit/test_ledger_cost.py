@@ -13,7 +13,7 @@ LOOKS: dict[str, Any] = {
     "is anything due": lambda session: send.is_due(session, NOW),
     "a lane's backlog": lambda session: send.backlog(session, Lane.ROUTINE, 100, NOW),
     "taking a message": lambda session: send.take(session, Lane.ROUTINE, 100, NOW),
-    "leases that ran out": lambda session: recover.recover_claimed(session, NOW),
+    "leases that ran out": lambda session: recover.recover_claimed(session, NOW, 60.0),
     "messages that were lost": lambda session: recover.recover_sent(session, NOW, 120.0),
     "a broker that came back empty": lambda session: recover.recover_all_sent(session, None, "new"),
 }

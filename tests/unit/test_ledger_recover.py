@@ -8,10 +8,12 @@ from shared.ledger.register import add_jobs
 from shared.ledger.work import Claimed, PutOff
 from tests.unit.steps import LEASE, NOW, after, claim, drop, finish, in_hand, jobs, rows, screened, send_all, take
 
+HOUR = 3600
+
 
 def recover_claimed(database: Database, now: datetime) -> tuple[int, int]:
     with database.write() as session:
-        return recover.recover_claimed(session, now)
+        return recover.recover_claimed(session, now, LEASE)
 
 
 def recover_all_sent(database: Database, old: str | None, new: str) -> int:
@@ -133,6 +135,41 @@ def test_what_is_unsent_claimed_or_finished_is_not_late(database: Database) -> N
     with database.write() as session:
         assert recover.recover_sent(session, after(10_000), 120) == 0
     assert [job.state for job in jobs(database)] == ["finished", "claimed", "unsent"]
+
+
+def test_a_message_lost_before_the_clock_was_set_back_does_not_wait_for_the_old_time(database: Database) -> None:
+    drop(database, "a.png")
+    send_all(database)
+    with database.write() as session:
+        assert recover.recover_sent(session, after(-600), 120) == 0  # clocks of hosts may differ by so much
+        assert recover.recover_sent(session, after(-HOUR), 120) == 1
+    assert send_all(database, now=after(-HOUR)).delivery == 2
+
+
+def test_a_lease_from_before_the_clock_was_set_back_is_taken_back_and_nobody_is_blamed(database: Database) -> None:
+    in_hand(database, "a.png", "b.png")
+    assert recover_claimed(database, after(-HOUR)) == (2, 0)
+    assert {(job.state, job.lane, job.deaths, job.lease_until) for job in jobs(database)} == {
+        ("unsent", "routine", 0, None)
+    }
+    again = send_all(database, now=after(-HOUR))
+    assert len(claim(database, again, after(-HOUR))) == 2
+    assert recover_claimed(database, after(-HOUR)) == (0, 0)
+
+
+def test_an_image_is_no_killer_because_the_clock_was_set_back_while_it_was_alone(database: Database) -> None:
+    in_hand(database, "a.png")
+    recover_claimed(database, after(100))
+    die_alone(database, 2, after(200))
+    claim_alone(database, after(600))
+    assert recover_claimed(database, after(600 - HOUR)) == (1, 0)
+    assert [job.deaths for job in jobs(database)] == [2]
+
+
+def test_a_lease_by_a_clock_that_is_a_little_ahead_is_respected(database: Database) -> None:
+    in_hand(database, "a.png")
+    assert recover_claimed(database, after(-600)) == (0, 0)
+    assert jobs(database)[0].state == "claimed"
 
 
 def test_a_broker_that_lost_everything_gives_every_sent_job_back_and_no_other(database: Database) -> None:

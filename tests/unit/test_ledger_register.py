@@ -206,3 +206,16 @@ def test_retry_leaves_alone_what_is_not_quarantined(database: Database) -> None:
         assert register.retry(session, every, "routine", after(60)) == 1
         assert register.retry(session, every, "routine", after(60)) == 0
     assert [j.state for j in jobs(database)] == ["finished", "claimed", "finished", "unsent"]
+
+
+def test_a_file_that_was_removed_before_it_was_read_and_is_back_is_screened(database: Database) -> None:
+    (claimed,) = in_hand(database, "away.png")
+    back = Found("away.png", claimed.facts)
+    finish(database, Quarantined(claimed, register.REMOVED))
+    with database.write() as session:
+        assert register.unknown(session, "ward", [back]) == [back]
+        assert len(register.register(session, "ward", "routine", [back], NOW)) == 1
+    (again,) = claim(database, send_all(database))
+    finish(database, Quarantined(again, "blank"))
+    with database.read() as session:
+        assert register.unknown(session, "ward", [back]) == []

@@ -5,8 +5,10 @@ from sqlalchemy import update
 
 from shared.database import Database, Job, JobState, Lane
 from shared.ledger import send
-from shared.ledger.work import PutOff
+from shared.ledger.work import PutOff, Superseded
 from tests.unit.steps import NOW, after, claim, drop, file, finish, in_hand, jobs, send_all, take
+
+HOUR = 3600
 
 
 def test_a_message_takes_the_oldest_jobs_first_and_no_more_than_it_holds(database: Database) -> None:
@@ -40,12 +42,12 @@ def test_versions_are_never_mixed_in_a_message(database: Database) -> None:
     assert [message and message.jobs for message in messages] == [(1, 3, 6), (2, 5), (4,), None]
 
 
-def test_jobs_of_different_deliveries_travel_under_a_number_that_none_of_them_had(database: Database) -> None:
-    drop(database, "old.png", "new.png")
+def test_a_message_s_jobs_were_delivered_equally_often(database: Database) -> None:
+    drop(database, "old.png", "new.png", "newer.png")
     with database.write() as session:
         session.execute(update(Job).where(Job.id == 1).values(delivery=6))
-    assert send_all(database).delivery == 7
-    assert [job.delivery for job in jobs(database)] == [7, 7]
+    assert (send_all(database).delivery, send_all(database).delivery) == (7, 1)
+    assert [job.delivery for job in jobs(database)] == [7, 1, 1]
 
 
 def test_a_job_that_was_put_off_is_not_sent_before_its_time(database: Database) -> None:
@@ -55,6 +57,40 @@ def test_a_job_that_was_put_off_is_not_sent_before_its_time(database: Database) 
     with database.read() as session:
         assert send.backlog(session, Lane.ROUTINE, 10, after(29)) is None
     assert send_all(database, now=after(30)).delivery == 2
+
+
+def test_a_put_off_by_a_clock_that_was_set_back_since_is_over(database: Database) -> None:
+    (claimed,) = in_hand(database, "a.png")
+    finish(database, PutOff(claimed, "the share is away", after(256)))
+    assert take(database, now=after(-300)) is None  # clocks of hosts may differ by so much
+    assert send_all(database, now=after(-HOUR)).delivery == 2
+
+
+def test_a_put_off_while_the_clock_was_ahead_is_over_when_it_is_set_right(database: Database) -> None:
+    (claimed,) = in_hand(database, "a.png")
+    finish(database, PutOff(claimed, "the share is away", after(24 * HOUR)))
+    assert send_all(database, now=after(1)).delivery == 2
+
+
+def test_a_put_off_by_the_new_time_counts_although_the_job_is_from_the_old_one(database: Database) -> None:
+    drop(database, "a.png")
+    (claimed,) = claim(database, send_all(database, now=after(-HOUR)), after(-HOUR))
+    finish(database, PutOff(claimed, "the share is away", after(4 - HOUR)))
+    assert take(database, now=after(-HOUR)) is None
+    assert send_all(database, now=after(4 - HOUR)).delivery == 2
+
+
+def test_a_file_that_is_to_settle_for_an_hour_is_not_sent_before(database: Database) -> None:
+    (claimed,) = in_hand(database, "a.png")
+    finish(database, Superseded(claimed, file("a.png", size=11).facts, after(HOUR)))
+    assert take(database, now=after(HOUR - 1)) is None
+    assert len(send_all(database, now=after(HOUR)).jobs) == 1
+
+
+def test_jobs_from_a_time_that_is_still_to_come_have_waited_long_enough(database: Database) -> None:
+    drop(database, "a.png")
+    with database.read() as session:
+        assert send.backlog(session, Lane.ROUTINE, 10, after(-HOUR)) == send.Backlog(1, send.LONG_AGO)
 
 
 def test_the_backlog_counts_what_is_due_and_since_when_the_oldest_waits(database: Database) -> None:

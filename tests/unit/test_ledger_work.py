@@ -98,7 +98,7 @@ def test_finishing_twice_counts_once(database: Database) -> None:
 def test_a_worker_whose_job_was_given_to_another_writes_nothing(database: Database) -> None:
     (slow,) = in_hand(database, "a.png")
     with database.write() as session:
-        recover.recover_claimed(session, after(LEASE + 1))
+        recover.recover_claimed(session, after(LEASE + 1), LEASE)
     assert finish(database, Quarantined(slow, "from the one that was thought dead")) == []
     assert finish(database, Superseded(slow, file(size=9).facts, NOW)) == []
     assert [row["state"] for row in rows(database)] == ["waiting"]
@@ -107,7 +107,7 @@ def test_a_worker_whose_job_was_given_to_another_writes_nothing(database: Databa
 def test_only_the_worker_that_holds_a_job_now_can_finish_it(database: Database) -> None:
     (slow,) = in_hand(database, "a.png")
     with database.write() as session:
-        recover.recover_claimed(session, after(LEASE + 1))
+        recover.recover_claimed(session, after(LEASE + 1), LEASE)
     (quick,) = claim(database, send_all(database, Lane.SUSPECT, now=after(100)), now=after(100))
     assert finish(database, screened(slow, 0.1)) == []
     assert [row["state"] for row in rows(database)] == ["waiting"]
@@ -179,7 +179,7 @@ def test_a_renewed_lease_keeps_the_jobs_of_a_slow_worker(database: Database) -> 
         work.renew(session, message, after(50), LEASE)
     assert [(job.state, job.lease_until) for job in jobs(database)] == [("finished", None), ("claimed", after(110))]
     with database.write() as session:
-        assert recover.recover_claimed(session, after(100)) == (0, 0)
+        assert recover.recover_claimed(session, after(100), LEASE) == (0, 0)
 
 
 def test_a_lease_is_not_renewed_for_jobs_that_another_worker_holds(database: Database) -> None:

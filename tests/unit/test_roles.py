@@ -75,7 +75,7 @@ def test_the_services_role_runs_the_whole_life_of_an_image(worker: Database, tmp
     result = Screened(done, "a" * 64, "v1", 0.9, 0.5, "PNEUMONIA", False, kept)
     finish(worker, result, Quarantined(bad, "blank"), Superseded(changed, file("c", size=2).facts, after(2)))
     with worker.write() as session:
-        assert recover.recover_claimed(session, after(3600)) == (1, 0)
+        assert recover.recover_claimed(session, after(3600), 60.0) == (1, 0)
         recover.recover_all_sent(session, None, "epoch")
         recover.recover_all_sent(session, "epoch", "another")
     message = send_all(worker, Lane.SUSPECT, after(3600))

@@ -3,9 +3,11 @@
 A seam is one function of the product, wrapped. A process that comes to it takes a strike that lies ready for it in the
 folder STRIKES, a file `SEAM-NUMBER`, and kills itself; an image that says so in its bytes is deadly to any decoder.
 PACE is how many seconds storage takes to hand out a file, so that work is waiting when a fault strikes.
+The file CLOCK says by how many seconds the wall clock is wrong.
 """
 
 import ctypes
+import dataclasses
 import hashlib
 import importlib.abc
 import importlib.util
@@ -14,10 +16,12 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 STRIKES = Path(os.environ.get("STRIKES", "/nonexistent"))
+CLOCK = Path(os.environ.get("CLOCK", "/nonexistent"))
 PACE = float(os.environ.get("PACE", "0"))
 Call = Callable[..., Any]
 IsHit = Callable[..., bool]
@@ -79,6 +83,8 @@ def deadly(function: Call) -> Call:
     """An image whose bytes say so ends its decoder as a weakness of the codec would."""
 
     def decode(data: bytes, *args: Any, **named: Any) -> Any:
+        if b"deadly: " in data:
+            (STRIKES / f"death.{hashlib.sha256(data).hexdigest()}.{os.getpid()}").touch()
         if b"deadly: segv" in data:
             ctypes.string_at(0)
         if b"deadly: memory" in data:
@@ -95,21 +101,143 @@ def shorter(_: float) -> float:
     return float(os.environ.get("HANG_SECONDS", "60"))
 
 
+def given(name: str, convert: Callable[[str], Any] = float) -> Any:
+    """A constant of the product that a test sets in the environment."""
+    return lambda value: convert(os.environ[name]) if name in os.environ else value
+
+
+def newer(schema: int) -> int:
+    """In the processes that NEWER names by a word of their command line, the schema of a later version."""
+    return schema + 1 if set(os.environ.get("NEWER", "").split()) & set(sys.orig_argv) else schema
+
+
+def seconds(text: str) -> timedelta:
+    return timedelta(seconds=float(text))
+
+
+def frozen(seam: str) -> Any:
+    """After it a process stops where it is, as one whose machine hangs, until somebody lets it go on."""
+
+    def wrap(function: Call) -> Call:
+        def struck(*args: Any, **named: Any) -> Any:
+            result = function(*args, **named)
+            try:
+                (STRIKES / f"freeze {seam}").rename(STRIKES / f"taken.freeze {seam}")
+            except OSError:
+                return result
+            os.kill(os.getpid(), signal.SIGSTOP)
+            return result
+
+        return struck
+
+    return wrap
+
+
+def after_epoch(function: Call) -> Call:
+    """Wraps what makes the last callback of an epoch: its checkpoint is written by then."""
+
+    def reporter(*args: Any, **named: Any) -> Any:
+        made = function(*args, **named)
+        made.on_epoch_end = after("epoch")(made.on_epoch_end)
+        return made
+
+    return reporter
+
+
+def fewer_epochs(function: Call) -> Call:
+    def recipe(*args: Any, **named: Any) -> Any:
+        return dataclasses.replace(function(*args, **named), epochs=int(os.environ.get("EPOCHS", "2")))
+
+    return recipe
+
+
+def without_a_network(function: Call) -> Call:
+    """A training that takes no time, where a test asks for it; every third run makes a version that is worse."""
+
+    def make(order: Any, *args: Any, **named: Any) -> Any:
+        if os.environ.get("NETWORK") != "linear":
+            return function(order, *args, **named)
+        from tests.faults.untrained import make_version
+
+        return make_version(order, is_worse=order.seed % 3 == 0)
+
+    return make
+
+
+def clock_error() -> float:
+    try:
+        return float(CLOCK.read_text())
+    except (OSError, ValueError):
+        return 0.0
+
+
+def wrong_clock(real: Any) -> Any:
+    """The class `datetime` of a module whose `now` is wrong; what it returns is a datetime as any other."""
+    if "CLOCK" not in os.environ:
+        return real
+    now = staticmethod(lambda zone=None: real.now(zone) + timedelta(seconds=clock_error()))
+    return type("datetime", (real,), {"now": now})
+
+
+if "CLOCK" in os.environ:
+    real_time = time.time
+    time.time = lambda: real_time() + clock_error()
+
 SEAMS: dict[str, Sequence[tuple[str, Any]]] = {
     "worker.screening": [
+        ("datetime", wrong_clock),
         ("read", before("read", key=lambda root, path, *_: path.encode(errors="replace"))),
         ("read", slow),
         ("prepare", before("decode", key=lambda data, *_: data)),
         ("prepare", deadly),
         ("_classify", before("inference", lambda process, loaded, prepared: len(prepared) > 1)),
         ("_finish", after("committed", lambda process, outcomes: len(outcomes) > 1)),
+        ("OUTDATED", given("OUTDATED", seconds)),
     ],
     "shared.ledger.work": [("finish", after("commit", lambda session, outcomes, now: len(outcomes) > 1))],
-    "worker.process": [("HANG_SECONDS", shorter)],
+    "worker.process": [("HANG_SECONDS", shorter), ("datetime", wrong_clock)],
+    "worker.blame": [("datetime", wrong_clock)],
+    "producer.service": [("datetime", wrong_clock)],
+    "producer.metrics": [("datetime", wrong_clock)],
     "worker.tasks": [("screen_message", after("acknowledgement", lambda process, body: len(body["jobs"]) > 1))],
     "kombu.transport.redis": [("QoS.ack", before("acknowledging parent"))],
     "shared.ledger.send": [("take", before("unsent"))],
     "producer.sending": [("Sender._publish", before("marked")), ("Sender._publish", after("published"))],
+    "shared.messages": [("SCHEMA", newer)],
+    "worker.models": [("RETRY_SECONDS", given("RETRY_SECONDS"))],
+    "trainer.app": [("TICK_SECONDS", given("TICK_SECONDS"))],
+    "trainer.tasks": [
+        ("HEARTBEAT_SECONDS", given("TRAINER_HEARTBEAT")),
+        ("app.send_task", before("run taken", lambda name, *_, **__: name == "pneumoscreen.train")),
+    ],
+    "trainer.runs": [("ALIVE", given("ALIVE", seconds)), ("AFTER_FAILURE", given("AFTER_FAILURE", seconds))],
+    "trainer.recipes": [("recipe", fewer_epochs)],
+    "trainer.making": [
+        ("make", without_a_network),
+        ("make", before("gathered")),
+        ("discard", before("ended", lambda *folders: len(folders) > 1)),
+    ],
+    "trainer.fit": [
+        ("_reporter", after_epoch),
+        ("fit", after("fitted")),
+        ("forget", after("forgotten")),
+        ("forget", frozen("forgotten")),
+    ],
+    "trainer.publication": [
+        ("_checksums", after("written aside", lambda folder: not (folder / "manifest.json").exists())),
+        ("publish", after("renamed")),
+    ],
+    "shared.registry": [
+        ("_sync", before("copying")),
+        ("copy_aside", after("placed")),
+        ("make_live", before("publishing")),
+        ("reject", before("publishing")),
+    ],
+    "trainer.gate": [
+        ("LEAST_PATIENTS", given("LEAST_PATIENTS", int)),
+        ("examine", after("judged")),
+        ("examine", frozen("judged")),
+    ],
 }
 """By module: what is wrapped, and with what."""
 
