@@ -11,10 +11,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
+
+import psutil
 
 from cli import private_broker, services
 from cli.counts import workers
@@ -24,15 +26,21 @@ from shared.broker import wait_until_ready
 from shared.errors import WorkFailed, WrongSettings
 from shared.settings import Folder, Settings
 
-STOP_SECONDS = 90
+STOP_SECONDS = {"producer": 10, "trainer": 20, "worker": 60, "flower": 5, "broker": 10}
+"""The programs in the order in which they are stopped: no new work, then the workers, then what they need.
+
+Each has so long to end by itself; then it is killed, which costs no image either.
+"""
 BROKER_SECONDS = 20
+MARK = "PROGRAM_OF_UP"
+"""In the environment of the supervisor and of all that it starts: the home, by which they are known if it is killed."""
 PROGRAM = """
 [program:{name}]
 command={command}
 priority={priority}
 autorestart=true
-startretries=100
-stopwaitsecs=60
+startretries=100000
+stopwaitsecs={stop_seconds}
 killasgroup=true
 redirect_stderr=true
 stdout_logfile={log}
@@ -71,13 +79,12 @@ class System:
             time.sleep(0.1)
 
     def stop(self) -> None:
-        """Running batches finish first."""
+        """Running batches finish first. Nothing is left behind that would work on in this home."""
         if self._process.poll() is None:
             self._process.terminate()
-            try:
-                self._process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(sum(STOP_SECONDS.values()) + 15)
+        _end_programs(self.settings.home)
 
 
 @contextmanager
@@ -90,6 +97,7 @@ def run(home: Path, inbox: Path | None, flower_port: int | None) -> Iterator[Sys
     (home / "run").mkdir(parents=True, exist_ok=True)
     with (home / "run" / "up.lock").open("a+") as lock:
         _lock(lock, home)
+        _end_programs(home)
         settings.announcement(home).unlink(missing_ok=True)  # left behind by a killed `up`
         chosen = settings.load(home)
         folders = dict(chosen.folders)
@@ -159,6 +167,25 @@ def _lock(lock: TextIO, home: Path) -> None:
         raise WrongSettings(f"A system runs in {home} already: stop it, or choose another --home.") from error
 
 
+def _end_programs(home: Path) -> None:
+    """Kill what a supervisor of this home left that was killed itself: two brokers would write into one file."""
+    for _ in range(100):
+        left = [process for process in psutil.process_iter() if _is_program(process, home)]
+        if not left:
+            return
+        for process in left:
+            with suppress(psutil.Error):
+                process.kill()
+        time.sleep(0.1)
+
+
+def _is_program(process: psutil.Process, home: Path) -> bool:
+    try:
+        return process.environ().get(MARK) == str(home)
+    except (psutil.Error, OSError):  # it is another user's, or gone
+        return False
+
+
 def _secret(chosen: Settings) -> str:
     """The key for patients' ids: as set, else the one of this home, made once, for the owner alone to read."""
     if chosen.patient_secret is not None:
@@ -204,20 +231,21 @@ def _supervise(
     run_folder = chosen.home / "run"
     text = f"[supervisord]\nnodaemon=true\nsilent=true\nlogfile={_escaped(chosen.logs / 'supervisord.log')}\n"
     text += f"pidfile={_escaped(run_folder / 'supervisord.pid')}\nchildlogdir={_escaped(chosen.logs)}\n"
-    # Stopped in the reverse order of their priorities: no new work, then the workers, then what they need.
-    order = {"broker": 1, "flower": 2, "worker": 3, "trainer": 4, "producer": 5}
+    order = list(reversed(STOP_SECONDS))  # the highest priority is stopped first
     for name, command in programs.items():
         line = " ".join('"' + _escaped(part).replace('"', '\\"') + '"' for part in command)
         log = _escaped(chosen.logs / f"{name}.log")
-        text += PROGRAM.format(name=name, command=line, priority=order[name], log=log)
+        priority, wait = order.index(name) + 1, STOP_SECONDS[name]
+        text += PROGRAM.format(name=name, command=line, priority=priority, stop_seconds=wait, log=log)
     configuration = run_folder / "supervisord.conf"
     configuration.write_text(text, encoding="utf-8")
     return subprocess.Popen(
         [python, "-m", "supervisor.supervisord", "-c", str(configuration)],
-        env={**os.environ, "PNEUMOSCREEN_HOME": str(chosen.home)},
+        env={**os.environ, "PNEUMOSCREEN_HOME": str(chosen.home), MARK: str(chosen.home)},
         stdin=subprocess.DEVNULL,
-        stdout=(chosen.logs / "supervisord.out").open("ab"),
-        stderr=subprocess.STDOUT,
+        # It complains there of each line that it cannot log, and ends if that fails too: on a full disk a file would.
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C is for us: we stop the programs in order
         preexec_fn=_die_with_parent if sys.platform == "linux" else None,
     )

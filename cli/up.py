@@ -3,10 +3,12 @@
 import signal
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from rich.live import Live
 from rich.text import Text
+from sqlalchemy.exc import SQLAlchemyError
 
 from cli import system
 from cli.console import err, out
@@ -14,8 +16,8 @@ from cli.counts import Counts, count, workers
 from shared import database
 from shared.database import Database
 
-START_SECONDS = 120
 REFRESH_SECONDS = 0.5
+SILENT_SECONDS = 10.0
 
 
 def up(home: Path, inbox: Path | None, flower_port: str) -> None:
@@ -37,18 +39,48 @@ def up(home: Path, inbox: Path | None, flower_port: str) -> None:
 
 def _show(with_database: Database, running: system.System, stop: threading.Event) -> None:
     """The live line on a terminal; a plain line every ten seconds, if anything changed, in a pipe."""
-    rate, last, shown = Rate(), "", 0.0
+    watch = Watch(with_database)
+    threading.Thread(target=watch.run, args=(stop,), name="counts", daemon=True).start()
+    last, shown = "", 0.0
     with Live(console=err, auto_refresh=False, transient=False) as live:
         while not stop.wait(REFRESH_SECONDS):
             running.check()
-            with with_database.read() as session:
+            line = watch.line(time.monotonic())
+            with suppress(OSError):  # the disk that holds our own output is full: no reason to end
+                if err.is_terminal:
+                    live.update(Text(line), refresh=True)
+                elif line != last and time.monotonic() - shown > 10:
+                    err.print(line)
+                    last, shown = line, time.monotonic()
+
+
+class Watch:
+    """Asks for the counts in a thread of its own: a database that does not answer must not hold up the end."""
+
+    def __init__(self, with_database: Database) -> None:
+        self._database = with_database
+        self._rate = Rate()
+        self._line = ""
+        self._looked_at = time.monotonic()
+
+    def run(self, stop: threading.Event) -> None:
+        while not stop.wait(REFRESH_SECONDS):
+            self.look(time.monotonic())
+
+    def look(self, now: float) -> None:
+        try:
+            with self._database.read() as session:
                 counts, alive = count(session), workers(session)
-            line = describe(counts, rate.update(counts.finished, time.monotonic()), any(w.model_version for w in alive))
-            if err.is_terminal:
-                live.update(Text(line), refresh=True)
-            elif line != last and time.monotonic() - shown > 10:
-                err.print(line)
-                last, shown = line, time.monotonic()
+        except SQLAlchemyError as error:
+            reason = " ".join(str(getattr(error, "orig", error)).split())
+            self._line = f"the database is out of reach, everything else goes on: {reason}"
+        else:
+            self._line = describe(counts, self._rate.update(counts.finished, now), any(w.model_version for w in alive))
+        self._looked_at = now
+
+    def line(self, now: float) -> str:
+        silent = now - self._looked_at
+        return self._line if silent < SILENT_SECONDS else f"the database has not answered for {silent:.0f} s"
 
 
 def describe(counts: Counts, per_second: float, is_ready: bool) -> str:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from kombu.exceptions import OperationalError as BrokerError
 from redis.exceptions import RedisError
 from sqlalchemy import select
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 
 from producer import recovering
 from producer.metrics import Metrics
@@ -70,7 +70,7 @@ class Producer:
     def _try_step(self, stop: threading.Event) -> None:
         try:
             self._step()
-        except (OperationalError, InterfaceError, RedisError, BrokerError, DiskLow) as error:
+        except (OperationalError, InterfaceError, InternalError, RedisError, BrokerError, DiskLow) as error:
             trouble = str(error).splitlines()[0]
             if trouble != self._trouble:
                 log.warning("trying again every second: %s", trouble)

@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
+from shared.database import Lane
 from shared.ledger.work import Claimed, Outcome, PutOff, Quarantined
 
 MANY = 10
@@ -22,6 +23,14 @@ class Damaged(Quarantined):
 def put_off(claimed: Claimed, problem: str) -> PutOff:
     """Back off: 2 s after the first delivery, then twice as long each time, up to 4 minutes."""
     return PutOff(claimed, problem, datetime.now(UTC) + timedelta(seconds=2 ** min(claimed.delivery, 8)))
+
+
+def retreat(claimed: Claimed, error: Exception) -> Outcome:
+    """Nobody knows whose fault this error was: the image is tried alone, and is quarantined if that never goes well."""
+    reason = f"screening failed: {type(error).__name__}"
+    if claimed.lane == Lane.SUSPECT and claimed.delivery >= SURE:
+        return Quarantined(claimed, reason)
+    return replace(put_off(claimed, reason), alone=True)
 
 
 def judge(outcomes: Sequence[Outcome | None]) -> list[Outcome]:

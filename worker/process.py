@@ -54,6 +54,12 @@ class WorkerProcess:
         self._stopping.set()
         for thread in (self._beat, self._follow):
             thread.join(timeout=HEARTBEAT_SECONDS)
+        # In a thread too: a database that does not answer must not hold up the end.
+        leave = threading.Thread(target=self._take_leave, name="leave", daemon=True)
+        leave.start()
+        leave.join(timeout=HEARTBEAT_SECONDS)
+
+    def _take_leave(self) -> None:
         try:
             with self.database.write() as session:
                 session.execute(delete(Worker).where(Worker.host == socket.gethostname(), Worker.pid == os.getpid()))

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.orm import Session
 
 from shared import registry
@@ -34,9 +34,9 @@ from shared.ledger import work
 from shared.ledger.register import Facts
 from shared.ledger.work import Claimed, Identifiers, Outcome, PutOff, Quarantined, Screened, Superseded
 from shared.messages import SCHEMA, Message
-from shared.registry import Loaded
+from shared.registry import Loaded, Published
 from worker import headers
-from worker.blame import SURE, Damaged, judge, put_off
+from worker.blame import SURE, Damaged, judge, put_off, retreat
 from worker.process import WorkerProcess
 from worker.reading import read
 
@@ -104,21 +104,15 @@ def _screen(process: WorkerProcess, message: Message) -> str:
     metrics.claim.observe(time.monotonic() - began)
     metrics.in_hand.set(len(claimed))
     counts: Counter[str] = Counter()
-    for version, jobs in groupby(sorted(claimed, key=_version), key=_version):
-        group = list(jobs)
-        try:
-            loaded = process.models.live(candidates) if not version else _named(process, version)
-        except BrokenModel as error:
-            parts: Iterator[list[Outcome]] = iter([[put_off(claim, str(error)) for claim in group]])
-        else:
-            parts = _parts(process, loaded, group)
-        for outcomes in parts:
-            began = time.monotonic()
-            counted = _finish(process, outcomes)
-            metrics.commit.observe(time.monotonic() - began)
-            metrics.count(counted)
-            metrics.in_hand.dec(len(outcomes))
-            counts.update(NAMES[type(outcome)] for outcome in counted)
+
+    try:
+        for version, jobs in groupby(sorted(claimed, key=_version), key=_version):
+            for outcomes in _parts(process, candidates, version, list(jobs)):
+                counts.update(NAMES[type(outcome)] for outcome in _finish(process, outcomes))
+    except Exception as error:
+        log.exception("a message could not be screened: its images are tried one by one")
+        retreated = [retreat(claim, error) for claim in claimed]
+        counts.update(NAMES[type(outcome)] for outcome in _finish(process, retreated))
     text = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
     return f"{len(claimed)} images: {text}" if claimed else "0 images: an old delivery, dropped"
 
@@ -132,7 +126,19 @@ def _named(process: WorkerProcess, version: str) -> Loaded:
         return process.models.named(registry.published(session, version))
 
 
-def _parts(process: WorkerProcess, loaded: Loaded, claimed: Sequence[Claimed]) -> Iterator[list[Outcome]]:
+def _parts(
+    process: WorkerProcess, candidates: Sequence[Published], version: str, claimed: Sequence[Claimed]
+) -> Iterator[list[Outcome]]:
+    """Outcomes batch by batch, by a named version or by the live one."""
+    try:
+        loaded = process.models.live(candidates) if not version else _named(process, version)
+    except BrokenModel as error:
+        yield [put_off(claim, str(error)) for claim in claimed]
+    else:
+        yield from _screened(process, loaded, claimed)
+
+
+def _screened(process: WorkerProcess, loaded: Loaded, claimed: Sequence[Claimed]) -> Iterator[list[Outcome]]:
     """Outcomes batch by batch; the threads go on with the next batches while the network runs and rows are written.
 
     Damaged files come last, once it is known how many are alike.
@@ -240,17 +246,25 @@ def _is_young(claimed: Claimed, now: datetime) -> bool:
 
 
 def _finish(process: WorkerProcess, outcomes: Sequence[Outcome]) -> list[Outcome]:
-    return _write(process, lambda session: work.finish(session, outcomes, datetime.now(UTC)))
+    began = time.monotonic()
+    counted = _write(process, lambda session: work.finish(session, outcomes, datetime.now(UTC)))
+    process.metrics.commit.observe(time.monotonic() - began)
+    process.metrics.count(counted)
+    process.metrics.in_hand.dec(len(outcomes))
+    return counted
 
 
 def _write(process: WorkerProcess, statements: Callable[[Session], T]) -> T:
-    """Run a transaction, again and again while the database is out of reach: the work in hand is not thrown away."""
+    """Run a transaction, again and again while the database is out of reach: the work in hand is not thrown away.
+
+    PostgreSQL's internal errors are such as a standby that takes no rows yet, or a transaction that was idle too long.
+    """
     pause = 1.0
     while True:
         try:
             with process.database.write() as session:
                 return statements(session)
-        except (OperationalError, InterfaceError) as error:
+        except (OperationalError, InterfaceError, InternalError) as error:
             if "no such" in str(error.orig):  # a table of another schema: waiting would not mend it
                 raise
             process.metrics.database_retries.inc()

@@ -1,6 +1,7 @@
 """The one task, and what a worker process does when it starts and when it ends."""
 
 import logging
+import os
 from typing import Any
 
 from celery.signals import setup_logging, worker_init, worker_process_init, worker_process_shutdown
@@ -32,7 +33,11 @@ def log_as_set(**_: Any) -> None:
 def start(**_: Any) -> None:
     """Runs in the child, after the fork: the parent never touches the database or TensorFlow."""
     global _process  # Celery has no place of its own for what belongs to a process
-    _process = WorkerProcess(settings.load())
+    try:
+        _process = WorkerProcess(settings.load())
+    except Exception:  # Celery would go on with a child that can do nothing
+        log.exception("this worker process cannot start")
+        os._exit(1)
 
 
 @worker_process_shutdown.connect
@@ -45,7 +50,8 @@ def stop(**_: Any) -> None:
 def screen(body: dict[str, Any]) -> str:
     """Screen a message's images; the text that comes back is what Flower shows as the result.
 
-    No exception leaves it: Celery would lose the message or hand it out for ever. The ledger's leases recover.
+    No exception leaves it: Celery would lose the message or hand it out for ever. What could not even be given back
+    is recovered when its lease runs out.
     """
     assert _process is not None
     try:

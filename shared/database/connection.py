@@ -10,7 +10,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
 from sqlalchemy.orm import Session
 
@@ -18,6 +18,16 @@ from shared.errors import ServiceUnavailable, WrongSettings
 from shared.filesystem import network_filesystem
 
 SQLITE_BUSY_SECONDS = 60
+REACH = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+"""Libpq's limits, under which a PostgreSQL that is cut off counts as out of reach; what `database_url` says wins."""
+IDLE_SECONDS = 60
+"""A client that was cut off or halted amid a writing transaction loses it after so long, and its locks with it."""
 
 
 class Database:
@@ -84,9 +94,21 @@ def connect(url: str) -> Database:
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite":
             return Database(_sqlite(Path(parsed.database or ""), url))
-        return Database(create_engine(parsed, pool_pre_ping=True))
+        return Database(_postgresql(parsed) if parsed.get_backend_name() == "postgresql" else create_engine(parsed))
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
         raise WrongSettings(f"database_url is not usable: {error}") from error
+
+
+def _postgresql(url: URL) -> Engine:
+    limits = {name: value for name, value in REACH.items() if name not in url.query}
+    engine = create_engine(url, pool_pre_ping=True, connect_args=limits)
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        if connection.get_execution_options().get("pneumoscreen_begin") == "BEGIN IMMEDIATE":
+            connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'")
+
+    return engine
 
 
 def _sqlite(file: Path, url: str) -> Engine:

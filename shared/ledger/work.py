@@ -8,7 +8,7 @@ from typing import cast
 from sqlalchemy import Table, bindparam, select, update
 from sqlalchemy.orm import Session
 
-from shared.database import DicomHeader, Job, JobState, Prediction, Sighting, SightingState
+from shared.database import DicomHeader, Job, JobState, Lane, Prediction, Sighting, SightingState
 from shared.ledger.register import Facts, Found, as_path, insert_new, register
 from shared.messages import Message
 
@@ -76,10 +76,11 @@ class Superseded(Outcome):
 
 @dataclass(frozen=True)
 class PutOff(Outcome):
-    """The world is at fault, or the file is still under way: to be tried again at `not_before`."""
+    """The world is at fault, or the file is still under way: to be tried again at `not_before`, `alone` if it must."""
 
     problem: str
     not_before: datetime
+    alone: bool = False
 
 
 def claim(session: Session, message: Message, now: datetime, lease: float) -> list[Claimed]:
@@ -150,8 +151,9 @@ def finish(session: Session, outcomes: Sequence[Outcome], now: datetime) -> list
                     not_before=not_before,
                     model_version=claimed.model_version,
                 )
-            case PutOff(_, problem, not_before):
-                session.execute(job.values(state=JobState.UNSENT, problem=problem, not_before=not_before))
+            case PutOff(_, problem, not_before, alone):
+                lane = Lane.SUSPECT if alone else outcome.claimed.lane
+                session.execute(job.values(state=JobState.UNSENT, lane=lane, problem=problem, not_before=not_before))
     return counted
 
 

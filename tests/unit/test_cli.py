@@ -15,12 +15,12 @@ import pytest
 from typer.main import get_command
 
 from cli import main as cli
-from cli import services
+from cli import services, system
 from cli.counts import Counts
 from cli.private_broker import free_port
-from cli.up import Rate, describe
+from cli.up import Rate, Watch, describe
 from shared import __version__
-from shared.database import Database
+from shared.database import Database, connect
 from shared.ledger.work import Quarantined
 from tests.models import go_live, make_linear_version
 from tests.unit.steps import drop, file, finish, in_hand, screened
@@ -365,6 +365,31 @@ def test_the_line_says_that_the_model_is_loading_until_it_is_ready() -> None:
         "waiting 1,234 · done 5 · quarantined 0 · the worker is loading its model"
     )
     assert describe(counts, 12.34, is_ready=True).endswith("12.3 images/s")
+
+
+def test_the_line_says_that_the_database_is_out_of_reach_and_goes_on_when_it_is_back(database: Database) -> None:
+    watch = Watch(connect(f"postgresql+psycopg://postgres@127.0.0.1:{free_port()}/nothing"))
+    watch.look(0.0)
+    assert watch.line(1.0).startswith("the database is out of reach, everything else goes on: ")
+    assert watch.line(30.0) == "the database has not answered for 30 s"
+    watch = Watch(database)
+    watch.look(60.0)
+    assert watch.line(61.0).startswith("waiting 0 · done 0 · quarantined 0")
+
+
+def test_what_a_killed_supervisor_left_behind_is_ended_and_nothing_else(tmp_path: Path) -> None:
+    """It would work on in a home in which `up` starts anew."""
+    command = [sys.executable, "-c", "import time; time.sleep(60)"]
+    homes = [tmp_path / "home", tmp_path / "another"]
+    programs = [subprocess.Popen(command, env={**os.environ, system.MARK: str(home)}) for home in homes]
+    try:
+        system._end_programs(homes[0])
+        assert programs[0].wait(60) == -signal.SIGKILL
+        assert programs[1].poll() is None
+    finally:
+        for program in programs:
+            program.kill()
+            program.wait()
 
 
 @pytest.mark.parametrize("command", [["retry"], ["db", "forget", "--by", "me", "--yes"], ["review", "--by", "me"]])

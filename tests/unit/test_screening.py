@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from shared.database import Database, DeadLetter, Job, Lane, Sighting
 from shared.filesystem import MARKER
+from shared.ledger import work
 from shared.ledger.register import Facts, Found, register
 from shared.ledger.send import take
-from shared.ledger.work import Claimed
+from shared.ledger.work import Claimed, Outcome, Screened
 from shared.messages import SCHEMA
 from shared.settings import Folder, load
 from tests.models import go_live, make_linear_version
@@ -261,6 +263,35 @@ def test_an_image_that_memory_never_suffices_for_is_quarantined_in_the_end(
         now += timedelta(minutes=5)
         screen_message(process, message(database, now))
     assert rows(database)[0]["reason"] == "there is not enough memory to decode the image"
+
+
+def test_what_nobody_foresaw_costs_only_the_image_that_causes_it(
+    process: WorkerProcess, database: Database, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish = work.finish
+
+    def fail(session: Session, outcomes: list[Outcome], now: datetime) -> list[Outcome]:
+        if any(isinstance(o, Screened) and o.claimed.path == "odd.png" for o in outcomes):
+            raise ValueError("a row that the database refuses")
+        return finish(session, outcomes, now)
+
+    monkeypatch.setattr(work, "finish", fail)
+    for name in ("a.png", "odd.png", "z.png"):
+        drop(database, root / name, png(len(name)))
+    assert screen_message(process, message(database)) == "3 images: 3 put off"
+    now = datetime.now(UTC)
+    for _ in range(3 * SURE):
+        now += timedelta(minutes=10)
+        with database.write() as session:
+            found = take(session, Lane.SUSPECT, 1, now)
+        if found:
+            screen_message(process, found.encode())
+    states = {row["path"]: (row["state"], row["reason"]) for row in rows(database)}
+    assert states == {
+        "a.png": ("done", None),
+        "z.png": ("done", None),
+        "odd.png": ("quarantined", "screening failed: ValueError"),
+    }
 
 
 def test_a_malformed_message_goes_to_the_dead_letters_and_touches_no_image(

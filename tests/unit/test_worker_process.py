@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from pydantic import SecretStr
+from sqlalchemy import select, update
+from sqlalchemy.exc import InternalError
 
 from shared import registry
-from shared.database import Database, ModelVersion, Worker
+from shared.database import Database, ModelVersion, Worker, connection
 from shared.inference import LINEAR_FILE, LinearNetwork
 from shared.settings import Folder, load
 from tests.models import go_live, make_linear_version, published
@@ -154,3 +156,48 @@ def test_a_message_that_comes_during_a_load_waits_for_it_and_gets_the_new_versio
     task.join()
     assert [row["model_version"] for row in rows(database)] == ["v2"]
     assert loads == 1
+
+
+def test_a_process_ends_although_the_database_does_not_answer(
+    tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = WorkerProcess(load(tmp_path, lease=0.3))
+    wait(lambda: bool(_reports(database)), "its row")
+    monkeypatch.setattr("worker.process.HEARTBEAT_SECONDS", 0.2)
+    with database.write() as session:
+        session.execute(update(Worker).values(error="locked"))
+        ending = threading.Thread(target=process.stop)
+        ending.start()
+        ending.join(SECONDS)
+        assert not ending.is_alive()
+    for thread in threading.enumerate():
+        if thread.name in ("heartbeat", "leave"):
+            thread.join(SECONDS)
+    process.threads.shutdown()
+    process.database.close()
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_a_process_that_is_halted_amid_a_transaction_loses_its_locks(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "IDLE_SECONDS", 1)
+    now = datetime.now(UTC)
+    with database.write() as session:
+        session.add(Worker(host="h", pid=1, device="", started_at=now, heartbeat_at=now))
+
+    def be_halted() -> None:
+        with database.write() as session:
+            session.execute(update(Worker).values(error="halted"))
+            with database.write() as other:  # would wait for ever
+                other.execute(update(Worker).values(error="went on"))
+            session.execute(select(1))
+
+    with pytest.raises(InternalError, match="idle-in-transaction"):
+        be_halted()
+    assert reported(database)[1] == "went on"
+
+
+def _reports(database: Database) -> list[Worker]:
+    with database.read() as session:
+        return list(session.scalars(select(Worker)))
