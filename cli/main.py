@@ -171,11 +171,12 @@ def retry(
     home: Home = None,
     reason: Annotated[str | None, typer.Option(help="All whose reason contains this.")] = None,
     all: Annotated[bool, typer.Option("--all", help="Everything that is quarantined.")] = False,
+    by: Annotated[str | None, typer.Option(help="Who asks for it; the user's name if left out.")] = None,
 ) -> None:
     """Screen quarantined images again, after what was wrong with them has been mended."""
     from cli.retry import retry
 
-    retry(_load(home), paths or [], reason, all)
+    retry(_load(home), paths or [], reason, all, by)
 
 
 @app.command(epilog="Example: pneumoscreen bench --images ~/xrays --only system,limit,script --json")

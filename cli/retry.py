@@ -6,14 +6,15 @@ from sqlalchemy import select
 
 from cli.console import out
 from cli.opened import opened
-from shared.database import Lane, Sighting, SightingState
+from cli.versions import user
+from shared.database import AuditEntry, Lane, Sighting, SightingState
 from shared.errors import WorkFailed, WrongSettings
 from shared.ledger.register import MOST_ROWS, as_text
 from shared.ledger.register import retry as retry_sightings
 from shared.settings import Settings
 
 
-def retry(settings: Settings, paths: list[str], reason: str | None, everything: bool) -> None:
+def retry(settings: Settings, paths: list[str], reason: str | None, everything: bool, by: str | None = None) -> None:
     if not (paths or reason or everything):
         raise WrongSettings("Say which: paths as `results` shows them, --reason TEXT, or --all.")
     query = select(Sighting.id).where(Sighting.state == SightingState.QUARANTINED).order_by(Sighting.id)
@@ -31,5 +32,8 @@ def retry(settings: Settings, paths: list[str], reason: str | None, everything: 
         count = 0
         for start in range(0, len(found), MOST_ROWS):
             with with_database.write() as session:
+                if start == 0:
+                    entry = {"actor": by or user(), "action": "retry", "detail": f"{len(found)} quarantined images"}
+                    session.add(AuditEntry(at=datetime.now(UTC), **entry))
                 count += retry_sightings(session, found[start : start + MOST_ROWS], Lane.ROUTINE, datetime.now(UTC))
         out.print(f"{count} images are screened again.")

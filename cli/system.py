@@ -94,7 +94,8 @@ def run(home: Path, inbox: Path | None, flower_port: int | None) -> Iterator[Sys
     Raises WrongSettings if a system runs there already, or the port is taken.
     """
     home = home.expanduser().absolute()
-    (home / "run").mkdir(parents=True, exist_ok=True)
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)  # paths and results are nobody else's business
+    (home / "run").mkdir(exist_ok=True)
     with (home / "run" / "up.lock").open("a+") as lock:
         _lock(lock, home)
         _end_programs(home)

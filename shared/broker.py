@@ -1,10 +1,12 @@
 """Redis: Celery's settings, which producer and worker share, and the lanes."""
 
+import ssl
 import time
 from typing import Any
 from urllib.parse import urlsplit
 
 from celery import Celery
+from kombu.utils.url import parse_url
 from redis import Redis
 from redis.exceptions import AuthenticationError, RedisError
 
@@ -34,6 +36,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
     """Celery's settings. `docs/why.md` says why prefetch, retries and the visibility timeout are as they are."""
     return {
         "broker_url": url(settings),
+        "broker_use_ssl": _tls(url(settings)),
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         "broker_channel_error_retry": True,  # a Redis that is full refuses commands: no reason for a worker to end
@@ -62,6 +65,13 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "imports": ["worker.tasks"],
     }
+
+
+def _tls(url: str) -> dict[str, Any] | None:
+    """What the address says of TLS, for Flower does not read it there; kombu trusts anybody where nothing is said."""
+    if not url.startswith("rediss://"):
+        return None
+    return {"ssl_cert_reqs": ssl.CERT_REQUIRED, **parse_url(url).get("ssl", {})}
 
 
 def application(settings: Settings) -> Celery:

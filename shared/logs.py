@@ -7,6 +7,8 @@ from pythonjsonlogger.json import JsonFormatter
 from shared.settings import Settings
 
 TEXT = "%(asctime)s %(levelname)s %(processName)s %(name)s: %(message)s"
+TALKATIVE = ("py.warnings", "pydicom", "pylibjpeg", "openjpeg", "PIL")
+"""Loggers whose lines may repeat what stands in a file's header, the patient's name among it: for DEBUG alone."""
 FIELDS = {"levelname": "level", "name": "logger", "processName": "process_name", "process": "process_id"}
 
 
@@ -18,6 +20,9 @@ def configure(settings: Settings) -> None:
         handler.setFormatter(JsonFormatter(fields, rename_fields=FIELDS, timestamp=True))
     else:
         handler.setFormatter(logging.Formatter(TEXT))
+    if settings.log_level != "DEBUG":
+        # Not by the loggers' levels, for pydicom sets its own when it is imported.
+        handler.addFilter(lambda record: not record.name.startswith(TALKATIVE))
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
     logging.captureWarnings(True)
     logging.getLogger("alembic").setLevel(logging.WARNING)

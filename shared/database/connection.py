@@ -101,7 +101,7 @@ def connect(url: str) -> Database:
 
 def _postgresql(url: URL) -> Engine:
     limits = {name: value for name, value in REACH.items() if name not in url.query}
-    engine = create_engine(url, pool_pre_ping=True, connect_args=limits)
+    engine = create_engine(url, pool_pre_ping=True, connect_args=limits, hide_parameters=True)
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
@@ -119,7 +119,8 @@ def _sqlite(file: Path, url: str) -> Engine:
             "put the home folder on a local disk, or set PNEUMOSCREEN_DATABASE_URL to a PostgreSQL database."
         )
     # The driver keeps statements prepared: of those with a thousand values, a hundred would hold a hundred megabytes.
-    engine = create_engine(url, connect_args={"timeout": SQLITE_BUSY_SECONDS, "cached_statements": 16})
+    options = {"timeout": SQLITE_BUSY_SECONDS, "cached_statements": 16}
+    engine = create_engine(url, connect_args=options, hide_parameters=True)  # for logs: paths are in them
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: object) -> None:

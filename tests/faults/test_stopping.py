@@ -1,6 +1,7 @@
 """SIGTERM under load: what is in hand is finished or given back, nothing is lost, and the exit code is 0."""
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -62,6 +63,17 @@ def test_sigterm_to_the_whole_system_under_load_gives_back_what_the_next_start_f
         assert fault
         fault.system = system
         fault.end()
+
+
+def test_no_process_is_left_when_up_itself_is_killed(tmp_path: Path) -> None:
+    with struck(tmp_path) as system:
+        children = psutil.Process(system.process.pid).children(recursive=True)
+        system.process.kill()
+        system.process.wait()
+        deadline = time.monotonic() + 60
+        while any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children):
+            assert time.monotonic() < deadline, [child for child in children if child.is_running()]
+            time.sleep(0.1)
 
 
 def _stop(system: System) -> None:

@@ -4,6 +4,8 @@ import ast
 import base64
 import json
 import pickle
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,9 @@ from kombu.exceptions import ContentDisallowed, DecodeError
 from kombu.message import Message as Envelope
 from kombu.serialization import dumps
 
+from cli import services
 from shared import broker
-from shared.errors import MalformedMessage
+from shared.errors import MalformedMessage, WrongSettings
 from shared.messages import TASK, Message
 from shared.settings import load
 
@@ -131,3 +134,52 @@ def test_kombus_own_types_within_json_name_no_job(configuration: dict[str, Any],
         return  # refused as it was read
     with pytest.raises(MalformedMessage):
         Message.decode(found)
+
+
+def flower(monkeypatch: pytest.MonkeyPatch, home: Path, **values: Any) -> list[str]:
+    """The options with which Flower would be started."""
+    started: list[str] = []
+    monkeypatch.setattr(services, "_celery", lambda _, *arguments: started.extend(arguments))
+    monkeypatch.setenv("FLOWER_BASIC_AUTH", "what the test leaves behind is taken away")
+    services.flower(load(home, broker_url="redis://localhost", **values), 5555)
+    return started
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.0.2.1", "flower.hospital.example"])
+def test_flower_listens_beyond_this_machine_with_a_password_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, host: str
+) -> None:
+    with pytest.raises(WrongSettings, match="without a password: set PNEUMOSCREEN_FLOWER_PASSWORD"):
+        flower(monkeypatch, tmp_path, flower_host=host)
+    assert f"--address={host}" in flower(monkeypatch, tmp_path, flower_host=host, flower_password="long enough")
+
+
+def test_without_a_word_from_anybody_flower_and_metrics_listen_on_this_machine_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert "--address=127.0.0.1" in flower(monkeypatch, tmp_path)
+    assert load(tmp_path).metrics_host == "127.0.0.1"
+
+
+LIBRARIES = """
+import logging, sys, warnings
+from pathlib import Path
+from shared import logs, settings
+logs.configure(settings.load(Path(sys.argv[1])))
+import pydicom
+warnings.warn("Mustermann")
+for name in ("pydicom", "pydicom.pixels.decoders.base", "PIL.TiffImagePlugin", "openjpeg.utils", "pylibjpeg"):
+    logging.getLogger(name).error("Mustermann")
+logging.getLogger("worker").warning("a warning of ours")
+"""
+
+
+@pytest.mark.parametrize(("level", "count"), [("INFO", 0), ("DEBUG", 6)])
+def test_what_libraries_say_of_a_file_is_logged_at_debug_alone(tmp_path: Path, level: str, count: int) -> None:
+    """pydicom repeats a header's character set, and whatever stands in its place, at every file."""
+    command = [sys.executable, "-c", LIBRARIES, tmp_path]
+    done = subprocess.run(
+        command, env={"PNEUMOSCREEN_LOG_LEVEL": level}, cwd=TOP, capture_output=True, text=True, timeout=60
+    )
+    assert "a warning of ours" in done.stderr
+    assert sum("Mustermann" in line and "warnings.warn" not in line for line in done.stderr.splitlines()) == count

@@ -1,0 +1,454 @@
+"""Names that are planted in files, folders and headers turn up in SQL at most: in no log, no monitor, no message."""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import urllib.parse
+import urllib.request
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+from redis import Redis
+from redis.exceptions import RedisError
+
+from cli.private_broker import free_port
+from shared import broker
+from shared.filesystem import MARKER
+from shared.messages import TASK
+from shared.settings import load
+from tests import dicom
+from tests.models import make_linear_version
+from tests.system import QUICK, SAMPLES, System, distinct, make_linear_home, running, specimens
+
+PATIENT = ("Okonkwo", "PID-4711-GEHEIM", "18830417", "Weizenbaum", "Blinddarmnarbe", "Unfallklinik", "Kauderwelsch")
+"""Of the patient and of who treated her: nowhere at all, not in SQL either."""
+HEADER = ("AKZ-Zugang-77", "2.25.471147114711")
+"""What joins a result to a PACS: in SQL alone."""
+NAMES = ("Mustermann", "Hildegard", "Stoerung", "Verschwunden", "Lehrstueck")
+"""In names of files and folders: in SQL alone."""
+PEOPLE = ("Dr. Pruefer", "sieht nach Erguss aus", "wegen Revision")
+"""Reviewers, their notes and the reasons for a promotion: in SQL alone."""
+ESCAPED = re.compile(r"\\x([0-9a-fA-F]{2})|\\u([0-9a-fA-F]{4})")
+pytestmark = pytest.mark.timeout(600)  # the first test of each run waits for all that happens in it
+FLOWER = "not-one-of-the-words"
+TABLE = (
+    "tasks/datatable?draw=1&start=0&length=100&search[value]=&search[regex]=false&order[0][column]=0&order[0][dir]=asc"
+    "&columns[0][data]=name"
+)
+
+
+def words_in(text: str) -> set[str]:
+    """Which planted words a text holds, in plain, escaped for an address or for JSON, or in base64."""
+    spelled = [text, urllib.parse.unquote(text), ESCAPED.sub(lambda found: chr(int(found[1] or found[2], 16)), text)]
+    for token in set(re.findall(r"[A-Za-z0-9+/]{16,}={0,2}", text)):
+        with suppress(binascii.Error):
+            spelled.append(base64.b64decode(token + "=" * (-len(token) % 4)).decode("utf-8", "replace"))
+    whole = "\n".join(spelled).lower()
+    return {
+        word
+        for word in (*PATIENT, *HEADER, *NAMES, *PEOPLE)
+        if re.search(rf"(?<!\d){re.escape(word.lower())}(?!\d)", whole)
+    }
+
+
+@dataclass
+class Evidence:
+    """What could be read of a run, by where it was read."""
+
+    system: System
+    places: dict[str, str] = field(default_factory=dict)
+    rows: list[tuple[str, str, str | None]] = field(default_factory=list)
+    tables: dict[str, str] = field(default_factory=dict)
+    keys: list[str | None] = field(default_factory=list)
+    audit: list[tuple[str, str, str]] = field(default_factory=list)
+    training: list[tuple[str, str]] = field(default_factory=list)
+    count: int = 0
+
+    def add(self, place: str, text: str) -> None:
+        self.places[place] = self.places.get(place, "") + text + "\n"
+
+    def leaks(self, *places: str) -> dict[str, set[str]]:
+        """Words found in the places whose names begin so; each of these must have been looked at."""
+        chosen = {place: text for place, text in self.places.items() if place.startswith(places)}
+        assert chosen
+        assert all(any(place.startswith(beginning) for place in chosen) for beginning in places)
+        found = {place: words_in(text) for place, text in chosen.items()}
+        inbox = str(self.system.inbox)
+        found |= {place: {*found[place], inbox} for place, text in chosen.items() if inbox in text}
+        return {place: words for place, words in found.items() if words}
+
+
+class Monitor:
+    """Every command that goes to the broker: messages, events for Flower, answers of the workers."""
+
+    def __init__(self, url: str) -> None:
+        self.lines: list[str] = []
+        self._redis = Redis.from_url(url)
+        self._monitor = self._redis.monitor()
+        self._monitor.__enter__()
+        self._thread = threading.Thread(target=self._listen)
+        self._thread.start()
+
+    def _listen(self) -> None:
+        with suppress(RedisError, OSError, ValueError):
+            for command in self._monitor.listen():
+                self.lines.append(command["command"])
+
+    def stop(self) -> str:
+        socket = self._monitor.connection._sock
+        with suppress(OSError):
+            socket.shutdown(2)
+        self._thread.join()
+        self._monitor.__exit__(None, None, None)
+        self._redis.close()
+        return "\n".join(self.lines)
+
+
+def _labelled(folder: Path, kind: str) -> Path:
+    """Labelled images that cannot be learned from: one class alone, or too few patients and a file that is none."""
+    data = folder / "Lehrstueck"
+    (data / "PNEUMONIA").mkdir(parents=True)
+    distinct(SAMPLES / "pneumonia-01.jpeg", data / "PNEUMONIA" / "Lehrstueck-1.jpeg", 1)
+    if kind == "text":
+        (data / "NORMAL").mkdir()
+        distinct(specimens()[0], data / "NORMAL" / "Lehrstueck-2.jpeg", 2)
+        (data / "NORMAL" / "Lehrstueck-3.jpeg").write_bytes(b"no picture")
+        distinct(specimens()[0], data / "NORMAL" / "Lehrstueck-4.jpeg", 2)
+    return data
+
+
+@pytest.fixture(scope="module", params=["text", "json"])
+def evidence(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Evidence:
+    folder = tmp_path_factory.mktemp("private")
+    make_linear_home(folder / "home")
+    settings = {
+        "LOG_FORMAT": request.param,
+        "FLOWER_PASSWORD": FLOWER,
+        "PRODUCER_METRICS_PORT": str(free_port()),
+        "WORKER_METRICS_PORT": str(free_port()),
+        "TRAINING_DATA": str(_labelled(folder, request.param)),
+    }
+    more = {f"PNEUMOSCREEN_{name}": value for name, value in settings.items()}
+    with running(folder, flower=str(free_port()), settings={**QUICK, **more}) as system:
+        found = Evidence(system)
+        monitor = Monitor(_broker_url(system))
+        try:
+            _live_through(found, folder)
+            system.wait(lambda: system.query("SELECT 1 FROM training_runs WHERE state = 'failed'"), "the training")
+            _look_at_sql(found)
+            _look_around(found, "at the end")
+        finally:
+            found.add("broker: all that went through it", monitor.stop())
+    for file in sorted((system.home / "logs").iterdir()):
+        found.add(f"log: {file.name}", file.read_text(errors="replace"))
+    for file in sorted(path for path in (system.home / "broker").rglob("*") if path.is_file()):
+        found.add(f"broker: {file.name}", file.read_bytes().decode("utf-8", "backslashreplace"))
+    return found
+
+
+def _broker_url(system: System) -> str:
+    settings = load(system.home)
+    assert settings.broker_url is not None
+    return settings.broker_url.get_secret_value()
+
+
+def _live_through(found: Evidence, folder: Path) -> None:
+    """All that can happen to images and messages, and what people do about them."""
+    system = found.system
+    _plant(found, folder / "aside")
+    system.wait(lambda: _final(found) == found.count, "the planted files")
+    _vanish_while_workers_stand_still(found, folder)
+    _work_by_hand(found, folder)
+    app = broker.application(load(system.home))
+    for body in ({"schema": 1, "delivery": 1}, {"jobs": [1]}, "no object"):
+        app.send_task(TASK, args=[body])
+    app.close()
+    system.wait(lambda: system.query("SELECT count(*) FROM dead_letters") == [(3,)], "three dead letters")
+    _fail_in_the_database(found)
+
+
+def _final(found: Evidence) -> int:
+    return int(found.system.query("SELECT count(*) FROM results WHERE state <> 'waiting'")[0][0])
+
+
+def _picture(number: int) -> np.ndarray[Any, Any]:
+    with Image.open(specimens()[number]) as image:
+        return np.asarray(image.convert("L"))
+
+
+def _dicom(number: int, **more: Any) -> Any:
+    return dicom.make(
+        _picture(number),
+        **{
+            "PatientName": "Okonkwo^Ngozi",
+            "PatientID": "PID-4711-GEHEIM",
+            "PatientBirthDate": "18830417",
+            "ReferringPhysicianName": "Weizenbaum^Ada",
+            "PerformingPhysicianName": "Weizenbaum^Ada",
+            "PatientComments": "Blinddarmnarbe",
+            "ImageComments": "Blinddarmnarbe",
+            "InstitutionName": "Unfallklinik",
+            "SeriesDescription": "Kauderwelsch",
+            "AccessionNumber": "AKZ-Zugang-77",
+            "StudyInstanceUID": "2.25.471147114711",
+            **more,
+        },
+    )
+
+
+def _plant(found: Evidence, aside: Path) -> None:
+    """A folder with good and bad files, moved in at once."""
+    box = aside / "Mustermann-Erika"
+    box.mkdir(parents=True)
+    distinct(specimens()[0], box / "Mustermann-Erika.jpeg", 1)
+    distinct(specimens()[1], box / os.fsdecode(b"Mustermann-\xff\n.jpeg"), 2)
+    whole = dicom.written(_dicom(2))
+    jpeg_2000, jpeg_ls = "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.80"
+    files = {
+        "Hildegard-good.dcm": whole,
+        "Hildegard-garbage.dcm": dicom.encapsulated(_dicom(4), b"Okonkwo PID-4711-GEHEIM" * 9, jpeg_2000),
+        "Hildegard-aborts.dcm": dicom.encapsulated(_dicom(5), b"\xff\xd8 Okonkwo" * 9, jpeg_ls),
+        "Hildegard-damaged.dcm": whole[:400] + b"\xff\xff" * 40 + b"Okonkwo^Ngozi" + whole[500:],
+        "Hildegard-cut.dcm": whole[:700],
+        "Hildegard-header.dcm": whole[:132] + b"Okonkwo" * 30,
+        "Hildegard-values.dcm": dicom.written(_dicom(6)).replace(b"20260504", b"Okonkwo ").replace(b"\nAP", b"\nOk"),
+        "Hildegard-charset.dcm": dicom.written(_dicom(7, SpecificCharacterSet="ISO_IR 192")).replace(
+            b"ISO_IR 192", b"OkonkwoXYZ"
+        ),
+        "Hildegard-part.dcm": dicom.written(_dicom(8, BodyPartExamined="HILDEGARD")),  # its reason repeats that
+        "Mustermann-cut.jpeg": specimens()[2].read_bytes()[:5000],
+        "Mustermann-text.jpeg": b"Okonkwo, Ngozi: PID-4711-GEHEIM",
+        "Mustermann-comment.png": specimens()[9].read_bytes() + b"Okonkwo",
+    }
+    for name, content in files.items():
+        (box / name).write_bytes(content)
+        os.utime(box / name, (1, 1))  # older than what may be still under way
+    os.mkfifo(box / "Mustermann.pipe")
+    box.rename(found.system.inbox / box.name)
+    found.count += 2 + len(files)
+
+
+def _vanish_while_workers_stand_still(found: Evidence, folder: Path) -> None:
+    """Messages wait in the broker and in the hands of a worker while all monitors are asked."""
+    system = found.system
+    workers = system.processes("celery -A worker.app worker")
+    children = [process for process in workers if process.ppid() in {other.pid for other in workers}]
+    assert children
+    for child in children:
+        child.send_signal(signal.SIGSTOP)
+    try:
+        for number in range(3):
+            distinct(specimens()[3], system.inbox / f"Verschwunden-{number}.jpeg", 100 + number)
+        sent = "SELECT count(*) FROM jobs JOIN sightings ON sightings.id = sighting_id WHERE jobs.state = 'sent'"
+        system.wait(lambda: system.query(sent)[0][0] >= 3, "three messages under way")
+        _look_around(found, "while messages wait")
+        for number in range(3):
+            (system.inbox / f"Verschwunden-{number}.jpeg").unlink()
+    finally:
+        for child in children:
+            with suppress(psutil.Error):
+                child.send_signal(signal.SIGCONT)
+    found.count += 3
+    system.wait(lambda: _final(found) == found.count, "the vanished files")
+
+
+def _work_by_hand(found: Evidence, folder: Path) -> None:
+    """Each command that changes something; what it prints is for who calls it."""
+    system = found.system
+    version = make_linear_version(folder / "candidates", "linear-2", seed=2)
+    path = "Mustermann-Erika/Mustermann-Erika.jpeg"
+    gone = "Mustermann-Erika/Mustermann-cut.jpeg"
+    (system.inbox / gone).unlink()
+    by = ("--by", "Dr. Pruefer")
+    for arguments in (
+        ("review", path, "NORMAL", *by, "--note", "sieht nach Erguss aus"),
+        ("retry", "Mustermann-Erika/Mustermann-text.jpeg", *by),
+        ("models", "publish", str(version)),
+        ("models", "promote", "linear-2", *by, "--reason", "wegen Revision"),
+        ("rescreen", "--model", "linear-2", *by),
+        ("models", "rollback", *by, "--reason", "wegen Revision"),
+        ("db", "forget", gone, *by, "--yes"),
+        ("screen", str(system.inbox / "Mustermann-Erika" / "Mustermann-Erika.jpeg")),
+    ):
+        done = system.command(*arguments)
+        assert done.returncode == 0, (arguments, done.stdout, done.stderr)
+    found.count -= 1
+    again = "SELECT count(*) FROM predictions WHERE model_version = 'linear-2'"
+    system.wait(lambda: system.query(again)[0][0] >= 3, "the rescreen")
+
+
+def _fail_in_the_database(found: Evidence) -> None:
+    """Statements fail whose values are names: what is logged of them must not repeat the values."""
+    system = found.system
+    for name, trigger, file in (
+        ("producer", "INSERT ON sightings", "Stoerung.jpeg"),
+        ("worker", "INSERT ON dicom_headers", "Stoerung.dcm"),
+    ):
+        log = system.home / "logs" / f"{name}.log"
+        before = log.stat().st_size
+        _execute(system, f"CREATE TRIGGER fault BEFORE {trigger} BEGIN SELECT RAISE(ABORT, 'planted fault'); END")
+        if file.endswith("dcm"):
+            (system.inbox / file).write_bytes(dicom.written(_dicom(10)))
+        else:
+            distinct(specimens()[4], system.inbox / file, 200)
+        system.wait(lambda: "planted fault" in log.read_text(errors="replace")[before:], f"{name} to log the fault")  # noqa: B023
+        _execute(system, "DROP TRIGGER fault")
+        found.count += 1
+        system.wait(lambda: _final(found) == found.count, f"work to go on after {name}'s fault")
+
+
+def _execute(system: System, statement: str) -> None:
+    with closing(sqlite3.connect(system.home / "pneumoscreen.db", timeout=60)) as connection:
+        connection.execute(statement)
+        connection.commit()
+
+
+def _look_around(found: Evidence, moment: str) -> None:
+    """All that monitors and the broker tell."""
+    system = found.system
+    with Redis.from_url(_broker_url(system), decode_responses=True, encoding_errors="backslashreplace") as redis:
+        kinds = {
+            "string": redis.get,
+            "list": lambda key: redis.lrange(key, 0, -1),
+            "set": redis.smembers,
+            "zset": lambda key: redis.zrange(key, 0, -1),
+            "hash": redis.hgetall,
+        }
+        keys = {key: kinds[redis.type(key)](key) for key in redis.scan_iter()}
+    assert keys
+    found.add(f"broker: keys {moment}", "\n".join(f"{key} {value}" for key, value in keys.items()))
+    asked = {}
+    for kind in ("active", "reserved", "scheduled", "stats", "conf"):  # side by side, for each waits for late answers
+        command = [sys.executable, "-m", "celery", "-A", "worker.app", "inspect", kind, "--timeout", "5"]
+        asked[kind] = subprocess.Popen(command, env=system.environment, stdout=subprocess.PIPE, text=True)
+    for kind, process in asked.items():
+        found.add(f"celery inspect: {kind} {moment}", process.communicate(timeout=120)[0])
+    for name in ("PRODUCER", "WORKER"):
+        port = system.environment[f"PNEUMOSCREEN_{name}_METRICS_PORT"]
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+            found.add(f"metrics: {name.lower()} {moment}", answer.read().decode())
+    system.wait(lambda: _is_open(system), "Flower")  # it may still be starting
+    tasks = json.loads(_flower(system, "api/tasks?limit=1000"))
+    node = next(iter(json.loads(_flower(system, "api/workers?refresh=1"))))
+    one = [page for task in list(tasks)[:5] for page in (f"task/{task}", f"api/task/info/{task}")]
+    for page in ("workers", "tasks", TABLE, f"worker/{node}", "broker", "metrics", "api/workers", "api/tasks", *one):
+        found.add(f"flower: {page.partition('?')[0]} {moment}", _flower(system, page))
+    assert tasks
+
+
+def _is_open(system: System) -> bool:
+    """Whether Flower has found the worker, and has seen tasks."""
+    try:
+        return "screening@" in _flower(system, "api/workers?refresh=1") and _flower(system, "api/tasks") != "{}"
+    except OSError:
+        return False
+
+
+def _flower(system: System, page: str) -> str:
+    command = system.processes("celery -A worker.app flower")[0].cmdline()
+    port = next(part for part in command if part.startswith("--port=")).removeprefix("--port=")
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/{page}")
+    credentials = base64.b64encode(f"pneumoscreen:{FLOWER}".encode()).decode()
+    request.add_header("Authorization", f"Basic {credentials}")
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return str(answer.read().decode())
+
+
+def _look_at_sql(found: Evidence) -> None:
+    system = found.system
+    for (table,) in system.query("SELECT name FROM sqlite_master WHERE type = 'table'"):
+        found.tables[table] = "\n".join(str(row) for row in system.query(f"SELECT * FROM {table}"))
+    found.rows = system.query("SELECT path, state, reason FROM results ORDER BY path")  # type: ignore[assignment]
+    found.keys = [key for (key,) in system.query("SELECT DISTINCT patient_key FROM dicom_headers")]
+    found.audit = system.query("SELECT actor, action, at FROM audit_log ORDER BY id")  # type: ignore[assignment]
+    found.training = system.query("SELECT state, problem FROM training_runs")  # type: ignore[assignment]
+
+
+def test_what_was_planted_went_through_every_way(evidence: Evidence) -> None:
+    reasons = {path: reason for path, state, reason in evidence.rows if state == "quarantined"}
+    done = {path for path, state, _ in evidence.rows if state == "done"}
+    assert {"Mustermann-Erika/Mustermann-Erika.jpeg", "Mustermann-Erika/Hildegard-good.dcm"} <= done
+    assert {"Stoerung.jpeg", "Stoerung.dcm"} <= done
+    assert reasons["Verschwunden-1.jpeg"] == "the file was removed before it was read"
+    assert len([path for path in reasons if "Hildegard" in path]) >= 5, reasons
+    assert MARKER not in reasons
+    assert evidence.training[0][0] == "failed"
+    assert ("Lehrstueck" in evidence.training[0][1]) == (
+        evidence.system.environment["PNEUMOSCREEN_LOG_FORMAT"] == "json"
+    )
+
+
+def test_the_search_finds_words_however_they_are_spelled() -> None:
+    for spelled in (
+        "error in Mustermann-Erika.jpeg",
+        "MUSTERMANN",
+        base64.b64encode(b'{"path": "ward/Mustermann"}').decode(),
+        urllib.parse.quote("Mustermänn Mustermann"),
+        json.dumps("ä: Mustermann"),
+        "".join(f"\\x{ord(letter):02x}" for letter in "Mustermann"),
+    ):
+        assert words_in(spelled) == {"Mustermann"}, spelled
+    assert words_in("PatientBirthDate 18830417") == {"18830417"}
+    assert words_in("mtime 1883041712345 and nothing else") == set()
+
+
+def test_no_log_holds_a_name(evidence: Evidence) -> None:
+    names = ("producer.log", "worker.log", "trainer.log", "flower.log", "broker.log", "supervisord.log")
+    assert evidence.leaks(*(f"log: {name}" for name in names), "log: ") == {}
+    if evidence.system.environment["PNEUMOSCREEN_LOG_FORMAT"] == "json":
+        lines = evidence.places["log: worker.log"].splitlines()
+        assert any(line.startswith("{") and "planted fault" in line for line in lines)
+
+
+def test_no_answer_of_flower_holds_a_name(evidence: Evidence) -> None:
+    pages = ("workers", "tasks", "tasks/datatable", "worker/", "task/", "broker", "metrics", "api/tasks", "api/workers")
+    assert evidence.leaks(*(f"flower: {page}" for page in pages)) == {}
+    assert "images" in evidence.places["flower: tasks/datatable at the end"], "it shows what there is to show"
+
+
+def test_no_metrics_and_no_answer_of_celery_hold_a_name(evidence: Evidence) -> None:
+    assert evidence.leaks("metrics: producer", "metrics: worker", "celery inspect: active", "celery inspect: ") == {}
+    held = [evidence.places[f"celery inspect: {kind} while messages wait"] for kind in ("active", "reserved", "stats")]
+    assert TASK in "".join(held)
+
+
+def test_nothing_that_goes_through_the_broker_holds_a_name(evidence: Evidence) -> None:
+    assert evidence.leaks("broker: keys while", "broker: keys at", "broker: all", "broker: ") == {}
+    assert TASK in evidence.places["broker: all that went through it"]
+
+
+def test_sql_holds_of_the_patient_a_keyed_hash_alone(evidence: Evidence) -> None:
+    found = {table: words_in(text) & set(PATIENT) for table, text in evidence.tables.items()}
+    assert {table: words for table, words in found.items() if words} == {}
+    assert "Mustermann" in words_in(evidence.tables["sightings"]), "paths stand there"
+    assert "AKZ-Zugang-77" in words_in(evidence.tables["dicom_headers"])
+    secret = (evidence.system.home / "patient.secret").read_text().strip()
+    mine = hmac.new(secret.encode(), b"|PID-4711-GEHEIM", hashlib.sha256).hexdigest()
+    assert mine in evidence.keys
+    assert set(evidence.keys) <= {mine, None}
+
+
+@pytest.mark.parametrize("action", ["review", "retry", "promote", "rollback", "rescreen", "forget"])
+def test_each_deed_leaves_a_row_that_says_who_and_when(evidence: Evidence, action: str) -> None:
+    (row,) = [row for row in evidence.audit if row[1] == action]
+    assert row[0] == "Dr. Pruefer"
+    assert row[2]
+
+
+def test_the_audit_log_names_no_file(evidence: Evidence) -> None:
+    assert words_in(evidence.tables["audit_log"]) <= set(PEOPLE)
