@@ -24,6 +24,7 @@ from cli.counts import workers
 from shared.database import AuditEntry, Database, Job, JobState, ModelVersion, connect
 from shared.database.tables import Base
 from shared.errors import ServiceUnavailable, WrongSettings
+from shared.ledger.work import AFRESH
 from shared.settings import Settings
 
 HEADERS = {b"SQLite format 3\0": "sqlite", b"PGDMP": "postgresql"}
@@ -31,7 +32,7 @@ KINDS = {"sqlite": "an SQLite", "postgresql": "a PostgreSQL"}
 START_OVER = (
     # A number far beyond what a job may have had since the backup: what a worker that was cut off still holds of that
     # time, or a message in the broker, is never taken for the restored job's.
-    f"UPDATE jobs SET state = '{JobState.UNSENT}', lease_until = NULL, delivery = delivery + 1000000 "  # noqa: S608 - our own words
+    f"UPDATE jobs SET state = '{JobState.UNSENT}', lease_until = NULL, delivery = delivery + {AFRESH} "  # noqa: S608 - our own
     f"WHERE state <> '{JobState.FINISHED}'",
     "DELETE FROM broker_epoch",
     "DELETE FROM workers",

@@ -54,7 +54,7 @@ def status(settings: Settings) -> None:
         _home(settings, report)
         out.print(f"Database  {with_database.engine.url.render_as_string(hide_password=True)}")
         out.print(f"Broker    {_broker(settings, report)}")
-        live = _model(session, report)
+        live = _model(settings, session, report)
         _training(settings, session, report)
         _images(session, report)
         _backlog(session, report)
@@ -87,7 +87,7 @@ def _broker(settings: Settings, report: Report) -> str:
     return "in reach, messages: " + ", ".join(f"{lane} {length}" for lane, length in lengths.items())
 
 
-def _model(session: Session, report: Report) -> str | None:
+def _model(settings: Settings, session: Session, report: Report) -> str | None:
     """Returns the live version."""
     live = registry.live(session)
     promotion = session.scalars(select(Promotion).order_by(Promotion.id.desc()).limit(1)).first()
@@ -99,6 +99,11 @@ def _model(session: Session, report: Report) -> str | None:
     out.print(
         f"Model     {live[0].version} is live {since}; last training {trained:%Y-%m-%d %H:%M} (UTC)", markup=False
     )
+    if not (settings.models / live[0].version).is_dir():
+        report.needs.append(
+            f"the folder of {live[0].version} is out of reach in {settings.models}: workers that hold it go on, "
+            "but none can start"
+        )
     return live[0].version
 
 

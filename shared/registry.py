@@ -130,8 +130,19 @@ def publish(
     """Verify a version's folder, copy it into `models` and make it known; it is not live before it is promoted.
 
     With a key it is signed, also if it was published before. Safe to repeat: whatever an earlier try left undone is
-    done. Raises BrokenModel for a folder that is not whole,
-    WorkFailed if another version has the same name.
+    done. Raises what `place` and `make_known` do.
+    """
+    row, found = place(database, models, folder, key)
+    with database.write() as session:
+        make_known(session, row, found.created_at, by, now)
+    return row
+
+
+def place(database: Database, models: Path, folder: Path, key: SecretStr | None = None) -> tuple[Published, Manifest]:
+    """Verify a version's folder and copy it into `models`; nobody knows of it before `make_known`. Safe to repeat.
+
+    Raises BrokenModel for a folder that is not whole, WorkFailed if another version has the same name, or if `models`
+    is no place to write to.
     """
     try:
         digest = manifest.sha256((folder / manifest.NAME).read_bytes())
@@ -141,19 +152,28 @@ def publish(
     row = Published(found.version, digest)
     with database.read() as session:
         _check_name(session, row)
-    target = models / found.version
-    if not target.exists():
-        copy_aside(folder, target, key)
+    target = models / row.version
+    try:
+        if not target.exists():
+            copy_aside(folder, target, key)
+    except OSError as error:
+        raise WorkFailed(
+            f"The model version {row.version} could not be written into {models}: {error}. "
+            "Is that folder there, has it room, and may this user write to it?"
+        ) from error
     manifest.read(target, digest)  # what lay there already may be damaged, or another version
     if key is not None:
         manifest.sign(target, key)
-    with database.write() as session:
-        values = {"version": row.version, "manifest_sha256": digest, "created_at": found.created_at}
-        new = insert_new(session, ModelVersion).values(**values).returning(ModelVersion.version)
-        if session.execute(new).all():
-            session.add(AuditEntry(at=now, actor=by, action="publish", detail=row.version))
-        _check_name(session, row)
-    return row
+    return row, found
+
+
+def make_known(session: Session, row: Published, created_at: datetime, by: str, now: datetime) -> None:
+    """The row of a version whose folder was placed; raises WorkFailed if another version has the same name."""
+    values = {"version": row.version, "manifest_sha256": row.manifest_sha256, "created_at": created_at}
+    new = insert_new(session, ModelVersion).values(**values).returning(ModelVersion.version)
+    if session.execute(new).all():
+        session.add(AuditEntry(at=now, actor=by, action="publish", detail=row.version))
+    _check_name(session, row)
 
 
 def _check_name(session: Session, row: Published) -> None:

@@ -1,6 +1,7 @@
 """The whole sequence from labelled images to a model version: read, fit, examine, publish."""
 
 import platform
+import shutil
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -37,6 +38,7 @@ class Order:
 
     work: where checkpoints, TensorBoard logs and pixels lie; out: where the version's folder goes.
     epochs: None for the recipe's own. weights: of a backbone, see `architectures.build`.
+    tells_names: whether what is left out is named; not where the output goes to a log.
     start_from: the folder of a verified version, whose network and preprocessing are taken instead of fresh ones.
     """
 
@@ -50,6 +52,7 @@ class Order:
     weights: architectures.Weights = None
     mixed_precision: bool = False
     command: str = "pneumoscreen train"
+    tells_names: bool = True
 
 
 @dataclass(frozen=True)
@@ -101,8 +104,12 @@ def make_from(
 
     Raises WorkFailed where too few patients are there to fit to or to examine on.
     """
-    for left_out in (*everything.unreadable, *everything.duplicates):
-        console.print(f"left out: {left_out.path.name}: {left_out.reason}", markup=False, soft_wrap=True)
+    if order.tells_names:
+        for left_out in (*everything.unreadable, *everything.duplicates):
+            console.print(f"left out: {left_out.path.name}: {left_out.reason}", markup=False, soft_wrap=True)
+    else:
+        unreadable, duplicates = len(everything.unreadable), len(everything.duplicates)
+        console.print(f"left out: {unreadable} that cannot be read, {duplicates} whose content is there already")
     whole = everything
     if order.limit is not None:
         chosen = np.random.default_rng(order.seed).permutation(len(everything)) < order.limit
@@ -157,6 +164,12 @@ def make_from(
     console.print_json(data=figures)
     console.print(f"published {folder}", soft_wrap=True)
     return Made(folder, manifest.read(folder))
+
+
+def discard(*folders: Path) -> None:
+    """Remove what a run needed no longer."""
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _check(data: Dataset, purpose: str) -> None:

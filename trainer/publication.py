@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from shared import manifest
-from shared.errors import WorkFailed
+from shared.errors import BrokenModel, WorkFailed
 from shared.inference import KERAS_FILE
 from shared.manifest import Manifest
 
@@ -44,6 +44,25 @@ def publish(
         raise
     _sync(out)
     return target
+
+
+def finished(out: Path, since: datetime) -> Path | None:
+    """The version that an earlier try published in `out`, a folder for one version; what is not whole is removed.
+
+    So is what was made before `since`: a database that was restored counts its runs once more.
+    """
+    found = None
+    for folder in sorted(out.iterdir()) if out.exists() else ():
+        try:
+            described = manifest.read(folder)
+            is_whole = described.version == folder.name and described.created_at >= since.replace(microsecond=0)
+        except BrokenModel:
+            is_whole = False
+        if is_whole:
+            found = folder
+        else:
+            shutil.rmtree(folder)
+    return found
 
 
 def _write(

@@ -3,7 +3,10 @@
 import hashlib
 import os
 import shutil
+import signal
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -13,21 +16,25 @@ from rich.console import Console
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from shared import database, registry, settings
+from shared import database, manifest, registry, settings
 from shared.database import Database, DicomHeader, Review, RunState, Sighting, TrainingRun
 from shared.errors import PneumoscreenError, WorkFailed
 from shared.ledger.register import MOST_ROWS, as_path
 from shared.manifest import sha256
 from shared.settings import Settings
-from trainer import datasets, gate, making, runs
+from trainer import architectures, datasets, fit, gate, making, publication, runs
 from trainer.datasets import CLASSES
+from trainer.making import Made
 from trainer.runs import Lease
 
 BY = "trainer"
+PARENT_SECONDS = 1.0
+TAKEN_OVER = "another trainer took this run over, or it has ended: nothing of it is made live"
 
 
 def main(arguments: list[str]) -> int:
     """`python -m trainer.run RUN FENCE`; what goes wrong is told in the last line of standard error."""
+    threading.Thread(target=_end_with, args=[os.getppid()], name="parent", daemon=True).start()
     number, fence = map(int, arguments)
     try:
         run(settings.load(), number, fence, Console(stderr=False, soft_wrap=True))
@@ -37,24 +44,31 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+def _end_with(parent: int) -> None:
+    """End this process when its parent is gone: who takes the run over has to be alone with its checkpoints."""
+    while os.getppid() == parent:
+        time.sleep(PARENT_SECONDS)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def run(found: Settings, number: int, fence: int, console: Console) -> None:
-    """Raises WorkFailed if the lease was lost: then nothing of it is made live."""
+    """From labelled images to a verdict, or from wherever a predecessor was killed.
+
+    Its version becomes known in the very transaction that ends the run, judged and under the run's fence. Raises
+    WorkFailed if the lease was lost: then nothing of it is published. Raises ServiceUnavailable if the folder of the
+    models is out of reach: without the versions that were live there is nothing to compare with.
+    """
     with closing(database.connect(found.database)) as ledger:
-        with ledger.read() as session:
-            row = session.get_one(TrainingRun, number)
-        lease = Lease(number, fence, row.architecture)
+        lease, row = _lease(ledger, number, fence)
+        registry.check(ledger, found.models, found.signing_key)  # now, and not after hours of work
+        _clear(found, number)
         folder = found.home / "training" / f"run-{number}"
         _gather(found, ledger, row.reviews, folder)
-        order = making.Order(
-            architecture=row.architecture,
-            out=found.home / "candidates",
-            work=found.home / "training",
-            seed=number,
-            mixed_precision=found.mixed_precision,
-        )
-        said = making.about(found.training_data) if found.training_data else making.About()
-        made = making.make(order, folder, console, said)
-        version = registry.publish(ledger, found.models, made.folder, datetime.now(UTC), BY, found.signing_key)
+        made = _made(found, row, folder, console)
+        registry.check(ledger, found.models, found.signing_key)
+        for half in found.models.glob(f".{made.manifest.version}.*"):  # a predecessor was killed as it copied
+            shutil.rmtree(half)
+        version, _ = registry.place(ledger, found.models, made.folder, found.signing_key)
         with ledger.read() as session:
             live = registry.live(session)
         verdict = gate.examine(found.models, version, live, folder, console, found.signing_key)
@@ -62,13 +76,60 @@ def run(found: Settings, number: int, fence: int, console: Console) -> None:
         with ledger.write() as session:
             now = datetime.now(UTC)
             if not runs.end(session, lease, state, now, version.version, None):
-                raise WorkFailed("another trainer took this run over: nothing of it is made live")
+                raise WorkFailed(TAKEN_OVER)
+            registry.make_known(session, version, made.manifest.created_at, BY, now)
             if verdict.passed:
                 registry.make_live(session, version.version, BY, now, verdict=verdict.as_json())
             else:
                 registry.reject(session, version.version, BY, now, verdict.as_json())
-        shutil.rmtree(folder)
-        shutil.rmtree(made.folder)
+    making.discard(folder, made.folder.parent)
+
+
+def _lease(ledger: Database, number: int, fence: int) -> tuple[Lease, TrainingRun]:
+    """The lease and its run; raises WorkFailed if it is lost already.
+
+    A message may reach a trainer long after it was sent, and another works in this folder by then.
+    """
+    with ledger.write() as session:
+        row = session.get_one(TrainingRun, number)
+        lease = Lease(number, fence, row.architecture)
+        if not runs.keep(session, lease, datetime.now(UTC)):
+            raise WorkFailed(TAKEN_OVER)
+        return lease, row
+
+
+def _clear(found: Settings, number: int) -> None:
+    """Remove what earlier runs left that were given up, or killed after their last word."""
+    for part in ("training", "candidates"):
+        making.discard(*(left for left in (found.home / part).glob("run-*") if left.name != f"run-{number}"))
+
+
+def _made(found: Settings, row: TrainingRun, folder: Path, console: Console) -> Made:
+    """The run's version; one that a predecessor finished is not made again, since its checkpoints are gone."""
+    order = making.Order(
+        architecture=row.architecture,
+        out=found.home / "candidates" / f"run-{row.id}",
+        work=found.home / "training",
+        seed=row.id,
+        mixed_precision=found.mixed_precision,
+        tells_names=False,
+    )
+    finished = publication.finished(order.out, row.started_at)
+    if finished is not None:
+        console.print(f"{finished.name} was finished before: it is judged now", soft_wrap=True)
+        made = Made(finished, manifest.read(finished))
+        _forget(order, row, made.manifest.created_at)
+        return made
+    said = making.about(found.training_data) if found.training_data else making.About()
+    return making.make(order, folder, console, said)
+
+
+def _forget(order: making.Order, row: TrainingRun, until: datetime) -> None:
+    """Remove the checkpoints of a run that was killed between its version and this; not those of a training by hand."""
+    name = f"{architectures.file_name(order.architecture)}-[0-9]*-{row.id}-????????"
+    for story in order.work.glob(f"{name}/{fit.STORY}"):
+        if row.started_at.timestamp() <= story.stat().st_mtime < until.timestamp() + 1:
+            fit.forget(story.parent)
 
 
 def _gather(found: Settings, ledger: Database, reviews: int, folder: Path) -> None:

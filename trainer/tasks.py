@@ -70,12 +70,14 @@ def train(run: int, fence: int, architecture: str) -> str:
         if problem:
             with ledger.write() as session:
                 runs.end(session, lease, RunState.FAILED, datetime.now(UTC), None, problem)
-            return f"run {run} failed: {problem}"
+            return f"run {run} failed: `pneumoscreen status` says why"  # Flower shows this; the reason may name a file
         return f"run {run} was stopped; it is resumed later"
 
 
 def _run(found: Settings, ledger: database.Database, lease: Lease, output: Any) -> str | None:
     """None if the process ended well, an empty text if it was stopped or killed, else why it failed."""
+    if not _is_held(ledger, lease):
+        return ""  # the message was long under way: another trainer has taken the run over
     command = [*COMMAND, str(lease.run), str(lease.fence)]
     process = subprocess.Popen(
         command, stdout=sys.stderr, stderr=output, env={**os.environ, "PNEUMOSCREEN_HOME": str(found.home)}
@@ -88,12 +90,7 @@ def _run(found: Settings, ledger: database.Database, lease: Lease, output: Any) 
             code = process.wait(HEARTBEAT_SECONDS)
             break
         except subprocess.TimeoutExpired:
-            try:
-                with ledger.write() as session:
-                    # A process takes a while to go after it has said its last word.
-                    is_held = runs.keep(session, lease, datetime.now(UTC)) or runs.has_ended(session, lease)
-            except SQLAlchemyError as error:
-                log.warning("the run's heartbeat could not be written: %s", error)
+            is_held = is_held and _is_held(ledger, lease)
             if not is_held:
                 process.kill()
     _pid_file(found).unlink(missing_ok=True)
@@ -113,6 +110,17 @@ def _run(found: Settings, ledger: database.Database, lease: Lease, output: Any) 
     output.seek(0)
     lines = output.read().strip().splitlines()
     return lines[-1][:500] if lines else f"the process ended with {code}"
+
+
+def _is_held(ledger: database.Database, lease: Lease) -> bool:
+    """Write the run's heartbeat; False if the lease is lost. A database that is out of reach takes it from nobody."""
+    try:
+        with ledger.write() as session:
+            # A process takes a while to go after it has said its last word.
+            return runs.keep(session, lease, datetime.now(UTC)) or runs.has_ended(session, lease)
+    except SQLAlchemyError as error:
+        log.warning("the run's heartbeat could not be written: %s", error)
+        return True
 
 
 def _has_data(found: Settings) -> bool:

@@ -22,13 +22,13 @@ class Damaged(Quarantined):
 
 def put_off(claimed: Claimed, problem: str) -> PutOff:
     """Back off: 2 s after the first delivery, then twice as long each time, up to 4 minutes."""
-    return PutOff(claimed, problem, datetime.now(UTC) + timedelta(seconds=2 ** min(claimed.delivery, 8)))
+    return PutOff(claimed, problem, datetime.now(UTC) + timedelta(seconds=2 ** min(claimed.tries, 8)))
 
 
 def retreat(claimed: Claimed, error: Exception) -> Outcome:
     """Nobody knows whose fault this error was: the image is tried alone, and is quarantined if that never goes well."""
     reason = f"screening failed: {type(error).__name__}"
-    if claimed.lane == Lane.SUSPECT and claimed.delivery >= SURE:
+    if claimed.lane == Lane.SUSPECT and claimed.tries >= SURE:
         return Quarantined(claimed, reason)
     return replace(put_off(claimed, reason), alone=True)
 
@@ -42,7 +42,7 @@ def judge(outcomes: Sequence[Outcome | None]) -> list[Outcome]:
     for kind, run in groupby(outcomes, key=_kind):
         alike = [outcome for outcome in run if isinstance(outcome, Damaged)]
         for damaged in alike:
-            if kind and len(alike) >= MANY and damaged.claimed.delivery < SURE:
+            if kind and len(alike) >= MANY and damaged.claimed.tries < SURE:
                 judged.append(put_off(damaged.claimed, f"{len(alike)} files in a row fail alike: {damaged.reason}"))
             else:
                 judged.append(Quarantined(damaged.claimed, damaged.reason, damaged.sha256, damaged.identifiers))

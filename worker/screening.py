@@ -93,6 +93,7 @@ def _give_back(process: WorkerProcess, error: NewerMessage) -> str:
         return work.finish(session, [PutOff(claim, str(error), now + OUTDATED) for claim in claimed], now)
 
     process.metrics.count(_write(process, statements))
+    time.sleep(OUTDATED.total_seconds() / 6)  # else it would be quicker than the newer worker, and take all it could do
     return str(error)
 
 
@@ -192,7 +193,7 @@ def _look(process: WorkerProcess, loaded: Loaded, claimed: Claimed) -> Prepared 
         return put_off(claimed, str(error))
     except MemoryError:
         reason = "there is not enough memory to decode the image"
-        return put_off(claimed, reason) if claimed.delivery < SURE else Quarantined(claimed, reason, digest)
+        return put_off(claimed, reason) if claimed.tries < SURE else Quarantined(claimed, reason, digest)
     except Exception as error:
         log.error("the decoder failed in a way that is not known (job %d)", claimed.job)  # noqa: TRY400
         log.debug("what it said, which may repeat the file's header", exc_info=True)

@@ -12,6 +12,9 @@ from shared.database import DicomHeader, Job, JobState, Lane, Prediction, Sighti
 from shared.ledger.register import Facts, Found, as_path, insert_new, register
 from shared.messages import Message
 
+AFRESH = 1_000_000
+"""What a restored backup adds to delivery numbers, so that none is one that a worker holds; tries begin afresh."""
+
 
 @dataclass(frozen=True)
 class Claimed:
@@ -27,6 +30,11 @@ class Claimed:
     origin: str | None
     seen_at: datetime
     model_version: str | None
+
+    @property
+    def tries(self) -> int:
+        """How often the job was delivered, this time counted."""
+        return self.delivery % AFRESH
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -123,44 +122,3 @@ def test_upgrading_a_database_of_a_newer_version_gives_a_sentence(empty: Databas
 def test_an_address_that_is_none_gives_a_sentence(url: str) -> None:
     with pytest.raises(WrongSettings, match="database_url is not usable"):
         connect(url)
-
-
-ROWS = (
-    "INSERT INTO model_versions (version, manifest_sha256, created_at) VALUES ('v1', 'x', '2026-05-04 12:00:00')",
-    "INSERT INTO promotions (version, promoted_by, promoted_at) VALUES ('v1', 'me', '2026-05-04 12:00:00')",
-    "INSERT INTO predictions (sha256, model_version, probability, threshold, label, created_at) "
-    "VALUES ('a', 'v1', 0.9, 0.5, 'PNEUMONIA', '2026-05-04 12:00:00')",
-    "INSERT INTO sightings (root, path, size, mtime_ns, inode, state, sha256, prediction_id, seen_at, finished_at) "
-    "VALUES ('ward', 'a.png', 1, 1, 1, 'done', 'a', 1, '2026-05-04 12:00:00', '2026-05-04 12:00:00')",
-    "INSERT INTO jobs (sighting_id, lane, state, delivery, created_at, deaths) "
-    "VALUES (1, 'routine', 'finished', 1, '2026-05-04 12:00:00', 0)",
-    "INSERT INTO reviews (sha256, label, reviewer, created_at) VALUES ('a', 'NORMAL', 'me', '2026-05-04 12:00:00')",
-)
-
-
-@pytest.mark.parametrize("revision", ["0001"])
-@pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
-def test_every_released_database_migrates_forward_with_its_rows(database: Database, revision: str) -> None:
-    with database.write() as session:
-        if database.engine.dialect.name == "postgresql":
-            session.execute(text("DROP SCHEMA public CASCADE"))
-            session.execute(text("CREATE SCHEMA public"))
-    if database.engine.dialect.name == "sqlite":
-        database.close()
-        Path(database.engine.url.database or "").unlink()
-    with database._writing.connect() as connection:
-        config = _alembic()
-        config.attributes["connection"] = connection
-        command.upgrade(config, revision)
-        connection.commit()
-    with database.write() as session:
-        for row in ROWS:
-            session.execute(text(row))
-    database.upgrade()
-    database.check()
-    with database.read() as session:
-        columns = "path, state, label, probability, model_version, reviewed_label"
-        assert session.execute(text(f"SELECT {columns} FROM results")).all() == [
-            ("a.png", "done", "PNEUMONIA", 0.9, "v1", "NORMAL")
-        ]
-        assert session.scalar(text("SELECT state FROM model_versions")) == "published"

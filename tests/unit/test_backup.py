@@ -235,12 +235,12 @@ def test_open_jobs_are_sent_again_at_once_under_numbers_that_nobody_holds(
     restored(database, chosen, kept)
     assert {job.state for job in jobs(database)} == {"unsent"}
     assert {job.lane for job in jobs(database)} == {"routine"} and {job.deaths for job in jobs(database)} == {0}
-    again = send_all(database, now=NOW)
-    assert len(again.jobs) == 3
-    assert again.delivery > late.delivery + 1000
+    again, other = send_all(database, now=NOW), send_all(database, now=NOW)
+    assert len(again.jobs) + len(other.jobs) == 3
+    assert min(again.delivery, other.delivery) > late.delivery + 1000
     assert finish(database, screened(claimed), *(screened(each) for each in held)) == []
     assert claim(database, message) == [] and claim(database, late) == []
-    assert len(claim(database, again)) == 3
+    assert len(claim(database, again) + claim(database, other)) == 3
     with database.read() as session:
         assert recover.epoch(session) is None
 

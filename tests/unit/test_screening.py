@@ -309,8 +309,9 @@ def test_a_malformed_message_goes_to_the_dead_letters_and_touches_no_image(
 
 
 def test_a_message_of_a_newer_producer_is_left_to_newer_workers(
-    process: WorkerProcess, database: Database, root: Path
+    process: WorkerProcess, database: Database, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("worker.screening.OUTDATED", timedelta(seconds=1))
     drop(database, root / "a.png", png())
     body = message(database)
     assert "upgrade the worker" in screen_message(process, body | {"schema": SCHEMA + 1})

@@ -57,6 +57,13 @@ def test_where_all_is_well_the_exit_code_is_0_and_one_screen_tells_it(look: Stat
     assert len(screen.splitlines()) < 30
 
 
+def test_a_live_version_whose_folder_is_gone_needs_a_person(look: Status, tmp_path: Path) -> None:
+    (tmp_path / "models").rename(tmp_path / "away")
+    code, screen = look()
+    assert code == 1
+    assert "the folder of linear-1 is out of reach" in " ".join(screen.split())
+
+
 def test_rates_and_the_share_of_positives_are_those_of_what_was_finished_lately(
     look: Status, database: Database
 ) -> None:

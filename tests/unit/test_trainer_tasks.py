@@ -53,7 +53,7 @@ def test_a_run_that_ends_well_has_written_its_own_end(database: Database, monkey
 
 def test_a_run_that_fails_says_why(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     program(monkeypatch, "import sys; sys.exit('the labelled folder is empty')")
-    assert train(begun(database)) == "run 1 failed: the labelled folder is empty"
+    assert train(begun(database)) == "run 1 failed: `pneumoscreen status` says why"
     assert (row(database).state, row(database).problem) == (RunState.FAILED, "the labelled folder is empty")
 
 
@@ -71,8 +71,9 @@ def test_a_run_killed_by_the_kernel_is_resumed_at_once_and_given_up_when_that_go
             lease = runs.take(session, load(tmp_path), True, NOW)
     assert sent == ["pneumoscreen.training_tick"] * 4
     assert lease is not None
-    assert train(lease) == "run 1 failed: its process was killed (signal 9), start number 5: is there enough memory?"
-    assert row(database).state == RunState.FAILED
+    train(lease)
+    why = "its process was killed (signal 9), start number 5: is there enough memory?"
+    assert (row(database).state, row(database).problem) == (RunState.FAILED, why)
 
 
 def test_the_heartbeat_goes_on_while_it_trains(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
