@@ -14,11 +14,10 @@ from redis.exceptions import RedisError
 
 from shared.broker import PRIORITIES, QUEUE, SEPARATOR
 from shared.database import Lane
-from tests.faults.trial import IMAGES, STRIKES, Trial, struck
+from tests.faults.trial import IMAGES, IS_LONG, STRIKES, Trial, struck
 from tests.servers import RedisServer, Servers
 from tests.system import System
 
-IS_LONG = STRIKES > 3
 FROZEN = 30.0 if IS_LONG else 8.0
 REFUSING = 60.0 if IS_LONG else 10.0
 FULL = 30.0 if IS_LONG else 3.0

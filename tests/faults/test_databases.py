@@ -17,13 +17,12 @@ from sqlalchemy import Connection, NullPool, create_engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from shared.database.connection import SQLITE_BUSY_SECONDS
-from tests.faults.trial import STRIKES, Trial, struck
+from tests.faults.trial import IS_LONG, STRIKES, Trial, struck
 from tests.models import make_linear_version
 from tests.servers import PostgreSQL, Servers
 from tests.system import System
 
 StartTrial = Callable[[System, str], Trial]
-IS_LONG = STRIKES > 3
 DOWN_SECONDS = 1.5
 FROZEN_SECONDS = 30.0 if IS_LONG else 8.0
 """Longer than the lease in either form; in the short one the suite has no half minute for each strike."""

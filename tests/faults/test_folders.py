@@ -17,11 +17,10 @@ from PIL import Image
 from redis import Redis
 
 from shared.broker import PRIORITIES, QUEUE, SEPARATOR
-from tests.faults.trial import IMAGES, STRIKES, Trial, struck
+from tests.faults.trial import DATABASES, IMAGES, IS_LONG, STRIKES, Trial, struck
 from tests.servers import Servers
 from tests.system import System
 
-IS_LONG = STRIKES > 3
 FLOOD = 100_000 if IS_LONG else 3_000
 """Files that are dropped at once: a hospital's archive, or as many as take a few seconds."""
 WAITING = 10_000 if IS_LONG else 1_000
@@ -142,7 +141,7 @@ class Unmounted(Renamed):
         assert self.mount()
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=DATABASES)
 def system(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,

@@ -12,11 +12,10 @@ import pytest
 from sqlalchemy import make_url
 
 from tests.faults.proxy import Proxy
-from tests.faults.trial import SEAMS, STRIKES, Trial
+from tests.faults.trial import IS_LONG, SEAMS, STRIKES, Trial
 from tests.servers import Servers
 from tests.system import QUICK, SECONDS, System, environment, make_linear_home
 
-IS_LONG = STRIKES > 3
 CUT = 20.0 if IS_LONG else 4.0
 """Seconds without a network: longer than a lease, and in the long form than it takes until jobs are sent again."""
 StartTrial = Callable[[System, str], Trial]

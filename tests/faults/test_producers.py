@@ -9,12 +9,11 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy import NullPool, create_engine, text
 
-from tests.faults.trial import STRIKES, Trial, struck
+from tests.faults.trial import IS_LONG, STRIKES, Trial, struck
 from tests.servers import Servers
 from tests.system import System
 
 PRODUCER = "cli.main producer"
-IS_LONG = STRIKES > 3
 SEAMS = ("unsent", "marked", "published")
 """Before its jobs are taken, between their commit and the publishing, after that."""
 BROKER_AND_STORE = ("sqlite", "postgresql")

@@ -21,13 +21,12 @@ from PIL import Image
 
 from shared import database, manifest, registry
 from shared.database import Review
-from tests.faults.trial import SEED, STRIKES, Trial, struck
+from tests.faults.trial import DATABASES, IS_LONG, SEED, Trial, struck
 from tests.models import make_linear_version, published
 from tests.servers import Servers
 from tests.system import System
 
 pytestmark = pytest.mark.timeout(900)
-IS_LONG = STRIKES > 3
 STEPS = (
     "run taken",  # its row is there, and nobody was told
     "gathered",
@@ -63,7 +62,6 @@ SETTINGS = {
 }
 NETWORKS = ("linear", "real") if IS_LONG else ("linear",)
 """The short form fits no network: a real one is killed amid its fit in tests/acceptance."""
-DATABASES = ("sqlite", "postgresql") if IS_LONG else (("postgresql", "sqlite")[SEED % 2],)
 StartTrial = Callable[[System, str], Trial]
 
 

@@ -11,13 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.trial import SEED, STRIKES, Trial, struck
+from tests.faults.trial import DATABASES, IS_LONG, STRIKES, Trial, struck
 from tests.servers import Servers
 from tests.system import System
 
-IS_LONG = STRIKES > 3
 pytestmark = pytest.mark.timeout(300 * STRIKES)
-DATABASES = ("sqlite", "postgresql") if IS_LONG else (("sqlite", "postgresql")[SEED % 2],)
 OUTDATED = "30" if IS_LONG else "1"
 """Seconds for which a worker that is too old leaves jobs to others; thirty in the product."""
 NEWER_PRODUCER, NEWER_WORKER = "producer", "worker.app"

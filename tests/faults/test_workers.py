@@ -7,7 +7,7 @@ from contextlib import suppress
 import psutil
 import pytest
 
-from tests.faults.trial import STRIKES, Trial, struck
+from tests.faults.trial import DATABASES, STRIKES, Trial, struck
 from tests.servers import Servers
 from tests.system import System
 
@@ -15,7 +15,7 @@ WORKER = "celery -A worker.app worker"
 StartTrial = Callable[[System, str], Trial]
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=DATABASES)
 def system(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,

@@ -16,7 +16,10 @@ from tests.system import QUICK, System, distinct, make_linear_home, running, spe
 
 STRIKES = int(os.environ.get("FAULT_STRIKES", "3"))
 """How often each fault strikes; as many times IMAGES are under way."""
+IS_LONG = STRIKES > 3
+"""Whether to take the time that outages take, and both databases everywhere, as `make soak` does."""
 SEED = int(os.environ.get("FAULT_SEED", "1"))
+DATABASES = ("sqlite", "postgresql") if IS_LONG else (("sqlite", "postgresql")[SEED % 2],)
 IMAGES = 100
 BOUND = 90.0
 """Seconds within which work goes on after any fault, with the settings of these tests: `docs/reliability.md`."""
