@@ -11,6 +11,7 @@ from redis import Redis
 from sqlalchemy import create_engine, text
 
 from shared.database import Database, connect
+from tests.faults.accounts import pytest_terminal_summary  # noqa: F401
 from tests.servers import Servers, postgresql, redis
 
 

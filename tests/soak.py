@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.faults.conftest import COLUMNS
+from tests.faults.accounts import COLUMNS
 
 LONG = {"FAULT_STRIKES": "6", "FUZZ_CASES": "20000"}
 

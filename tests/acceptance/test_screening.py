@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.private_broker import free_port
 from shared import manifest, registry
 from tests.system import SAMPLES, System, environment, running, specimens
 
@@ -19,7 +20,7 @@ needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the labelled X-rays a
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    with running(tmp_path_factory.mktemp("acceptance"), flower="auto", settings={}) as found:
+    with running(tmp_path_factory.mktemp("acceptance"), flower=str(free_port()), settings={}) as found:
         yield found
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.private_broker import free_port
 from tests.system import QUICK, System, distinct, make_linear_home, running, specimens
 from tests.unit.test_train import specimens as labelled
 from trainer.fit import STORY, losses
@@ -26,7 +27,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     make_linear_home(folder / "home")
     data = labelled(folder / "labelled", PATIENTS)
     training = {"PNEUMOSCREEN_TRAINING_DATA": str(data), "PNEUMOSCREEN_ARCHITECTURE": ARCHITECTURE}
-    with running(folder, flower="auto", settings=QUICK | training) as found:
+    with running(folder, flower=str(free_port()), settings=QUICK | training) as found:
         yield found
 
 

@@ -24,11 +24,11 @@ from tests.system import System
 
 StartTrial = Callable[[System, str], Trial]
 DOWN_SECONDS = 1.5
-FROZEN_SECONDS = 30.0 if IS_LONG else 8.0
+FROZEN_SECONDS = 30.0 if IS_LONG else 5.0
 """Longer than the lease in either form; in the short one the suite has no half minute for each strike."""
 HELD_SECONDS = 10.0 if IS_LONG else 3.0
 """How long nobody else gets a connection."""
-LOCKED_SECONDS = 20.0 if IS_LONG else 6.0
+LOCKED_SECONDS = 20.0 if IS_LONG else 4.0
 FULL_SECONDS = 10.0 if IS_LONG else 3.0
 DISK = 192 * 2**20
 LOCK = """

@@ -114,7 +114,7 @@ class Trial:
                 self._finished, self._moved_at, since = finished, now, now
             assert now - since < bound, f"{self.fault}: waited {bound:.0f} s for {what}:\n{self.system.logs()}"
             assert self.system.process.poll() is None, f"the system ended:\n{self.system.logs()}"
-            time.sleep(0.02)
+            time.sleep(0.1)
 
     def end(self, quarantined: int = 0, *, at_least: int = 300) -> Account:
         """Wait until every image is final, account for them, and hand the account to the table."""

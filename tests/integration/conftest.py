@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from cli.private_broker import free_port
 from tests.servers import Servers
 from tests.system import System, make_linear_home, running
 
@@ -20,5 +21,5 @@ def system(
     folder = tmp_path_factory.mktemp("system")
     servers = make_servers(request.param)
     make_linear_home(folder / "home", servers.database_url if servers else None)
-    with running(folder, flower="auto", servers=servers) as found:
+    with running(folder, flower=str(free_port()), servers=servers) as found:
         yield found

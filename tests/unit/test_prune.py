@@ -166,9 +166,9 @@ def test_a_folder_without_permission_is_not_an_empty_one(tmp_path: Path, monkeyp
 def test_waiting_sightings_and_open_jobs_are_never_touched(
     database: Database, chosen: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    long_done(database, "rescreened.png")
     (put_off,) = in_hand(database, file("put-off.png", inode=1))
     finish(database, PutOff(put_off, "out of reach", LONG_AGO), now=LONG_AGO)
-    long_done(database, "rescreened.png")
     (sighting,) = [s.id for s in sightings(database) if s.path == "rescreened.png"]
     with database.write() as session:
         session.add(
@@ -177,7 +177,7 @@ def test_waiting_sightings_and_open_jobs_are_never_touched(
     drop(database, file("waiting.png", inode=3), now=LONG_AGO)
     prune(chosen, 30, dry_run=False)
     assert numbers(capsys)[0] == [1, 0, 0, 0, 0, 0]
-    assert paths(database) == ["put-off.png", "rescreened.png", "waiting.png"]
+    assert paths(database) == ["rescreened.png", "put-off.png", "waiting.png"]
     assert count(database, Job) == 3
 
 
