@@ -1,4 +1,4 @@
-"""The table of faults at the end of a run; `tests/conftest.py` hands it to pytest, which reads that file in any case."""
+"""The table of faults at the end of a run: `tests/conftest.py` hands it to pytest, which reads that one always."""
 
 import json
 import os
