@@ -22,7 +22,7 @@ def system(
     make_servers: Callable[[str], Servers | None],
 ) -> Iterator[System]:
     folder = tmp_path_factory.mktemp("workers")
-    with struck(folder, make_servers(request.param), PNEUMOSCREEN_PROCESSES="2") as found:
+    with struck(folder, make_servers(request.param), pace=0.04, PNEUMOSCREEN_PROCESSES="2") as found:
         yield found
 
 
