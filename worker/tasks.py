@@ -8,7 +8,7 @@ from celery.signals import setup_logging, worker_init, worker_process_init, work
 
 from shared import logs, settings
 from shared.messages import TASK
-from worker import metrics
+from worker import acknowledging, metrics
 from worker.app import app
 from worker.process import WorkerProcess
 from worker.screening import screen_message
@@ -18,8 +18,9 @@ _process: WorkerProcess | None = None
 
 
 @worker_init.connect
-def serve_metrics(**_: Any) -> None:
-    """Runs in the parent, before it forks."""
+def prepare(**_: Any) -> None:
+    """Runs in the parent, before it forks and before it connects."""
+    acknowledging.install()
     metrics.serve(settings.load())
 
 
