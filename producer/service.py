@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from kombu.exceptions import OperationalError as BrokerError
 from redis.exceptions import RedisError
 from sqlalchemy import select
-from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 
 from producer import recovering
 from producer.metrics import Metrics
@@ -20,7 +19,7 @@ from producer.settling import Candidate, Settling
 from producer.sweep import look
 from producer.watch import Sign
 from shared import broker, database
-from shared.database import Sighting
+from shared.database import OUT_OF_REACH, Sighting
 from shared.errors import DiskLow, ServiceUnavailable
 from shared.filesystem import check_room
 from shared.ledger.register import MOST_ROWS, Facts, Found, register, unknown
@@ -70,7 +69,7 @@ class Producer:
     def _try_step(self, stop: threading.Event) -> None:
         try:
             self._step()
-        except (OperationalError, InterfaceError, InternalError, RedisError, BrokerError, DiskLow) as error:
+        except (*OUT_OF_REACH, RedisError, BrokerError, DiskLow) as error:
             trouble = str(error).splitlines()[0]
             if trouble != self._trouble:
                 log.warning("trying again every second: %s", trouble)

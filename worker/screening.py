@@ -14,11 +14,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.orm import Session
 
 from shared import registry
-from shared.database import DeadLetter
+from shared.database import OUT_OF_REACH, DeadLetter
 from shared.errors import (
     BrokenModel,
     Changed,
@@ -256,16 +255,13 @@ def _finish(process: WorkerProcess, outcomes: Sequence[Outcome]) -> list[Outcome
 
 
 def _write(process: WorkerProcess, statements: Callable[[Session], T]) -> T:
-    """Run a transaction, again and again while the database is out of reach: the work in hand is not thrown away.
-
-    PostgreSQL's internal errors are such as a standby that takes no rows yet, or a transaction that was idle too long.
-    """
+    """Run a transaction, again and again while the database is out of reach: the work in hand is not thrown away."""
     pause = 1.0
     while True:
         try:
             with process.database.write() as session:
                 return statements(session)
-        except (OperationalError, InterfaceError, InternalError) as error:
+        except OUT_OF_REACH as error:
             if "no such" in str(error.orig):  # a table of another schema: waiting would not mend it
                 raise
             process.metrics.database_retries.inc()

@@ -1,6 +1,6 @@
 """The SQL database: the truth about every image. SQLite and PostgreSQL run the same statements."""
 
-from shared.database.connection import Database, connect
+from shared.database.connection import OUT_OF_REACH, Database, connect
 from shared.database.tables import (
     OPEN_JOB,
     WORKER_ALIVE,
@@ -25,6 +25,7 @@ from shared.database.tables import (
 
 __all__ = [
     "OPEN_JOB",
+    "OUT_OF_REACH",
     "WORKER_ALIVE",
     "AuditEntry",
     "BrokerEpoch",

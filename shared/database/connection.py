@@ -11,7 +11,14 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DatabaseError,
+    InterfaceError,
+    InternalError,
+    NoSuchModuleError,
+    OperationalError,
+)
 from sqlalchemy.orm import Session
 
 from shared.errors import ServiceUnavailable, WrongSettings
@@ -26,6 +33,9 @@ REACH = {
     "tcp_user_timeout": 30_000,
 }
 """Libpq's limits, under which a PostgreSQL that is cut off counts as out of reach; what `database_url` says wins."""
+OUT_OF_REACH = (OperationalError, InterfaceError, InternalError)
+"""What is raised while the database cannot be worked with; PostgreSQL's internal errors are such as a standby that
+takes no rows yet, or a transaction that was idle too long."""
 IDLE_SECONDS = 60
 """A client that was cut off or halted amid a writing transaction loses it after so long, and its locks with it."""
 

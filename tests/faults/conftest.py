@@ -5,8 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.trial import Trial
+from tests.faults.trial import DATABASES, Trial
+from tests.servers import Servers
 from tests.system import System
+
+
+@pytest.fixture(scope="module", params=DATABASES)
+def servers(request: pytest.FixtureRequest, make_servers: Callable[[str], Servers | None]) -> Servers | None:
+    """What the one system of a module uses; None for SQLite and a broker of its own."""
+    return make_servers(request.param)
 
 
 @pytest.fixture

@@ -150,7 +150,6 @@ def test_a_broker_emptied_by_hand_loses_nothing(broker: Broker, trial: StartTria
 
 
 @of("own")
-@pytest.mark.timeout(900)
 def test_a_broker_that_freezes_for_a_while_holds_up_work_only_so_long(broker: Broker, trial: StartTrial) -> None:
     fault = trial(broker.system, f"broker frozen for {FROZEN:.0f} s")
 
@@ -164,7 +163,6 @@ def test_a_broker_that_freezes_for_a_while_holds_up_work_only_so_long(broker: Br
 
 
 @pytest.mark.parametrize("broker", ["own"], indirect=True)
-@pytest.mark.timeout(900)
 def test_a_broker_that_refuses_connections_for_a_while_loses_nothing(broker: Broker, trial: StartTrial) -> None:
     fault = trial(broker.system, f"broker refuses connections for {REFUSING:.0f} s")
 
@@ -179,7 +177,6 @@ def test_a_broker_that_refuses_connections_for_a_while_loses_nothing(broker: Bro
 
 
 @of("own")
-@pytest.mark.timeout(900)
 def test_a_full_broker_loses_nothing(broker: Broker, trial: StartTrial) -> None:
     fault = trial(broker.system, f"broker full for {FULL:.0f} s")
 

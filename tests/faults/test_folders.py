@@ -17,7 +17,7 @@ from PIL import Image
 from redis import Redis
 
 from shared.broker import PRIORITIES, QUEUE, SEPARATOR
-from tests.faults.trial import DATABASES, IMAGES, IS_LONG, STRIKES, Trial, struck
+from tests.faults.trial import IMAGES, IS_LONG, STRIKES, Trial, struck
 from tests.servers import Servers
 from tests.system import System
 
@@ -141,18 +141,14 @@ class Unmounted(Renamed):
         assert self.mount()
 
 
-@pytest.fixture(scope="module", params=DATABASES)
-def system(
-    request: pytest.FixtureRequest,
-    tmp_path_factory: pytest.TempPathFactory,
-    make_servers: Callable[[str], Servers | None],
-) -> Iterator[System]:
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory, servers: Servers | None) -> Iterator[System]:
     folder = tmp_path_factory.mktemp("folders")
-    with struck(folder, make_servers(request.param), CLOCK=str(folder / "clock")) as found:
+    with struck(folder, servers, CLOCK=str(folder / "clock")) as found:
         yield found
 
 
-on_sqlite = pytest.mark.parametrize("system", ["sqlite"], indirect=True)
+on_sqlite = pytest.mark.parametrize("servers", ["sqlite"], indirect=True)
 
 
 @pytest.fixture

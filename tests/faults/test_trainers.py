@@ -26,7 +26,6 @@ from tests.models import make_linear_version, published
 from tests.servers import Servers
 from tests.system import System
 
-pytestmark = pytest.mark.timeout(900)
 STEPS = (
     "run taken",  # its row is there, and nobody was told
     "gathered",

@@ -7,7 +7,7 @@ from contextlib import suppress
 import psutil
 import pytest
 
-from tests.faults.trial import DATABASES, IS_LONG, STRIKES, Trial, struck
+from tests.faults.trial import IS_LONG, STRIKES, Trial, struck
 from tests.servers import Servers
 from tests.system import System
 
@@ -15,14 +15,10 @@ WORKER = "celery -A worker.app worker"
 StartTrial = Callable[[System, str], Trial]
 
 
-@pytest.fixture(scope="module", params=DATABASES)
-def system(
-    request: pytest.FixtureRequest,
-    tmp_path_factory: pytest.TempPathFactory,
-    make_servers: Callable[[str], Servers | None],
-) -> Iterator[System]:
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory, servers: Servers | None) -> Iterator[System]:
     folder = tmp_path_factory.mktemp("workers")
-    with struck(folder, make_servers(request.param), pace=0.04, PNEUMOSCREEN_PROCESSES="2") as found:
+    with struck(folder, servers, pace=0.04, PNEUMOSCREEN_PROCESSES="2") as found:
         yield found
 
 
