@@ -65,7 +65,8 @@ def test_an_urgent_image_does_not_wait_behind_a_routine_backlog(system: System, 
     backlog.rename(folders / "archive" / "backlog")
     system.wait(lambda: system.query(registered, "archive") == [(600,)], "a backlog")
     distinct(specimens()[2], folders / "emergency" / "urgent.jpeg", 2)
-    system.wait(lambda: system.query(registered, "emergency") == [(1,)], "the urgent image")
+    sent = "SELECT count(*) FROM jobs WHERE lane = ? AND state = 'sent'"
+    system.wait(lambda: system.query(sent, "stat") == [(1,)], "the urgent image")
     for process in worker:
         process.resume()
     assert system.row("urgent.jpeg")["root"] == "emergency"
