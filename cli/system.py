@@ -27,17 +27,13 @@ from shared.errors import WorkFailed, WrongSettings
 from shared.settings import Folder, Settings
 
 STOP_SECONDS = {"producer": 10, "trainer": 20, "worker": 60, "flower": 5, "broker": 10}
-"""The programs in the order in which they are stopped: no new work, then the workers, then what they need.
-
-Each has so long to end by itself; then it is killed, which costs no image either.
-"""
+"""So long each program has to end by itself; then it is killed, which costs no image either."""
 BROKER_SECONDS = 20
 MARK = "PROGRAM_OF_UP"
 """In the environment of the supervisor and of all that it starts: the home, by which they are known if it is killed."""
 PROGRAM = """
 [program:{name}]
 command={command}
-priority={priority}
 autorestart=true
 startretries=100000
 stopwaitsecs={stop_seconds}
@@ -83,7 +79,7 @@ class System:
         if self._process.poll() is None:
             self._process.terminate()
             with suppress(subprocess.TimeoutExpired):
-                self._process.wait(sum(STOP_SECONDS.values()) + 15)
+                self._process.wait(max(STOP_SECONDS.values()) + STOP_SECONDS["broker"] + 15)
         _end_programs(self.settings.home)
 
 
@@ -225,19 +221,19 @@ def _supervise(
         "worker": (python, "-m", "cli.main", "worker"),
         "trainer": (python, "-m", "cli.main", "trainer"),
     }
-    if broker:
-        programs = {"broker": broker.command, **programs}
     if port:
         programs["flower"] = (python, "-m", "cli.main", "flower", "--port", str(port))
     run_folder = chosen.home / "run"
     text = f"[supervisord]\nnodaemon=true\nsilent=true\nlogfile={_escaped(chosen.logs / 'supervisord.log')}\n"
     text += f"pidfile={_escaped(run_folder / 'supervisord.pid')}\nchildlogdir={_escaped(chosen.logs)}\n"
-    order = list(reversed(STOP_SECONDS))  # the highest priority is stopped first
+    # Stopped together, and before the broker that they need: the highest priority is stopped first, 999 is the default.
+    text += f"[group:services]\nprograms={','.join(programs)}\npriority=1000\n"
+    if broker:
+        programs["broker"] = broker.command
     for name, command in programs.items():
         line = " ".join('"' + _escaped(part).replace('"', '\\"') + '"' for part in command)
         log = _escaped(chosen.logs / f"{name}.log")
-        priority, wait = order.index(name) + 1, STOP_SECONDS[name]
-        text += PROGRAM.format(name=name, command=line, priority=priority, stop_seconds=wait, log=log)
+        text += PROGRAM.format(name=name, command=line, stop_seconds=STOP_SECONDS[name], log=log)
     configuration = run_folder / "supervisord.conf"
     configuration.write_text(text, encoding="utf-8")
     return subprocess.Popen(
