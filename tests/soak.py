@@ -30,7 +30,7 @@ def main() -> int:
             print(f"--- seed {seed}, {(time.monotonic() - began) / 60:.0f} minutes", flush=True)
             variables = {**LONG, "FAULT_SEED": str(seed), "FUZZ_SEED": str(seed), "FAULT_ACCOUNTS": str(accounts)}
             what = ["tests/faults", "tests/fuzz"] if not codes else ["tests/faults"]
-            command = [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadfile", "--timeout", "1800", *what]
+            command = [sys.executable, "-m", "pytest", "-n", "4", "--dist", "loadfile", *what]
             command += ["-k", arguments.only] if arguments.only else []
             codes.append(subprocess.run(command, env={**os.environ, **variables}, check=False).returncode)
             seed += 1

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.trial import DATABASES, Trial
+from tests.faults.trial import DATABASES, IS_LONG, Trial
 from tests.servers import Servers
 from tests.system import System
 
@@ -25,5 +25,5 @@ def trial(record_property: Callable[[str, object], None]) -> Callable[[System, s
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Recovering takes its time: these tests may take longer than others."""
     for item in items:
-        if item.path.parent == Path(__file__).parent and item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(900))
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.timeout(3600 if IS_LONG else 600))

@@ -39,8 +39,6 @@ time.sleep(float(sys.argv[3]))
 connection.rollback()
 """
 
-pytestmark = pytest.mark.timeout(180 + 90 * STRIKES)
-
 
 @pytest.fixture(scope="module")
 def postgresql() -> Iterator[PostgreSQL]:

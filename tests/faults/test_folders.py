@@ -197,7 +197,6 @@ def test_what_is_lost_while_the_clock_is_set_back_does_not_wait_for_the_old_time
 
 
 @on_sqlite
-@pytest.mark.timeout(3600 if IS_LONG else 300)
 @pytest.mark.parametrize("way", [Renamed, Removed, Unmounted], ids=lambda way: way.__name__.lower())
 def test_a_watched_folder_that_goes_and_comes_back_loses_nothing(
     system: System, trial: StartTrial, way: "type[Renamed]"
@@ -213,7 +212,6 @@ def test_a_watched_folder_that_goes_and_comes_back_loses_nothing(
 
 
 @on_sqlite
-@pytest.mark.timeout(7200 if IS_LONG else 300)
 def test_a_share_that_vanishes_with_many_waiting_costs_none(
     system: System, record_property: Callable[[str, object], None]
 ) -> None:
@@ -227,7 +225,6 @@ def test_a_share_that_vanishes_with_many_waiting_costs_none(
     fault.end()
 
 
-@pytest.mark.timeout(7200 if IS_LONG else 300)
 def test_a_flood_of_files_is_registered_once_in_little_memory(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:

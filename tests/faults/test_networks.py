@@ -72,7 +72,6 @@ if IS_LONG:
     CASES["producer from both"] = ["producer-broker", "producer-database"]
 
 
-@pytest.mark.timeout(3600 if IS_LONG else 300)
 @pytest.mark.parametrize("case", CASES)
 def test_a_network_that_is_cut_and_healed_loses_nothing(hosts: Hosts, trial: StartTrial, case: str) -> None:
     """Cut without a word, and healed so that connections live on, or with a reset; or refused from the start."""
@@ -92,7 +91,6 @@ def test_a_network_that_is_cut_and_healed_loses_nothing(hosts: Hosts, trial: Sta
 @pytest.mark.skipif(
     not IS_LONG, reason="each strike takes most of a minute, until the broker is asked for a sign of life"
 )
-@pytest.mark.timeout(3600)
 def test_connections_that_the_network_forgot_are_noticed(hosts: Hosts, trial: StartTrial) -> None:
     """As after a firewall that lost its table, or a server that lost its power: nobody was told."""
     if sys.platform != "linux" or os.geteuid() != 0:

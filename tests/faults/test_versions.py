@@ -15,7 +15,6 @@ from tests.faults.trial import DATABASES, IS_LONG, STRIKES, Trial, struck
 from tests.servers import Servers
 from tests.system import System
 
-pytestmark = pytest.mark.timeout(300 * STRIKES)
 OUTDATED = "30" if IS_LONG else "1"
 """Seconds for which a worker that is too old leaves jobs to others; thirty in the product."""
 NEWER_PRODUCER, NEWER_WORKER = "producer", "worker.app"
