@@ -26,7 +26,7 @@ demo: setup  ## the whole system, on computer-generated specimens
 	@$(BIN)/pneumoscreen demo --home demo-home
 
 test: setup lint  ## every check and every test
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder  # more than there are cores: most of them wait
 
 lint: setup  ## ruff, mypy and the floors
 	$(BIN)/ruff check .

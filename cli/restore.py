@@ -219,6 +219,7 @@ def _restore_postgresql(database: Database, home: Path, file: Path) -> None:
     statements = (
         "SET client_min_messages = warning; SET lock_timeout = '30s'",
         f"DROP VIEW IF EXISTS results, results_history; DROP TABLE IF EXISTS {tables}",
+        "DROP FUNCTION IF EXISTS audit_log_refuse",
     )
     with tempfile.TemporaryDirectory(dir=home, prefix=".restore-") as folder, err.status("the backup is restored"):
         # As a script: pg_restore itself would leave the tables that a newer schema added, and they stand in the way.

@@ -27,11 +27,12 @@ def up(home: Path, inbox: Path | None, flower_port: str) -> None:
     with system.run(home, inbox, system.port_for_flower(flower_port)) as running:
         for name, folder in running.settings.folders.items():
             out.print(f"Drop X-rays into [bold]{folder.path}[/] ({name}, {folder.lane} lane)")
-        out.print(f"Results are in   [bold]{running.settings.database}[/] (view `results`)")
+        with_database = database.connect(running.settings.database)
+        where = with_database.engine.url.render_as_string(hide_password=True)
+        out.print(f"Results are in   [bold]{where}[/] (view `results`)")
         if running.flower:
             out.print(f"Flower shows the work at [bold]{running.flower}[/]")
         out.print("Ctrl-C ends it, after the batches that are running.")
-        with_database = database.connect(running.settings.database)
         _show(with_database, running, stop)
         with_database.close()
         err.print("Stopping: running batches finish first.")

@@ -8,6 +8,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from shared.database import Review, RunState, TrainingRun
+from shared.ledger.send import AHEAD
 from shared.settings import Settings
 
 ALIVE = timedelta(minutes=2)
@@ -31,7 +32,8 @@ def take(session: Session, settings: Settings, has_data: bool, now: datetime) ->
     """
     running = session.scalars(select(TrainingRun).where(TrainingRun.state == RunState.RUNNING)).one_or_none()
     if running is not None:
-        return _take_over(session, running, now) if now - running.heartbeat_at > ALIVE else None
+        is_alive = -AHEAD < now - running.heartbeat_at <= ALIVE  # further ahead is the time of a clock that was wrong
+        return None if is_alive else _take_over(session, running, now)
     cause = _cause(session, settings, has_data, now)
     return begin(session, settings.architecture, cause, now) if cause else None
 
@@ -106,15 +108,15 @@ def _take_over(session: Session, dead: TrainingRun, now: datetime) -> Lease | No
 
 def _cause(session: Session, settings: Settings, has_data: bool, now: datetime) -> str | None:
     """Why a run is due: `labels` or `schedule`; None if it is not."""
-    last = session.scalars(select(TrainingRun).order_by(TrainingRun.id.desc()).limit(1)).first()
-    if last is not None and last.state == RunState.FAILED and now - (last.finished_at or now) < AFTER_FAILURE:
+    newest = select(TrainingRun).order_by(TrainingRun.id.desc()).limit(1)
+    last = session.scalars(newest).first()
+    if last is not None and last.state == RunState.FAILED and -AHEAD < now - (last.finished_at or now) < AFTER_FAILURE:
         return None
-    not_failed = TrainingRun.state != RunState.FAILED
-    known, learnt_at = session.execute(
-        select(func.max(TrainingRun.reviews), func.max(TrainingRun.started_at)).where(not_failed)
-    ).one()
-    new = session.scalar(select(func.count(func.distinct(Review.sha256))).where(Review.id > (known or 0))) or 0
+    not_failed = newest.where(TrainingRun.state != RunState.FAILED)
+    learnt = session.scalars(not_failed).first()
+    known = learnt.reviews if learnt else 0
+    new = session.scalar(select(func.count(func.distinct(Review.sha256))).where(Review.id > known)) or 0
     if new >= settings.retrain_after_labels:
         return "labels"
-    is_old = learnt_at is None or now - learnt_at >= timedelta(seconds=settings.retrain_every)
-    return "schedule" if has_data and is_old else None
+    is_fresh = learnt is not None and -AHEAD < now - learnt.started_at < timedelta(seconds=settings.retrain_every)
+    return "schedule" if has_data and not is_fresh else None

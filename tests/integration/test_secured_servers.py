@@ -386,7 +386,8 @@ def test_no_password_stands_in_a_log_on_a_page_or_on_a_command_line(secured: Sec
     texts = {page: secured.flower(page, mine)[1] for page in pages}
     for kind in ("stats", "conf", "report", "active"):
         texts[f"inspect {kind}"] = _celery(secured, "inspect", kind, "--timeout", "5")
-    for file in (*(secured.system.home / "logs").iterdir(), secured.system.home / "run" / "supervisord.conf"):
+    home = secured.system.home
+    for file in (*(home / "logs").iterdir(), home / "run" / "supervisord.conf", home.parent / "up.out"):
         texts[file.name] = file.read_text(errors="replace")
     processes = psutil.Process(secured.system.process.pid).children(recursive=True)
     texts["command lines"] = "\n".join(" ".join(process.cmdline()) for process in processes)

@@ -1,5 +1,6 @@
 import sqlite3
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
+from sqlalchemy.exc import DatabaseError
 
-from shared.database import Database, connect
+from shared.database import AuditEntry, Database, connect
 from shared.database.connection import _alembic
 from shared.database.tables import Base
 from shared.errors import ServiceUnavailable, WrongSettings
@@ -74,6 +76,16 @@ def test_migrating_a_database_in_use_keeps_its_rows(database: Database) -> None:
     database.upgrade()
     with database.read() as session:
         assert session.scalar(text("SELECT value FROM broker_epoch")) == "kept"
+
+
+@pytest.mark.parametrize("deed", ["UPDATE audit_log SET actor = 'nobody'", "DELETE FROM audit_log"])
+def test_what_stands_in_the_audit_log_is_neither_changed_nor_deleted_by_anybody(database: Database, deed: str) -> None:
+    with database.write() as session:
+        session.add(AuditEntry(at=datetime.now(UTC), actor="me", action="retry", detail="1 image"))
+    with pytest.raises(DatabaseError, match="audit_log is append-only"), database.write() as session:
+        session.execute(text(deed))
+    with database.read() as session:
+        assert session.execute(text("SELECT actor FROM audit_log")).all() == [("me",)]
 
 
 def test_the_views_exist_and_can_be_read_by_any_client(empty: Database, tmp_path: Path) -> None:

@@ -120,6 +120,22 @@ def test_a_scheduled_run_that_failed_is_tried_again_after_an_hour_and_not_after_
     assert cause(database) == "schedule"
 
 
+def test_a_clock_that_was_a_day_ahead_keeps_no_training_waiting_for_that_day(
+    database: Database, settings: Settings
+) -> None:
+    """Neither the successor of a dead run, nor the one after a failure, nor the next on schedule."""
+    first = take(database, settings, DAY)
+    second = take(database, settings, 0)
+    assert (first, second) == (Lease(1, 1, "screen"), Lease(1, 2, "screen"))
+    assert end(database, second, RunState.FAILED, DAY)
+    third = take(database, settings, 0)
+    assert third == Lease(2, 1, "screen")
+    assert end(database, third, seconds=60)
+    assert take(database, settings, 8 * DAY) == Lease(3, 1, "screen")
+    assert end(database, Lease(3, 1, "screen"), seconds=8 * DAY)
+    assert take(database, settings, 60) == Lease(4, 1, "screen"), "what began a week ahead is no fresh training"
+
+
 @pytest.mark.parametrize("architecture", ["tiny7", "variants:depth=2,width=64", "transfer:MobileNetV2"])
 def test_the_progress_of_a_run_is_what_its_folder_holds(
     database: Database, settings: Settings, tmp_path: Path, architecture: str
