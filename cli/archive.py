@@ -82,16 +82,12 @@ def revision_of(database: Database) -> str | None:
         with database.engine.connect() as connection:
             return MigrationContext.configure(connection).get_current_revision()
     except DatabaseError as error:
-        raise ServiceUnavailable(f"The database {name_of(database)} cannot be opened: {error.orig}") from error
+        raise ServiceUnavailable(f"The database {database.name} cannot be opened: {error.orig}") from error
 
 
 def sqlite_file(database: Database) -> Path | None:
     url = database.engine.url
     return Path(url.database or "").absolute() if url.get_backend_name() == "sqlite" else None
-
-
-def name_of(database: Database) -> str:
-    return database.engine.url.render_as_string(hide_password=True)
 
 
 class Client:

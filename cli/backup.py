@@ -4,7 +4,7 @@ import os
 import shlex
 from pathlib import Path
 
-from cli.archive import Client, aside, connected, copy_sqlite, name_of, revision_of, sqlite_file, sync
+from cli.archive import Client, aside, connected, copy_sqlite, revision_of, sqlite_file, sync
 from cli.console import err, out
 from shared.errors import ServiceUnavailable, WrongSettings
 from shared.settings import Settings
@@ -19,7 +19,7 @@ def backup(settings: Settings, file: Path) -> None:
         raise WrongSettings(f"There is no folder {file.parent}: make it, or name another place for the backup.")
     with connected(settings) as with_database:
         if revision_of(with_database) is None:  # an older schema is fine: people make backups before an upgrade
-            raise ServiceUnavailable(f"{name_of(with_database)} holds no tables of Pneumoscreen yet: there is nothing.")
+            raise ServiceUnavailable(f"{with_database.name} holds no tables of Pneumoscreen yet: there is nothing.")
         with aside(file) as part:
             if (source := sqlite_file(with_database)) is not None:
                 copy_sqlite(source, part, "copying")

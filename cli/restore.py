@@ -18,7 +18,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import DatabaseError
 
 import shared.database
-from cli.archive import Client, aside, connected, copy_sqlite, name_of, revision_of, sqlite_file, sync
+from cli.archive import Client, aside, connected, copy_sqlite, revision_of, sqlite_file, sync
 from cli.console import err, out
 from cli.counts import workers
 from shared.database import AuditEntry, Database, Job, JobState, ModelVersion, connect
@@ -48,14 +48,14 @@ def restore(settings: Settings, file: Path, yes: bool) -> None:
         _check_kind(file, "postgresql" if target is None else "sqlite")
         if not yes:
             kept = "keep a backup of it first, it is lost otherwise" if target is None else "it is kept beside"
-            typer.confirm(f"Replace what is in {name_of(with_database)} ({kept}) by {file}?", abort=True)
+            typer.confirm(f"Replace what is in {with_database.name} ({kept}) by {file}?", abort=True)
         if target is not None:
             kept_file = _restore_sqlite(with_database, target, file)
             before = f" What was there before is {kept_file}." if kept_file else ""
             out.print(f"{target} is restored.{before}", markup=False)
         else:
             _restore_postgresql(with_database, settings.home, file)
-            out.print(f"{name_of(with_database)} is restored.", markup=False)
+            out.print(f"{with_database.name} is restored.", markup=False)
         with with_database.read() as session:
             versions = session.scalars(select(ModelVersion.version)).all()
     if missing := [version for version in versions if not (settings.models / version).is_dir()]:
@@ -107,7 +107,7 @@ def _check_nobody_is_connected(database: Database) -> None:
             others = session.scalar(text(query))
         if others:
             raise ServiceUnavailable(
-                f"{others} other programs are connected to {name_of(database)} as the same user: stop every producer, "
+                f"{others} other programs are connected to {database.name} as the same user: stop every producer, "
                 "worker and query, then restore (pg_stat_activity shows who they are)."
             )
     elif target.exists():
@@ -212,7 +212,7 @@ def _restore_postgresql(database: Database, home: Path, file: Path) -> None:
     _check_revision(file, row[1] if row else None)
     if (revision := revision_of(database)) is not None and not _is_known(revision):
         raise WrongSettings(
-            f"{name_of(database)} has schema {revision}, which a newer version of Pneumoscreen made, with tables that "
+            f"{database.name} has schema {revision}, which a newer version of Pneumoscreen made, with tables that "
             "this one cannot replace: restore into an empty database."
         )
     tables = ", ".join(["alembic_version", *Base.metadata.tables])

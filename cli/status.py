@@ -52,7 +52,7 @@ def status(settings: Settings) -> None:
     report = Report(datetime.now(UTC))
     with opened(settings) as with_database, with_database.read() as session:
         _home(settings, report)
-        out.print(f"Database  {with_database.engine.url.render_as_string(hide_password=True)}")
+        out.print(f"Database  {with_database.name}")
         out.print(f"Broker    {_broker(settings, report)}")
         live = _model(settings, session, report)
         _training(settings, session, report)

@@ -28,8 +28,7 @@ def up(home: Path, inbox: Path | None, flower_port: str) -> None:
         for name, folder in running.settings.folders.items():
             out.print(f"Drop X-rays into [bold]{folder.path}[/] ({name}, {folder.lane} lane)")
         with_database = database.connect(running.settings.database)
-        where = with_database.engine.url.render_as_string(hide_password=True)
-        out.print(f"Results are in   [bold]{where}[/] (view `results`)")
+        out.print(f"Results are in   [bold]{with_database.name}[/] (view `results`)")
         if running.flower:
             out.print(f"Flower shows the work at [bold]{running.flower}[/]")
         out.print("Ctrl-C ends it, after the batches that are running.")

@@ -17,4 +17,4 @@ def upgrade(settings: Settings) -> None:
     with_database.upgrade()
     registry.install_bundled(with_database, settings.models, datetime.now(UTC), settings.signing_key)
     with_database.close()
-    out.print(f"{url.render_as_string(hide_password=True)} is up to date.")
+    out.print(f"{with_database.name} is up to date.")

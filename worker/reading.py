@@ -19,9 +19,11 @@ def read(root: Path, path: str, facts: Facts, limits: Limits) -> bytes:
     try:
         return _read(root, path, facts, limits)
     except (FileNotFoundError, NotADirectoryError) as error:
-        if (root / MARKER).exists():
-            raise Unreadable(REMOVED) from error
-        raise OutOfReach(f"the folder {root} is out of reach: its marker {MARKER} cannot be seen") from error
+        if not (root / MARKER).exists():
+            raise OutOfReach(f"the folder {root} is out of reach: its marker {MARKER} cannot be seen") from error
+        if (root / path).exists():
+            raise OutOfReach(f"the folder {root} was out of reach a moment ago") from error
+        raise Unreadable(REMOVED) from error
     except PermissionError as error:
         raise OutOfReach("the file cannot be opened: no permission to read it") from error
     except OSError as error:

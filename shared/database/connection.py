@@ -48,6 +48,11 @@ class Database:
         self._reading = engine.execution_options(pneumoscreen_begin="BEGIN")
         self._writing = engine.execution_options(pneumoscreen_begin="BEGIN IMMEDIATE")
 
+    @property
+    def name(self) -> str:
+        """The URL as anybody may see it: without password, and without options, of which one may be the password."""
+        return self.engine.url.set(query={}).render_as_string(hide_password=True)
+
     @contextmanager
     def read(self) -> Iterator[Session]:
         with Session(self._reading) as session:
@@ -78,7 +83,7 @@ class Database:
 
     def check(self) -> None:
         """Raises ServiceUnavailable if the database cannot be reached or has another schema than this code."""
-        name = self.engine.url.render_as_string(hide_password=True)
+        name = self.name
         if self.engine.dialect.name == "sqlite" and not Path(self.engine.url.database or "").exists():
             raise ServiceUnavailable(f"There is no database at {name} yet: start `pneumoscreen up`.")
         try:

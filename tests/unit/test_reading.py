@@ -88,6 +88,23 @@ def test_a_missing_file_is_the_worlds_fault_while_the_marker_cannot_be_seen(root
         read(root, "a.png", facts, Limits())
 
 
+def test_a_root_that_comes_back_just_after_a_file_was_missed_is_asked_again(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = drop(root / "a.png")
+    away = root.rename(root.with_name("elsewhere"))
+    exists = Path.exists
+
+    def come_back_first(path: Path) -> bool:
+        if path.name == MARKER:
+            away.rename(root)
+        return exists(path)
+
+    monkeypatch.setattr(Path, "exists", come_back_first)
+    with pytest.raises(OutOfReach, match="a moment ago"):
+        read(root, "a.png", facts, Limits())
+
+
 def test_a_root_that_is_not_mounted_is_the_worlds_fault(root: Path) -> None:
     facts = drop(root / "a.png")
     root.rename(root.with_name("elsewhere"))

@@ -1,4 +1,4 @@
-"""What would let a stranger in: code in data, messages of other kinds. Paths that lead out: `test_reading`."""
+"""What would let a stranger in: code in data, messages of other kinds, passwords shown. Paths: `test_reading`."""
 
 import ast
 import base64
@@ -17,6 +17,7 @@ from kombu.serialization import dumps
 
 from cli import services
 from shared import broker
+from shared.database import connect
 from shared.errors import MalformedMessage, WrongSettings
 from shared.messages import TASK, Message
 from shared.settings import load
@@ -183,3 +184,11 @@ def test_what_libraries_say_of_a_file_is_logged_at_debug_alone(tmp_path: Path, l
     )
     assert "a warning of ours" in done.stderr
     assert sum("Mustermann" in line and "warnings.warn" not in line for line in done.stderr.splitlines()) == count
+
+
+def test_the_name_of_a_database_shows_no_password_wherever_its_url_has_it() -> None:
+    urls = ("postgresql+psycopg://me:geheim@host/xray?sslmode=require", "postgresql+psycopg:///xray?password=geheim")
+    for url in urls:
+        database = connect(url)
+        assert "xray" in database.name and "geheim" not in database.name, url
+        database.close()
