@@ -259,7 +259,10 @@ def copy_aside(source: Path, target: Path, key: SecretStr | None = None) -> None
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
-        shutil.copytree(source, aside, dirs_exist_ok=True)
+        try:
+            shutil.copytree(source, aside, dirs_exist_ok=True)
+        except shutil.Error as error:  # a list of what failed for each file: the first says why
+            raise OSError(error.args[0][0][2]) from error
         if key is not None:
             manifest.sign(aside, key)
         for path in [*aside.rglob("*"), aside]:

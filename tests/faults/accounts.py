@@ -18,10 +18,11 @@ COLUMNS = {
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """The accounts of all trials as a table; as lines of JSON too, in the file that FAULT_ACCOUNTS names."""
-    reports = [report for group in ("passed", "failed") for report in terminalreporter.stats.get(group, [])]
-    accounts = [
-        value for report in reports for name, value in getattr(report, "user_properties", []) if name == "fault"
-    ]
+    if hasattr(terminalreporter.config, "workerinput"):  # pytest-xdist asks its workers too: each would be there twice
+        return
+    reports = [report for group in terminalreporter.stats.values() for report in group]
+    ends = [report for report in reports if getattr(report, "when", None) == "teardown"]  # these know of each account
+    accounts = [value for report in ends for name, value in report.user_properties if name == "fault"]
     if not accounts:
         return
     rows = [[str(account[column]) for column in COLUMNS] for account in accounts]

@@ -1,6 +1,6 @@
 """The fault suite's fixtures."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,9 +17,17 @@ def servers(request: pytest.FixtureRequest, make_servers: Callable[[str], Server
 
 
 @pytest.fixture
-def trial(record_property: Callable[[str, object], None]) -> Callable[[System, str], Trial]:
-    """Begins the trial of a fault in a running system."""
-    return lambda system, fault: Trial(system, fault, record_property)
+def trial(record_property: Callable[[str, object], None]) -> Iterator[Callable[[System, str], Trial]]:
+    """Begins the trial of a fault in a running system; what fails before its end is accounted for too."""
+    begun: list[Trial] = []
+
+    def begin(system: System, fault: str) -> Trial:
+        begun.append(Trial(system, fault, record_property))
+        return begun[-1]
+
+    yield begin
+    for found in begun:
+        found.break_off()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

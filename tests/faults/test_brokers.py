@@ -158,7 +158,7 @@ def test_a_broker_that_freezes_for_a_while_holds_up_work_only_so_long(broker: Br
             time.sleep(FROZEN)
 
     for _ in range(LENGTHY):
-        fault.strike(blow, images=STRIKES * IMAGES // LENGTHY)
+        fault.strike(blow, images=STRIKES * IMAGES // LENGTHY, outlasts=True)
     fault.end()
 
 
@@ -172,7 +172,7 @@ def test_a_broker_that_refuses_connections_for_a_while_loses_nothing(broker: Bro
         broker.start()
 
     for _ in range(LENGTHY):
-        fault.strike(blow, images=STRIKES * IMAGES // LENGTHY)
+        fault.strike(blow, images=STRIKES * IMAGES // LENGTHY, outlasts=True)
     fault.end()
 
 
@@ -187,7 +187,7 @@ def test_a_full_broker_loses_nothing(broker: Broker, trial: StartTrial) -> None:
             time.sleep(FULL)
 
     for _ in range(LENGTHY):
-        fault.strike(blow, images=STRIKES * IMAGES // LENGTHY)
+        fault.strike(blow, images=STRIKES * IMAGES // LENGTHY, outlasts=True)
     fault.end()
 
 

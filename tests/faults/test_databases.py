@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -74,11 +75,11 @@ def test_a_postgresql_that_ends_amid_a_transaction_and_starts_again_loses_nothin
 
     def blow() -> None:
         with _connected(f"{postgresql.url}/postgres") as connection:
-            writing = text("SELECT count(*) FROM pg_stat_activity WHERE datname = 'faults' AND backend_xid IS NOT NULL")
-            deadline = time.monotonic() + SECONDS
-            while not connection.execute(writing).scalar():  # without a pause: such transactions are short
-                assert time.monotonic() < deadline, "no transaction writes"
-            next(ways)()
+            backend = _halt_amid_a_transaction(connection)
+            if (way := next(ways)) == postgresql.crash:  # which asks the backends to end
+                backend.send_signal(signal.SIGQUIT)  # before it goes on, so that it does nothing else first
+                backend.resume()
+            way()
         time.sleep(DOWN_SECONDS)
         postgresql.start()
 
@@ -97,7 +98,7 @@ def test_a_postgresql_that_freezes_for_longer_than_a_lease_loses_nothing(
             time.sleep(FROZEN_SECONDS)
 
     for _ in range(STRIKES):
-        fault.strike(blow)
+        fault.strike(blow, outlasts=True)
     fault.end()
 
 
@@ -111,7 +112,7 @@ def test_a_postgresql_that_has_no_connection_left_loses_nothing(
             time.sleep(HELD_SECONDS)
 
     for _ in range(STRIKES):
-        fault.strike(blow)
+        fault.strike(blow, outlasts=True)
     fault.end()
 
 
@@ -119,7 +120,7 @@ def test_a_sqlite_database_that_another_process_locks_loses_nothing(on_sqlite: S
     fault = trial(on_sqlite, f"SQLite locked for {LOCKED_SECONDS:.0f} s")
     for number in range(STRIKES):
         kind = ("EXCLUSIVE", "IMMEDIATE")[number % 2]
-        fault.strike(lambda kind=kind: _lock(on_sqlite, kind, LOCKED_SECONDS))  # type: ignore[misc]
+        fault.strike(lambda kind=kind: _lock(on_sqlite, kind, LOCKED_SECONDS), outlasts=True)  # type: ignore[misc]
     fault.end()
 
 
@@ -130,7 +131,7 @@ def test_a_sqlite_database_locked_for_longer_than_anybody_waits_loses_nothing(
     seconds = SQLITE_BUSY_SECONDS + 10.0
     fault = trial(on_sqlite, f"SQLite locked for {seconds:.0f} s, longer than its busy timeout")
     for _ in range(3):
-        fault.strike(lambda: _lock(on_sqlite, "EXCLUSIVE", seconds))
+        fault.strike(lambda: _lock(on_sqlite, "EXCLUSIVE", seconds), outlasts=True)
     fault.end()
 
 
@@ -151,9 +152,12 @@ def test_a_full_disk_for_database_broker_models_and_logs_loses_nothing(
                 found = on_sqlite.command("models", "publish", str(version))
                 is_refused = True
                 assert found.returncode == 1, found.stderr
+                said = " ".join(found.stderr.split())  # lines are cut anywhere
+                assert "No space left on device" in said or "database or disk is full" in said, said
+                assert "[(" not in said, "a sentence, not a list"
 
     for _ in range(STRIKES):
-        fault.strike(blow)
+        fault.strike(blow, outlasts=True)
     fault.end()
     found = on_sqlite.command("models", "publish", str(version))
     assert found.returncode == 0, found.stderr
@@ -192,6 +196,21 @@ def _connected(url: str) -> Iterator[Connection]:
     finally:
         with suppress(DBAPIError):
             connection.close()
+
+
+def _halt_amid_a_transaction(connection: Connection) -> psutil.Process:
+    """Halt a backend that has written and not committed."""
+    writing = text("SELECT pid FROM pg_stat_activity WHERE datname = 'faults' AND backend_xid IS NOT NULL")
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:  # without a pause: such transactions are short
+        for pid in connection.execute(writing).scalars():
+            with suppress(psutil.NoSuchProcess):
+                backend = psutil.Process(pid)
+                backend.suspend()
+                if pid in connection.execute(writing).scalars().all():  # else it ended before it was halted
+                    return backend
+                backend.resume()
+    raise AssertionError("no transaction writes")
 
 
 @contextmanager

@@ -6,7 +6,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
 
@@ -15,8 +16,11 @@ import psutil
 import pytest
 from PIL import Image
 from redis import Redis
+from sqlalchemy import select
 
+from shared import database
 from shared.broker import PRIORITIES, QUEUE, SEPARATOR
+from shared.database import Sighting
 from tests.faults.trial import IMAGES, IS_LONG, STRIKES, Trial, struck
 from tests.servers import Servers
 from tests.system import System
@@ -97,11 +101,17 @@ class Removed(Renamed):
     what = "removed and made again"
 
     def go(self) -> None:
-        self.inbox.rename(self.aside)
+        """Out of sight with its marker first: what went before the marker would rightly be called removed."""
+        gone = self.inbox.rename(self.inbox.with_name("gone"))
+        self.aside.mkdir()
+        for folder in list(gone.glob("*/")):
+            folder.rename(self.aside / folder.name)
+        shutil.rmtree(gone)  # for its watch, the root itself is deleted
         self.inbox.mkdir()
 
     def come_back(self, name: str) -> None:
-        for folder in sorted(self.aside.glob(f"{name}.*"), reverse=True):  # those that are waited for are in the last
+        """Those that are waited for are in the last folder, and come first: the marker comes with any."""
+        for folder in sorted(self.aside.glob(f"{name}.*"), key=lambda folder: -int(folder.suffix[1:])):
             folder.rename(self.inbox / folder.name)
         shutil.rmtree(self.aside)
 
@@ -127,15 +137,19 @@ class Unmounted(Renamed):
                 pytest.skip("this machine lets no test mount a folder")
             yield found
         finally:
-            found.go()
+            found.unmount()  # unless the test ended while it was away
             found.inbox.rmdir()
             below.rename(system.inbox)
 
     def mount(self) -> bool:
         return subprocess.run(["mount", "--bind", self.aside, self.inbox], capture_output=True).returncode == 0
 
+    def unmount(self) -> bool:
+        return subprocess.run(["umount", "--lazy", self.inbox], capture_output=True).returncode == 0
+
     def go(self) -> None:
-        subprocess.run(["umount", "--lazy", self.inbox], capture_output=True)
+        assert self.unmount()
+        assert not any(self.inbox.iterdir()), "images flow on"
 
     def come_back(self, name: str) -> None:
         assert self.mount()
@@ -168,9 +182,14 @@ def test_a_clock_that_jumps_by_hours_and_days_disturbs_no_work(
     system: System, trial: StartTrial, set_clock: Callable[[float], None]
 ) -> None:
     fault = trial(system, "clock jumps")
+    began = datetime.now(UTC)
     for number in range(STRIKES):
         fault.strike(lambda number=number: set_clock(ERRORS[number % len(ERRORS)]))
     fault.end()
+    with closing(database.connect(system.database_url)) as ledger, ledger.read() as session:
+        ends = session.scalars(select(Sighting.finished_at).where(Sighting.path.startswith(f"{fault.name}."))).all()
+    seen = {(end - began) // timedelta(hours=1) for end in ends}
+    assert seen >= {error // HOUR for error in ERRORS[:STRIKES]}, "the system has seen every wrong time"
 
 
 def test_what_is_lost_while_the_clock_is_set_back_does_not_wait_for_the_old_time(
@@ -179,14 +198,14 @@ def test_what_is_lost_while_the_clock_is_set_back_does_not_wait_for_the_old_time
     """Leases and deliveries of the old time are lost with the worker and the messages that held them."""
     fault = trial(system, "clock set back as a worker dies and messages are lost")
     redis = Redis.from_url(_broker_url(system))
+    queues = [f"{QUEUE}{SEPARATOR}{priority}" if priority else QUEUE for priority in PRIORITIES.values()]
 
     def lose() -> None:
+        fault.wait(lambda: any(map(redis.lpop, queues)), "a message to lose")
         fault.wait(lambda: _is_claimed(system), "a claimed job")
         for process in system.processes(WORKER):
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        for priority in PRIORITIES.values():
-            redis.lpop(f"{QUEUE}{SEPARATOR}{priority}" if priority else QUEUE)
         set_clock(-HOUR if fault.strikes % 2 else -DAY)
 
     for _ in range(STRIKES):

@@ -7,7 +7,7 @@ from contextlib import suppress
 import psutil
 import pytest
 
-from tests.faults.trial import IS_LONG, STRIKES, Trial, struck
+from tests.faults.trial import IS_LONG, STRIKES, Trial, alive, struck
 from tests.servers import Servers
 from tests.system import System
 
@@ -39,9 +39,18 @@ def test_a_worker_killed_while_it_acknowledges_screens_nothing_twice(system: Sys
 
 def test_a_worker_s_parent_killed_alone_leaves_no_orphan_that_works_on(system: System, trial: StartTrial) -> None:
     fault = trial(system, "worker parent killed")
+    orphans: list[psutil.Process] = []
+
+    def blow() -> None:
+        parent = _parent(system)
+        orphans.extend(parent.children(recursive=True))
+        parent.kill()
+
     for _ in range(STRIKES):
-        fault.strike(lambda: _parent(system).kill())
+        fault.strike(blow)
     fault.end()
+    assert orphans
+    fault.wait(lambda: not alive(orphans), "every orphan to end")
 
 
 def test_parent_and_processes_killed_ten_times_in_a_row_lose_nothing(system: System, trial: StartTrial) -> None:

@@ -3,12 +3,13 @@
 import os
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 from sqlalchemy.exc import DBAPIError
 
 from tests.servers import Servers
@@ -49,6 +50,7 @@ class Trial:
         self.count = 0
         self.strikes = 0
         self._record = record
+        self._is_accounted = False
         self._dropped = 0
         self._finished = 0
         self._moved_at = time.monotonic()
@@ -76,22 +78,24 @@ class Trial:
         self.count += images + len(deadly)
         return folder
 
-    def strike(self, blow: Callable[[], object], *, images: int = IMAGES) -> None:
+    def strike(self, blow: Callable[[], object], *, images: int = IMAGES, outlasts: bool = False) -> None:
         """Drop images, and let the fault strike at some moment while they are under way.
 
-        It must hit waiting work: where all was finished before this process saw it, more is dropped.
+        It must hit waiting work: where all was finished before this process saw it, more is dropped. The same holds
+        if work `outlasts` a fault that lasts: as it ends, work must still be waiting, or it was not felt.
         """
         for _ in range(MOST_TRIES):
             folder = self.drop(images)
             moment = self.random.randrange(1, max(2, images // 2))
             self.wait(lambda folder=folder, moment=moment: self.finished(folder) >= moment, f"{moment} of {folder}")
-            if self.finished(folder) < images:
-                break
-        else:
-            raise AssertionError(f"{self.fault}: every strike came too late to hit anything")
-        blow()
-        self.strikes += 1
-        self._moved_at = time.monotonic()
+            if self.finished(folder) >= images:
+                continue
+            blow()
+            self._moved_at = time.monotonic()
+            if not outlasts or self._is_under_way(folder, images):
+                self.strikes += 1
+                return
+        raise AssertionError(f"{self.fault}: every strike came too late to hit anything")
 
     def strike_at(self, seam: str, *, images: int = IMAGES) -> None:
         """Let a process of the system kill itself at a seam (`seams/sitecustomize.py`)."""
@@ -111,6 +115,11 @@ class Trial:
         except DBAPIError:
             return 0
 
+    def _is_under_way(self, folder: str, images: int) -> bool:
+        """Of a folder that has finished images: none would mean that the database is not yet in reach again."""
+        self.wait(lambda: self.finished(folder), "the database to be in reach")
+        return 0 < self.finished(folder) < images
+
     def wait(self, condition: Callable[[], Any], what: str, bound: float = BOUND) -> None:
         """Until a condition holds, for at most `bound` seconds without a single image finished."""
         since = time.monotonic()
@@ -126,6 +135,7 @@ class Trial:
     def end(self, quarantined: int = 0, *, at_least: int = 300) -> Account:
         """Wait until every image is final, account for them, and hand the account to the table."""
         self.wait(lambda: self.finished() >= self.count, f"{self.count} images")
+        self.wait(self._is_at_rest, "every job to be finished")  # a late second delivery is to be seen below
         mine = f"{self.name}.%"
         states = dict(self.system.query("SELECT state, count(*) FROM results WHERE path LIKE ? GROUP BY state", mine))
         history = self.system.query(
@@ -146,16 +156,35 @@ class Trial:
             wrongly_quarantined=states.get("quarantined", 0) - quarantined,
             longest=round(self._longest, 1),
         )
-        self._record("fault", asdict(account))
+        self._tell(account)
         assert self.count >= at_least
         assert (account.lost, account.doubled, account.wrongly_quarantined) == (0, 0, 0), account
         assert min(history) == done == self.count - quarantined, (history, states)
-        self.system.wait(self._is_at_rest, "every job to be finished")
         return account
+
+    def break_off(self) -> None:
+        """Tell what can be seen of a trial that did not come to its account: the table is to name it as well."""
+        if not self._is_accounted:
+            lost, longest = self.count - self.finished(), round(self._longest, 1)
+            self._tell(Account(f"{self.fault}: broken off", self.strikes, self.count, lost, 0, 0, longest))
+
+    def _tell(self, account: Account) -> None:
+        self._is_accounted = True
+        self._record("fault", asdict(account))
 
     def _is_at_rest(self) -> bool:
         jobs = "SELECT count(*) FROM jobs JOIN sightings ON sightings.id = sighting_id"
         return self.system.query(f"{jobs} WHERE jobs.state <> 'finished' AND path LIKE ?", f"{self.name}.%") == [(0,)]
+
+
+def alive(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """Those that can still do something."""
+    found = []
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
 
 
 @contextmanager

@@ -154,6 +154,7 @@ def evidence(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
             _look_around(found, "at the end")
         finally:
             found.add("broker: all that went through it", monitor.stop())
+    found.add("up: what it printed", (folder / "up.out").read_text(errors="replace"))
     for file in sorted((system.home / "logs").iterdir()):
         found.add(f"log: {file.name}", file.read_text(errors="replace"))
     for file in sorted(path for path in (system.home / "broker").rglob("*") if path.is_file()):
@@ -413,6 +414,14 @@ def test_no_log_holds_a_name(evidence: Evidence) -> None:
     if evidence.system.environment["PNEUMOSCREEN_LOG_FORMAT"] == "json":
         lines = evidence.places["log: worker.log"].splitlines()
         assert any(line.startswith("{") and "planted fault" in line for line in lines)
+
+
+def test_up_prints_no_name(evidence: Evidence) -> None:
+    """But the paths of the folders that it watches."""
+    printed = evidence.places["up: what it printed"]
+    assert str(evidence.system.inbox) in printed
+    assert words_in(printed) == set()
+    assert FLOWER not in printed
 
 
 def test_no_answer_of_flower_holds_a_name(evidence: Evidence) -> None:

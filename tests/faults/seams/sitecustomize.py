@@ -207,12 +207,15 @@ SEAMS: dict[str, Sequence[tuple[str, Any]]] = {
     "worker.models": [("RETRY_SECONDS", given("RETRY_SECONDS"))],
     "trainer.app": [("TICK_SECONDS", given("TICK_SECONDS"))],
     "trainer.tasks": [
+        ("datetime", wrong_clock),
         ("HEARTBEAT_SECONDS", given("TRAINER_HEARTBEAT")),
         ("app.send_task", before("run taken", lambda name, *_, **__: name == "pneumoscreen.train")),
     ],
     "trainer.runs": [("ALIVE", given("ALIVE", seconds)), ("AFTER_FAILURE", given("AFTER_FAILURE", seconds))],
+    "trainer.run": [("datetime", wrong_clock)],
     "trainer.recipes": [("recipe", fewer_epochs)],
     "trainer.making": [
+        ("datetime", wrong_clock),
         ("make", without_a_network),
         ("make", before("gathered")),
         ("discard", before("ended", lambda *folders: len(folders) > 1)),
@@ -245,6 +248,10 @@ SEAMS: dict[str, Sequence[tuple[str, Any]]] = {
 class Loader(importlib.abc.Loader):
     def __init__(self, module: str, real: Any) -> None:
         self._module, self._real = module, real
+
+    def get_code(self, module: str) -> Any:
+        """A module that is run as a program is imported, and so has its seams."""
+        return compile(f"import sys; from {module} import main; sys.exit(main(sys.argv[1:]))", module, "exec")
 
     def create_module(self, spec: Any) -> Any:
         return self._real.create_module(spec)
