@@ -1,6 +1,6 @@
 """`make soak`: the fault suite in its long form, again and again with other seeds, and twenty thousand fuzzed inputs.
 
-Prints what `docs/reliability.md` shows: the accounts of all rounds as one table.
+Prints what `docs/reliability.md` shows: the accounts of all rounds as one table; after Ctrl-C, of what was done.
 """
 
 import argparse
@@ -26,14 +26,21 @@ def main() -> int:
     began, seed, codes = time.monotonic(), arguments.seed, []
     with TemporaryDirectory(prefix="soak-") as folder:
         accounts = Path(folder) / "accounts.jsonl"
-        while not codes or time.monotonic() - began < 60 * arguments.minutes:
+        is_over = False
+        while not is_over:
             print(f"--- seed {seed}, {(time.monotonic() - began) / 60:.0f} minutes", flush=True)
             variables = {**LONG, "FAULT_SEED": str(seed), "FUZZ_SEED": str(seed), "FAULT_ACCOUNTS": str(accounts)}
             what = ["tests/faults", *(["tests/fuzz", "tests/migration"] if not codes else [])]
             command = [sys.executable, "-m", "pytest", "-n", "4", "--dist", "loadfile", *what]
             command += ["-k", arguments.only] if arguments.only else []
-            codes.append(subprocess.run(command, env={**os.environ, **variables}, check=False).returncode)
+            pytest = subprocess.Popen(command, env={**os.environ, **variables})
+            try:
+                pytest.wait()
+            except KeyboardInterrupt:  # which pytest heard too: it ends its servers, and counts what is there
+                is_over = True
+            codes.append(pytest.wait())
             seed += 1
+            is_over = is_over or time.monotonic() - began > 60 * arguments.minutes
         lines = accounts.read_text(encoding="utf-8").splitlines() if accounts.exists() else []
         print(table([json.loads(line) for line in lines]))
     minutes, failed = (time.monotonic() - began) / 60, sum(map(bool, codes))
