@@ -57,11 +57,12 @@ def up(
     ] = None,
     inbox: Annotated[Path | None, typer.Option(help="A folder to watch; made if it is missing.")] = None,
     flower_port: Annotated[str, typer.Option(help="Flower's port on 127.0.0.1: a number, auto or off.")] = "auto",
+    trainer: Annotated[bool, typer.Option(help="Retrain here too; without, a trainer may run on another host.")] = True,
 ) -> None:
     """Run the whole system on this machine until Ctrl-C or SIGTERM, which finish running batches first."""
     from cli.up import up
 
-    up(home or settings.default_home(), inbox, flower_port)
+    up(home or settings.default_home(), inbox, flower_port, trainer=trainer)
 
 
 @app.command(epilog="Example: pneumoscreen demo --home demo-home")

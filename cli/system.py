@@ -84,7 +84,7 @@ class System:
 
 
 @contextmanager
-def run(home: Path, inbox: Path | None, flower_port: int | None) -> Iterator[System]:
+def run(home: Path, inbox: Path | None, flower_port: int | None, *, trainer: bool = True) -> Iterator[System]:
     """Start the system in a home folder and stop it at the end.
 
     Raises WrongSettings if a system runs there already, or the port is taken.
@@ -122,7 +122,7 @@ def run(home: Path, inbox: Path | None, flower_port: int | None) -> Iterator[Sys
             registry.install_bundled(with_database, chosen.models, datetime.now(UTC), chosen.signing_key)
             registry.check(with_database, chosen.models, chosen.signing_key)
         note = settings.register_home(home)
-        process = _supervise(chosen, broker, flower_port)
+        process = _supervise(chosen, broker, flower_port, trainer=trainer)
         system = System(chosen, process, f"http://127.0.0.1:{flower_port}" if flower_port else None)
         try:
             if broker:
@@ -213,14 +213,15 @@ def _quoted(text: str) -> str:
 
 
 def _supervise(
-    chosen: Settings, broker: private_broker.PrivateBroker | None, port: int | None
+    chosen: Settings, broker: private_broker.PrivateBroker | None, port: int | None, *, trainer: bool
 ) -> "subprocess.Popen[bytes]":
     python = sys.executable
     programs: dict[str, tuple[str, ...]] = {
         "producer": (python, "-m", "cli.main", "producer"),
         "worker": (python, "-m", "cli.main", "worker"),
-        "trainer": (python, "-m", "cli.main", "trainer"),
     }
+    if trainer:
+        programs["trainer"] = (python, "-m", "cli.main", "trainer")
     if port:
         programs["flower"] = (python, "-m", "cli.main", "flower", "--port", str(port))
     run_folder = chosen.home / "run"

@@ -20,11 +20,11 @@ REFRESH_SECONDS = 0.5
 SILENT_SECONDS = 10.0
 
 
-def up(home: Path, inbox: Path | None, flower_port: str) -> None:
+def up(home: Path, inbox: Path | None, flower_port: str, *, trainer: bool) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
-    with system.run(home, inbox, system.port_for_flower(flower_port)) as running:
+    with system.run(home, inbox, system.port_for_flower(flower_port), trainer=trainer) as running:
         for name, folder in running.settings.folders.items():
             out.print(f"Drop X-rays into [bold]{folder.path}[/] ({name}, {folder.lane} lane)")
         with_database = database.connect(running.settings.database)

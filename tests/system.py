@@ -8,11 +8,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import psutil
-from sqlalchemy import NullPool, create_engine, text
+from sqlalchemy import Engine, NullPool, create_engine, text
 from sqlalchemy.exc import DatabaseError
 
 from shared import database
@@ -51,8 +52,7 @@ class System:
         """Rows for SQL in which each `?` stands for a value."""
         for number in range(len(values)):
             sql = sql.replace("?", f":value_{number}", 1)
-        engine = create_engine(self.database_url, poolclass=NullPool)
-        with engine.connect() as connection:
+        with _engine(self.database_url).connect() as connection:
             rows = connection.execute(text(sql), {f"value_{number}": value for number, value in enumerate(values)})
             return [tuple(row) for row in rows]
 
@@ -107,19 +107,22 @@ def running(
     folder: Path,
     *,
     flower: str = "off",
+    trainer: bool = False,
     inbox: bool = True,
     settings: dict[str, str] | None = None,
     servers: Servers | None = None,
 ) -> Iterator[System]:
     """`up` in folder/home, ready to screen; ended with SIGTERM, and by force if a test left it hanging.
 
-    With `servers` it uses those instead of SQLite and a private broker.
+    With `servers` it uses those instead of SQLite and a private broker. Where nothing is learnt it has no trainer,
+    which takes a while to start.
     """
     home, box = folder / "home", folder / "inbox"
     variables = environment(home, **(QUICK if settings is None else settings))
     if servers:
         variables |= servers.variables
     command = [sys.executable, "-m", "cli.main", "up", "--home", str(home), "--flower-port", flower]
+    command += ["--trainer" if trainer else "--no-trainer"]
     if inbox:
         command += ["--inbox", str(box)]
     with (folder / "up.out").open("w") as output:
@@ -135,6 +138,12 @@ def running(
             for child in psutil.Process(process.pid).children(recursive=True):
                 child.kill()
             process.kill()
+
+
+@cache
+def _engine(url: str) -> Engine:
+    """A connection for each question, as servers come and go; but what the engine learns of a database, it keeps."""
+    return create_engine(url, poolclass=NullPool)
 
 
 def _ready(system: System) -> bool:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import random
 import threading
 import time
 from collections import Counter, deque
@@ -86,10 +87,12 @@ def _give_back(process: WorkerProcess, error: NewerMessage) -> str:
     except MalformedMessage:
         return str(error)  # they are sent again after `resend_after`
     now = datetime.now(UTC)
+    # Of two idle workers the one that asked first gets what comes: at even intervals that could be this one for ever.
+    due = now + OUTDATED * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
 
     def statements(session: Session) -> list[Outcome]:
         claimed = work.claim(session, message, now, process.settings.lease)
-        return work.finish(session, [PutOff(claim, str(error), now + OUTDATED) for claim in claimed], now)
+        return work.finish(session, [PutOff(claim, str(error), due) for claim in claimed], now)
 
     process.metrics.count(_write(process, statements))
     time.sleep(OUTDATED.total_seconds() / 6)  # else it would be quicker than the newer worker, and take all it could do

@@ -20,7 +20,7 @@ needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the labelled X-rays a
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    with running(tmp_path_factory.mktemp("acceptance"), flower=str(free_port()), settings={}) as found:
+    with running(tmp_path_factory.mktemp("acceptance"), flower=str(free_port()), trainer=True, settings={}) as found:
         yield found
 
 

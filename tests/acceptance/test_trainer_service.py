@@ -27,7 +27,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     make_linear_home(folder / "home")
     data = labelled(folder / "labelled", PATIENTS)
     training = {"PNEUMOSCREEN_TRAINING_DATA": str(data), "PNEUMOSCREEN_ARCHITECTURE": ARCHITECTURE}
-    with running(folder, flower=str(free_port()), settings=QUICK | training) as found:
+    with running(folder, flower=str(free_port()), trainer=True, settings=QUICK | training) as found:
         yield found
 
 

@@ -32,7 +32,7 @@ ENDS = (("up", signal.SIGTERM, 0), ("up", signal.SIGKILL, -signal.SIGKILL), ("su
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory, make_servers: Callable[[str], Servers | None]) -> Iterator[System]:
     folder = tmp_path_factory.mktemp("stopping")
-    with struck(folder, make_servers("postgresql"), flower=str(free_port())) as found:
+    with struck(folder, make_servers("postgresql"), flower=str(free_port()), trainer=True) as found:
         yield found
 
 
@@ -63,7 +63,7 @@ def test_up_ended_under_load_leaves_no_process_and_the_next_start_goes_on(
     for number in range(STRIKES):
         # Not in turn: what a killed supervisor's worker had in hand is suspect, in good order nothing may be.
         whom, how, code = ENDS[number * len(ENDS) // STRIKES]
-        with struck(tmp_path, servers) as system:
+        with struck(tmp_path, servers, trainer=True) as system:
             fault = fault or trial(system, f"up ended by SIGTERM, SIGKILL, or with its supervisor, {kind}")
             fault.system = system
             fault.strike(partial(_end, system, whom, how, code))

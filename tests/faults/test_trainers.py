@@ -84,7 +84,7 @@ def system(
     data = folder / "labelled"
     data.mkdir()
     settings = SETTINGS | {"PNEUMOSCREEN_TRAINING_DATA": str(data), "NETWORK": network}
-    with struck(folder, make_servers(kind), pace=0.06, **settings) as found:
+    with struck(folder, make_servers(kind), pace=0.06, trainer=True, **settings) as found:
         yield found
 
 

@@ -15,7 +15,7 @@ from tests.faults.trial import DATABASES, IS_LONG, STRIKES, Trial, struck
 from tests.servers import Servers
 from tests.system import System
 
-OUTDATED = "30" if IS_LONG else "1"
+OUTDATED = "30" if IS_LONG else "3"
 """Seconds for which a worker that is too old leaves jobs to others; thirty in the product."""
 NEWER_PRODUCER, NEWER_WORKER = "producer", "worker.app"
 """The word of a command line that tells the processes of one service, for the variable NEWER of the seams."""
@@ -27,7 +27,11 @@ Start = Callable[[str], AbstractContextManager[System]]
 @pytest.fixture(params=DATABASES)
 def start(request: pytest.FixtureRequest, tmp_path: Path, make_servers: Callable[[str], Servers | None]) -> Start:
     """Starts a system in which one service, named by a word of its command line, is of a newer version."""
-    return lambda newer: struck(tmp_path, make_servers(request.param), NEWER=newer, OUTDATED=OUTDATED)
+    more = {
+        "OUTDATED": OUTDATED,
+        "PNEUMOSCREEN_MESSAGE_SIZE": "64",
+    }  # it meets all of them before it asks for any again
+    return lambda newer: struck(tmp_path, make_servers(request.param), NEWER=newer, **more)
 
 
 @contextmanager

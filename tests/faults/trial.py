@@ -189,7 +189,13 @@ def alive(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
 
 @contextmanager
 def struck(
-    folder: Path, servers: Servers | None = None, *, pace: float = 0.02, flower: str = "off", **settings: str
+    folder: Path,
+    servers: Servers | None = None,
+    *,
+    pace: float = 0.02,
+    flower: str = "off",
+    trainer: bool = False,
+    **settings: str,
 ) -> Iterator[System]:
     """`up` in folder/home with quick settings, a linear version and the seams; `settings` are more variables.
 
@@ -199,5 +205,6 @@ def struck(
         make_linear_home(folder / "home", servers.database_url if servers else None)
         (folder / "strikes").mkdir()
     seams = {"PYTHONPATH": str(SEAMS), "STRIKES": str(folder / "strikes"), "PACE": str(pace), "HANG_SECONDS": "3"}
-    with running(folder, settings={**QUICK, **seams, **settings}, servers=servers, flower=flower) as system:
+    variables = {**QUICK, "PNEUMOSCREEN_SWEEP_EVERY": "3", **seams, **settings}
+    with running(folder, settings=variables, servers=servers, flower=flower, trainer=trainer) as system:
         yield system

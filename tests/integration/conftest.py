@@ -21,5 +21,5 @@ def system(
     folder = tmp_path_factory.mktemp("system")
     servers = make_servers(request.param)
     make_linear_home(folder / "home", servers.database_url if servers else None)
-    with running(folder, flower=str(free_port()), servers=servers) as found:
+    with running(folder, flower=str(free_port()), trainer=True, servers=servers) as found:
         yield found

@@ -52,6 +52,12 @@ def test_a_polled_folder_is_screened_without_events(system: System, folders: Pat
     assert (row["state"], row["root"]) == ("done", "share")
 
 
+def test_with_no_trainer_wanted_there_is_none_and_screening_goes_on(system: System, folders: Path) -> None:
+    assert not system.processes("trainer")
+    distinct(specimens()[1], folders / "share" / "untrained.jpeg", 3)
+    assert system.row("untrained.jpeg")["state"] == "done"
+
+
 def test_an_urgent_image_does_not_wait_behind_a_routine_backlog(system: System, folders: Path) -> None:
     sources = [path for path in specimens() if path.suffix == ".jpeg"]
     backlog = folders / "backlog"

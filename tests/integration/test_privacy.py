@@ -32,6 +32,7 @@ from shared.filesystem import MARKER
 from shared.messages import TASK
 from shared.settings import load
 from tests import dicom
+from tests.faults.trial import IS_LONG
 from tests.models import make_linear_version
 from tests.system import QUICK, SAMPLES, System, distinct, make_linear_home, running, specimens
 
@@ -132,7 +133,7 @@ def _labelled(folder: Path, kind: str) -> Path:
     return data
 
 
-@pytest.fixture(scope="module", params=["text", "json"])
+@pytest.fixture(scope="module", params=["text", "json"] if IS_LONG else ["text"])
 def evidence(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Evidence:
     folder = tmp_path_factory.mktemp("private")
     make_linear_home(folder / "home")
@@ -144,7 +145,7 @@ def evidence(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         "TRAINING_DATA": str(_labelled(folder, request.param)),
     }
     more = {f"PNEUMOSCREEN_{name}": value for name, value in settings.items()}
-    with running(folder, flower=str(free_port()), settings={**QUICK, **more}) as system:
+    with running(folder, flower=str(free_port()), trainer=True, settings={**QUICK, **more}) as system:
         found = Evidence(system)
         monitor = Monitor(_broker_url(system))
         try:

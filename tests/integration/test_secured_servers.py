@@ -236,7 +236,9 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
         servers = Servers(_url_of(f"{place}/pneumoscreen", "pneumoscreen_worker", ca), _broker_url(port, ca))
         settings = {"FLOWER_PASSWORD": PASSWORDS["flower"], "PRODUCER_METRICS_PORT": str(free_port())}
         more = {f"PNEUMOSCREEN_{name}": value for name, value in settings.items()}
-        with running(folder, flower=str(free_port()), settings={**QUICK, **more}, servers=servers) as system:
+        with running(
+            folder, flower=str(free_port()), trainer=True, settings={**QUICK, **more}, servers=servers
+        ) as system:
             yield Secured(system, servers, ca, owner)
 
 
