@@ -324,6 +324,20 @@ def test_a_message_of_a_newer_producer_is_left_to_newer_workers(
         assert session.scalars(select(DeadLetter)).all() == []
 
 
+def test_images_that_an_older_worker_gives_back_come_again_at_uneven_intervals(
+    process: WorkerProcess, database: Database, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At even ones it could be the first to ask each time, and a newer worker beside it would never get them."""
+    monkeypatch.setattr("worker.screening.OUTDATED", timedelta(minutes=10))
+    monkeypatch.setattr("worker.screening.time.sleep", lambda _: None)
+    for number in range(5):
+        drop(database, root / f"{number}.png", png(number))
+        screen_message(process, message(database) | {"schema": SCHEMA + 1})
+    waits = [job.not_before - job.sent_at for job in jobs(database) if job.not_before and job.sent_at]
+    assert len(waits) == 5
+    assert max(waits) - min(waits) > timedelta(minutes=1)
+
+
 def test_an_answer_that_is_not_a_number_puts_its_image_off_and_no_other(
     process: WorkerProcess, database: Database, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
