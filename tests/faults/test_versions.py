@@ -15,8 +15,8 @@ from tests.faults.trial import DATABASES, IS_LONG, STRIKES, Trial, struck
 from tests.servers import Servers
 from tests.system import System
 
-OUTDATED = "30" if IS_LONG else "3"
-"""Seconds for which a worker that is too old leaves jobs to others; thirty in the product."""
+OUTDATED = "10" if IS_LONG else "3"
+"""Seconds for which a worker that is too old leaves jobs to others; ten in the product."""
 NEWER_PRODUCER, NEWER_WORKER = "producer", "worker.app"
 """The word of a command line that tells the processes of one service, for the variable NEWER of the seams."""
 TOLD = "the message has schema 2, this worker knows 1: upgrade the worker"

@@ -15,11 +15,12 @@ import pytest
 from typer.main import get_command
 
 from cli import main as cli
-from cli import services, system
+from cli import private_broker, services, system
 from cli.counts import Counts
 from cli.private_broker import free_port
 from cli.up import Rate, Watch, describe
 from shared import __version__
+from shared.broker import wait_until_ready
 from shared.database import Database, connect
 from shared.ledger.work import Quarantined
 from tests.models import go_live, make_linear_version
@@ -390,6 +391,22 @@ def test_what_a_killed_supervisor_left_behind_is_ended_and_nothing_else(tmp_path
         for program in programs:
             program.kill()
             program.wait()
+
+
+def test_a_broker_that_a_killed_supervisor_left_behind_is_ended_and_no_other_homes(tmp_path: Path) -> None:
+    """Two on one file would spoil it. A server overwrites its environment, where its home's mark was."""
+    brokers = [private_broker.prepare(tmp_path / name) for name in ("home", "another")]
+    servers = [subprocess.Popen(broker.command, stdout=subprocess.DEVNULL) for broker in brokers]
+    try:
+        for broker in brokers:
+            wait_until_ready(broker.url, 20)
+        system._end_programs(tmp_path / "home")
+        assert servers[0].wait(60) == -signal.SIGKILL
+        assert servers[1].poll() is None
+    finally:
+        for server in servers:
+            server.kill()
+            server.wait()
 
 
 @pytest.mark.parametrize("command", [["retry"], ["db", "forget", "--by", "me", "--yes"], ["review", "--by", "me"]])
