@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from redis import Redis
 from sqlalchemy import create_engine, text
 
 from shared.database import Database, connect
 from tests.faults.accounts import pytest_terminal_summary  # noqa: F401
-from tests.servers import Servers, postgresql, redis
+from tests.servers import RedisServer, Servers, postgresql, redis
 
 
 @pytest.fixture(scope="session")
@@ -52,21 +51,24 @@ def redis_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def make_servers(request: pytest.FixtureRequest) -> Callable[[str], Servers | None]:
-    """Gives the servers that a running system is to use: a fresh database in the session's PostgreSQL, and Redis.
+def make_servers(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Servers | None]]:
+    """Gives the servers that a running system is to use: a fresh database in the session's PostgreSQL, and a Redis.
 
     None for "sqlite": then the system uses a file, and a broker of its own.
     """
+    brokers: list[RedisServer] = []
 
     def make(kind: str) -> Servers | None:
         if kind == "sqlite":
             return None
         server = request.getfixturevalue("postgresql_url")
-        broker = request.getfixturevalue("redis_url")
-        Redis.from_url(broker).flushall()
-        return Servers(f"{server}/{_copy_of(server, request.getfixturevalue('migrated_template'))}", broker)
+        brokers.append(RedisServer())  # not one for all: what another system left running would take its messages
+        database = _copy_of(server, request.getfixturevalue("migrated_template"))
+        return Servers(f"{server}/{database}", brokers[-1].url)
 
-    return make
+    yield make
+    for broker in brokers:
+        broker.close()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
