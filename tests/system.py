@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -47,6 +48,12 @@ class System:
     @property
     def database_url(self) -> str:
         return self.environment.get("PNEUMOSCREEN_DATABASE_URL", f"sqlite:///{self.home / 'pneumoscreen.db'}")
+
+    @property
+    def broker_url(self) -> str:
+        """As `up` announced it to a second shell."""
+        announced = (self.home / "run" / "up.toml").read_text()
+        return str(tomllib.loads(announced)["broker_url"])
 
     def query(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """Rows for SQL in which each `?` stands for a value."""

@@ -98,7 +98,7 @@ def broker(
     folder = tmp_path_factory.mktemp("brokers")
     if request.param == "private":
         with struck(folder) as system:
-            yield Broker(system, _client(_announced(system)), system.home / "broker", None)
+            yield Broker(system, _client(system.broker_url), system.home / "broker", None)
         return
     server = RedisServer()
     try:
@@ -206,8 +206,3 @@ def test_messages_that_are_popped_and_lost_are_sent_again(broker: Broker, trial:
 
 def _client(url: str) -> Redis:
     return Redis.from_url(url, decode_responses=True, socket_timeout=5)
-
-
-def _announced(system: System) -> str:
-    text = (system.home / "run" / "up.toml").read_text()
-    return next(line for line in text.splitlines() if line.startswith("broker_url")).split('"')[1]

@@ -197,7 +197,7 @@ def test_what_is_lost_while_the_clock_is_set_back_does_not_wait_for_the_old_time
 ) -> None:
     """Leases and deliveries of the old time are lost with the worker and the messages that held them."""
     fault = trial(system, "clock set back as a worker dies and messages are lost")
-    redis = Redis.from_url(_broker_url(system))
+    redis = Redis.from_url(system.broker_url)
     queues = [f"{QUEUE}{SEPARATOR}{priority}" if priority else QUEUE for priority in PRIORITIES.values()]
 
     def lose() -> None:
@@ -320,11 +320,6 @@ def _set_limit(system: System, limit: str, value: int) -> None:
 
 def _log(system: System) -> str:
     return (system.home / "logs" / "producer.log").read_text(errors="replace")
-
-
-def _broker_url(system: System) -> str:
-    announced = (system.home / "run" / "up.toml").read_text()
-    return next(line for line in announced.splitlines() if line.startswith("broker_url")).split('"')[1]
 
 
 def _is_claimed(system: System) -> bool:

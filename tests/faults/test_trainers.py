@@ -143,11 +143,11 @@ def kill_at(fault: Trial, step: str) -> None:
     fault.strikes += 1
 
 
-def end_of(system: System, run: int) -> tuple[str, str | None]:
-    """Of this run, or the next: where two trainers tried to begin it, PostgreSQL leaves a number out."""
-    sql = "SELECT state, version FROM training_runs WHERE id >= ? ORDER BY id LIMIT 1"
-    ((state, version),) = system.query(sql, run) or [("due", None)]
-    return state, version
+def end_of(system: System, run: int) -> tuple[str, str | None, str | None]:
+    """State, version and problem of this run, or the next: PostgreSQL leaves a number out if two trainers begin one."""
+    sql = "SELECT state, version, problem FROM training_runs WHERE id >= ? ORDER BY id LIMIT 1"
+    ((state, version, problem),) = system.query(sql, run) or [("due", None, None)]
+    return state, version, problem
 
 
 def has_ended(system: System, run: int) -> bool:
@@ -163,7 +163,7 @@ def finish(fault: Trial) -> None:
 
 def check_end(system: System, run: int) -> None:
     """The run had one end and one version, judged and told once, and nothing half is left of it."""
-    state, version = end_of(system, run)
+    state, version, _ = end_of(system, run)
     assert state in ("published", "rejected"), system.query("SELECT * FROM training_runs WHERE id = ?", run)
     rows = system.query("SELECT state, verdict IS NOT NULL FROM model_versions WHERE version = ?", version)
     assert [(row, bool(is_judged)) for row, is_judged in rows] == [(state, True)]
@@ -329,9 +329,8 @@ def test_a_folder_of_models_that_cannot_be_read_stops_neither_screening_nor_the_
 
         run = demand_a_run(system)
         meanwhile(fault, lambda: has_ended(system, run), "the run to fail")
-        sql = "SELECT state, problem FROM training_runs WHERE id >= ? ORDER BY id LIMIT 1"
-        ((state, problem),) = system.query(sql, run)
-        assert state == "failed" and str(models) in problem and "Traceback" not in problem, (state, problem)
+        state, _, problem = end_of(system, run)
+        assert state == "failed" and problem and str(models) in problem and "Traceback" not in problem, (state, problem)
         assert "The live version stays" in (told := system.command("status").stdout), told
 
         waiting = fault.drop()
@@ -345,7 +344,7 @@ def test_a_folder_of_models_that_cannot_be_read_stops_neither_screening_nor_the_
     system.wait(lambda: not system.processes("trainer.run"), "the run's process to end")
     assert fault.finished(folder) == 100
     finish(fault)
-    state, version = end_of(system, newest(system))
+    state, version, _ = end_of(system, newest(system))
     assert live(system) == (version if state == "published" else new)
     check_folders(system)
 

@@ -1,6 +1,5 @@
 """Several watched folders, each with a name and a lane, events or polling, set in the TOML file."""
 
-import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -75,8 +74,7 @@ def test_an_urgent_image_does_not_wait_behind_a_routine_backlog(system: System, 
     backlog.rename(folders / "archive" / "backlog")
     system.wait(lambda: system.query(registered, "archive") == [(600,)], "a backlog")
     distinct(specimens()[2], folders / "emergency" / "urgent.jpeg", 2)
-    announced = (system.home / "run" / "up.toml").read_text()
-    with Redis.from_url(tomllib.loads(announced)["broker_url"]) as redis:
+    with Redis.from_url(system.broker_url) as redis:
         system.wait(lambda: broker.lengths(redis)[Lane.STAT] == 1, "the urgent image in the broker")
     for process in worker:
         process.resume()

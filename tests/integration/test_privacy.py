@@ -147,7 +147,7 @@ def evidence(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     more = {f"PNEUMOSCREEN_{name}": value for name, value in settings.items()}
     with running(folder, flower=str(free_port()), trainer=True, settings={**QUICK, **more}) as system:
         found = Evidence(system)
-        monitor = Monitor(_broker_url(system))
+        monitor = Monitor(system.broker_url)
         try:
             _live_through(found, folder)
             system.wait(lambda: system.query("SELECT 1 FROM training_runs WHERE state = 'failed'"), "the training")
@@ -161,12 +161,6 @@ def evidence(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     for file in sorted(path for path in (system.home / "broker").rglob("*") if path.is_file()):
         found.add(f"broker: {file.name}", file.read_bytes().decode("utf-8", "backslashreplace"))
     return found
-
-
-def _broker_url(system: System) -> str:
-    settings = load(system.home)
-    assert settings.broker_url is not None
-    return settings.broker_url.get_secret_value()
 
 
 def _live_through(found: Evidence, folder: Path) -> None:
@@ -323,7 +317,7 @@ def _execute(system: System, statement: str) -> None:
 def _look_around(found: Evidence, moment: str) -> None:
     """All that monitors and the broker tell."""
     system = found.system
-    with Redis.from_url(_broker_url(system), decode_responses=True, encoding_errors="backslashreplace") as redis:
+    with Redis.from_url(system.broker_url, decode_responses=True, encoding_errors="backslashreplace") as redis:
         kinds = {
             "string": redis.get,
             "list": lambda key: redis.lrange(key, 0, -1),

@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -378,35 +378,43 @@ def test_the_line_says_that_the_database_is_out_of_reach_and_goes_on_when_it_is_
     assert watch.line(61.0).startswith("waiting 0 · done 0 · quarantined 0")
 
 
-def test_what_a_killed_supervisor_left_behind_is_ended_and_nothing_else(tmp_path: Path) -> None:
+@pytest.fixture
+def start() -> Iterator[Callable[..., "subprocess.Popen[bytes]"]]:
+    """Starts programs that are gone after the test."""
+    programs: list[subprocess.Popen[bytes]] = []
+
+    def begin(command: Sequence[str], **more: str) -> "subprocess.Popen[bytes]":
+        programs.append(subprocess.Popen(command, env={**os.environ, **more}, stdout=subprocess.DEVNULL))
+        return programs[-1]
+
+    yield begin
+    for program in programs:
+        program.kill()
+        program.wait()
+
+
+def test_what_a_killed_supervisor_left_behind_is_ended_and_nothing_else(
+    tmp_path: Path, start: Callable[..., "subprocess.Popen[bytes]"]
+) -> None:
     """It would work on in a home in which `up` starts anew."""
     command = [sys.executable, "-c", "import time; time.sleep(60)"]
-    homes = [tmp_path / "home", tmp_path / "another"]
-    programs = [subprocess.Popen(command, env={**os.environ, system.MARK: str(home)}) for home in homes]
-    try:
-        system._end_programs(homes[0])
-        assert programs[0].wait(60) == -signal.SIGKILL
-        assert programs[1].poll() is None
-    finally:
-        for program in programs:
-            program.kill()
-            program.wait()
+    programs = [start(command, **{system.MARK: str(tmp_path / name)}) for name in ("home", "another")]
+    system._end_programs(tmp_path / "home")
+    assert programs[0].wait(60) == -signal.SIGKILL
+    assert programs[1].poll() is None
 
 
-def test_a_broker_that_a_killed_supervisor_left_behind_is_ended_and_no_other_homes(tmp_path: Path) -> None:
+def test_a_broker_that_a_killed_supervisor_left_behind_is_ended_and_no_other_homes(
+    tmp_path: Path, start: Callable[..., "subprocess.Popen[bytes]"]
+) -> None:
     """Two on one file would spoil it. A server overwrites its environment, where its home's mark was."""
     brokers = [private_broker.prepare(tmp_path / name) for name in ("home", "another")]
-    servers = [subprocess.Popen(broker.command, stdout=subprocess.DEVNULL) for broker in brokers]
-    try:
-        for broker in brokers:
-            wait_until_ready(broker.url, 20)
-        system._end_programs(tmp_path / "home")
-        assert servers[0].wait(60) == -signal.SIGKILL
-        assert servers[1].poll() is None
-    finally:
-        for server in servers:
-            server.kill()
-            server.wait()
+    servers = [start(broker.command) for broker in brokers]
+    for broker in brokers:
+        wait_until_ready(broker.url, 20)
+    system._end_programs(tmp_path / "home")
+    assert servers[0].wait(60) == -signal.SIGKILL
+    assert servers[1].poll() is None
 
 
 @pytest.mark.parametrize("command", [["retry"], ["db", "forget", "--by", "me", "--yes"], ["review", "--by", "me"]])
