@@ -13,10 +13,11 @@ from pathlib import Path
 
 import psutil
 from sqlalchemy import select
+from sqlalchemy.exc import DatabaseError
 
 from shared import database
 from shared.database import Database, Sighting, SightingState, Worker
-from shared.errors import WorkFailed
+from shared.errors import ServiceUnavailable, WorkFailed
 
 START_SECONDS = 180
 IDLE_SECONDS = 120
@@ -91,8 +92,8 @@ def _wait_until_ready(home: Path, system: "subprocess.Popen[bytes]") -> Database
             with with_database.read() as session:
                 if session.scalar(select(Worker.pid).where(Worker.model_version.is_not(None))):
                     return with_database
-        except Exception:  # noqa: BLE001, S112 - the tables are being made
-            continue
+        except (ServiceUnavailable, DatabaseError):  # the tables are being made
+            with_database.close()
     raise WorkFailed(f"The system did not start: see {home / 'logs'}.")
 
 
