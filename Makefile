@@ -37,8 +37,8 @@ lint: setup  ## ruff, mypy and the floors
 soak: setup  ## break everything, again and again, for MINUTES=60
 	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),60)
 
-bench: setup  ## measure this machine on the specimens
-	$(BIN)/pneumoscreen bench --images samples
+bench: setup  ## measure everything on this machine, for most of an hour; on IMAGES=DIR, else on specimens
+	$(BIN)/pneumoscreen bench $(if $(IMAGES),--images $(IMAGES)) --only all --rounds 5 --out bench-out
 
 audit: setup  ## known weaknesses of the locked dependencies (needs the network)
 	@$(BIN)/python .ci/audit.py

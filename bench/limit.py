@@ -1,39 +1,50 @@
-"""The limit of one process: threads read and decode with draft scaling, the network takes batches of 32."""
+"""What one process can do: threads read and decode with draft scaling, the network takes batches of 32."""
 
-import json
 import os
-import sys
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from shared import registry
 from shared.imaging import Limits, prepare
 from shared.manifest import NAME, sha256
-from shared.registry import Published, load
+from shared.registry import Loaded, Published
+from shared.settings import EngineName
 
 BATCH = 32
 
 
-def main(files: Path, model: Path) -> None:
-    loaded = load(model.parent, Published(model.name, _digest(model)))
+def measure(files: Path, work: Path, part: str = "both", engine: EngineName = "auto") -> dict[str, float]:
+    """`part` is decode, forward or both."""
+    loaded, paths = load_bundled(engine), sorted(files.iterdir())
     limits, preprocessing = Limits(), loaded.manifest.preprocessing
-    paths = sorted(files.iterdir())
-    threads = ThreadPoolExecutor(os.cpu_count())
-    began = time.perf_counter()
-    waiting = deque(threads.submit(lambda p: prepare(p.read_bytes(), preprocessing, limits), p) for p in paths)
-    done = 0
-    while waiting:
-        batch = np.stack([waiting.popleft().result() for _ in range(min(BATCH, len(waiting)))])
-        done += len(loaded.network.logits(batch))
-    print(json.dumps({"images_per_second": done / (time.perf_counter() - began)}))
+
+    def look(path: Path) -> NDArray[np.uint8]:
+        return prepare(path.read_bytes(), preprocessing, limits)
+
+    if part == "forward":
+        batch = np.stack([look(path) for path in paths[:BATCH]])
+        began = time.perf_counter()
+        for _ in range(0, len(paths), BATCH):
+            loaded.network.logits(batch)
+        return {"images_per_second": len(paths) / (time.perf_counter() - began)}
+
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        began = time.perf_counter()
+        waiting = deque(threads.submit(look, path) for path in paths)
+        while waiting:
+            pixels = [waiting.popleft().result() for _ in range(min(BATCH, len(waiting)))]
+            if part == "both":
+                loaded.network.logits(np.stack(pixels))
+        seconds = time.perf_counter() - began
+    return {"images_per_second": len(paths) / seconds}
 
 
-def _digest(model: Path) -> str:
-    return sha256((model / NAME).read_bytes())
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+def load_bundled(engine: EngineName = "auto") -> Loaded:
+    """The version that comes with the program, as a worker loads it."""
+    model = registry.bundled()
+    return registry.load(model.parent, Published(model.name, sha256((model / NAME).read_bytes())), engine=engine)

@@ -1,97 +1,95 @@
-"""`pneumoscreen bench`: makes the files, runs the contenders in turn, reports medians and ratios."""
+"""`pneumoscreen bench`: makes the files, measures the rows in turn, round by round."""
 
 import json
 import os
-import platform
-import statistics
+import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bench import files as bench_files
-from shared import registry
+from bench import report
+from bench.rows import ROWS, Row
 from shared.errors import WorkFailed, WrongSettings
 
-CONTENDERS = ("limit", "system", "script", "names")
-WHAT = {
-    "limit": "one process: decode in threads, one call per batch of 32",
-    "system": "the whole system, drop to rows, steady state",
-    "script": "image by image with model.predict",
-    "names": "the producer registers 100,000 new files",
-}
+TOP = Path(__file__).parent.parent
 
 
-def bench(images: Path, only: list[str], count: int, rounds: int, as_json: bool) -> None:
-    """Every figure is from this one run: ratios travel between machines, images per second do not."""
-    unknown = set(only) - set(CONTENDERS)
+def bench(
+    images: Path | None,
+    only: Sequence[str],
+    count: int,
+    rounds: int,
+    server: str,
+    out: Path | None = None,
+    *,
+    as_json: bool,
+) -> None:
+    """Every figure is from this one run: ratios travel between machines, images per second do not.
+
+    A row that cannot be measured here is named, and the others go on. Raises WrongSettings for an unknown row.
+    """
+    unknown = sorted(set(only) - set(ROWS))
     if unknown:
-        raise WrongSettings(f"--only takes {', '.join(CONTENDERS)}, not {', '.join(sorted(unknown))}.")
+        raise WrongSettings(f"--only takes {', '.join(ROWS)}, not {', '.join(unknown)}.")
     err = Console(stderr=True)
-    figures: dict[str, list[dict[str, Any]]] = {name: [] for name in CONTENDERS if name in only}
-    with tempfile.TemporaryDirectory(prefix="pneumoscreen-bench-") as folder, Progress(console=err) as bar:
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in ROWS if name in only}
+    missing: dict[str, str] = {}
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with tempfile.TemporaryDirectory(prefix="pneumoscreen-bench-") as folder, Progress(*columns, console=err) as bar:
         work = Path(folder)
-        making = bar.add_task(f"making {count} files of distinct bytes", total=count)
-        size = bench_files.make(images, work / "files", count, lambda: bar.advance(making))
-        running = bar.add_task("measuring", total=rounds * len(figures))
+        sizes = _make_files(images, work, count, {ROWS[name].files for name in found}, bar)
+        total = sum(1 if ROWS[name].once else rounds for name in found)
+        running = bar.add_task("measuring", total=total)
         for number in range(rounds):
-            for name, found in figures.items():
+            for name, figures in found.items():
+                if name in missing or (ROWS[name].once and number > 0):
+                    continue
                 bar.update(running, description=f"measuring {name}, round {number + 1}")
-                found.append(_run(name, work, number))
+                try:
+                    figures.append(_measure(ROWS[name], work, server))
+                except WorkFailed as error:
+                    missing[name] = str(error)
+                    err.print(f"{name} could not be measured: {error}", markup=False, soft_wrap=True)
                 bar.advance(running)
-    report = _report(figures, images=count, bytes_each=size // count, rounds=rounds)
+    if set(missing) == set(found):
+        raise WorkFailed("Nothing could be measured: what each row said stands above.")
+    measured = report.make(found, missing, {"images": count, "bytes_each": sizes, "rounds": rounds})
+    if out is not None:
+        report.write(measured, out)
     if as_json:
-        print(json.dumps(report, indent=2))
+        print(json.dumps(measured, indent=2))
     else:
-        _print(report)
+        report.show(measured)
 
 
-def _run(name: str, work: Path, number: int) -> dict[str, Any]:
-    last = work / f"{name}-{number}" if name in ("system", "names") else registry.bundled()
-    command = [sys.executable, "-m", f"bench.{name}", str(work / "files"), str(last)]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
+def _make_files(images: Path | None, work: Path, count: int, kinds: set[str], bar: Progress) -> dict[str, int]:
+    """Returns the bytes of a file, by kind."""
+    sources = bench_files.sources(images)
+    sizes = {}
+    for kind in sorted(kinds):
+        task = bar.add_task(f"making {count} {kind} files of distinct bytes", total=count)
+        chosen = sources if kind == "full" else [bench_files.scaled(data, bench_files.SMALL) for data in sources]
+        sizes[kind] = bench_files.make(chosen, work / kind, count, lambda task=task: bar.advance(task)) // count  # type: ignore[misc]
+    return sizes
+
+
+def _measure(row: Row, work: Path, server: str) -> dict[str, float]:
+    """In a process of its own, with a folder of its own that is removed afterwards. Raises WorkFailed."""
+    given = {"server": server}
+    arguments = {**row.arguments, **{name: given[name] for name in row.needs}}
+    places = [str(work / row.files), str(work / "run")]
+    command = [sys.executable, "-m", "bench.measure", row.module, *places, json.dumps(arguments)]
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=TOP)
+    shutil.rmtree(work / "run", ignore_errors=True)
     if done.returncode != 0:
-        raise WorkFailed(f"Measuring {name} failed:\n{done.stderr[-2000:]}")
+        raise WorkFailed(f"measuring failed:\n{done.stderr[-2000:]}")
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
-
-
-def _report(figures: dict[str, list[dict[str, Any]]], **about: Any) -> dict[str, Any]:
-    report: dict[str, Any] = {
-        "machine": {"cores": os.cpu_count(), "processor": platform.machine(), "python": platform.python_version()},
-        **about,
-        "images_per_second": {},
-        "ratios": {},
-    }
-    median = {}
-    for name, found in figures.items():
-        speeds = [figure["images_per_second"] for figure in found]
-        median[name] = statistics.median(speeds)
-        extra = {
-            key: statistics.median(figure[key] for figure in found) for key in found[0] if key != "images_per_second"
-        }
-        spread = {"lowest": min(speeds), "highest": max(speeds)}
-        report["images_per_second"][name] = {"median": median[name], **spread, **extra}
-    for other in ("limit", "script"):
-        if "system" in median and other in median:
-            report["ratios"][f"system_to_{other}"] = median["system"] / median[other]
-    return report
-
-
-def _print(report: dict[str, Any]) -> None:
-    table = Table(
-        title=f"{report['images']} images of {report['bytes_each']:,} bytes, {report['machine']['cores']} cores"
-    )
-    for column in ("what", "images/s", "lowest", "highest"):
-        table.add_column(column, justify="left" if column == "what" else "right")
-    for name, figure in report["images_per_second"].items():
-        table.add_row(WHAT[name], *(f"{figure[key]:.1f}" for key in ("median", "lowest", "highest")))
-    out = Console()
-    out.print(table)
-    for name, ratio in report["ratios"].items():
-        out.print(f"{name.replace('_', ' ')}: {ratio:.2f}")

@@ -1,7 +1,5 @@
 """Image by image with `model.predict`, as today's scripts do it: a sample of the files."""
 
-import json
-import sys
 import time
 from io import BytesIO
 from pathlib import Path
@@ -9,15 +7,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from shared import manifest
+from shared import manifest, registry
 from shared.inference import KERAS_FILE
 
 SAMPLE = 150
 
 
-def main(files: Path, model: Path) -> None:
+def measure(files: Path, work: Path) -> dict[str, float]:
     import keras
 
+    model = registry.bundled()
     preprocessing = manifest.read(model).preprocessing
     network = keras.saving.load_model(model / KERAS_FILE, compile=False)
     paths = sorted(files.iterdir())
@@ -29,8 +28,4 @@ def main(files: Path, model: Path) -> None:
         if preprocessing.contrast == "equalize":
             image = ImageOps.equalize(image)
         network.predict(np.asarray(image, np.float32)[np.newaxis, :, :, np.newaxis], verbose=0)
-    print(json.dumps({"images_per_second": len(sample) / (time.perf_counter() - began), "images": len(sample)}))
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    return {"images_per_second": len(sample) / (time.perf_counter() - began), "images": len(sample)}

@@ -87,11 +87,11 @@ def _load(settings: Settings, version: str | None) -> Loaded:
             else:
                 found = None
         if found is not None:
-            return registry.load(settings.models, found, settings.signing_key)
+            return registry.load(settings.models, found, settings.signing_key, settings.engine)
     elif version not in (None, bundled.name):
         raise BrokenModel(f"There is no model version {version!r}: {settings.home} has no database yet.")
     digest = manifest.sha256((bundled / manifest.NAME).read_bytes())
-    return registry.load(bundled.parent, Published(bundled.name, digest))
+    return registry.load(bundled.parent, Published(bundled.name, digest), engine=settings.engine)
 
 
 def _classify(settings: Settings, loaded: Loaded, listed: list[tuple[Path, int]]) -> Findings:

@@ -183,19 +183,26 @@ def retry(
 @app.command(epilog="Example: pneumoscreen bench --images ~/xrays --only system,limit,script --json")
 def bench(
     images: Annotated[
-        Path, typer.Option(help="A folder of X-rays to make the files from.", exists=True, file_okay=False)
-    ],
+        Path | None,
+        typer.Option(help="A folder of X-rays to make the files from, else specimens.", exists=True, file_okay=False),
+    ] = None,
     only: Annotated[
-        str, typer.Option(help="What to measure, of system, limit, script, names.")
+        str, typer.Option(help="What to measure, with commas between; `all` is everything, for most of an hour.")
     ] = "system,limit,script",
     files: Annotated[int, typer.Option(help="How many files of distinct bytes to make.", min=100)] = 2000,
     rounds: Annotated[int, typer.Option(help="Interleaved rounds; the medians are reported.", min=1)] = 1,
+    out: Annotated[
+        Path | None, typer.Option(help="A folder for bench.json, bench.md and the chart bench.svg.", file_okay=False)
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure on this machine: the whole system, the limit of one process, and image by image."""
+    from bench.rows import ROWS
     from bench.run import bench
+    from cli import private_broker
 
-    bench(images, only.split(","), files, rounds, as_json=json)
+    chosen = list(ROWS) if only == "all" else only.split(",")
+    bench(images, chosen, files, rounds, private_broker.server(), out, as_json=json)
 
 
 @db.command(epilog="Example: pneumoscreen db upgrade")

@@ -18,6 +18,8 @@ from shared.database import Database
 
 REFRESH_SECONDS = 0.5
 SILENT_SECONDS = 10.0
+REST = 20
+"""So many times as long as a look at the database took, it is left alone: counting millions of rows takes a while."""
 
 
 def up(home: Path, inbox: Path | None, flower_port: str, *, trainer: bool) -> None:
@@ -61,11 +63,15 @@ class Watch:
         self._database = with_database
         self._rate = Rate()
         self._line = ""
-        self._looked_at = time.monotonic()
+        self._fresh_until = time.monotonic()
 
     def run(self, stop: threading.Event) -> None:
-        while not stop.wait(REFRESH_SECONDS):
-            self.look(time.monotonic())
+        pause = REFRESH_SECONDS
+        while not stop.wait(pause):
+            began = time.monotonic()
+            self.look(began)
+            pause = max(REFRESH_SECONDS, REST * (time.monotonic() - began))
+            self._fresh_until += pause
 
     def look(self, now: float) -> None:
         try:
@@ -76,10 +82,10 @@ class Watch:
             self._line = f"the database is out of reach, everything else goes on: {reason}"
         else:
             self._line = describe(counts, self._rate.update(counts.finished, now), any(w.model_version for w in alive))
-        self._looked_at = now
+        self._fresh_until = now
 
     def line(self, now: float) -> str:
-        silent = now - self._looked_at
+        silent = now - self._fresh_until
         return self._line if silent < SILENT_SECONDS else f"the database has not answered for {silent:.0f} s"
 
 
@@ -96,6 +102,7 @@ class Rate:
         self._points: list[tuple[float, int]] = []
 
     def update(self, finished: int, now: float) -> float:
-        self._points = [point for point in self._points if now - point[0] <= self._seconds] + [(now, finished)]
+        kept = [point for point in self._points if now - point[0] <= self._seconds] or self._points[-1:]
+        self._points = [*kept, (now, finished)]
         (then, before) = self._points[0]
         return max(0.0, (finished - before) / (now - then)) if now > then else 0.0

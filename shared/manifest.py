@@ -48,6 +48,17 @@ class Familiarity(BaseModel):
     measured: dict[str, Any] = Field(default_factory=dict, description="on how many pictures, and how")
 
 
+class Lite(BaseModel):
+    """The same network in another file, for LiteRT, which is faster on CPUs; compared with TensorFlow's answers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: str = Field(description="the network, beside the weights and covered by `files`")
+    images: int = Field(gt=0, description="X-rays held out on which both were compared")
+    largest_difference: float = Field(ge=0, allow_inf_nan=False, description="of a logit, on these")
+    trial: tuple[float, ...] = Field(min_length=1, description="TensorFlow's logits of `inference.trial_pixels`")
+
+
 class Manifest(BaseModel):
     """What a version is, how its pixels are made, what it was fitted on and how it did."""
 
@@ -64,6 +75,7 @@ class Manifest(BaseModel):
     threshold: float = Field(ge=0, le=1, description="operating threshold on the calibrated probability of PNEUMONIA")
     calibration: Calibration = Calibration()
     familiarity: Familiarity | None = None
+    lite: Lite | None = None
     metrics: dict[str, Any]
     population: dict[str, Any]
     data: dict[str, Any]

@@ -16,6 +16,7 @@ from shared.database import AuditEntry, Database, ModelVersion, Promotion, Versi
 from shared.errors import BrokenModel, ServiceUnavailable, WorkFailed
 from shared.ledger.register import insert_new
 from shared.manifest import Manifest
+from shared.settings import EngineName
 
 BUNDLED = Path(__file__).parent / "bundled"
 
@@ -54,14 +55,14 @@ def published(session: Session, version: str) -> Published:
     return Published(row.version, row.manifest_sha256)
 
 
-def load(models: Path, version: Published, key: SecretStr | None = None) -> Loaded:
+def load(models: Path, version: Published, key: SecretStr | None = None, engine: EngineName = "tensorflow") -> Loaded:
     """Verify a version's files against its row, and against the signature where a key is set, and load it.
 
     Raises BrokenModel.
     """
     folder = models / version.version
     found = manifest.read(folder, version.manifest_sha256, key)
-    return Loaded(found, inference.load(folder, found))
+    return Loaded(found, inference.load(folder, found, engine))
 
 
 def check(database: Database, models: Path, key: SecretStr | None = None) -> None:

@@ -16,6 +16,8 @@ from shared.messages import MOST_JOBS
 SUBMITTED = "submitted"
 """The root that `screen PATH` copies files into which lie outside every watched folder."""
 
+EngineName = Literal["auto", "tensorflow", "litert"]
+"""auto: LiteRT where it is installed, there is no GPU, and the version has a network for it; else TensorFlow."""
 LaneName = Literal["stat", "routine", "background"]
 Seconds = Annotated[float, Field(gt=0, le=30 * 24 * 3600)]
 
@@ -63,6 +65,7 @@ class Settings(BaseSettings):
     messages_ahead: int = Field(default=4, ge=1)
     batch_size: int = Field(default=32, ge=1, le=1024)
     processes: int = Field(default=1, ge=1)
+    engine: EngineName = "auto"
     decode_threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
     max_pixels: int = Field(default=100_000_000, ge=1)
     max_bytes: int = Field(default=200_000_000, ge=1)

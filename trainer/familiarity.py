@@ -1,6 +1,6 @@
 """Fits and measures the check for pictures that are not what a version knows; it looks at pixels, at no network.
 
-    python -m trainer.familiarity --data kermany/train --version shared/bundled/screen-20261121-30500962
+    python -m trainer.familiarity --data kermany/train --version shared/bundled/screen-20261121-2ad23c4c
     python -m trainer.familiarity --data kermany/train --version models/v2 --pictures strangers
 
 prints which share of X-rays is flagged, as they are and changed, and which share of each family of other pictures.

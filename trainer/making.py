@@ -18,7 +18,7 @@ from shared.errors import BrokenModel, WorkFailed, WrongSettings
 from shared.imaging import Preprocessing
 from shared.inference import KERAS_FILE
 from shared.manifest import Manifest
-from trainer import adaptation, architectures, card, datasets, examine, familiarity, fit, pictures, publication
+from trainer import adaptation, architectures, card, datasets, examine, familiarity, fit, lite, pictures, publication
 from trainer.datasets import Dataset
 from trainer.fit import Run
 from trainer.recipes import recipe
@@ -139,6 +139,12 @@ def make_from(
     bare = _begin(order, fresh=True)()  # never compiled: no optimizer state reaches the file
     bare.set_weights(model.get_weights())
 
+    faster = lite.convert(bare, preprocessing(order), validation.pixels)
+    console.print(
+        f"not for LiteRT: {faster}" if isinstance(faster, str) else "LiteRT can run it, with TensorFlow's answers",
+        soft_wrap=True,
+    )
+
     def describe(version: str, files: dict[str, str]) -> Manifest:
         return Manifest(
             version=version,
@@ -150,6 +156,7 @@ def make_from(
             threshold=found.threshold,
             calibration=found.calibration,
             familiarity=check.field if check else None,
+            lite=None if isinstance(faster, str) else faster.field,
             metrics=measured,
             population=said.population,
             data=said.source | _data(everything, train, validation, whole) | {"command": _command(order, run.epochs)},
@@ -158,7 +165,8 @@ def make_from(
         )
 
     name = architectures.file_name(order.architecture)
-    accompany = [*([check.write] if check else []), pictures.accompany(found.answers), card.write]
+    accompany: list[publication.Accompany] = [] if isinstance(faster, str) else [faster.write]
+    accompany += [*([check.write] if check else []), pictures.accompany(found.answers), card.write]
     folder = publication.publish(order.out, name, created_at, bare.save, describe, accompany)
     fit.forget(run.work)
     console.print_json(data=figures)

@@ -3,7 +3,7 @@
 A better figure on the hospital that a network was fitted to says little about the next one. These changes stand for
 what differs between hospitals; the worst of them counts.
 
-    python -m trainer.shift --data kermany/train --version shared/bundled/screen-20261121-30500962
+    python -m trainer.shift --data kermany/train --version shared/bundled/screen-20261121-2ad23c4c
 """
 
 import argparse

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from shared import registry
 from shared.errors import BrokenModel
 from shared.registry import Loaded, Published
+from shared.settings import EngineName
 from worker.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -27,11 +28,18 @@ class Refusal:
 
 
 class Models:
-    def __init__(self, folder: Path, metrics: Metrics | None = None, key: SecretStr | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        metrics: Metrics | None = None,
+        key: SecretStr | None = None,
+        engine: EngineName = "tensorflow",
+    ) -> None:
         self.error: str | None = None
         self._folder = folder
         self._metrics = metrics or Metrics()
         self._key = key
+        self._engine = engine
         self._live: tuple[Published, Loaded] | None = None
         self._named: tuple[Published, Loaded] | None = None
         self._refusals: dict[Published, Refusal] = {}
@@ -108,7 +116,7 @@ class Models:
 
     def _load(self, version: Published) -> Loaded:
         try:
-            return registry.load(self._folder, version, self._key)
+            return registry.load(self._folder, version, self._key, self._engine)
         except BrokenModel:
             self._metrics.load_failures.inc()
             raise

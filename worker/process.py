@@ -33,7 +33,7 @@ class WorkerProcess:
         self.settings = settings
         self.database = database.connect(settings.database)
         self.metrics = Metrics()
-        self.models = Models(settings.models, self.metrics, settings.signing_key)
+        self.models = Models(settings.models, self.metrics, settings.signing_key, settings.engine)
         self.threads = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode")
         self.message: Message | None = None
         self.decoding: dict[int, float] = {}

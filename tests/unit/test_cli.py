@@ -7,6 +7,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -376,6 +378,33 @@ def test_the_line_says_that_the_database_is_out_of_reach_and_goes_on_when_it_is_
     watch = Watch(database)
     watch.look(60.0)
     assert watch.line(61.0).startswith("waiting 0 · done 0 · quarantined 0")
+
+
+def test_a_database_that_takes_long_to_count_is_left_alone_for_much_longer(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+
+    class Stop(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            pauses.append(timeout or 0.0)
+            return len(pauses) > 1
+
+    def slow(_: object) -> Counts:
+        time.sleep(0.1)
+        return Counts(done=10_000_000)
+
+    monkeypatch.setattr("cli.up.count", slow)
+    watch = Watch(database)
+    watch.run(Stop())
+    assert pauses[1] >= 2.0
+    assert watch.line(time.monotonic() + pauses[1] + 5).startswith("waiting 0 · done 10,000,000")
+
+
+def test_the_rate_is_known_where_looks_are_far_apart() -> None:
+    rate = Rate(seconds=5.0)
+    rate.update(0, now=0.0)
+    assert rate.update(240, now=12.0) == 20.0
 
 
 @pytest.fixture

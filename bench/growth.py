@@ -1,0 +1,94 @@
+"""What an image costs the ledger beside more and more rows of earlier images: registered, sent, claimed, finished."""
+
+import time
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlalchemy import text
+
+from bench import servers
+from shared import database
+from shared.database import Database, Lane
+from shared.ledger import send, work
+from shared.ledger.register import MOST_ROWS, Facts, Found, register
+from shared.ledger.work import Screened
+
+ROWS = (0, 10_000, 100_000, 1_000_000)
+IMAGES, MESSAGE, BATCH, LEASE = 4000, 128, 32, 60.0
+NUMBERS = {
+    "sqlite": "WITH RECURSIVE numbers(n) AS (SELECT :first UNION ALL SELECT n + 1 FROM numbers WHERE n < :last)",
+    "postgresql": "WITH numbers(n) AS (SELECT generate_series(cast(:first AS bigint), cast(:last AS bigint)))",
+}
+DIGEST = {"sqlite": "printf('%064x', n)", "postgresql": "lpad(to_hex(n), 64, '0')"}
+FILL = (
+    """INSERT INTO predictions (id, sha256, model_version, probability, threshold, label, unfamiliar,
+    unfamiliar_score, created_at) {numbers} SELECT -n, {digest}, 'earlier', 0.5, 0.5, 'PNEUMONIA', false, 1.0,
+    '2026-01-01 00:00:00.000000' FROM numbers""",
+    """INSERT INTO sightings (id, root, path, size, mtime_ns, inode, state, sha256, prediction_id, seen_at,
+    finished_at) {numbers} SELECT -n, 'earlier', 'ward/' || n || '.jpeg', 400000, n, n, 'done', {digest}, -n,
+    '2026-01-01 00:00:00.000000', '2026-01-01 00:00:00.000000' FROM numbers""",
+    """INSERT INTO jobs (id, sighting_id, lane, state, delivery, created_at, sent_at, deaths) {numbers} SELECT -n, -n,
+    'routine', 'finished', 1, '2026-01-01 00:00:00.000000', '2026-01-01 00:00:00.000000', 0 FROM numbers""",
+)
+
+
+def measure(files: Path, work: Path, server: str | None = None) -> dict[str, float]:
+    """Milliseconds per image by number of rows; on PostgreSQL with `server`, the path of a redis-server."""
+    with ExitStack() as stack:
+        url = f"sqlite:///{work / 'growth.db'}"
+        work.mkdir(parents=True)
+        if server is not None:
+            url = servers.started(stack, server).database_url
+        found = {}
+        for before, rows in zip((0, *ROWS), ROWS, strict=False):
+            fill(url, rows, before)
+            with_database = database.connect(url)
+            _screen(with_database, f"warm-{rows}", 512)
+            began = time.perf_counter()
+            _screen(with_database, f"drop-{rows}", IMAGES)
+            found[f"ms_per_image_at_{rows}"] = 1000 * (time.perf_counter() - began) / IMAGES
+            with_database.close()
+    return found
+
+
+def fill(url: str, rows: int, before: int = 0) -> None:
+    """Bring a database to so many rows of images that were screened long ago; `before` of them are there already.
+
+    Their numbers are negative: those above belong to what comes.
+    """
+    with_database = database.connect(url)
+    with_database.upgrade()
+    dialect = with_database.engine.dialect.name
+    with with_database.write() as session:
+        for statement in FILL if rows > before else ():
+            sql = statement.format(numbers=NUMBERS[dialect], digest=DIGEST[dialect])
+            session.execute(text(sql), {"first": before + 1, "last": rows})
+    if dialect == "postgresql":
+        with with_database.engine.connect() as connection:
+            connection.exec_driver_sql("ANALYZE")  # autovacuum does so sooner or later
+            connection.commit()
+    with_database.close()
+
+
+def _screen(with_database: Database, name: str, images: int) -> None:
+    """What producer and worker write for so many images, with no file and no network between."""
+    now = datetime.now(UTC)
+    files = [Found(f"{name}/{number}.jpeg", Facts(400_000, number, number)) for number in range(images)]
+    for start in range(0, images, MOST_ROWS):
+        with with_database.write() as session:
+            register(session, "bench", Lane.ROUTINE, files[start : start + MOST_ROWS], now)
+    while True:
+        with with_database.write() as session:
+            message = send.take(session, Lane.ROUTINE, MESSAGE, now)
+        if message is None:
+            return
+        with with_database.write() as session:
+            claimed = work.claim(session, message, now, LEASE)
+        for start in range(0, len(claimed), BATCH):
+            outcomes = [
+                Screened(claim, f"{name}-{claim.job}".ljust(64, "0"), "bench", 0.5, 0.5, "PNEUMONIA")
+                for claim in claimed[start : start + BATCH]
+            ]
+            with with_database.write() as session:
+                work.finish(session, outcomes, now)

@@ -1,0 +1,82 @@
+"""Plain Celery as its first page shows it: a task for each image, which reads, classifies and writes a row.
+
+A worker with Celery's defaults: a process for each core, each with its own network, four messages ahead for each.
+`celery -A bench.per_image worker` is what runs; the row goes into a SQLite table.
+"""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from celery import Celery
+from celery.signals import worker_process_init
+
+from bench.limit import load_bundled
+from bench.servers import RedisServer
+from bench.system import IDLE_SECONDS, START_SECONDS, steady
+from shared.errors import WorkFailed
+from shared.imaging import Limits, prepare
+from shared.registry import Loaded
+
+app = Celery("per_image", broker=os.environ.get("BENCH_BROKER"))
+app.conf.update(task_ignore_result=True, worker_proc_alive_timeout=120)  # loading takes longer than the default of 4 s
+_loaded: Loaded | None = None
+
+
+@worker_process_init.connect
+def start(**_: Any) -> None:
+    global _loaded  # as in every such script
+    _loaded = load_bundled()
+
+
+@app.task
+def screen(path: str) -> None:
+    assert _loaded is not None
+    pixels = prepare(Path(path).read_bytes(), _loaded.manifest.preprocessing, Limits())
+    probability = _loaded.manifest.calibration.probability(float(_loaded.network.logits(pixels[None])[0]))
+    with sqlite3.connect(os.environ["BENCH_DATABASE"], timeout=60) as connection:
+        row = (path, probability, _loaded.manifest.label(probability), time.time())
+        connection.execute("INSERT INTO results VALUES (?, ?, ?, ?)", row)
+    connection.close()
+
+
+def measure(files: Path, work: Path, server: str) -> dict[str, float]:
+    """`server` is the path of a redis-server. All tasks are sent by a script before it waits for the rows."""
+    work.mkdir(parents=True)
+    paths = sorted(files.iterdir())
+    with sqlite3.connect(work / "results.db") as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("CREATE TABLE results (path TEXT, probability REAL, label TEXT, finished_at REAL)")
+    redis = RedisServer(server)
+    environment = {**os.environ, "BENCH_BROKER": redis.url, "BENCH_DATABASE": str(work / "results.db")}
+    command = [sys.executable, "-m", "celery", "-A", "bench.per_image", "worker"]
+    with (work / "worker.out").open("w") as output:
+        worker = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        app.conf.broker_url = redis.url
+        deadline = time.monotonic() + START_SECONDS
+        while not app.control.ping(timeout=1):
+            if worker.poll() is not None or time.monotonic() > deadline:
+                raise WorkFailed(f"Celery did not start: {(work / 'worker.out').read_text()[-2000:]}")
+        for path in paths:
+            screen.delay(str(path))
+        finished: list[float] = []
+        last_progress = time.monotonic()
+        while len(finished) < len(paths):
+            time.sleep(0.5)
+            found = [row[0] for row in connection.execute("SELECT finished_at FROM results ORDER BY finished_at")]
+            if len(found) > len(finished):
+                finished, last_progress = found, time.monotonic()
+            if time.monotonic() - last_progress > IDLE_SECONDS:
+                raise WorkFailed(f"Celery stopped after {len(finished)} of {len(paths)} images.")
+    finally:
+        connection.close()
+        worker.send_signal(signal.SIGTERM)
+        worker.wait(60)
+        redis.close()
+    return {"images_per_second": steady(finished)}

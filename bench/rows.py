@@ -1,0 +1,116 @@
+"""What is measured, and what it is to reach."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+CORES = os.cpu_count() or 1
+Figures = Mapping[str, Mapping[str, float]]
+"""By row and by figure: medians over the rounds."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A measurement: the module of `bench` that makes it, and its arguments.
+
+    files: `full` or `small`. needs: what it is given besides, `server` being the path of a redis-server. once: not in
+    each round. environment: the packages that it has for itself; None for the product's own.
+    """
+
+    what: str
+    module: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    files: str = "full"
+    needs: tuple[str, ...] = ()
+    once: bool = False
+    environment: tuple[str, ...] | None = None
+
+
+def _system(what: str, files: str = "full", *, postgresql: bool = False, **arguments: Any) -> Row:
+    return Row(what, "system", arguments, files, ("server",) if postgresql else ())
+
+
+def _names(names: int) -> Row:
+    return Row(f"the producer, {names:,} names", "producer", {"names": names}, needs=("server",), once=True)
+
+
+def _setting(name: str, value: int) -> dict[str, str]:
+    return {f"PNEUMOSCREEN_{name.upper()}": str(value)}
+
+
+ROWS: dict[str, Row] = {
+    "decode": Row("floor: read and decode alone", "limit", {"part": "decode"}),
+    "forward": Row("floor: the network alone, batches of 32", "limit", {"part": "forward"}),
+    "limit": Row("the limit: both, in one process", "limit"),
+    "forward_tensorflow": Row("the network alone, TensorFlow", "limit", {"part": "forward", "engine": "tensorflow"}),
+    "limit_tensorflow": Row("both in one process, TensorFlow", "limit", {"engine": "tensorflow"}),
+    "system": _system("the whole system, drop to rows: SQLite and its own broker"),
+    "system_tensorflow": _system("the whole system, TensorFlow", variables={"PNEUMOSCREEN_ENGINE": "tensorflow"}),
+    "processes": _system(f"the same, {CORES} worker processes", variables=_setting("processes", CORES)),
+    "postgresql": _system("the whole system on PostgreSQL and Redis", postgresql=True),
+    "script": Row("a script, image by image with model.predict", "script"),
+    "per_image": Row("plain Celery, a task for each image", "per_image", needs=("server",)),
+    "limit_small": Row("224-pixel files: the limit", "limit", files="small"),
+    "system_small": _system("224-pixel files: the whole system", files="small"),
+    "message_1": _system("messages of 1 image", variables=_setting("message_size", 1)),
+    "message_10": _system("messages of 10 images", variables=_setting("message_size", 10)),
+    "message_64": _system("messages of 64 images", variables=_setting("message_size", 64)),
+    "one_core": _system("one worker process, all pinned to one core", cores=[0]),
+    "million": _system("beside 1,000,000 rows, SQLite", rows=1_000_000),
+    "million_postgresql": _system("beside 1,000,000 rows, PostgreSQL", rows=1_000_000, postgresql=True),
+    "latency": Row("a single file on an idle system", "latency", once=True),
+    "growth": Row("the ledger's cost per image, SQLite", "growth", once=True),
+    "growth_postgresql": Row("the ledger's cost per image, PostgreSQL", "growth", needs=("server",), once=True),
+    "names": _names(100_000),
+    "million_names": _names(1_000_000),
+    "swap": Row("a new model version under load", "swap", once=True),
+    "simulated_1": Row("stub of 25 ms an image, 1 process", "simulation", {"processes": 1, "stub_seconds": 0.025}),
+    "simulated_8": Row("stub of 25 ms an image, 8 processes", "simulation", {"processes": 8, "stub_seconds": 0.025}),
+    "saturated": Row("stub of no time, 8 processes, 224-pixel files", "simulation", {"processes": 8}, "small"),
+}
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A figure and its bound. `figure` raises KeyError where a row it needs was not measured."""
+
+    what: str
+    figure: Callable[[Figures], float]
+    least: float | None = None
+    most: float | None = None
+
+    def is_met(self, found: float) -> bool:
+        return (self.least is None or found >= self.least) and (self.most is None or found <= self.most)
+
+
+def ratio(first: str, second: str) -> Callable[[Figures], float]:
+    return lambda figures: figures[first]["images_per_second"] / figures[second]["images_per_second"]
+
+
+def _figure(row: str, name: str) -> Callable[[Figures], float]:
+    return lambda figures: figures[row][name]
+
+
+def _grown(row: str) -> Callable[[Figures], float]:
+    return lambda figures: figures[row]["ms_per_image_at_1000000"] / figures[row]["ms_per_image_at_0"]
+
+
+GOALS = (
+    Goal("the whole system, of the limit", ratio("system", "limit"), least=0.90),
+    Goal("the whole system, of the limit, 224-pixel files", ratio("system_small", "limit_small"), least=0.80),
+    Goal("the whole system, times the script", ratio("system", "script"), least=10),
+    Goal("the whole system, times plain Celery", ratio("system", "per_image"), least=2),
+    Goal("the whole system, times Ray Data", ratio("system", "ray"), least=1),
+    Goal("the whole system, times LitServe", ratio("system", "litserve"), least=1),
+    Goal("a single file, median, in seconds", _figure("latency", "seconds_median"), most=0.5),
+    Goal("a single file, 99th percentile, in seconds", _figure("latency", "seconds_99th_percentile"), most=0.5),
+    Goal("images/s beside 1,000,000 rows, of those beside none, SQLite", ratio("million", "system"), least=0.90),
+    Goal("the same, PostgreSQL", ratio("million_postgresql", "postgresql"), least=0.90),
+    Goal("the ledger's cost at 1,000,000 rows, times that at none, SQLite", _grown("growth"), most=1.10),
+    Goal("the same, PostgreSQL", _grown("growth_postgresql"), most=1.10),
+    Goal("a restart's scan over 100,000 known files, in seconds", _figure("names", "restart_seconds"), most=5),
+    Goal("the producer at 1,000,000 names, in MB", _figure("million_names", "mb_at_most"), most=200),
+    Goal("two processes on two cores, times one on one core", ratio("processes", "one_core"), least=1.8),
+    Goal("simulated: 8 processes, times one", ratio("simulated_8", "simulated_1"), least=7.5),
+)

@@ -1,0 +1,17 @@
+"""Many worker processes on few cores: a stub that sleeps takes the network's place, all else is real."""
+
+from pathlib import Path
+
+from bench import system
+
+STUB = Path(__file__).parent / "stub"
+
+
+def measure(
+    files: Path, work: Path, processes: int, stub_seconds: float = 0.0, server: str | None = None
+) -> dict[str, float]:
+    """`stub_seconds` is what the stub takes for an image; small batches, so that the rows come evenly."""
+    variables = {"PYTHONPATH": str(STUB), "STUB_SECONDS": str(stub_seconds), "PNEUMOSCREEN_PROCESSES": str(processes)}
+    if stub_seconds:
+        variables |= {"PNEUMOSCREEN_BATCH_SIZE": "8", "PNEUMOSCREEN_MESSAGE_SIZE": "16"}
+    return system.measure(files, work, variables, server)

@@ -1,0 +1,28 @@
+"""In the network's place something that takes STUB_SECONDS for each image: each process of the simulation loads it."""
+
+import os
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared import inference
+
+SECONDS = float(os.environ["STUB_SECONDS"])
+
+
+class Stub:
+    device = "cpu"
+    familiarity = None
+
+    def logits(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        time.sleep(SECONDS * len(batch))
+        return np.zeros(len(batch), np.float32)
+
+
+def load(*_: Any) -> Stub:
+    return Stub()
+
+
+inference.load = load  # type: ignore[assignment]

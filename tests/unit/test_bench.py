@@ -1,0 +1,66 @@
+"""What the benchmark makes of its figures."""
+
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from bench import files, report
+from bench.rows import GOALS, ROWS
+from bench.run import bench
+from shared.errors import WrongSettings
+
+
+def speeds(**rounds: list[float]) -> dict[str, list[dict[str, float]]]:
+    return {name: [{"images_per_second": speed} for speed in found] for name, found in rounds.items()}
+
+
+def test_medians_make_the_ratios_and_each_goal_says_whether_it_is_met() -> None:
+    found = speeds(limit=[100, 300, 200], system=[190, 150, 180], script=[20, 20, 20])
+    measured = report.make(found, {}, {})
+    assert measured["ratios"] == {"system_to_limit": 0.9, "system_to_script": 9.0}
+    assert measured["spread"]["limit"] == {"lowest": 100, "highest": 300}
+    assert [(goal["figure"], goal["met"]) for goal in measured["goals"]] == [(0.9, True), (9.0, False)]
+
+
+def test_a_row_that_could_not_be_measured_is_named_and_its_goals_are_left_out() -> None:
+    measured = report.make(speeds(limit=[100], system=[]), {"system": "no PostgreSQL here"}, {})
+    assert measured["missing"] == {"system": "no PostgreSQL here"}
+    assert measured["goals"] == []
+
+
+def test_every_goal_can_be_judged_by_rows_that_exist() -> None:
+    figures = {name: dict.fromkeys(NAMES, 1.0) for name in ROWS}
+    assert all(isinstance(goal.figure(figures), float) for goal in GOALS)
+
+
+NAMES = (
+    "images_per_second",
+    "seconds_median",
+    "seconds_99th_percentile",
+    "ms_per_image_at_0",
+    "ms_per_image_at_1000000",
+    "restart_seconds",
+    "mb_at_most",
+)
+
+
+def test_an_unknown_row_is_refused_before_anything_is_made() -> None:
+    with pytest.raises(WrongSettings, match="not speed"):
+        bench(None, ["speed"], 100, 1, "", as_json=True)
+
+
+def test_files_have_distinct_bytes_and_the_same_picture(tmp_path: Path) -> None:
+    sources = files.sources(None)
+    files.make(sources[:1], tmp_path / "files", 3, lambda: None)
+    made = [path.read_bytes() for path in sorted((tmp_path / "files").iterdir())]
+    assert len(set(made)) == 3
+    pictures = [Image.open(BytesIO(data)) for data in made]
+    assert {max(picture.size) for picture in pictures} == {files.FULL_SIZE}
+    assert len({picture.tobytes() for picture in pictures}) == 1
+
+
+def test_a_folder_without_images_is_named(tmp_path: Path) -> None:
+    with pytest.raises(WrongSettings, match="--images"):
+        files.sources(tmp_path)

@@ -1,0 +1,43 @@
+"""A network for LiteRT is made where it is faster, and compared with the one that was fitted."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from shared.imaging import Preprocessing
+from trainer import lite
+
+SIZE = Preprocessing(width=32, height=32)
+PIXELS = np.random.default_rng(0).integers(0, 255, (5, 32, 32, 1), dtype=np.uint8)
+
+
+def network(convolution: str) -> Any:
+    import keras
+
+    keras.utils.set_random_seed(1)
+    layer = getattr(keras.layers, convolution)
+    inner = keras.Sequential([keras.Input((32, 32, 1)), layer(4, 3), keras.layers.BatchNormalization()])
+    pooled = keras.layers.GlobalAveragePooling2D()(inner(inputs := keras.Input((32, 32, 1))))
+    return keras.Model(inputs, keras.layers.Dense(1)(pooled))
+
+
+def test_a_separable_network_is_converted_and_answers_as_before() -> None:
+    made = lite.convert(network("SeparableConv2D"), SIZE, PIXELS)
+    assert not isinstance(made, str), made
+    assert made.field.images == 5
+    assert made.field.largest_difference < 1e-4
+    assert len(made.field.trial) == 4
+
+
+def test_plain_convolutions_are_left_to_tensorflow() -> None:
+    found = lite.convert(network("Conv2D"), SIZE, PIXELS)
+    assert isinstance(found, str)
+    assert "no faster" in found
+
+
+def test_a_network_whose_answers_differ_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lite, "_logits", lambda *_: np.full(5, 7.0, np.float32))
+    found = lite.convert(network("SeparableConv2D"), SIZE, PIXELS)
+    assert isinstance(found, str)
+    assert "differ" in found
