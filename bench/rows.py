@@ -51,6 +51,8 @@ ROWS: dict[str, Row] = {
     "postgresql": _system("the whole system on PostgreSQL and Redis", postgresql=True),
     "script": Row("a script, image by image with model.predict", "script"),
     "per_image": Row("plain Celery, a task for each image", "per_image", needs=("server",)),
+    "ray": Row("Ray Data, map_batches", "ray_data", environment=("ray[data]==2.60.0",)),
+    "litserve": Row("LitServe, batches of up to 32", "serving", environment=("litserve==0.2.19", "aiohttp==3.14.5")),
     "limit_small": Row("224-pixel files: the limit", "limit", files="small"),
     "system_small": _system("224-pixel files: the whole system", files="small"),
     "message_1": _system("messages of 1 image", variables=_setting("message_size", 1)),

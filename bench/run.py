@@ -13,8 +13,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from bench import environments, report
 from bench import files as bench_files
-from bench import report
 from bench.rows import ROWS, Row
 from shared.errors import WorkFailed, WrongSettings
 
@@ -84,8 +84,9 @@ def _measure(row: Row, work: Path, server: str) -> dict[str, float]:
     """In a process of its own, with a folder of its own that is removed afterwards. Raises WorkFailed."""
     given = {"server": server}
     arguments = {**row.arguments, **{name: given[name] for name in row.needs}}
+    python = sys.executable if row.environment is None else str(environments.python(row.environment))
     places = [str(work / row.files), str(work / "run")]
-    command = [sys.executable, "-m", "bench.measure", row.module, *places, json.dumps(arguments)]
+    command = [python, "-m", "bench.measure", row.module, *places, json.dumps(arguments)]
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=TOP)
     shutil.rmtree(work / "run", ignore_errors=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
 
-from sqlalchemy import Select, exists, func, insert, or_, select, update
+from sqlalchemy import FromClause, Select, exists, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session, aliased
 
@@ -183,7 +183,7 @@ def add_jobs(
         session.execute(insert(Job), [{**row, **times, "sighting_id": sighting} for sighting in sightings])
 
 
-def insert_new(session: Session, table: type) -> "sqlite.Insert | postgresql.Insert":
+def insert_new(session: Session, table: type | FromClause) -> "sqlite.Insert | postgresql.Insert":
     """An INSERT that leaves rows alone which exist already, in the words of the session's database."""
     dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
     statement: sqlite.Insert | postgresql.Insert = dialect.insert(table).on_conflict_do_nothing()

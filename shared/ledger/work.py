@@ -99,23 +99,28 @@ def claim(session: Session, message: Message, now: datetime, lease: float) -> li
         .values(state=JobState.CLAIMED, lease_until=now + timedelta(seconds=lease))
         .returning(Job.id)
     ).all()
+    jobs = (Job.id.label("job"), Job.sighting_id, Job.delivery, Job.lane, Job.model_version)
+    files = (Sighting.root, Sighting.path, Sighting.path_bytes, Sighting.size, Sighting.mtime_ns, Sighting.inode)
     rows = session.execute(
-        select(Job, Sighting).join(Sighting, Sighting.id == Job.sighting_id).where(Job.id.in_(mine)).order_by(Job.id)
+        select(*jobs, *files, Sighting.origin, Sighting.seen_at)
+        .join(Sighting, Sighting.id == Job.sighting_id)
+        .where(Job.id.in_(mine))
+        .order_by(Job.id)
     )
     return [
         Claimed(
-            job=job.id,
-            sighting=sighting.id,
-            delivery=job.delivery,
-            lane=job.lane,
-            root=sighting.root,
-            path=as_path(sighting.path, sighting.path_bytes),
-            facts=Facts(sighting.size, sighting.mtime_ns, sighting.inode),
-            origin=sighting.origin,
-            seen_at=sighting.seen_at,
-            model_version=job.model_version,
+            job=row.job,
+            sighting=row.sighting_id,
+            delivery=row.delivery,
+            lane=row.lane,
+            root=row.root,
+            path=as_path(row.path, row.path_bytes),
+            facts=Facts(row.size, row.mtime_ns, row.inode),
+            origin=row.origin,
+            seen_at=row.seen_at,
+            model_version=row.model_version,
         )
-        for job, sighting in rows
+        for row in rows
     ]
 
 
@@ -134,7 +139,7 @@ def finish(session: Session, outcomes: Sequence[Outcome], now: datetime) -> list
     _write_identifiers(session, [o for o in counted if isinstance(o, Screened | Quarantined)])
     _write_screened(session, [o for o in counted if isinstance(o, Screened)], now)
     done = _done(session, [o for o in counted if isinstance(o, Quarantined | Superseded)])
-    for outcome in counted:
+    for outcome in (o for o in counted if not isinstance(o, Screened)):
         sighting = update(Sighting).where(Sighting.id == outcome.claimed.sighting)
         job = update(Job).where(Job.id == outcome.claimed.job)
         is_done = outcome.claimed.sighting in done
@@ -212,7 +217,8 @@ def _write_screened(session: Session, screened: Sequence[Screened], now: datetim
         }
         for s in screened
     }
-    session.execute(insert_new(session, Prediction).values(list(rows.values())))
+    # Row by row in the driver: of many rows in one statement, SQLAlchemy would compile each anew.
+    session.connection().execute(insert_new(session, Prediction.__table__), list(rows.values()))
     stored = {
         (sha256, version): prediction
         for prediction, sha256, version in session.execute(
