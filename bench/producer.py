@@ -12,6 +12,7 @@ import psutil
 from sqlalchemy import func, select
 
 from bench.servers import RedisServer
+from bench.system import PLACES
 from shared import database
 from shared.database import Database, Sighting
 from shared.errors import WorkFailed
@@ -55,7 +56,7 @@ def measure(files: Path, work: Path, server: str, names: int = 100_000) -> dict[
 
 @contextmanager
 def _producer(work: Path, inbox: Path, broker_url: str) -> Iterator[psutil.Popen]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PNEUMOSCREEN_")}
+    kept = {name: value for name, value in os.environ.items() if name not in PLACES}
     settings = {"FOLDERS": f'{{"inbox": {{"path": "{inbox}"}}}}', "BROKER_URL": broker_url}
     environment = kept | {f"PNEUMOSCREEN_{name}": value for name, value in settings.items()}
     command = [sys.executable, "-m", "cli.main", "producer", "--home", str(work)]

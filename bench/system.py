@@ -20,6 +20,8 @@ from shared.errors import ServiceUnavailable, WorkFailed
 
 START_SECONDS = 180
 IDLE_SECONDS = 120
+PLACES = tuple(f"PNEUMOSCREEN_{name}" for name in ("HOME", "DATABASE_URL", "BROKER_URL", "FOLDERS"))
+"""Settings of the caller's own system; what else is set is measured."""
 OURS = Sighting.id > 0
 """Not those of `growth.fill`, which are never read: by their index on the state a million would be."""
 PARTS = {
@@ -41,14 +43,14 @@ class System:
 
     def megabytes(self, part: str) -> float:
         """Resident memory of the largest of its processes whose command line has this part, in MB."""
-        return max(process.memory_info().rss for process in self._processes(part)) / 1e6
+        return max(process.memory_info().rss for process in self.processes(part)) / 1e6
 
     def cpu_seconds(self) -> dict[str, float]:
         """What each part has used so far."""
-        times = {part: [process.cpu_times() for process in self._processes(text)] for part, text in PARTS.items()}
+        times = {part: [process.cpu_times() for process in self.processes(text)] for part, text in PARTS.items()}
         return {part: sum(one.user + one.system for one in found) for part, found in times.items()}
 
-    def _processes(self, part: str) -> list[psutil.Process]:
+    def processes(self, part: str) -> list[psutil.Process]:
         """Of all that this process started, servers included."""
         children = psutil.Process().children(recursive=True)
         return [child for child in children if part in " ".join(child.cmdline())]
@@ -123,7 +125,7 @@ def running(
     home, inbox = work / "home", work / "inbox"
     for folder in (home, inbox):
         folder.mkdir(parents=True)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PNEUMOSCREEN_")}
+    environment = {name: value for name, value in os.environ.items() if name not in PLACES}
     environment |= variables or {}
     command = [sys.executable, "-m", "cli.main", "up", "--home", str(home), "--inbox", str(inbox)]
     with ExitStack() as stack:

@@ -1,0 +1,59 @@
+"""Where a worker's time goes: py-spy looks at its process while it screens, and each look is put down to a stage."""
+
+import signal
+import subprocess
+import sysconfig
+from collections import Counter
+from pathlib import Path
+
+from bench.system import PARTS, running
+from shared.errors import WorkFailed
+
+STAGES = {
+    "decode": ("decode (shared/imaging.py",),
+    "resize_and_contrast": ("arrange (shared/imaging.py",),
+    "network": ("_logit (shared/inference.py", "logits (shared/inference.py"),
+    "read": ("read (worker/reading.py",),
+    "hash": ("_look (worker/screening.py",),
+    "unfamiliar": ("scores (shared/familiarity.py",),
+    "rows": ("_finish (worker/screening.py", "_write (worker/screening.py"),
+    "rest_of_the_batch": ("screen_message (worker/screening.py",),
+    "heartbeat": ("_keep_alive (worker/process.py", "_keep_up (worker/process.py"),
+}
+"""By the first function of these that a stack has; `hash` is what `_look` does itself."""
+WAITING = ("wait (threading.py", "_worker (concurrent/futures/thread.py")
+"""The last function of a thread that waits: py-spy cannot always tell."""
+RATE = 200  # looks a second
+
+
+def measure(files: Path, work: Path) -> dict[str, float]:
+    """The share of each stage in the looks at threads that were at work; Celery's own is what is left."""
+    count = len(list(files.iterdir()))
+    spy = Path(sysconfig.get_path("scripts")) / "py-spy"
+    if not spy.exists():
+        raise WorkFailed("py-spy is not installed beside this Python: `make setup` does it.")
+    with running(work) as system:
+        files.rename(system.inbox / "drop")
+        try:
+            system.wait_until_finished(count // 10)
+            (child,) = [found for found in system.processes(PARTS["worker"]) if not found.children()]
+            command = [str(spy), "record", "--pid", str(child.pid), "--format", "raw", "--rate", str(RATE), "--threads"]
+            looking = subprocess.Popen([*command, "--output", str(work / "looks")], stderr=subprocess.PIPE, text=True)
+            system.wait_until_finished(count - count // 10)
+            looking.send_signal(signal.SIGINT)  # then it writes what it saw
+            _, said = looking.communicate(timeout=60)
+            system.wait_until_finished(count)
+        finally:
+            (system.inbox / "drop").rename(files)
+    if not (work / "looks").exists():
+        raise WorkFailed(f"py-spy could not look at the worker: {said.strip()}")
+    looks = Counter[str]()
+    for line in (work / "looks").read_text().splitlines():
+        stack, _, number = line.rpartition(" ")
+        if not any(mark in stack.rpartition(";")[2] for mark in WAITING):
+            looks[_stage(stack)] += int(number)
+    return {f"share_{stage}": number / looks.total() for stage, number in looks.most_common()}
+
+
+def _stage(stack: str) -> str:
+    return next((name for name, marks in STAGES.items() if any(mark in stack for mark in marks)), "celery")
