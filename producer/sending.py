@@ -1,6 +1,7 @@
 """Unsent jobs become messages, as many as each lane may hold: the rest of the backlog waits in SQL."""
 
 import logging
+import math
 from datetime import datetime, timedelta
 
 from celery import Celery
@@ -23,9 +24,12 @@ class Sender:
         self._metrics = metrics
         self._processes = 1
         self._counted_at: datetime | None = None
+        self.lingers = math.inf
+        """Seconds from the last look on, until jobs that are too few for a message have waited long enough for more."""
 
     def send(self, now: datetime) -> int:
         """Fill the lanes; returns how many jobs were sent. Raises RedisError if the broker is out of reach."""
+        self.lingers = math.inf
         with self._database.read() as session:
             if not send.is_due(session, now):
                 return 0
@@ -50,9 +54,13 @@ class Sender:
             backlog = send.backlog(session, lane, size, now)
         if backlog is None:
             return None
-        waited = now - backlog.since >= timedelta(seconds=self._settings.linger)
-        if backlog.jobs < size and not (length < self._processes and waited):
-            return None
+        if backlog.jobs < size:
+            if length >= self._processes:
+                return None
+            lingers = self._settings.linger - (now - backlog.since).total_seconds()
+            if lingers > 0:
+                self.lingers = min(self.lingers, lingers)
+                return None
         with self._database.write() as session:
             return send.take(session, lane, size, now)
 

@@ -28,7 +28,7 @@ from shared.settings import Settings
 log = logging.getLogger(__name__)
 MOST_SIGNS = 5_000
 MOST_SETTLING = 5_000
-TICK = 0.05
+TICK = 0.1
 
 
 class Producer:
@@ -115,7 +115,7 @@ class Producer:
         """What the system reported; waits for a moment if there is nothing else to do."""
         is_busy = any(root.is_sweeping for root in self.roots.values())
         try:
-            sign = self.signs.get(timeout=0.001 if is_busy else TICK)
+            sign = self.signs.get(timeout=0.001 if is_busy else min(TICK, self.sender.lingers))
             for _ in range(MOST_ROWS):
                 self._take(sign, now)
                 sign = self.signs.get_nowait()

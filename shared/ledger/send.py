@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy import and_, bindparam, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from shared.database import OPEN_JOB, Job, JobState, Lane
@@ -13,6 +13,19 @@ AHEAD = timedelta(minutes=15)
 """More than the clocks of hosts differ and than a job is put off: a moment further ahead was written by a clock that
 was wrong, and was set back since. Waiting for it could take a day."""
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+DUE = and_(
+    OPEN_JOB,
+    Job.state == JobState.UNSENT,
+    or_(
+        Job.not_before.is_(None),
+        Job.not_before <= bindparam("now"),
+        func.coalesce(Job.sent_at, Job.created_at) > bindparam("ahead"),
+        and_(Job.problem.is_not(None), Job.not_before > bindparam("ahead")),
+    ),
+)
+"""Unsent, and its time has come. What was sent or put off by a clock that has been set back since does not wait for
+that clock's time. Made once, for it is asked many times a second."""
+ANY_DUE = select(Job.id).where(DUE).limit(1)
 
 
 @dataclass(frozen=True)
@@ -28,12 +41,13 @@ class Backlog:
 
 def is_due(session: Session, now: datetime) -> bool:
     """Whether any lane has an unsent job whose time has come."""
-    return session.scalar(select(Job.id).where(_due(now)).limit(1)) is not None
+    return session.scalar(ANY_DUE, _times(now)) is not None
 
 
 def backlog(session: Session, lane: Lane, most: int, now: datetime) -> Backlog | None:
     """A lane's unsent jobs whose time has come, counted up to `most`."""
-    rows = session.execute(select(Job.created_at).where(_due(now), Job.lane == lane).order_by(Job.id).limit(most)).all()
+    first = select(Job.created_at).where(DUE, Job.lane == lane).order_by(Job.id).limit(most)
+    rows = session.execute(first, _times(now)).all()
     if not rows:
         return None
     since = rows[0][0]
@@ -49,10 +63,11 @@ def take(session: Session, lane: Lane, most: int, now: datetime) -> Message | No
     order = (Job.deaths, Job.id) if lane is Lane.SUSPECT else (Job.id,)
     chosen = session.execute(
         select(Job.id, Job.delivery, Job.model_version)
-        .where(_due(now), Job.lane == lane)
+        .where(DUE, Job.lane == lane)
         .order_by(*order)
         .limit(most)
-        .with_for_update(skip_locked=True)
+        .with_for_update(skip_locked=True),
+        _times(now),
     ).all()
     if not chosen:
         return None
@@ -78,9 +93,6 @@ def take_back(session: Session, message: Message) -> None:
     )
 
 
-def _due(now: datetime) -> ColumnElement[bool]:
-    """What was sent or put off by a clock that has been set back since does not wait for that clock's time."""
-    written = func.coalesce(Job.sent_at, Job.created_at)
-    put_off_by_a_wrong_clock = and_(Job.problem.is_not(None), Job.not_before > now + AHEAD)
-    is_time = or_(Job.not_before.is_(None), Job.not_before <= now, written > now + AHEAD, put_off_by_a_wrong_clock)
-    return and_(OPEN_JOB, Job.state == JobState.UNSENT) & is_time
+def _times(now: datetime) -> dict[str, datetime]:
+    """What DUE asks for."""
+    return {"now": now, "ahead": now + AHEAD}
