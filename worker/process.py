@@ -31,6 +31,7 @@ HANG_SECONDS = 60.0
 class WorkerProcess:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.roots = settings.roots
         self.database = database.connect(settings.database)
         self.metrics = Metrics()
         self.models = Models(settings.models, self.metrics, settings.signing_key, settings.engine)

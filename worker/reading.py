@@ -33,11 +33,7 @@ def read(root: Path, path: str, facts: Facts, limits: Limits) -> bytes:
 
 
 def _read(root: Path, path: str, facts: Facts, limits: Limits) -> bytes:
-    real, real_root = Path(os.path.realpath(root / path, strict=True)), Path(os.path.realpath(root))
-    if not real.is_relative_to(real_root):
-        raise Unsuitable("the path is a link that leads out of its folder")
-    # Non-blocking, so that a pipe put in the file's place cannot hold the worker; no link followed after the check.
-    descriptor = open_within(real_root, str(real.relative_to(real_root)), os.O_RDONLY | os.O_NONBLOCK)
+    descriptor = _open(root, path)
     try:
         before = os.fstat(descriptor)
         if not stat.S_ISREG(before.st_mode):
@@ -54,3 +50,17 @@ def _read(root: Path, path: str, facts: Facts, limits: Limits) -> bytes:
     finally:
         os.close(descriptor)
     return data
+
+
+def _open(root: Path, path: str) -> int:
+    """A descriptor of a file in its root. A link on the way costs a second look; none is followed after that check."""
+    flags = os.O_RDONLY | os.O_NONBLOCK  # a pipe put in the file's place cannot hold the worker
+    try:
+        return open_within(root, path, flags)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENOTDIR, errno.EXDEV):
+            raise
+    real, real_root = Path(os.path.realpath(root / path, strict=True)), Path(os.path.realpath(root))
+    if not real.is_relative_to(real_root):
+        raise Unsuitable("the path is a link that leads out of its folder")
+    return open_within(real_root, str(real.relative_to(real_root)), flags)

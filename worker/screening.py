@@ -169,10 +169,11 @@ def _look(process: WorkerProcess, loaded: Loaded, claimed: Claimed) -> Prepared 
     digest: str | None = None
     identifiers, age = None, None
     try:
-        if claimed.root not in settings.roots:
+        root = process.roots.get(claimed.root)
+        if root is None:
             return put_off(claimed, f"no folder named {claimed.root!r} is configured on this host")
         began = time.monotonic()
-        data = read(settings.roots[claimed.root].path, claimed.path, claimed.facts, limits)
+        data = read(root.path, claimed.path, claimed.facts, limits)
         digest = hashlib.sha256(data).hexdigest()
         process.decoding[threading.get_ident()] = decoding = time.monotonic()
         process.metrics.read.observe(decoding - began)
