@@ -13,6 +13,7 @@ from shared.database import Database, Lane
 from shared.ledger import send, work
 from shared.ledger.register import MOST_ROWS, Facts, Found, register
 from shared.ledger.work import Screened
+from shared.manifest import sha256
 
 ROWS = (0, 10_000, 100_000, 1_000_000)
 IMAGES, MESSAGE, BATCH, LEASE = 4000, 128, 32, 60.0
@@ -20,16 +21,16 @@ NUMBERS = {
     "sqlite": "WITH RECURSIVE numbers(n) AS (SELECT :first UNION ALL SELECT n + 1 FROM numbers WHERE n < :last)",
     "postgresql": "WITH numbers(n) AS (SELECT generate_series(cast(:first AS bigint), cast(:last AS bigint)))",
 }
-DIGEST = {"sqlite": "printf('%064x', n)", "postgresql": "lpad(to_hex(n), 64, '0')"}
+DIGEST = {"sqlite": "lower(hex(randomblob(32)))", "postgresql": "md5(random()::text) || md5(random()::text)"}
 FILL = (
     """INSERT INTO predictions (id, sha256, model_version, probability, threshold, label, unfamiliar,
     unfamiliar_score, created_at) {numbers} SELECT -n, {digest}, 'earlier', 0.5, 0.5, 'PNEUMONIA', false, 1.0,
     '2026-01-01 00:00:00.000000' FROM numbers""",
     """INSERT INTO sightings (id, root, path, size, mtime_ns, inode, state, sha256, prediction_id, seen_at,
-    finished_at) {numbers} SELECT -n, 'earlier', 'ward/' || n || '.jpeg', 400000, n, n, 'done', {digest}, -n,
-    '2026-01-01 00:00:00.000000', '2026-01-01 00:00:00.000000' FROM numbers""",
-    """INSERT INTO jobs (id, sighting_id, lane, state, delivery, created_at, sent_at, deaths) {numbers} SELECT -n, -n,
-    'routine', 'finished', 1, '2026-01-01 00:00:00.000000', '2026-01-01 00:00:00.000000', 0 FROM numbers""",
+    finished_at) SELECT id, 'earlier', 'ward/' || -id || '.jpeg', 400000, -id, -id, 'done', sha256, id,
+    created_at, created_at FROM predictions WHERE id BETWEEN -:last AND -:first""",
+    """INSERT INTO jobs (id, sighting_id, lane, state, delivery, created_at, sent_at, deaths) SELECT id, id,
+    'routine', 'finished', 1, created_at, created_at, 0 FROM predictions WHERE id BETWEEN -:last AND -:first""",
 )
 
 
@@ -87,7 +88,7 @@ def _screen(with_database: Database, name: str, images: int) -> None:
             claimed = work.claim(session, message, now, LEASE)
         for start in range(0, len(claimed), BATCH):
             outcomes = [
-                Screened(claim, f"{name}-{claim.job}".ljust(64, "0"), "bench", 0.5, 0.5, "PNEUMONIA")
+                Screened(claim, sha256(claim.path.encode()), "bench", 0.5, 0.5, "PNEUMONIA")
                 for claim in claimed[start : start + BATCH]
             ]
             with with_database.write() as session:
