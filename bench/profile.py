@@ -36,7 +36,7 @@ def measure(files: Path, work: Path) -> dict[str, float]:
         files.rename(system.inbox / "drop")
         try:
             system.wait_until_finished(count // 10)
-            (child,) = [found for found in system.processes(PARTS["worker"]) if not found.children()]
+            child = next(found for found in system.processes(PARTS["worker"]) if not found.children())
             command = [str(spy), "record", "--pid", str(child.pid), "--format", "raw", "--rate", str(RATE), "--threads"]
             looking = subprocess.Popen([*command, "--output", str(work / "looks")], stderr=subprocess.PIPE, text=True)
             system.wait_until_finished(count - count // 10)

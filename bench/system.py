@@ -17,6 +17,7 @@ from bench import growth, servers
 from shared import database
 from shared.database import Database, Sighting, SightingState, Worker
 from shared.errors import ServiceUnavailable, WorkFailed
+from shared.settings import default_processes
 
 START_SECONDS = 180
 IDLE_SECONDS = 120
@@ -145,7 +146,9 @@ def running(
             preexec_fn=None if cores is None else lambda: os.sched_setaffinity(0, cores),
         )
         try:
-            with_database = _wait_until_ready(home, url, process, int(environment.get("PNEUMOSCREEN_PROCESSES", "1")))
+            with_database = _wait_until_ready(
+                home, url, process, int(environment.get("PNEUMOSCREEN_PROCESSES", default_processes()))
+            )
             stack.callback(with_database.close)
             yield System(process, inbox, with_database)
         finally:

@@ -22,6 +22,11 @@ LaneName = Literal["stat", "routine", "background"]
 Seconds = Annotated[float, Field(gt=0, le=30 * 24 * 3600)]
 
 
+def default_processes() -> int:
+    """Two, where there are two cores: one of them computes while the other writes its rows and asks for work."""
+    return min(2, os.cpu_count() or 1)
+
+
 def absolute(path: Path) -> Path:
     """With ~ and ~user put in; raises ValueError for what can be no path."""
     if "\0" in str(path):
@@ -64,7 +69,7 @@ class Settings(BaseSettings):
     message_size: int = Field(default=128, ge=1, le=MOST_JOBS)
     messages_ahead: int = Field(default=4, ge=1)
     batch_size: int = Field(default=32, ge=1, le=1024)
-    processes: int = Field(default=1, ge=1)
+    processes: int = Field(default_factory=default_processes, ge=1)
     engine: EngineName = "auto"
     decode_threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
     max_pixels: int = Field(default=100_000_000, ge=1)
