@@ -270,6 +270,8 @@ def test_a_version_is_published_with_its_check_which_its_card_describes(tmp_path
 class Network:
     """Stands for a Keras model: calls bright pictures PNEUMONIA, as far as this test goes."""
 
+    layers: tuple[Any, ...] = ()
+
     def get_weights(self) -> list[Any]:
         return []
 
