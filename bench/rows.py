@@ -50,7 +50,10 @@ ROWS: dict[str, Row] = {
     "one_process": _system("the same, one worker process", variables=_setting("processes", 1)),
     "postgresql": _system("the whole system on PostgreSQL and Redis", postgresql=True),
     "script": Row("a script, image by image with model.predict", "script"),
-    "per_image": Row("plain Celery, a task for each image", "per_image", needs=("server",)),
+    "per_image": Row("plain Celery, a task for each image, model(x)", "per_image", needs=("server",)),
+    "per_image_lite": Row(
+        "the same, with the product's decoder and LiteRT", "per_image", {"kind": "worker"}, needs=("server",)
+    ),
     "ray": Row("Ray Data, map_batches", "ray_data", environment=("ray[data]==2.60.0",)),
     "litserve": Row("LitServe, batches of up to 32", "serving", environment=("litserve==0.2.19", "aiohttp==3.14.5")),
     "limit_small": Row("224-pixel files: the limit", "limit", files="small"),
