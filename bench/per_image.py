@@ -66,7 +66,7 @@ def screen(path: str) -> None:
 
 
 def measure(files: Path, work: Path, server: str, kind: str = "script") -> dict[str, float]:
-    """`server` is the path of a redis-server, `kind` is script or worker. All tasks are sent before it waits for rows."""
+    """`server` is a redis-server's path, `kind` is script or worker. All tasks are sent before it waits for rows."""
     work.mkdir(parents=True)
     paths = sorted(files.iterdir())
     with sqlite3.connect(work / "results.db") as connection:
