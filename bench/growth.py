@@ -24,13 +24,13 @@ NUMBERS = {
 DIGEST = {"sqlite": "lower(hex(randomblob(32)))", "postgresql": "md5(random()::text) || md5(random()::text)"}
 FILL = (
     """INSERT INTO predictions (id, sha256, model_version, probability, threshold, label, unfamiliar,
-    unfamiliar_score, created_at) {numbers} SELECT -n, {digest}, 'earlier', 0.5, 0.5, 'PNEUMONIA', false, 1.0,
+    unfamiliar_score, created_at) {numbers} SELECT 1 - n, {digest}, 'earlier', 0.5, 0.5, 'PNEUMONIA', false, 1.0,
     '2026-01-01 00:00:00.000000' FROM numbers""",
     """INSERT INTO sightings (id, root, path, size, mtime_ns, inode, state, sha256, prediction_id, seen_at,
     finished_at) SELECT id, 'earlier', 'ward/' || -id || '.jpeg', 400000, -id, -id, 'done', sha256, id,
-    created_at, created_at FROM predictions WHERE id BETWEEN -:last AND -:first""",
+    created_at, created_at FROM predictions WHERE id BETWEEN 1 - :last AND 1 - :first""",
     """INSERT INTO jobs (id, sighting_id, lane, state, delivery, created_at, sent_at, deaths) SELECT id, id,
-    'routine', 'finished', 1, created_at, created_at, 0 FROM predictions WHERE id BETWEEN -:last AND -:first""",
+    'routine', 'finished', 1, created_at, created_at, 0 FROM predictions WHERE id BETWEEN 1 - :last AND 1 - :first""",
 )
 
 
@@ -56,7 +56,7 @@ def measure(files: Path, work: Path, server: str | None = None) -> dict[str, flo
 def fill(url: str, rows: int, before: int = 0) -> None:
     """Bring a database to so many rows of images that were screened long ago; `before` of them are there already.
 
-    Their numbers are negative: those above belong to what comes.
+    Their numbers are 0 and below: those above belong to what comes.
     """
     with_database = database.connect(url)
     with_database.upgrade()
