@@ -66,9 +66,9 @@ def fill(url: str, rows: int, before: int = 0) -> None:
             sql = statement.format(numbers=NUMBERS[dialect], digest=DIGEST[dialect])
             session.execute(text(sql), {"first": before + 1, "last": rows})
     if dialect == "postgresql":
-        with with_database.engine.connect() as connection:
-            connection.exec_driver_sql("ANALYZE")  # autovacuum does so sooner or later
-            connection.commit()
+        with with_database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            for tidying in ("VACUUM ANALYZE", "CHECKPOINT"):  # else it would do so amid the measurement
+                connection.exec_driver_sql(tidying)
     with_database.close()
 
 
