@@ -47,7 +47,7 @@ ROWS: dict[str, Row] = {
     "limit_tensorflow": Row("both in one process, TensorFlow", "limit", {"engine": "tensorflow"}),
     "system": _system("the whole system, drop to rows: SQLite, its own broker"),
     "system_tensorflow": _system("the whole system, TensorFlow", variables={"PNEUMOSCREEN_ENGINE": "tensorflow"}),
-    "one_process": _system("the same, one worker process", variables=_setting("processes", 1)),
+    "one_process": _system("the whole system, one worker process", variables=_setting("processes", 1)),
     "postgresql": _system("the whole system on PostgreSQL and Redis", postgresql=True),
     "script": Row("a script, image by image with model.predict", "script"),
     "per_image": Row("plain Celery, a task for each image, model(x)", "per_image", needs=("server",)),
