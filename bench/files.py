@@ -43,14 +43,14 @@ def make(images: list[bytes], target: Path, count: int, advance: Callable[[], No
     target.mkdir(parents=True)
     total = 0
     for number, source in zip(range(count), cycle(images), strict=False):
-        data = _numbered(source, number)
+        data = numbered(source, number)
         (target / f"{number:06d}.{'jpeg' if data[:2] == JPEG else 'png'}").write_bytes(data)
         total += len(data)
         advance()
     return total
 
 
-def _numbered(data: bytes, number: int) -> bytes:
+def numbered(data: bytes, number: int) -> bytes:
     """The same picture in other bytes: a JPEG gets a comment segment, a PNG something after its end."""
     text = f"{number:012d}".encode()
     if data[:2] == JPEG:

@@ -16,10 +16,10 @@ POLL_SECONDS = 0.004
 MOST_SECONDS = 30
 
 
-def measure(files: Path, work: Path, variables: dict[str, str] | None = None) -> dict[str, float]:
+def measure(files: Path, work: Path) -> dict[str, float]:
     """Median and 99th percentile of single drops, one after the other."""
     found = []
-    with running(work, variables) as system:
+    with running(work) as system:
         for number, source in enumerate(sorted(files.iterdir())[: WARM_UP + DROPS]):
             time.sleep(0.3)  # idle again
             target = system.inbox / f"single-{number}{source.suffix}"

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from shared import registry
 from shared.imaging import Limits, prepare
-from shared.manifest import NAME, sha256
-from shared.registry import Loaded, Published
 from shared.settings import EngineName
 
 BATCH = 32
@@ -20,7 +18,7 @@ BATCH = 32
 
 def measure(files: Path, work: Path, part: str = "both", engine: EngineName = "auto") -> dict[str, float]:
     """`part` is decode, forward or both."""
-    loaded, paths = load_bundled(engine), sorted(files.iterdir())
+    loaded, paths = registry.load_bundled(engine), sorted(files.iterdir())
     limits, preprocessing = Limits(), loaded.manifest.preprocessing
 
     def look(path: Path) -> NDArray[np.uint8]:
@@ -42,9 +40,3 @@ def measure(files: Path, work: Path, part: str = "both", engine: EngineName = "a
                 loaded.network.logits(np.stack(pixels))
         seconds = time.perf_counter() - began
     return {"images_per_second": len(paths) / seconds}
-
-
-def load_bundled(engine: EngineName = "auto") -> Loaded:
-    """The version that comes with the program, as a worker loads it."""
-    model = registry.bundled()
-    return registry.load(model.parent, Published(model.name, sha256((model / NAME).read_bytes())), engine=engine)

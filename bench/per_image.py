@@ -19,7 +19,6 @@ from celery import Celery
 from celery.signals import worker_process_init
 
 from bench import script
-from bench.limit import load_bundled
 from bench.servers import RedisServer
 from bench.system import IDLE_SECONDS, START_SECONDS, steady
 from shared import manifest, registry
@@ -50,7 +49,7 @@ def _as_a_script() -> Callable[[Path], float]:
 
 def _as_a_worker() -> Callable[[Path], float]:
     """The product's decoder and engine: what is left is the price of a task for each image."""
-    loaded = load_bundled()
+    loaded = registry.load_bundled("auto")
     preprocessing = loaded.manifest.preprocessing
     return lambda path: float(loaded.network.logits(prepare(path.read_bytes(), preprocessing, Limits())[None])[0])
 

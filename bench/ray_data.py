@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.limit import BATCH, load_bundled
+from bench.limit import BATCH
 from bench.rows import CORES
 from bench.system import START_SECONDS, steady
 from shared import manifest, registry
@@ -35,7 +35,7 @@ class Predictor:
     """An actor: Ray makes it once and gives it batches."""
 
     def __init__(self, engine: EngineName) -> None:
-        self._loaded = load_bundled(engine)
+        self._loaded = registry.load_bundled(engine)
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         version = self._loaded.manifest

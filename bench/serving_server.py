@@ -18,7 +18,7 @@ import numpy as np
 from fastapi import Body  # type: ignore[import-not-found]
 from numpy.typing import NDArray
 
-from bench.limit import load_bundled
+from shared import registry
 from shared.imaging import Limits, prepare
 from shared.settings import EngineName
 
@@ -29,7 +29,7 @@ class Screening(litserve.LitAPI):  # type: ignore[misc]
         self._engine: EngineName = engine
 
     def setup(self, device: str) -> None:
-        self._loaded = load_bundled(self._engine)
+        self._loaded = registry.load_bundled(self._engine)
         self._threads = ThreadPoolExecutor(os.cpu_count())
 
     def decode_request(self, request: Annotated[bytes, Body(media_type="application/octet-stream")]) -> bytes:

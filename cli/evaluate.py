@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from cli.console import err, out, progress, table
 from cli.opened import opened
-from shared import manifest, registry
+from shared import registry
 from shared.database import ModelVersion
 from shared.errors import BrokenModel, ImageError, WorkFailed, WrongSettings
 from shared.imaging import Limits, Preprocessing, is_dicom, prepare
-from shared.registry import Loaded, Published
+from shared.registry import Loaded
 from shared.settings import Settings
 from trainer import datasets, metrics
 from trainer.datasets import CLASSES, LeftOut
@@ -90,8 +90,7 @@ def _load(settings: Settings, version: str | None) -> Loaded:
             return registry.load(settings.models, found, settings.signing_key, settings.engine)
     elif version not in (None, bundled.name):
         raise BrokenModel(f"There is no model version {version!r}: {settings.home} has no database yet.")
-    digest = manifest.sha256((bundled / manifest.NAME).read_bytes())
-    return registry.load(bundled.parent, Published(bundled.name, digest), engine=settings.engine)
+    return registry.load_bundled(settings.engine)
 
 
 def _classify(settings: Settings, loaded: Loaded, listed: list[tuple[Path, int]]) -> Findings:

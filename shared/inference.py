@@ -154,14 +154,15 @@ def load(folder: Path, manifest: Manifest, engine: EngineName = "tensorflow") ->
             blank = np.zeros((count, size.height, size.width, size.channels), np.uint8)
             logits = network.logits(blank)
             scores = network.familiarity.scores(blank) if network.familiarity is not None else np.zeros(count)
-        trial = network.logits(trial_pixels(size))
     except BrokenModel:
         raise
     except Exception as error:
         raise BrokenModel(f"the network in {folder} does not load: {error}") from error
     if not np.isfinite([*logits, *scores]).all():
         raise BrokenModel(f"the network in {folder} answers a blank image with something that is not a number")
-    if lite is not None and not np.allclose(trial, lite.trial, rtol=0.0, atol=MOST_DIFFERENCE):
+    if lite is not None and not np.allclose(
+        network.logits(trial_pixels(size)), lite.trial, rtol=0, atol=MOST_DIFFERENCE
+    ):
         raise BrokenModel(
             f"the network in {folder} answers otherwise by LiteRT on this host than by TensorFlow where it was made: "
             "set `engine` to tensorflow here"

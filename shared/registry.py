@@ -65,6 +65,13 @@ def load(models: Path, version: Published, key: SecretStr | None = None, engine:
     return Loaded(found, inference.load(folder, found, engine))
 
 
+def load_bundled(engine: EngineName) -> Loaded:
+    """Load the version that comes with the program from where it lies; raises BrokenModel."""
+    folder = bundled()
+    digest = manifest.sha256((folder / manifest.NAME).read_bytes())
+    return load(folder.parent, Published(folder.name, digest), engine=engine)
+
+
 def check(database: Database, models: Path, key: SecretStr | None = None) -> None:
     """Raises ServiceUnavailable if no version that is or was live lies whole in the folder `models`."""
     with database.read() as session:

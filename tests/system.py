@@ -17,6 +17,7 @@ import psutil
 from sqlalchemy import Engine, NullPool, create_engine, text
 from sqlalchemy.exc import DatabaseError
 
+from bench.files import numbered
 from shared import database
 from tests.models import go_live, make_linear_version
 from tests.servers import Servers
@@ -175,10 +176,8 @@ def specimens() -> list[Path]:
 
 
 def distinct(source: Path, target: Path, number: int) -> None:
-    """A copy of a JPEG whose bytes are its own: a comment segment holds the number."""
-    data = source.read_bytes()
-    comment = f"{number:012d}".encode()
-    target.write_bytes(data[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + data[2:])
+    """A copy whose bytes are its own."""
+    target.write_bytes(numbered(source.read_bytes(), number))
 
 
 def drop(source: Path, target: Path) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.limit import load_bundled
 from shared import inference, manifest, registry
 from shared.errors import BrokenModel
 from shared.imaging import Limits, Preprocessing, prepare
@@ -18,10 +17,10 @@ from tests.system import SAMPLES
 def test_both_engines_say_the_same_of_the_specimens_and_a_gpu_decides_for_tensorflow(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lite = load_bundled("litert")
+    lite = registry.load_bundled("litert")
     (tmp_path / "0000:01:00.0").mkdir()
     monkeypatch.setattr(inference, "GPUS", tmp_path)
-    whole = load_bundled("auto")
+    whole = registry.load_bundled("auto")
     assert (lite.network.device, whole.network.device) == ("cpu, LiteRT", "cpu")
     files = sorted(SAMPLES.glob("*.jpeg"))
     batch = np.stack([prepare(file.read_bytes(), lite.manifest.preprocessing, Limits()) for file in files])
@@ -48,7 +47,7 @@ def test_a_network_of_another_size_than_the_manifest_says_is_refused() -> None:
 
 
 def test_a_worker_on_cpus_needs_no_tensorflow() -> None:
-    code = "import sys; from bench.limit import load_bundled; load_bundled(); print('tensorflow' in sys.modules)"
+    code = "import sys; from shared import registry; registry.load_bundled('auto'); print('tensorflow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.stdout.split() == ["False"], done.stderr
 
