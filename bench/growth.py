@@ -60,9 +60,11 @@ def fill(url: str, rows: int, before: int = 0) -> None:
     """
     with_database = database.connect(url)
     with_database.upgrade()
+    if rows == before:
+        return with_database.close()
     dialect = with_database.engine.dialect.name
     with with_database.write() as session:
-        for statement in FILL if rows > before else ():
+        for statement in FILL:
             sql = statement.format(numbers=NUMBERS[dialect], digest=DIGEST[dialect])
             session.execute(text(sql), {"first": before + 1, "last": rows})
     if dialect == "postgresql":
