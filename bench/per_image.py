@@ -6,7 +6,6 @@ A worker with Celery's defaults: a process for each core, each with its own netw
 
 import math
 import os
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from celery.signals import worker_process_init
 
 from bench import script
 from bench.servers import RedisServer
-from bench.system import IDLE_SECONDS, START_SECONDS, steady
+from bench.system import IDLE_SECONDS, START_SECONDS, end, steady
 from shared import manifest, registry
 from shared.errors import WorkFailed
 from shared.imaging import Limits, prepare
@@ -100,7 +99,6 @@ def measure(files: Path, work: Path, server: str, kind: str = "script") -> dict[
                 raise WorkFailed(f"Celery stopped after {len(finished)} of {len(paths)} images.")
     finally:
         connection.close()
-        worker.send_signal(signal.SIGTERM)
-        worker.wait(60)
+        end(worker)
         redis.close()
     return {"images_per_second": steady(finished)}

@@ -12,7 +12,7 @@ import psutil
 from sqlalchemy import func, select
 
 from bench.servers import RedisServer
-from bench.system import PLACES
+from bench.system import PLACES, end
 from shared import database
 from shared.database import Database, Sighting
 from shared.errors import WorkFailed
@@ -65,8 +65,7 @@ def _producer(work: Path, inbox: Path, broker_url: str) -> Iterator[psutil.Popen
     try:
         yield process
     finally:
-        process.terminate()
-        process.wait(60)
+        end(process)
 
 
 def _wait_for(with_database: Database, files: int, process: psutil.Popen) -> tuple[float, float]:

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +26,15 @@ def bench(
     only: Sequence[str],
     count: int,
     rounds: int,
-    server: str,
+    server: Callable[[], str],
     out: Path | None = None,
     *,
     as_json: bool,
 ) -> None:
     """Every figure is from this one run: ratios travel between machines, images per second do not.
 
-    A row that cannot be measured here is named, and the others go on. Raises WrongSettings for an unknown row.
+    `server` returns the path of a redis-server, for the rows that need one. A row that cannot be measured here is
+    named, and the others go on. Raises WrongSettings for an unknown row, and at the end WorkFailed if one failed.
     """
     unknown = sorted(set(only) - set(ROWS))
     if unknown:
@@ -67,6 +68,8 @@ def bench(
         print(json.dumps(measured, indent=2))
     else:
         report.show(measured)
+    if missing:
+        raise WorkFailed(f"Not measured: {', '.join(missing)}. What each said stands above.")
 
 
 def _make_files(images: Path | None, work: Path, count: int, kinds: set[str], bar: Progress) -> dict[str, int]:
@@ -80,10 +83,9 @@ def _make_files(images: Path | None, work: Path, count: int, kinds: set[str], ba
     return sizes
 
 
-def _measure(row: Row, work: Path, server: str) -> dict[str, float]:
+def _measure(row: Row, work: Path, server: Callable[[], str]) -> dict[str, float]:
     """In a process of its own, with a folder of its own that is removed afterwards. Raises WorkFailed."""
-    given = {"server": server}
-    arguments = {**row.arguments, **{name: given[name] for name in row.needs}}
+    arguments = {**row.arguments, **({"server": server()} if row.needs_server else {})}
     python = sys.executable if row.environment is None else str(environments.python(row.environment))
     places = [str(work / row.files), str(work / "run")]
     command = [python, "-m", "bench.measure", row.module, *places, json.dumps(arguments)]

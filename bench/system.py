@@ -1,12 +1,11 @@
 """The whole system, as a user starts it: from files dropped into the inbox to rows in SQL."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -20,6 +19,7 @@ from shared.errors import ServiceUnavailable, WorkFailed
 from shared.settings import default_processes
 
 START_SECONDS = 180
+END_SECONDS = 120
 IDLE_SECONDS = 120
 PLACES = tuple(f"PNEUMOSCREEN_{name}" for name in ("HOME", "DATABASE_URL", "BROKER_URL", "FOLDERS"))
 """Settings of the caller's own system; what else is set is measured."""
@@ -101,7 +101,7 @@ def measure(
         finished = system.finished()
     return {
         "images_per_second": steady(finished),
-        "from_drop_to_last_row": count / (finished[-1] - dropped),
+        "images_per_second_from_drop_to_last_row": count / (finished[-1] - dropped),
         "seconds_to_first_row": finished[0] - dropped,
         "worker_mb": memory,
         **{f"{part}_cpu_ms_per_image": 1000 * seconds / count for part, seconds in used.items()},
@@ -152,8 +152,23 @@ def running(
             stack.callback(with_database.close)
             yield System(process, inbox, with_database)
         finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(120)
+            end(process)
+
+
+def end(process: "subprocess.Popen[bytes] | psutil.Popen") -> None:
+    """SIGTERM; what has not ended in time is killed with all that it started, or it would run beside the next row."""
+    if process.poll() is not None:
+        return
+    started = psutil.Process(process.pid).children(recursive=True)
+    process.terminate()
+    try:
+        process.wait(END_SECONDS)
+    except subprocess.TimeoutExpired:
+        for child in started:
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+        process.kill()
+        process.wait()
 
 
 def _wait_until_ready(home: Path, url: str, process: "subprocess.Popen[bytes]", processes: int) -> Database:

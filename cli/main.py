@@ -202,7 +202,7 @@ def bench(
     from cli import private_broker
 
     chosen = list(ROWS) if only == "all" else only.split(",")
-    bench(images, chosen, files, rounds, private_broker.server(), out, as_json=json)
+    bench(images, chosen, files, rounds, private_broker.server, out, as_json=json)
 
 
 @db.command(epilog="Example: pneumoscreen db upgrade")

@@ -20,6 +20,7 @@ REFRESH_SECONDS = 0.5
 SILENT_SECONDS = 10.0
 REST = 20
 """So many times as long as a look at the database took, it is left alone: counting millions of rows takes a while."""
+MOST_REST_SECONDS = 30.0
 
 
 def up(home: Path, inbox: Path | None, flower_port: str, *, trainer: bool) -> None:
@@ -69,20 +70,25 @@ class Watch:
         pause = REFRESH_SECONDS
         while not stop.wait(pause):
             began = time.monotonic()
-            self.look(began)
-            pause = max(REFRESH_SECONDS, REST * (time.monotonic() - began))
+            answered = self.look(began)
+            rest = min(REST * (time.monotonic() - began), MOST_REST_SECONDS)
+            pause = max(REFRESH_SECONDS, rest) if answered else REFRESH_SECONDS
             self._fresh_until += pause
 
-    def look(self, now: float) -> None:
+    def look(self, now: float) -> bool:
+        """Returns whether the database answered."""
         try:
             with self._database.read() as session:
                 counts, alive = count(session), workers(session)
         except SQLAlchemyError as error:
             reason = " ".join(str(getattr(error, "orig", error)).split())
             self._line = f"the database is out of reach, everything else goes on: {reason}"
+            return False
         else:
             self._line = describe(counts, self._rate.update(counts.finished, now), any(w.model_version for w in alive))
-        self._fresh_until = now
+            return True
+        finally:
+            self._fresh_until = now
 
     def line(self, now: float) -> str:
         silent = now - self._fresh_until

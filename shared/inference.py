@@ -1,5 +1,6 @@
 """The one module that runs networks; it imports TensorFlow or LiteRT when it loads one, and not before."""
 
+import logging
 import os
 import threading
 from collections.abc import Callable
@@ -16,14 +17,15 @@ from shared import familiarity
 from shared.errors import BrokenModel
 from shared.familiarity import Familiarity
 from shared.imaging import Preprocessing
-from shared.manifest import Manifest
+from shared.manifest import Lite, Manifest, sha256
 from shared.settings import EngineName
 
+log = logging.getLogger(__name__)
 KERAS_FILE = "network.keras"
 LINEAR_FILE = "weights.npy"
 GPUS = Path("/proc/driver/nvidia/gpus")
 MOST_DIFFERENCE = 0.01
-"""Of a logit, between two engines: a probability changes by a quarter of it at most."""
+"""Of a logit, between two engines: a calibrated probability changes by a quarter of it at most, times the slope."""
 
 
 class Network(Protocol):
@@ -88,16 +90,17 @@ class LiteNetwork:
     device = "cpu, LiteRT"
     familiarity: Familiarity | None = None
 
-    def __init__(self, path: Path, size: Preprocessing) -> None:
+    def __init__(self, data: bytes, size: Preprocessing) -> None:
+        """`data` is the file, kept: what a thread starts with later is what was verified."""
         from ai_edge_litert import interpreter
 
-        self._make: Callable[[], Any] = partial(interpreter.Interpreter, str(path), num_threads=1)
+        self._make: Callable[[], Any] = partial(interpreter.Interpreter, model_content=data, num_threads=1)
         self._held = threading.local()
         self._threads = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="network")
         shape = [1, size.height, size.width, size.channels]
         found = self._make().get_input_details()[0]["shape"].tolist()
         if found != shape:
-            raise BrokenModel(f"{path} takes pixels of shape {found}, the manifest wants {shape}")
+            raise BrokenModel(f"the network for LiteRT takes pixels of shape {found}, the manifest wants {shape}")
 
     def logits(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         return np.fromiter(self._threads.map(self._logit, batch), np.float32, len(batch))
@@ -106,10 +109,11 @@ class LiteNetwork:
         """In a thread, which keeps an interpreter of its own: one serves one thread."""
         held = self._held
         if not hasattr(held, "interpreter"):
-            held.interpreter = self._make()
-            held.interpreter.allocate_tensors()
-            held.pixels = held.interpreter.get_input_details()[0]["index"]
-            held.logit = held.interpreter.get_output_details()[0]["index"]
+            interpreter = self._make()
+            interpreter.allocate_tensors()
+            held.pixels = interpreter.get_input_details()[0]["index"]
+            held.logit = interpreter.get_output_details()[0]["index"]
+            held.interpreter = interpreter
         held.interpreter.set_tensor(held.pixels, pixels[np.newaxis])
         held.interpreter.invoke()
         return float(held.interpreter.get_tensor(held.logit).item())
@@ -133,8 +137,23 @@ class LinearNetwork:
 
 
 def load(folder: Path, manifest: Manifest, engine: EngineName = "tensorflow") -> Network:
-    """Load a version whose files were verified by `manifest.read`, and warm it up; raises BrokenModel."""
-    lite = manifest.lite if _is_for_litert(engine) else None
+    """Load a version whose files were verified by `manifest.read`, and warm it up; raises BrokenModel.
+
+    With `auto` TensorFlow takes over what LiteRT cannot run on this host.
+    """
+    if manifest.lite is None or not _is_for_litert(engine):
+        return _load(folder, manifest, None)
+    try:
+        return _load(folder, manifest, manifest.lite)
+    except BrokenModel as error:
+        if engine == "litert" or not _is_installed("tensorflow"):
+            raise
+        log.warning("%s; TensorFlow runs it instead", error)
+        return _load(folder, manifest, None)
+
+
+def _load(folder: Path, manifest: Manifest, lite: Lite | None) -> Network:
+    """By LiteRT if `lite` is given."""
     file = lite.file if lite else KERAS_FILE if manifest.engine == "keras" else LINEAR_FILE
     for needed in [file, *([manifest.familiarity.file] if manifest.familiarity else [])]:
         if needed not in manifest.files:
@@ -142,7 +161,7 @@ def load(folder: Path, manifest: Manifest, engine: EngineName = "tensorflow") ->
     try:
         network: Network
         if lite is not None:
-            network = LiteNetwork(folder / file, manifest.preprocessing)
+            network = LiteNetwork(_verified(folder / file, manifest.files[file]), manifest.preprocessing)
         elif manifest.engine == "keras":
             network = KerasNetwork(folder / file, manifest)
         else:
@@ -154,20 +173,32 @@ def load(folder: Path, manifest: Manifest, engine: EngineName = "tensorflow") ->
             blank = np.zeros((count, size.height, size.width, size.channels), np.uint8)
             logits = network.logits(blank)
             scores = network.familiarity.scores(blank) if network.familiarity is not None else np.zeros(count)
+        trial = np.zeros(0) if lite is None else np.abs(network.logits(trial_pixels(size)) - lite.trial)
     except BrokenModel:
         raise
+    except ModuleNotFoundError as error:
+        raise BrokenModel(
+            f"the network in {folder} needs {error.name}, which is not installed here: the extra `network` brings all "
+            "that runs networks, the extra `litert` runs only versions that have a network for LiteRT"
+        ) from error
     except Exception as error:
         raise BrokenModel(f"the network in {folder} does not load: {error}") from error
     if not np.isfinite([*logits, *scores]).all():
         raise BrokenModel(f"the network in {folder} answers a blank image with something that is not a number")
-    if lite is not None and not np.allclose(
-        network.logits(trial_pixels(size)), lite.trial, rtol=0, atol=MOST_DIFFERENCE
-    ):
+    if not (trial <= MOST_DIFFERENCE).all():
         raise BrokenModel(
             f"the network in {folder} answers otherwise by LiteRT on this host than by TensorFlow where it was made: "
-            "set `engine` to tensorflow here"
+            "it needs TensorFlow here (the extra `network`), and a setting `engine` other than litert"
         )
     return network
+
+
+def _verified(path: Path, digest: str) -> bytes:
+    """What the file holds now: `manifest.read` looked at it earlier."""
+    data = path.read_bytes()
+    if sha256(data) != digest:
+        raise BrokenModel(f"{path} was changed since it was verified")
+    return data
 
 
 def trial_pixels(size: Preprocessing) -> NDArray[np.uint8]:
@@ -178,5 +209,9 @@ def trial_pixels(size: Preprocessing) -> NDArray[np.uint8]:
 
 
 def _is_for_litert(engine: EngineName) -> bool:
-    has_gpu = GPUS.is_dir() and any(GPUS.iterdir())
-    return engine == "litert" or (engine == "auto" and find_spec("ai_edge_litert") is not None and not has_gpu)
+    has_gpu = GPUS.is_dir() and any(GPUS.iterdir()) and _is_installed("tensorflow")
+    return engine == "litert" or (engine == "auto" and _is_installed("ai_edge_litert") and not has_gpu)
+
+
+def _is_installed(package: str) -> bool:
+    return find_spec(package) is not None

@@ -56,7 +56,9 @@ class Lite(BaseModel):
     file: str = Field(description="the network, beside the weights and covered by `files`")
     images: int = Field(gt=0, description="X-rays held out on which both were compared")
     largest_difference: float = Field(ge=0, allow_inf_nan=False, description="of a logit, on these")
-    trial: tuple[float, ...] = Field(min_length=1, description="TensorFlow's logits of `inference.trial_pixels`")
+    trial: tuple[float, ...] = Field(
+        min_length=4, max_length=4, description="TensorFlow's logits of `inference.trial_pixels`"
+    )
 
 
 class Manifest(BaseModel):

@@ -1,7 +1,6 @@
 """The same network for LiteRT, which is faster on CPUs; made and compared with TensorFlow when a version is made."""
 
 import logging
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +43,7 @@ def convert(model: Any, size: Preprocessing, pixels: NDArray[np.uint8]) -> Conve
         data = _convert(model, size)
         found, wanted = _logits(data, size, pixels[:MOST_IMAGES]), fit.logits(model, pixels[:MOST_IMAGES])
     except Exception as error:  # noqa: BLE001 - the converter raises whatever a layer leads it to
-        return f"LiteRT cannot run it: {str(error).splitlines()[0][:200]}"
+        return f"LiteRT cannot run it: {type(error).__name__}: {error}"[:200]
     difference = float(np.abs(found - wanted).max())
     if not difference <= MOST_DIFFERENCE:
         return f"LiteRT's logits differ from TensorFlow's by up to {difference:.2g}"
@@ -79,7 +78,4 @@ def _convert(model: Any, size: Preprocessing) -> bytes:
 
 
 def _logits(data: bytes, size: Preprocessing, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / FILE
-        path.write_bytes(data)
-        return inference.LiteNetwork(path, size).logits(pixels)
+    return inference.LiteNetwork(data, size).logits(pixels)

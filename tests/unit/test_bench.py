@@ -1,15 +1,15 @@
 """What the benchmark makes of its figures."""
 
+import json
 from io import BytesIO
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from bench import files, report
-from bench.rows import GOALS, ROWS
-from bench.run import bench
-from shared.errors import WrongSettings
+from bench import files, report, run
+from bench.rows import GOALS, ROWS, Row
+from shared.errors import WorkFailed, WrongSettings
 
 
 def speeds(**rounds: list[float]) -> dict[str, list[dict[str, float]]]:
@@ -44,9 +44,26 @@ NAMES = (
 )
 
 
+def test_a_row_that_fails_costs_no_other_and_still_ends_in_an_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def measure(row: Row, *_: object) -> dict[str, float]:
+        if row is ROWS["system"]:
+            raise WorkFailed("the disk is full")
+        return {"images_per_second": 300.0}
+
+    monkeypatch.setattr(run, "_measure", measure)
+    monkeypatch.setattr(run, "_make_files", lambda *_: {"full": 1})
+    with pytest.raises(WorkFailed, match="Not measured: system"):
+        run.bench(None, ["limit", "system"], 100, 1, lambda: "", as_json=True)
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["figures"] == {"limit": {"images_per_second": 300.0}}
+    assert printed["missing"] == {"system": "the disk is full"}
+
+
 def test_an_unknown_row_is_refused_before_anything_is_made() -> None:
     with pytest.raises(WrongSettings, match="not speed"):
-        bench(None, ["speed"], 100, 1, "", as_json=True)
+        run.bench(None, ["speed"], 100, 1, lambda: "", as_json=True)
 
 
 def test_files_have_distinct_bytes_and_the_same_picture(tmp_path: Path) -> None:

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 from typer.main import get_command
 
 from cli import main as cli
 from cli import private_broker, services, system
 from cli.counts import Counts
 from cli.private_broker import free_port
-from cli.up import Rate, Watch, describe
+from cli.up import REFRESH_SECONDS, Rate, Watch, describe
 from shared import __version__
 from shared.broker import wait_until_ready
 from shared.database import Database, connect
@@ -383,6 +384,29 @@ def test_the_line_says_that_the_database_is_out_of_reach_and_goes_on_when_it_is_
 def test_a_database_that_takes_long_to_count_is_left_alone_for_much_longer(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def slow(_: object) -> Counts:
+        time.sleep(0.1)
+        return Counts(done=10_000_000)
+
+    monkeypatch.setattr("cli.up.count", slow)
+    watch = Watch(database)
+    assert (pause := pause_after_a_look(watch)) >= 2.0
+    assert watch.line(time.monotonic() + pause + 5).startswith("waiting 0 · done 10,000,000")
+
+
+def test_a_database_that_is_out_of_reach_is_asked_again_soon(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(_: object) -> Counts:
+        time.sleep(0.1)
+        raise OperationalError("SELECT", {}, Exception("connection refused"))
+
+    monkeypatch.setattr("cli.up.count", gone)
+    assert pause_after_a_look(Watch(database)) == REFRESH_SECONDS
+
+
+def pause_after_a_look(watch: Watch) -> float:
+    """In seconds."""
     pauses: list[float] = []
 
     class Stop(threading.Event):
@@ -390,15 +414,8 @@ def test_a_database_that_takes_long_to_count_is_left_alone_for_much_longer(
             pauses.append(timeout or 0.0)
             return len(pauses) > 1
 
-    def slow(_: object) -> Counts:
-        time.sleep(0.1)
-        return Counts(done=10_000_000)
-
-    monkeypatch.setattr("cli.up.count", slow)
-    watch = Watch(database)
     watch.run(Stop())
-    assert pauses[1] >= 2.0
-    assert watch.line(time.monotonic() + pauses[1] + 5).startswith("waiting 0 · done 10,000,000")
+    return pauses[1]
 
 
 def test_the_rate_is_known_where_looks_are_far_apart() -> None:

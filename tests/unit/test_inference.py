@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from shared import inference, manifest, registry
 from shared.errors import BrokenModel
@@ -30,20 +31,84 @@ def test_both_engines_say_the_same_of_the_specimens_and_a_gpu_decides_for_tensor
     np.testing.assert_allclose(found, whole.network.logits(batch), atol=1e-4)
 
 
-def test_a_host_where_litert_answers_otherwise_refuses_the_version_and_says_what_to_set(tmp_path: Path) -> None:
-    folder = tmp_path / registry.bundled().name
-    shutil.copytree(registry.bundled(), folder)
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of the bundled version."""
+    return shutil.copytree(registry.bundled(), tmp_path / registry.bundled().name)
+
+
+def with_trial(folder: Path, *trial: float) -> manifest.Manifest:
     found = manifest.read(folder)
     assert found.lite is not None
-    trial = (found.lite.trial[0] + 0.02, *found.lite.trial[1:])
     manifest.write(folder, found.model_copy(update={"lite": found.lite.model_copy(update={"trial": trial})}))
-    with pytest.raises(BrokenModel, match="set `engine` to tensorflow"):
-        inference.load(folder, manifest.read(folder), "auto")
+    return manifest.read(folder)
+
+
+def test_where_litert_answers_otherwise_tensorflow_takes_over(folder: Path) -> None:
+    lite = manifest.read(folder).lite
+    assert lite is not None
+    found = with_trial(folder, lite.trial[0] + 0.02, *lite.trial[1:])
+    assert inference.load(folder, found, "auto").device == "cpu"
+    with pytest.raises(BrokenModel, match="answers otherwise by LiteRT"):
+        inference.load(folder, found, "litert")
+
+
+def test_where_litert_answers_otherwise_and_tensorflow_is_missing_the_version_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed(monkeypatch, "ai_edge_litert")
+    with pytest.raises(BrokenModel, match="the extra `network`"):
+        inference.load(folder, with_trial(folder, 9.0, 9.0, 9.0, 9.0), "auto")
+
+
+def test_a_trial_of_another_number_of_pictures_is_no_manifest(folder: Path) -> None:
+    with pytest.raises((BrokenModel, ValidationError)):
+        with_trial(folder, 0.0, 0.0)
+
+
+def test_a_gpu_without_tensorflow_does_not_keep_litert_from_screening(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "0000:01:00.0").mkdir()
+    monkeypatch.setattr(inference, "GPUS", tmp_path)
+    installed(monkeypatch, "ai_edge_litert")
+    assert registry.load_bundled("auto").network.device == "cpu, LiteRT"
+
+
+def installed(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
+    """Of the engines, these alone."""
+    monkeypatch.setattr(inference, "_is_installed", lambda package: package in packages)
+
+
+def test_a_host_without_a_package_that_a_version_needs_says_which_extra_brings_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "keras", None)
+    with pytest.raises(BrokenModel, match="needs keras, which is not installed here: the extra `network`"):
+        inference.load(folder, manifest.read(folder), "tensorflow")
+
+
+def test_a_thread_that_starts_late_runs_the_network_that_was_verified(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 40)
+    network = inference.load(folder, manifest.read(folder), "litert")
+    shutil.rmtree(folder)
+    logits = network.logits(np.zeros((64, 128, 128, 1), np.uint8))
+    assert len(set(logits.tolist())) == 1
+
+
+def test_a_network_that_was_changed_after_it_was_verified_is_refused(folder: Path) -> None:
+    found = manifest.read(folder)
+    (folder / "network.tflite").write_bytes((folder / "network.tflite").read_bytes() + b"more")
+    with pytest.raises(BrokenModel, match="was changed since it was verified"):
+        inference.load(folder, found, "litert")
 
 
 def test_a_network_of_another_size_than_the_manifest_says_is_refused() -> None:
+    data = (registry.bundled() / "network.tflite").read_bytes()
     with pytest.raises(BrokenModel, match=r"\[1, 128, 128, 1\]"):
-        inference.LiteNetwork(registry.bundled() / "network.tflite", Preprocessing(width=64, height=64))
+        inference.LiteNetwork(data, Preprocessing(width=64, height=64))
 
 
 def test_a_worker_on_cpus_needs_no_tensorflow() -> None:

@@ -36,6 +36,14 @@ def test_plain_convolutions_are_left_to_tensorflow() -> None:
     assert "no faster" in found
 
 
+def test_a_conversion_that_fails_without_a_word_costs_litert_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> bytes:
+        raise MemoryError
+
+    monkeypatch.setattr(lite, "_convert", fail)
+    assert lite.convert(network("SeparableConv2D"), SIZE, PIXELS) == "LiteRT cannot run it: MemoryError: "
+
+
 def test_a_network_whose_answers_differ_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lite, "_logits", lambda *_: np.full(5, 7.0, np.float32))
     found = lite.convert(network("SeparableConv2D"), SIZE, PIXELS)
