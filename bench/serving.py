@@ -30,7 +30,7 @@ Row = tuple[str, float, str, float]
 def measure(
     files: Path,
     work: Path,
-    workers: int = CORES,
+    workers: int = max(1, CORES // 2),
     api_servers: int = max(1, CORES // 2),
     batch: int = BATCH,
     batch_timeout: float = 0.1,
