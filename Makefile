@@ -37,7 +37,7 @@ lint: setup  ## ruff, mypy and the floors
 soak: setup  ## break everything, again and again, for MINUTES=60
 	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),60)
 
-bench: setup  ## measure everything on this machine, for most of an hour; on IMAGES=DIR, else on specimens
+bench: setup  ## measure everything on this machine, for about 70 minutes; on IMAGES=DIR, else on specimens
 	$(BIN)/pneumoscreen bench $(if $(IMAGES),--images $(IMAGES)) --only all --rounds 5 --out bench-out
 
 audit: setup  ## known weaknesses of the locked dependencies (needs the network)

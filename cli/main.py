@@ -187,7 +187,7 @@ def bench(
         typer.Option(help="A folder of X-rays to make the files from, else specimens.", exists=True, file_okay=False),
     ] = None,
     only: Annotated[
-        str, typer.Option(help="What to measure, with commas between; `all` is everything, for most of an hour.")
+        str, typer.Option(help="What to measure, with commas between; `all` is everything, for about 70 minutes.")
     ] = "system,limit,script",
     files: Annotated[int, typer.Option(help="How many files of distinct bytes to make.", min=100)] = 2000,
     rounds: Annotated[int, typer.Option(help="Interleaved rounds; the medians are reported.", min=1)] = 1,
