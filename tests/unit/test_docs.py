@@ -133,7 +133,8 @@ def test_every_column_of_the_view_is_explained(database: Database) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "docs/results.md", "docs/operations.md", "docs/why.md", "docs/models.md", "docs/performance.md"]
+    "page",
+    ["README.md", "docs/results.md", "docs/operations.md", "docs/why.md", "docs/models.md", "docs/performance.md"],
 )
 def test_every_command_that_is_named_exists(page: str) -> None:
     from typer.main import get_command
