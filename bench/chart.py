@@ -8,10 +8,10 @@ from bench.rows import ROWS
 
 
 def draw(measured: Mapping[str, Any], target: Path) -> None:
-    """Write an SVG; its rows are those that were measured on full-size files."""
+    """Write an SVG; its rows are those that may be held against the limit."""
     from matplotlib.figure import Figure
 
-    names = [name for name in measured["spread"] if ROWS[name].files == "full" and ROWS[name].module != "simulation"]
+    names = [name for name in measured["spread"] if ROWS[name].is_beside_the_limit]
     middle = [measured["figures"][name]["images_per_second"] for name in names]
     ends = [
         [value - measured["spread"][name]["lowest"] for name, value in zip(names, middle, strict=True)],

@@ -97,11 +97,7 @@ def _tables(measured: Mapping[str, Any]) -> list[list[list[str]]]:
             speeds.append([row.what, "not measured", "", "", ""])
         elif name in spread:
             ends = (f"{spread[name][end]:.1f}" for end in ("lowest", "highest"))
-            share = (
-                f"{figures[name][SPEED] / limit:.2f}"
-                if limit and row.files == "full" and row.module != "simulation"
-                else ""
-            )
+            share = f"{figures[name][SPEED] / limit:.2f}" if limit and row.is_beside_the_limit else ""
             speeds.append([row.what, f"{figures[name][SPEED]:.1f}", *ends, share])
         for key, value in figures.get(name, {}).items():
             if key != SPEED:

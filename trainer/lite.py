@@ -41,9 +41,10 @@ def convert(model: Any, size: Preprocessing, pixels: NDArray[np.uint8]) -> Conve
         return "its convolutions are plain ones, for which LiteRT is no faster than TensorFlow"
     try:
         data = _convert(model, size)
-        found, wanted = _logits(data, size, pixels[:MOST_IMAGES]), fit.logits(model, pixels[:MOST_IMAGES])
+        compared = pixels[:MOST_IMAGES]
+        found, wanted = inference.LiteNetwork(data, size).logits(compared), fit.logits(model, compared)
     except Exception as error:  # noqa: BLE001 - the converter raises whatever a layer leads it to
-        return f"LiteRT cannot run it: {type(error).__name__}: {error}"[:200]
+        return f"LiteRT cannot run it: {type(error).__name__}: {' '.join(str(error).split())}"[:200]
     difference = float(np.abs(found - wanted).max())
     if not difference <= MOST_DIFFERENCE:
         return f"LiteRT's logits differ from TensorFlow's by up to {difference:.2g}"
@@ -75,7 +76,3 @@ def _convert(model: Any, size: Preprocessing) -> bytes:
     call = inference.traced(model, (1, size.height, size.width, size.channels))
     logging.getLogger("absl").setLevel(logging.ERROR)
     return bytes(tf.lite.TFLiteConverter.from_concrete_functions([call.get_concrete_function()]).convert())
-
-
-def _logits(data: bytes, size: Preprocessing, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return inference.LiteNetwork(data, size).logits(pixels)

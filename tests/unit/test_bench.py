@@ -39,6 +39,8 @@ NAMES = (
     "images_per_second",
     "seconds_median",
     "seconds_99th_percentile",
+    "ms_per_image_at_0",
+    "ms_per_image_at_1000000",
     "restart_seconds",
     "mb_at_most",
 )

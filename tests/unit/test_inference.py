@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pydantic import ValidationError
 
 from shared import inference, manifest, registry
 from shared.errors import BrokenModel
@@ -62,7 +61,7 @@ def test_where_litert_answers_otherwise_and_tensorflow_is_missing_the_version_is
 
 
 def test_a_trial_of_another_number_of_pictures_is_no_manifest(folder: Path) -> None:
-    with pytest.raises((BrokenModel, ValidationError)):
+    with pytest.raises(BrokenModel, match="trial"):
         with_trial(folder, 0.0, 0.0)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from shared import inference
 from shared.imaging import Preprocessing
 from trainer import lite
 
@@ -45,7 +46,7 @@ def test_a_conversion_that_fails_without_a_word_costs_litert_alone(monkeypatch: 
 
 
 def test_a_network_whose_answers_differ_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lite, "_logits", lambda *_: np.full(5, 7.0, np.float32))
+    monkeypatch.setattr(inference.LiteNetwork, "logits", lambda *_: np.full(5, 7.0, np.float32))
     found = lite.convert(network("SeparableConv2D"), SIZE, PIXELS)
     assert isinstance(found, str)
     assert "differ" in found
