@@ -9,6 +9,7 @@ from pathlib import Path
 from bench.system import PARTS, running
 from shared.errors import WorkFailed
 
+# py-spy knows functions by name and file: whoever renames or moves one of these changes it here, too.
 STAGES = {
     "decode": ("decode (shared/imaging.py",),
     "resize_and_contrast": ("arrange (shared/imaging.py",),

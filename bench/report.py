@@ -19,11 +19,18 @@ SPEED = "images_per_second"
 def make(
     found: Mapping[str, Sequence[Mapping[str, float]]], missing: Mapping[str, str], about: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Medians, with the lowest and the highest of a speed; ratios; goals, met or missed."""
+    """Medians, with the lowest and the highest of a speed; ratios; goals, met or missed.
+
+    Only what each round of a row has gets a median. A row in `missing` gets nothing, whatever its earlier rounds gave.
+    """
     medians = {
-        name: {key: statistics.median(figure[key] for figure in figures) for key in figures[0]}
+        name: {
+            key: statistics.median(figure[key] for figure in figures)
+            for key in figures[0]
+            if all(key in figure for figure in figures)
+        }
         for name, figures in found.items()
-        if figures
+        if name not in missing
     }
     speeds = {name: [figure[SPEED] for figure in found[name]] for name, median in medians.items() if SPEED in median}
     ratios = {

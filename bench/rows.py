@@ -16,6 +16,8 @@ class Row:
 
     files: `full` or `small`. needs_server: it is given a redis-server's path, too. once: not in each round.
     environment: the packages that it has for itself; None for the product's own.
+    A figure that the module names `images_per_second` puts the row into the table of speeds, the ratios and, if it is
+    beside the limit, the chart. A goal is an entry in GOALS.
     """
 
     what: str

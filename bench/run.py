@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bench import environments, report
 from bench import files as bench_files
 from bench.rows import ROWS, Row
-from shared.errors import WorkFailed, WrongSettings
+from shared.errors import ServiceUnavailable, WorkFailed, WrongSettings
 
 TOP = Path(__file__).parent.parent
 
@@ -33,8 +33,9 @@ def bench(
 ) -> None:
     """Every figure is from this one run: ratios travel between machines, images per second do not.
 
-    `server` returns the path of a redis-server, for the rows that need one. A row that cannot be measured here is
-    named, and the others go on. Raises WrongSettings for an unknown row, and at the end WorkFailed if one failed.
+    `server` returns the path of a redis-server, for the rows that need one. A row that cannot be measured here, in
+    whichever round, is named, and the others go on. Raises WrongSettings for an unknown row, and at the end WorkFailed
+    if one failed.
     """
     unknown = sorted(set(only) - set(ROWS))
     if unknown:
@@ -55,7 +56,7 @@ def bench(
                 bar.update(running, description=f"measuring {name}, round {number + 1}")
                 try:
                     figures.append(_measure(ROWS[name], work, server))
-                except WorkFailed as error:
+                except (WorkFailed, ServiceUnavailable) as error:
                     missing[name] = str(error)
                     err.print(f"{name} could not be measured: {error}", markup=False, soft_wrap=True)
                 bar.advance(running)
@@ -84,7 +85,10 @@ def _make_files(images: Path | None, work: Path, count: int, kinds: set[str], ba
 
 
 def _measure(row: Row, work: Path, server: Callable[[], str]) -> dict[str, float]:
-    """In a process of its own, with a folder of its own that is removed afterwards. Raises WorkFailed."""
+    """In a process of its own, with a folder of its own that is removed afterwards.
+
+    Raises WorkFailed, or what `server` raises: ServiceUnavailable.
+    """
     arguments = {**row.arguments, **({"server": server()} if row.needs_server else {})}
     python = sys.executable if row.environment is None else str(environments.python(row.environment))
     places = [str(work / row.files), str(work / "run")]

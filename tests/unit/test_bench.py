@@ -1,15 +1,20 @@
 """What the benchmark makes of its figures."""
 
 import json
+import subprocess
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
-from bench import files, report, run
+from bench import environments, files, producer, report, run
 from bench.rows import GOALS, ROWS, Row
-from shared.errors import WorkFailed, WrongSettings
+from shared.errors import ServiceUnavailable, WorkFailed, WrongSettings
+from shared.settings import Settings
+
+PERFORMANCE = Path(__file__).parents[2] / "docs" / "performance.md"
 
 
 def speeds(**rounds: list[float]) -> dict[str, list[dict[str, float]]]:
@@ -28,6 +33,19 @@ def test_a_row_that_could_not_be_measured_is_named_and_its_goals_are_left_out() 
     measured = report.make(speeds(limit=[100], system=[]), {"system": "no PostgreSQL here"}, {})
     assert measured["missing"] == {"system": "no PostgreSQL here"}
     assert measured["goals"] == []
+
+
+def test_a_row_that_fails_in_a_later_round_has_no_medians_ratios_goals_or_bar() -> None:
+    measured = report.make(speeds(limit=[100, 100], system=[95]), {"system": "the disk is full"}, {})
+    assert list(measured["figures"]) == ["limit"]
+    assert (measured["ratios"], measured["goals"]) == ({}, [])
+    assert list(measured["spread"]) == ["limit"]
+
+
+def test_a_figure_that_one_round_lacks_has_no_median() -> None:
+    rounds = [{"images_per_second": 100.0, "ceiling": 5.0}, {"images_per_second": 300.0}]
+    for found in (rounds, rounds[::-1]):
+        assert report.make({"saturated": found}, {}, {})["figures"] == {"saturated": {"images_per_second": 200.0}}
 
 
 def test_every_goal_can_be_judged_by_rows_that_exist() -> None:
@@ -61,6 +79,52 @@ def test_a_row_that_fails_costs_no_other_and_still_ends_in_an_error(
     printed = json.loads(capsys.readouterr().out)
     assert printed["figures"] == {"limit": {"images_per_second": 300.0}}
     assert printed["missing"] == {"system": "the disk is full"}
+
+
+def test_without_a_redis_server_only_the_rows_that_need_one_are_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def server() -> str:
+        raise ServiceUnavailable("no Redis server was found")
+
+    done = subprocess.CompletedProcess[str]([], 0, stdout='{"images_per_second": 300.0}\n', stderr="")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
+    monkeypatch.setattr(run, "_make_files", lambda *_: {"full": 1})
+    with pytest.raises(WorkFailed, match="Not measured: postgresql"):
+        run.bench(None, ["postgresql", "script"], 100, 2, server, as_json=True)
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["figures"] == {"script": {"images_per_second": 300.0}}
+    assert printed["missing"] == {"postgresql": "no Redis server was found"}
+
+
+def test_before_each_start_of_the_producer_its_files_have_settled(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    slept: list[float] = []
+    slept_before_start: list[float] = []
+
+    def start(*_: object, **__: object) -> None:
+        slept_before_start.append(sum(slept))
+        slept.clear()
+
+    monkeypatch.setattr(producer.time, "sleep", slept.append)
+    monkeypatch.setattr(producer.psutil, "Popen", start)
+    monkeypatch.setattr(producer, "RedisServer", lambda _: SimpleNamespace(url="", close=lambda: None))
+    monkeypatch.setattr(producer, "_wait_for", lambda *_: (0.0, 0.0))
+    monkeypatch.setattr(producer, "end", lambda _: None)
+    producer.measure(tmp_path, tmp_path / "work", "", names=1)
+    first, second = slept_before_start
+    assert first == second > Settings.model_fields["settle"].default
+
+
+@pytest.mark.parametrize("row", ["ray", "litserve"])
+def test_the_page_says_where_the_interpreter_of_a_framework_lies(monkeypatch: pytest.MonkeyPatch, row: str) -> None:
+    packages = ROWS[row].environment
+    assert packages is not None
+    monkeypatch.setattr(environments, "_make", lambda *_: None)
+    found = environments.python(packages)
+    name = found.parent.parent.name.split("-")[0]
+    assert f"/{name}-*/bin/python`" in PERFORMANCE.read_text()
 
 
 def test_an_unknown_row_is_refused_before_anything_is_made() -> None:
