@@ -32,7 +32,7 @@ def demo(home: Path, samples: Path) -> None:
     # A demo is by itself: settings of a real installation in this shell are not for it.
     for name in [name for name in os.environ if name.startswith("PNEUMOSCREEN_")]:
         del os.environ[name]
-    out.print("Starting broker, producer, worker and Flower (TensorFlow takes a few seconds) …")
+    out.print("Starting broker, producer, worker and Flower …")
     with system.run(home, home / "inbox", system.port_for_flower("auto")) as running:
         running.wait_until_ready(SECONDS)
         out.print(f"Flower shows the work at {running.flower} while this runs.")

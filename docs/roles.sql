@@ -26,9 +26,11 @@ DO $$ BEGIN
     -- Against slips alone, since whoever is logged in can switch it off: what protects are the grants below.
     IF NOT EXISTS (
         SELECT FROM pg_roles
-        WHERE rolname = 'pneumoscreen_reader' AND 'default_transaction_read_only=on' = ANY (rolconfig)
+        WHERE rolname = 'pneumoscreen_reader'
+        AND rolconfig @> ARRAY['default_transaction_read_only=on', 'TimeZone=UTC']
     ) THEN
         ALTER ROLE pneumoscreen_reader SET default_transaction_read_only = on;
+        ALTER ROLE pneumoscreen_reader SET timezone = 'UTC'; -- as docs/results.md has its times and days
     END IF;
 EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
 END $$;

@@ -6,8 +6,10 @@ import math
 import os
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from shared.errors import BrokenModel
@@ -69,7 +71,9 @@ class Manifest(BaseModel):
     schema_version: Literal[1] = 1
     version: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
     created_at: datetime
-    engine: Literal["keras", "linear"]
+    engine: Literal["keras", "linear"] = Field(
+        description="how the weights are kept; the setting `engine` says what runs them"
+    )
     architecture: str
     parameters: int = Field(ge=0)
     preprocessing: Preprocessing
@@ -85,8 +89,7 @@ class Manifest(BaseModel):
     files: dict[str, str] = Field(min_length=1, description="SHA-256 of each file beside the manifest, by name")
 
     def label(self, probability: float) -> Label:
-        """The one place where a probability becomes a label."""
-        return "PNEUMONIA" if probability >= self.threshold else "NORMAL"
+        return "PNEUMONIA" if is_positive(probability, self.threshold) else "NORMAL"
 
     def is_outside_population(self, age_years: float | None) -> bool | None:
         """Whether the completed years are none of `population.age_years`, both ends included; None if not known."""
@@ -104,6 +107,15 @@ class Manifest(BaseModel):
         ):
             raise ValueError("age_years must have a lowest and a highest age")
         return population
+
+
+@overload
+def is_positive(probability: float, threshold: float) -> bool: ...
+@overload
+def is_positive(probability: NDArray[np.float64], threshold: float) -> NDArray[np.bool_]: ...
+def is_positive(probability: Any, threshold: float) -> Any:
+    """The one place where a calibrated probability, or an array of them, meets the operating threshold."""
+    return probability >= threshold
 
 
 def sha256(data: bytes) -> str:

@@ -15,7 +15,8 @@ __all__ = ["PostgreSQL", "RedisServer", "Servers", "postgresql", "redis"]
 
 class PostgreSQL(servers.PostgreSQL):
     def __init__(self, max_connections: int = 60) -> None:
-        super().__init__(fsync="off", max_connections=max_connections)
+        """Its time zone is not UTC, as a hospital's is not."""
+        super().__init__(fsync="off", max_connections=max_connections, timezone="America/New_York")
 
     def kill(self) -> None:
         """SIGKILL to all of its processes."""

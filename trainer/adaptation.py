@@ -42,6 +42,6 @@ def _figures(logits: Logits, calibration: Calibration, threshold: float, data: D
     batches = [data.pixels[start : start + 64] for start in range(0, len(data), 64)]
     found = np.concatenate([np.asarray(logits(batch), dtype=np.float64) for batch in batches])
     probabilities = examine.apply(calibration, found)
-    answers = Answers(data.labels, found, probabilities, probabilities >= threshold, data.patients)
+    answers = Answers(data.labels, found, probabilities, manifest.is_positive(probabilities, threshold), data.patients)
     counts = {"images": len(data), "patients": len(set(data.patients))}
     return {**metrics.measure(answers), "confusion": metrics.confusion(answers), **counts}

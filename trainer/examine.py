@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import WorkFailed
-from shared.manifest import Calibration
+from shared.manifest import Calibration, is_positive
 from trainer import metrics
 from trainer.metrics import Answers
 
@@ -52,10 +52,11 @@ def examine(logits: NDArray[np.float64], labels: NDArray[np.uint8], patients: tu
         calibration = calibrate(logits[others], labels[others])
         threshold = choose_threshold(apply(calibration, logits[others]), labels[others])
         probabilities[fold] = apply(calibration, logits[fold])
-        decisions[fold] = probabilities[fold] >= threshold
+        decisions[fold] = is_positive(probabilities[fold], threshold)
     calibration = calibrate(logits, labels)
     threshold = choose_threshold(apply(calibration, logits), labels)
     answers = Answers(labels, logits, probabilities, decisions, patients)
+    decided = is_positive(apply(calibration, logits), threshold)
     figures: dict[str, Any] = {
         **metrics.measure(answers),
         "confusion": metrics.confusion(answers),
@@ -64,8 +65,8 @@ def examine(logits: NDArray[np.float64], labels: NDArray[np.uint8], patients: tu
         "prevalence": float(labels.mean()),
         "recall_goal": RECALL_GOAL,
         "recall_target": RECALL_TARGET,
-        "recall_at_threshold": float((apply(calibration, logits) >= threshold)[labels == 1].mean()),
-        "specificity_at_threshold": float((apply(calibration, logits) < threshold)[labels == 0].mean()),
+        "recall_at_threshold": float(decided[labels == 1].mean()),
+        "specificity_at_threshold": float((~decided)[labels == 0].mean()),
         "method": f"calibration and threshold cross-fitted by patient in {FOLDS} folds for the metrics; "
         "those of the manifest, and the two figures at_threshold, use all held-out patients; "
         f"intervals are 95 % percentile bootstrap intervals over patients, {metrics.ROUNDS:,} rounds",
@@ -92,6 +93,6 @@ def apply(calibration: Calibration, logits: NDArray[np.float64]) -> NDArray[np.f
 def choose_threshold(
     probabilities: NDArray[np.float64], labels: NDArray[np.uint8], recall: float = RECALL_TARGET
 ) -> float:
-    """The largest threshold that finds at least this share of the pneumonias; `probability >= threshold` is one."""
+    """The largest threshold that finds at least this share of the pneumonias, by `is_positive`."""
     ill = np.sort(probabilities[labels == 1])[::-1]
     return float(ill[int(np.ceil(recall * len(ill) - 1e-9)) - 1])

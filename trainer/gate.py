@@ -13,6 +13,7 @@ from rich.console import Console
 from shared import registry
 from shared.errors import BrokenModel, WrongSettings
 from shared.imaging import Preprocessing
+from shared.manifest import is_positive
 from shared.registry import Loaded, Published
 from trainer import datasets
 from trainer.datasets import Dataset
@@ -35,6 +36,10 @@ class Side:
     version: str
     probabilities: NDArray[np.float64]
     threshold: float
+
+    @property
+    def decided(self) -> NDArray[np.bool_]:
+        return is_positive(self.probabilities, self.threshold)
 
 
 @dataclass(frozen=True)
@@ -134,8 +139,7 @@ def _compare(
     seed: int,
 ) -> Comparison:
     theirs = _figures(other, is_ill)
-    gained = (challenger.probabilities >= challenger.threshold)[is_ill].astype(np.int64)
-    gained -= (other.probabilities >= other.threshold)[is_ill]
+    gained = challenger.decided[is_ill].astype(np.int64) - other.decided[is_ill]
     low, high = _bounds(gained, whose[is_ill], seed)
     return Comparison(
         theirs,
@@ -165,7 +169,7 @@ def _bounds(gained: NDArray[np.int64], whose: NDArray[np.str_], seed: int) -> tu
 
 
 def _figures(side: Side, is_ill: NDArray[np.bool_]) -> Figures:
-    decided = side.probabilities >= side.threshold
+    decided = side.decided
     ill, well = int(is_ill.sum()), int((~is_ill).sum())
     return Figures(
         side.version,
@@ -193,7 +197,7 @@ def examine(
     console: Console,
     key: SecretStr | None = None,
 ) -> Verdict:
-    """Judge a published version on the held-out patients of a labelled folder, through the inference of the worker.
+    """Judge a published version on the held-out patients of a labelled folder, by TensorFlow.
 
     `live` is what `registry.live` gives: the champion, then those that were live before it. One of them that does not
     load could not serve either: it is noted and left out, and the champion is the first that loads. Raises BrokenModel

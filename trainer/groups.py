@@ -26,6 +26,7 @@ from rich.table import Table
 
 from shared.errors import PneumoscreenError, WorkFailed
 from shared.imaging import Limits, decode
+from shared.manifest import is_positive
 from trainer import architectures, datasets, examine, fit, making
 from trainer.datasets import Dataset
 from trainer.making import Order
@@ -162,7 +163,7 @@ def _figures(name: str, group: Dataset, known: Dataset, known_logits: Floats, lo
 
     calibration = examine.calibrate(known_logits, known.labels)
     threshold = examine.choose_threshold(examine.apply(calibration, known_logits), known.labels)
-    decided = examine.apply(calibration, logits) >= threshold
+    decided = is_positive(examine.apply(calibration, logits), threshold)
     ill, healthy = group.labels == 1, group.labels == 0
     lent = np.full(len(known), False)
     for number, rows in enumerate((healthy, ill)):

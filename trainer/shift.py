@@ -139,7 +139,7 @@ def _probabilities(loaded: Loaded, images: list[Image.Image], change: Change) ->
 def _figures(probabilities: NDArray[np.float64], labels: NDArray[np.uint8], threshold: float) -> list[str]:
     from sklearn.metrics import roc_auc_score
 
-    ill, decided = labels == 1, probabilities >= threshold
+    ill, decided = labels == 1, manifest.is_positive(probabilities, threshold)
     auc = f"{roc_auc_score(labels, probabilities):.4f}" if 0 < ill.sum() < len(ill) else ""
     recall = f"{decided[ill].mean():.3f}" if ill.any() else ""
     return [str(len(labels)), auc, recall, f"{(~decided)[~ill].mean():.3f}" if (~ill).any() else ""]

@@ -112,7 +112,9 @@ def connect(url: str) -> Database:
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite":
             return Database(_sqlite(Path(parsed.database or ""), url))
-        return Database(_postgresql(parsed) if parsed.get_backend_name() == "postgresql" else create_engine(parsed))
+        if parsed.get_backend_name() == "postgresql":
+            return Database(_postgresql(parsed))
+        raise WrongSettings("database_url is not usable: it must begin with sqlite:/// or postgresql+psycopg://.")
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
         raise WrongSettings(f"database_url is not usable: {error}") from error
 
@@ -120,6 +122,11 @@ def connect(url: str) -> Database:
 def _postgresql(url: URL) -> Engine:
     limits = {name: value for name, value in REACH.items() if name not in url.query}
     engine = create_engine(url, pool_pre_ping=True, connect_args=limits, hide_parameters=True)
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _record: object) -> None:
+        connection.execute("SET TIME ZONE 'UTC'")  # times read the same whatever the server's zone is
+        connection.commit()
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:

@@ -130,7 +130,7 @@ def test_upgrading_a_database_of_a_newer_version_gives_a_sentence(empty: Databas
         empty.upgrade()
 
 
-@pytest.mark.parametrize("url", ["nonsense", "nosuchdatabase://host/x", ""])
+@pytest.mark.parametrize("url", ["nonsense", "nosuchdatabase://host/x", "postgres://host/x", "mysql://host/x", ""])
 def test_an_address_that_is_none_gives_a_sentence(url: str) -> None:
     with pytest.raises(WrongSettings, match="database_url is not usable"):
         connect(url)

@@ -132,10 +132,7 @@ def test_every_column_of_the_view_is_explained(database: Database) -> None:
             assert set(session.execute(text(f"SELECT * FROM {view}")).keys()) <= explained
 
 
-@pytest.mark.parametrize(
-    "page",
-    ["README.md", "docs/results.md", "docs/operations.md", "docs/why.md", "docs/models.md", "docs/performance.md"],
-)
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{page.name}" for page in sorted((TOP / "docs").glob("*.md")))])
 def test_every_command_that_is_named_exists(page: str) -> None:
     from typer.main import get_command
 

@@ -133,6 +133,15 @@ def test_the_services_role_changes_no_result_and_promotes_no_model(worker: Datab
 
 
 @postgresql
+def test_whoever_asks_for_results_sees_times_in_utc(owner: Database, reader: Database) -> None:
+    url = reader.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    command = ["psql", "--no-psqlrc", "--tuples-only", "--no-align", "--command", "SHOW timezone", url]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == "UTC"
+    with owner.read() as session:  # and so do the commands, whichever role they use
+        assert session.scalar(text("SHOW timezone")) == "UTC"
+
+
+@postgresql
 def test_the_services_role_records_many_reviews(worker: Database, tmp_path: Path) -> None:
     (claimed,) = in_hand(worker, "a.png")
     finish(worker, screened(claimed))

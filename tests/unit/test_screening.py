@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from shared import registry
 from shared.database import Database, DeadLetter, Job, Lane, Sighting
 from shared.filesystem import MARKER
 from shared.ledger import work
@@ -265,6 +267,27 @@ def test_an_image_that_memory_never_suffices_for_is_quarantined_in_the_end(
     assert rows(database)[0]["reason"] == "there is not enough memory to decode the image"
 
 
+def test_images_on_which_the_network_fails_are_tried_alone_in_the_end_and_never_quarantined(
+    process: WorkerProcess, database: Database, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        raise MemoryError("the card is full")
+
+    with database.read() as session:
+        network = process.models.live(registry.live(session)).network
+    monkeypatch.setattr(network, "logits", fail)
+    for name in ("a.png", "b.png"):
+        drop(database, root / name, png(len(name)))
+    now = datetime.now(UTC)
+    for lane in [Lane.ROUTINE] * SURE + [Lane.SUSPECT] * 2:
+        now += timedelta(minutes=10)
+        with database.write() as session:
+            found = take(session, lane, 2, now)
+        assert found is not None
+        assert screen_message(process, found.encode()) == "2 images: 2 put off"
+    assert {row["reason"] for row in rows(database)} == {None}
+
+
 def test_what_nobody_foresaw_costs_only_the_image_that_causes_it(
     process: WorkerProcess, database: Database, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -344,8 +367,6 @@ def test_an_answer_that_is_not_a_number_puts_its_image_off_and_no_other(
     drop(database, root / "a.png", png(1))
     drop(database, root / "b.png", png(2))
     with database.read() as session:
-        from shared import registry
-
         network = process.models.live(registry.live(session)).network
     monkeypatch.setattr(network, "logits", lambda batch: np.array([np.nan, 1.0], np.float32))
     assert screen_message(process, message(database)) == "2 images: 1 done, 1 put off"
