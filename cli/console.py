@@ -26,12 +26,12 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str | No
 
 
 def shown(value: Any) -> str:
-    """A value as a person reads it."""
+    """A value as a person reads it; a file's name cannot give the terminal orders, nor break a line."""
     if value is None:
         return ""
     if isinstance(value, float):
         return f"{value:.4f}"
-    return str(value)
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(value))
 
 
 def progress() -> Progress:

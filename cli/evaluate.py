@@ -31,6 +31,7 @@ Looked = tuple[str, NDArray[np.uint8]] | str  # content hash and pixels, or why 
 class Findings:
     """What was found file by file; a row for each content that counts."""
 
+    digests: list[str] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
     logits: list[float] = field(default_factory=list)
     patients: list[str] = field(default_factory=list)
@@ -68,6 +69,7 @@ def evaluate(settings: Settings, version: str | None, data: Path, format: str, p
         "unreadable": len(findings.unreadable),
         "duplicates": findings.duplicates,
         "unfamiliar_share": _unfamiliar_share(findings),
+        "is_training_data": _fingerprint(findings) == loaded.manifest.data.get("fingerprint"),
     }
     if format == "json":
         out.file.write(json.dumps(report, indent=2) + "\n")
@@ -110,6 +112,7 @@ def _classify(settings: Settings, loaded: Loaded, listed: list[tuple[Path, int]]
                         findings.contradictions.add(row)
                 else:
                     known[looked[0]] = len(findings.labels)
+                    findings.digests.append(looked[0])
                     findings.labels.append(label)
                     findings.patients.append(datasets.patient(path.name))
                     pixels.append(looked[1])
@@ -173,6 +176,11 @@ def _kept(findings: Findings) -> list[int]:
     return [row for row in range(len(findings.labels)) if row not in findings.contradictions]
 
 
+def _fingerprint(findings: Findings) -> str:
+    kept = _kept(findings)
+    return datasets.fingerprint([findings.digests[row] for row in kept], [findings.labels[row] for row in kept])
+
+
 def _unfamiliar_share(findings: Findings) -> float | None:
     """Of the images that count; None where the version has no check."""
     return float(np.mean([findings.unfamiliar[row] for row in _kept(findings)])) if findings.unfamiliar else None
@@ -204,6 +212,11 @@ def _print(report: dict[str, Any]) -> None:
     share = report["unfamiliar_share"]
     said = "has no check for unfamiliar pictures" if share is None else f"calls {share:.1%} of the images unfamiliar"
     out.print(f"It {said}.")
+    if report["is_training_data"]:
+        out.print(
+            "These are the images that it was made of: others are harder. "
+            "`pneumoscreen models show` has its figures on those that it was not fitted to."
+        )
     called = report["confusion"]
     table(
         ("is", "called NORMAL", "called PNEUMONIA"),

@@ -123,8 +123,10 @@ def screen(
 @app.command(epilog="Example: pneumoscreen results --label PNEUMONIA --since 2026-01-31 --format csv > positives.csv")
 def results(
     home: Home = None,
-    state: Annotated[str | None, typer.Option(help="waiting, done or quarantined.")] = None,
-    label: Annotated[str | None, typer.Option(help="NORMAL or PNEUMONIA.")] = None,
+    state: Annotated[
+        str | None, typer.Option(help="waiting, done or quarantined; with --history also superseded.")
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="NORMAL or PNEUMONIA, in capitals or not.")] = None,
     path: Annotated[str | None, typer.Option(help="Only paths that contain this.")] = None,
     root: Annotated[str | None, typer.Option(help="Only this watched folder.")] = None,
     model: Annotated[str | None, typer.Option(help="Only this model version.")] = None,
@@ -147,7 +149,9 @@ def results(
 
 @app.command(epilog="Example: pneumoscreen review ward-7/scan.dcm NORMAL --by 'Dr. Okafor'")
 def review(
-    target: Annotated[str | None, typer.Argument(help="A path as `results` shows it, or a sighting_id.")] = None,
+    target: Annotated[
+        str | None, typer.Argument(help="A path as `results` shows it, ROOT/PATH, or a sighting_id.")
+    ] = None,
     label: Annotated[str | None, typer.Argument(help="NORMAL or PNEUMONIA.")] = None,
     home: Home = None,
     by: Annotated[str | None, typer.Option(help="Who says so.")] = None,
@@ -249,15 +253,20 @@ def prune(
 
 @db.command(epilog="Example: pneumoscreen db forget ward-7/scan.dcm --by 'A. Nurse'")
 def forget(
-    target: Annotated[str, typer.Argument(help="A path as `results` shows it, or the SHA-256 of a content.")],
+    target: Annotated[
+        str, typer.Argument(help="A path as `results` shows it, ROOT/PATH, or the SHA-256 of a content.")
+    ],
     by: Annotated[str, typer.Option(help="Who asks for it.")],
     home: Home = None,
+    root: Annotated[
+        str | None, typer.Option(help="Only the path in this folder; the picture itself goes everywhere.")
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Without asking.")] = False,
 ) -> None:
     """Erase every row about a file and its content; that something was erased stays on record."""
     from cli.forget import forget
 
-    forget(_load(home), target, by, yes)
+    forget(_load(home), target, by, yes, root)
 
 
 @app.command(epilog="Example: pneumoscreen train --architecture screen --data ~/labelled")
@@ -266,7 +275,13 @@ def train(
         Path, typer.Option(help="Labelled folders: NORMAL and PNEUMONIA, or train, val, test with those.", exists=True)
     ],
     home: Home = None,
-    architecture: Annotated[str, typer.Option(help="What to train; --help of the docs lists the names.")] = "screen",
+    architecture: Annotated[
+        str,
+        typer.Option(
+            help="What to train: screen, tiny7, variants, variants:all, blocks5, grey150, rgb224 or transfer:NAME "
+            "(docs/models.md)."
+        ),
+    ] = "screen",
     epochs: Annotated[int | None, typer.Option(help="Passes over the images; the recipe's own if left out.")] = None,
     seed: Annotated[int, typer.Option(help="Of weights, order and augmentation.")] = 1,
     start_from: Annotated[

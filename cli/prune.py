@@ -24,8 +24,9 @@ LETTERS, PREDICTIONS, HEADERS = "dead letters", "predictions", "DICOM headers"
 
 
 def prune(settings: Settings, older_than: int, dry_run: bool) -> None:
-    now = datetime.now(UTC)
-    with opened(settings) as with_database, progress() as bar:
+    now, bar = datetime.now(UTC), progress()
+    bar.disable = dry_run  # it would count up rows that stay
+    with opened(settings) as with_database, bar:
         pruning = Pruning(settings, with_database, now - timedelta(days=older_than), dry_run, bar)
         pruning.jobs()
         pruning.replaced()

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 from cli.console import out, progress
+from cli.instant import instant
 from cli.opened import opened
 from cli.versions import user
 from shared import manifest, registry
@@ -15,7 +16,7 @@ from shared.settings import Settings
 
 def rescreen(settings: Settings, model: str, root: str | None, since: str | None, by: str | None) -> None:
     """Raises BrokenModel for a version that was never published or is damaged, WrongSettings for an unknown folder."""
-    moment, now = _instant(since) if since else None, datetime.now(UTC)
+    moment, now = instant(since, "--since") if since else None, datetime.now(UTC)
     if root is not None and root not in settings.roots:
         raise WrongSettings(f"There is no folder named {root!r}; there are: {', '.join(settings.roots)}.")
     seen = new = 0
@@ -41,13 +42,3 @@ def rescreen(settings: Settings, model: str, root: str | None, since: str | None
         "so their results are its own now. The old results stay in `pneumoscreen results --history`.",
         markup=False,
     )
-
-
-def _instant(since: str) -> datetime:
-    try:
-        when = datetime.fromisoformat(since)
-        return (when if when.tzinfo else when.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError) as error:
-        raise WrongSettings(
-            f"--since must be a date or time such as 2026-01-31 or 2026-01-31T08:00, not {since!r}."
-        ) from error

@@ -3,21 +3,27 @@
 import csv
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import TextClause, text
+from sqlalchemy import BindParameter, Boolean, TextualSelect, bindparam, text
 
 from cli.console import err, out, table
+from cli.instant import instant
 from cli.opened import opened
+from cli.roots import check_root
+from shared.database.tables import Instant
 from shared.errors import WrongSettings
 from shared.settings import Settings
 
-SHORT = ("path", "state", "label", "probability", "threshold", "model_version", "reviewed_label", "reason")
-TABLE_ROWS = 50
+SHORT = ("sighting_id", "root", "path", "state", "label", "probability", "unfamiliar", "reviewed_label", "reason")
+"""The table's columns. What most rows have in common is left out, so that a terminal has room for the others."""
+HISTORY = (*SHORT, "model_version")
 TO_REVIEW = ("why", "sighting_id", "root", "path", "label", "probability", "threshold", "outside_population")
+FLAGS = ("unfamiliar", "outside_population")
+"""SQLite has numbers in their place."""
+TABLE_ROWS = 50
 NEAR = 0.1
 """So far from the threshold, as a calibrated probability, a label is hardly more than a guess."""
 URGENCY = {
@@ -38,7 +44,8 @@ READING_ORDER = ", ".join(
         "sighting_id",
     )
 )
-MATCHES = {"state": ("waiting", "done", "quarantined", "superseded"), "label": ("NORMAL", "PNEUMONIA")}
+STATES = ("waiting", "done", "quarantined")
+LABELS = ("NORMAL", "PNEUMONIA")
 
 
 @dataclass(frozen=True)
@@ -59,55 +66,53 @@ def results(settings: Settings, filters: Filters, limit: int | None, format: str
         raise WrongSettings("--to-review looks at the newest results: it does not go with --history.")
     limit = limit or (TABLE_ROWS if format == "table" else None)
     with opened(settings) as with_database, with_database.read() as session:
-        result = session.execute(*_query(filters, limit, "results_history" if history else "results"))
+        check_root(settings, session, filters.root)
+        result = session.execute(_query(filters, limit, history))
         columns = list(result.keys())
         rows = (dict(zip(columns, row, strict=True)) for row in result.yield_per(1000))
         if format == "table":
-            names = TO_REVIEW if filters.to_review else SHORT
-            shown = [[row[name] for name in names] for row in rows]
-            table(names, shown)
+            names = TO_REVIEW if filters.to_review else HISTORY if history else SHORT
+            shown = [[("yes" if row[name] else None) if name in FLAGS else row[name] for name in names] for row in rows]
+            table([name.removesuffix("_label") for name in names], shown)  # for room
             if len(shown) == limit:
                 err.print(f"The first {limit} are shown; --limit shows more, --format csv all.")
+            err.print("A screening aid, not a diagnosis." if shown else "No row matches.")
         else:
             {"csv": _csv, "json": _json, "parquet": _parquet}[format](columns, rows)
 
 
-def _query(filters: Filters, limit: int | None, view: str) -> tuple[TextClause, dict[str, Any]]:
-    conditions, values = [], {}
-    for column, allowed in MATCHES.items():
-        if value := getattr(filters, column):
-            if value not in allowed:
-                raise WrongSettings(f"--{column} must be one of {', '.join(allowed)}, not {value!r}.")
-            conditions.append(f"{column} = :{column}")
-            values[column] = value
-    for column, value in (("root", filters.root), ("model_version", filters.model)):
-        if value:
-            conditions.append(f"{column} = :{column}")
-            values[column] = value
+def _query(filters: Filters, limit: int | None, history: bool) -> TextualSelect:
+    matches = {
+        "state": _one_of(filters.state, "--state", (*STATES, "superseded") if history else STATES),
+        "label": _one_of(filters.label and filters.label.upper(), "--label", LABELS),
+        "root": filters.root,
+        "model_version": filters.model,
+    }
+    conditions = [f"{column} = :{column}" for column, value in matches.items() if value]
+    values: list[BindParameter[Any]] = [bindparam(column, value) for column, value in matches.items() if value]
     if filters.path:
         escaped = filters.path.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
         conditions.append("path LIKE :path ESCAPE '\\'")
-        values["path"] = f"%{escaped}%"
+        values.append(bindparam("path", f"%{escaped}%"))
     if filters.since:
         conditions.append("seen_at >= :since")
-        values["since"] = _instant(filters.since)
+        # Without its type PostgreSQL would be given text, and read that in the zone of its session.
+        values.append(bindparam("since", instant(filters.since, "--since"), Instant))
     columns, order = "*", "sighting_id DESC"
     if filters.to_review:
         columns, order = f"{WHY} AS why, results.*", READING_ORDER
         conditions.append("state = 'done' AND reviewed_label IS NULL")
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
     most = f"LIMIT {limit}" if limit else ""
-    return text(f"SELECT {columns} FROM {view} {where} ORDER BY {order} {most}"), values  # noqa: S608 - every value is bound
+    view = "results_history" if history else "results"
+    query = text(f"SELECT {columns} FROM {view} {where} ORDER BY {order} {most}")  # noqa: S608 - every value is bound
+    return query.bindparams(*values).columns(**dict.fromkeys(FLAGS, Boolean))
 
 
-def _instant(since: str) -> str:
-    try:
-        when = datetime.fromisoformat(since)
-    except ValueError as error:
-        raise WrongSettings(
-            f"--since must be a date or time such as 2026-01-31 or 2026-01-31T08:00, not {since!r}."
-        ) from error
-    return (when if when.tzinfo else when.replace(tzinfo=UTC)).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+def _one_of(value: str | None, option: str, allowed: Sequence[str]) -> str | None:
+    if value and value not in allowed:
+        raise WrongSettings(f"{option} must be one of {', '.join(allowed)}, not {value!r}.")
+    return value
 
 
 def _csv(columns: list[str], rows: Iterator[dict[str, Any]]) -> None:

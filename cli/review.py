@@ -9,16 +9,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from sqlalchemy import ColumnElement, Row, insert, select
+from sqlalchemy import ColumnElement, Row, insert, select, tuple_
 from sqlalchemy.orm import Session
 
 from cli.console import out, progress
+from cli.instant import instant
 from cli.opened import opened
 from shared.database import AuditEntry, Prediction, Review, Sighting, SightingState
 from shared.errors import WorkFailed, WrongSettings
 from shared.ledger.register import MOST_ROWS, as_text
 from shared.manifest import Label
-from shared.settings import Settings
+from shared.settings import SUBMITTED, Settings
 
 MOST_LINES_SHOWN = 20
 KEYS = ("sha256", "sighting_id", "path")
@@ -28,8 +29,16 @@ MOST_DIGITS = 18
 LATEST = timedelta(days=1)
 """So far ahead a time may lie: one without a zone is taken as UTC, and the reader's clock may show a later hour."""
 
-SEEN = (Sighting.id, Sighting.root, Sighting.path, Sighting.sha256, Sighting.state, Sighting.prediction_id)
-Seen = Row[int, str, str, str | None, str, int | None]
+SEEN = (
+    Sighting.id,
+    Sighting.root,
+    Sighting.path,
+    Sighting.origin,
+    Sighting.sha256,
+    Sighting.state,
+    Sighting.prediction_id,
+)
+Seen = Row[int, str, str, str | None, str | None, str, int | None]
 
 
 @dataclass(frozen=True)
@@ -86,7 +95,7 @@ def _import(settings: Settings, file: Path, by: str | None, note: str | None) ->
     new: list[Review] = []
     # SQLite lets nobody else write meanwhile, so rows are looked up by the thousand, not one by one.
     with opened(settings) as database, database.write() as session, progress() as bar:
-        task, now = bar.add_task("recording reviews", total=len(words)), datetime.now(UTC)
+        task, now = bar.add_task("checking lines", total=len(words)), datetime.now(UTC)
         meant: list[tuple[Word, str]] = []
         for start in range(0, len(words), MOST_ROWS):
             part = words[start : start + MOST_ROWS]
@@ -167,18 +176,14 @@ def _word(line: dict[str | None, Any], by: str | None, note: str | None) -> Word
         _label(label or ""),
         _reviewer(line.get("by") or by),
         line.get("note") or _text(note),
-        _instant(line.get("reviewed_at")),
+        _moment(line.get("reviewed_at")),
     )
 
 
-def _instant(when: str | None) -> datetime | None:
+def _moment(when: str | None) -> datetime | None:
     if not when:
         return None
-    try:
-        at = datetime.fromisoformat(when)
-        at = (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError) as error:
-        raise WrongSettings(f"reviewed_at is no date or time such as 2026-01-31T08:00: {when!r}") from error
+    at = instant(when, "reviewed_at")
     if at > datetime.now(UTC) + LATEST:
         raise WrongSettings(f"reviewed_at lies in the future: {when!r}")
     return at
@@ -201,24 +206,40 @@ def _text(note: str | None) -> str | None:
 
 
 def _looked_up(session: Session, words: Sequence[Word]) -> dict[tuple[str, str], list[Seen]]:
-    """The sightings of what at most MOST_ROWS words name, newest first, by key and value."""
+    """The sightings of what at most MOST_ROWS words name, newest first, by key and value.
+
+    What is no path as it stands may be ROOT/PATH, or the name that `screen` copied the file from.
+    """
     named = {key: {word.value for word in words if word.key == key} for key in (*KEYS, "target")}
     paths = named["path"] | named["target"]
     numbers = {n for n in named["sighting_id"] | named["target"] if n.isdecimal() and len(n) <= MOST_DIGITS}
+    roots = session.scalars(select(Sighting.root).distinct()).all() if paths else []
     wanted: list[tuple[str, ColumnElement[bool]]] = []
     if named["sha256"]:
         wanted.append(("sha256", Sighting.sha256.in_(named["sha256"])))
     if numbers:
         wanted.append(("id", Sighting.id.in_([int(number) for number in numbers])))
     if paths:  # the index begins with the root
-        roots = session.scalars(select(Sighting.root).distinct()).all()
         wanted.append(("path", Sighting.root.in_(roots) & Sighting.path.in_(paths)))
     found: dict[tuple[str, str], list[Seen]] = defaultdict(list)
     for column, condition in wanted:
-        query = select(*SEEN).where(condition, Sighting.state != SightingState.SUPERSEDED)
-        for row in session.execute(query.order_by(Sighting.id.desc())):
+        for row in _seen(session, condition):
             found["sighting_id" if column == "id" else column, str(row._mapping[column])].append(row)
+    if others := {path for path in paths if ("path", path) not in found}:
+        places = [
+            (root, path.removeprefix(f"{root}/")) for path in others for root in roots if path.startswith(f"{root}/")
+        ]
+        copied = (Sighting.root == SUBMITTED) & Sighting.origin.in_(others)
+        for condition in (tuple_(Sighting.root, Sighting.path).in_(places), copied):  # both in one would use no index
+            for row in _seen(session, condition):
+                for name in others & {f"{row.root}/{row.path}", row.origin}:
+                    found["path", name].append(row)
     return found
+
+
+def _seen(session: Session, condition: ColumnElement[bool]) -> Sequence[Seen]:
+    query = select(*SEEN).where(condition, Sighting.state != SightingState.SUPERSEDED)
+    return session.execute(query.order_by(Sighting.id.desc())).all()
 
 
 def _meant(word: Word, known: dict[tuple[str, str], list[Seen]]) -> tuple[Seen, str]:

@@ -126,11 +126,22 @@ def _show(with_database: Database, sightings: list[int]) -> None:
                 .order_by(Prediction.probability.desc())
             ).all()
     shown = [
-        (s.origin or s.path, s.state, p and p.label, p and p.probability, p and p.threshold, s.reason) for s, p in rows
+        (
+            s.origin or s.path,
+            s.state,
+            p and p.label,
+            p and p.probability,
+            p and p.threshold,
+            "yes" if p and p.unfamiliar else None,
+            s.reason,
+        )
+        for s, p in rows
     ]
-    table(("path", "state", "label", "probability", "threshold", "reason"), shown)
+    table(("path", "state", "label", "probability", "threshold", "unfamiliar", "reason"), shown)
     quarantined = sum(s.state == SightingState.QUARANTINED for s, _ in rows)
     positive = sum(bool(p) and p.label == "PNEUMONIA" for _, p in rows)
-    out.print(f"{len(rows)} images: {positive} PNEUMONIA, {quarantined} quarantined. A screening aid, not a diagnosis.")
+    unfamiliar = sum(bool(p) and bool(p.unfamiliar) for _, p in rows)
+    found = f"{positive} PNEUMONIA, {f'{unfamiliar} unfamiliar, ' if unfamiliar else ''}{quarantined} quarantined"
+    out.print(f"{len(rows)} images: {found}. A screening aid, not a diagnosis.")
     if quarantined:
         raise typer.Exit(1)

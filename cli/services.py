@@ -9,7 +9,7 @@ import threading
 from cli.opened import opened
 from shared import broker, logs, registry
 from shared.errors import WrongSettings
-from shared.settings import Settings
+from shared.settings import Settings, check_links
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 BROKER_SECONDS = 10
@@ -21,6 +21,7 @@ def producer(settings: Settings) -> None:
     from producer import metrics
     from producer.service import Producer
 
+    check_links(settings)
     check_metrics_port(settings, settings.producer_metrics_port)
     broker.wait_until_ready(broker.url(settings), BROKER_SECONDS)
     logs.configure(settings)

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import typer
@@ -12,13 +11,12 @@ from sqlalchemy.orm import Session
 
 from cli.console import out, table
 from cli.counts import count, workers
+from cli.needs import Report, complaint, dead_letters, duration, put_off, quarantined, unseen_folders
 from cli.opened import opened
 from shared import broker, registry
 from shared.database import (
     OPEN_JOB,
-    DeadLetter,
     Job,
-    JobState,
     Lane,
     ModelVersion,
     Prediction,
@@ -30,21 +28,16 @@ from shared.database import (
     Worker,
 )
 from shared.errors import DiskLow, ServiceUnavailable
-from shared.filesystem import MARKER, check_room
-from shared.settings import Settings
+from shared.filesystem import check_room
+from shared.settings import Settings, announcement
 from trainer import runs
 
 LONGEST_WAIT = {Lane.STAT: timedelta(minutes=1), Lane.BACKGROUND: timedelta(days=7)}
 LONGEST_WAIT_ELSE = timedelta(minutes=15)
+STARTING = timedelta(minutes=2)
+"""So long after `up` began its worker may still be loading its libraries and its model."""
+SILENT = timedelta(seconds=10)
 SPANS = {"last minute": timedelta(minutes=1), "last hour": timedelta(hours=1), "last day": timedelta(days=1)}
-
-
-@dataclass
-class Report:
-    """What was found: lines to print, and what needs a person."""
-
-    now: datetime
-    needs: list[str] = field(default_factory=list)
 
 
 def status(settings: Settings) -> None:
@@ -58,10 +51,13 @@ def status(settings: Settings) -> None:
         _training(settings, session, report)
         _images(session, report)
         _backlog(session, report)
-        _workers(session, live, report)
-        _folders(settings, report)
-        _quarantined(session)
-        _troubles(session, report)
+        _workers(settings, session, live, report)
+        unseen_folders(settings, report)
+        quarantined(session, report)
+        put_off(session, report)
+        dead_letters(session, report)
+    for note in report.notes:
+        out.print(f"Tried again by itself: {note}", markup=False)
     for need in report.needs:
         out.print(f"Needs a person: {need}", style="yellow", markup=False)
     if report.needs:
@@ -178,74 +174,41 @@ def _backlog(session: Session, report: Report) -> None:
     ).all()
     if not lanes:
         return
-    rows = [(lane, state, number, _duration(report.now - oldest)) for lane, state, number, oldest in lanes]
-    table(("lane", "state", "images", "oldest waits since"), rows, "Backlog")
+    rows = [(lane, state, number, duration(report.now - oldest)) for lane, state, number, oldest in lanes]
+    table(("lane", "state", "images", "oldest waits for"), rows, "Backlog")
     for lane in sorted({lane for lane, *_ in lanes}):
         waits = report.now - min(oldest for other, _, _, oldest in lanes if other == lane)
         if waits > LONGEST_WAIT.get(Lane(lane), LONGEST_WAIT_ELSE):
-            report.needs.append(f"the oldest image in the {lane} lane waits since {_duration(waits)}")
+            report.needs.append(f"the oldest image in the {lane} lane waits for {duration(waits)}")
 
 
-def _workers(session: Session, live: str | None, report: Report) -> None:
+def _workers(settings: Settings, session: Session, live: str | None, report: Report) -> None:
     alive = workers(session)
-    if not alive:
+    if not alive and (age := _age_of_up(settings, report)) is not None:
+        out.print(f"Workers   the worker is starting: `up` began {duration(age)} ago")
+    elif not alive:
         report.needs.append(
             "no worker process gives a sign of life: `pneumoscreen up` or `pneumoscreen worker` starts one"
         )
-        return
-    columns = ("host", "process", "device", "holds version", "up since", "error")
-    rows = [(w.host, w.pid, w.device, w.model_version, _duration(report.now - w.started_at), w.error) for w in alive]
-    table(columns, rows, "Workers")
-    report.needs += [_trouble(worker, live) for worker in alive if worker.error]
+    else:
+        columns = ("host", "process", "device", "holds version", "up for", "error")
+        table(columns, [_row(worker, report.now) for worker in alive], "Workers")
+        report.needs += [complaint(worker, live) for worker in alive if worker.error]
 
 
-def _trouble(worker: Worker, live: str | None) -> str:
-    """What a worker process complains of; and the way out, if it does not hold the live version for that reason."""
-    text = f"{worker.host}, process {worker.pid}: {worker.error}"
-    if live is None or worker.model_version == live or live not in (worker.error or ""):
-        return text
-    if worker.model_version is None:
-        return f"{text}. It screens nothing: restore that version's folder from a backup or another host"
-    return (
-        f"{text}. {worker.model_version} goes on serving there: restore the folder of {live} from a backup or another "
-        "host, or go back with `pneumoscreen models rollback --by NAME --reason TEXT`"
-    )
+def _age_of_up(settings: Settings, report: Report) -> timedelta | None:
+    """How long ago an `up` began that runs in this home, if it may still be starting."""
+    try:
+        began = datetime.fromtimestamp(announcement(settings.home).stat().st_mtime, UTC)
+    except OSError:
+        return None
+    age = report.now - began
+    return age if abs(age) < STARTING else None  # a clock that was set back must not have it start for ever
 
 
-def _folders(settings: Settings, report: Report) -> None:
-    for name, folder in settings.folders.items():
-        if not (folder.path / MARKER).exists():
-            report.needs.append(
-                f"the folder {name} ({folder.path}) is out of reach of this host: is its share mounted?"
-            )
-
-
-def _quarantined(session: Session) -> None:
-    quarantined = session.execute(
-        select(Sighting.reason, func.count())
-        .where(Sighting.state == SightingState.QUARANTINED)
-        .group_by(Sighting.reason)
-        .order_by(func.count().desc())
-        .limit(10)
-    ).all()
-    if quarantined:
-        table(("reason", "images"), quarantined, "Quarantined (`pneumoscreen results --state quarantined`)")
-
-
-def _troubles(session: Session, report: Report) -> None:
-    problems = session.execute(
-        select(Job.problem, func.count())
-        .where(OPEN_JOB, Job.state == JobState.UNSENT, Job.problem.is_not(None))
-        .group_by(Job.problem)
-    ).all()
-    report.needs += [f"{number} images wait: {problem}" for problem, number in problems]
-    day = report.now - timedelta(days=1)
-    if letters := session.scalar(select(func.count()).select_from(DeadLetter).where(DeadLetter.received_at > day)):
-        report.needs.append(f"{letters} messages of the last day were not understood: table dead_letters")
-
-
-def _duration(span: timedelta) -> str:
-    seconds = max(0, round(span.total_seconds()))
-    if seconds < 120:
-        return f"{seconds} s"
-    return f"{seconds // 60} min" if seconds < 7200 else f"{seconds // 3600} h"
+def _row(worker: Worker, now: datetime) -> tuple[object, ...]:
+    silence = now - worker.heartbeat_at
+    marks = [f"silent for {duration(silence)}"] if silence > SILENT else []
+    marks += [worker.error] if worker.error else []
+    version, age = worker.model_version, duration(now - worker.started_at)
+    return worker.host, worker.pid, worker.device, version, age, "; ".join(marks)

@@ -20,6 +20,7 @@ import psutil
 
 from cli import private_broker, services
 from cli.counts import workers
+from cli.inbox import INBOX, remember, with_inbox
 from shared import database, registry, settings
 from shared.broker import url as broker_url
 from shared.broker import wait_until_ready
@@ -87,7 +88,7 @@ class System:
 def run(home: Path, inbox: Path | None, flower_port: int | None, *, trainer: bool = True) -> Iterator[System]:
     """Start the system in a home folder and stop it at the end.
 
-    Raises WrongSettings if a system runs there already, or the port is taken.
+    Raises WrongSettings if a system runs there already, the port is taken, or the folders cannot be watched.
     """
     home = home.expanduser().absolute()
     home.mkdir(mode=0o700, parents=True, exist_ok=True)  # paths and results are nobody else's business
@@ -97,10 +98,11 @@ def run(home: Path, inbox: Path | None, flower_port: int | None, *, trainer: boo
         _end_programs(home)
         settings.announcement(home).unlink(missing_ok=True)  # left behind by a killed `up`
         chosen = settings.load(home)
-        folders = dict(chosen.folders)
-        if inbox is not None or not folders:
-            folders["inbox"] = Folder(path=inbox or home / "inbox")
-            folders["inbox"].path.mkdir(parents=True, exist_ok=True)
+        if inbox is None and not chosen.folders:
+            inbox = home / INBOX
+        if inbox is not None:
+            chosen = with_inbox(chosen, inbox)
+        settings.check_links(chosen)
         for port in (chosen.producer_metrics_port, chosen.worker_metrics_port):
             services.check_metrics_port(chosen, port)
         if chosen.broker_url is None:
@@ -108,19 +110,23 @@ def run(home: Path, inbox: Path | None, flower_port: int | None, *, trainer: boo
         else:
             broker = None
             wait_until_ready(broker_url(chosen), 0)
+        for folder in (chosen.logs, chosen.models, chosen.roots[settings.SUBMITTED].path):
+            folder.mkdir(parents=True, exist_ok=True)
+        with closing(database.connect(chosen.database)) as with_database:
+            with_database.upgrade()
+            if INBOX in chosen.folders:
+                remember(chosen, with_database)
+            registry.install_bundled(with_database, chosen.models, datetime.now(UTC), chosen.signing_key)
+            registry.check(with_database, chosen.models, chosen.signing_key)
+        if inbox is not None:
+            chosen.folders[INBOX].path.mkdir(parents=True, exist_ok=True)
         known = {
             "broker_url": broker.url if broker else broker_url(chosen),
             "database_url": chosen.database,
             "patient_secret": _secret(chosen),
         }
-        _announce(home, known, folders)
-        chosen = settings.load(home, folders=folders)
-        for folder in (chosen.logs, chosen.models, chosen.roots[settings.SUBMITTED].path):
-            folder.mkdir(parents=True, exist_ok=True)
-        with closing(database.connect(chosen.database)) as with_database:
-            with_database.upgrade()
-            registry.install_bundled(with_database, chosen.models, datetime.now(UTC), chosen.signing_key)
-            registry.check(with_database, chosen.models, chosen.signing_key)
+        _announce(home, known, chosen.folders)
+        chosen = settings.load(home, folders=chosen.folders)
         note = settings.register_home(home)
         process = _supervise(chosen, broker, flower_port, trainer=trainer)
         system = System(chosen, process, f"http://127.0.0.1:{flower_port}" if flower_port else None)

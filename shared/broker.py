@@ -88,7 +88,7 @@ def client(settings: Settings) -> Redis:
 def wait_until_ready(url: str, seconds: float) -> None:
     """Raises ServiceUnavailable if the broker does not answer in time, or at once if it refuses the password."""
     place = urlsplit(url)
-    name = place.path if place.hostname is None else f"{place.hostname}:{place.port or 6379}"
+    name = f"{place.hostname or 'localhost'}:{place.port or 6379}"
     deadline = time.monotonic() + seconds
     with Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as redis:
         while True:

@@ -2,12 +2,15 @@
 
 import os
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import psutil
 from platformdirs import user_state_path
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from shared.errors import WrongSettings
@@ -15,6 +18,8 @@ from shared.messages import MOST_JOBS
 
 SUBMITTED = "submitted"
 """The root that `screen PATH` copies files into which lie outside every watched folder."""
+OWN = ("broker", "candidates", "logs", "models", "run", SUBMITTED, "training", "weights")
+"""The folders in a home that are its own: another in it may be watched, as HOME/inbox is, but none of these."""
 
 EngineName = Literal["auto", "tensorflow", "litert"]
 """auto: LiteRT where it is installed, there is no GPU, and the version has a network for it; else TensorFlow."""
@@ -50,6 +55,22 @@ class Folder(BaseModel):
     @classmethod
     def _absolute(cls, path: Path) -> Path:
         return absolute(path)
+
+
+def overlap(home: Path, folders: dict[str, Folder], plain: Callable[[Path], str]) -> str | None:
+    """Names a watched folder that is, holds or lies in another or a folder of the home's own; None if there is none.
+
+    `plain` is os.path.normpath for the paths as they are spelled, os.path.realpath for where their links lead.
+    """
+    taken = {f"the home folder's own {name}": home / name for name in OWN}
+    for name, folder in folders.items():
+        path = Path(plain(folder.path))
+        for other, place in taken.items():
+            there = Path(plain(place))
+            if path.is_relative_to(there) or there.is_relative_to(path):
+                return f"{name} ({folder.path}) overlaps with {other} ({place}): choose folders that lie apart"
+        taken[name] = folder.path
+    return None
 
 
 class Settings(BaseSettings):
@@ -101,11 +122,35 @@ class Settings(BaseSettings):
     def _absolute_data(cls, data: Path | None) -> Path | None:
         return absolute(data) if data else None
 
+    @field_validator("broker_url")
+    @classmethod
+    def _redis(cls, url: SecretStr | None) -> SecretStr | None:
+        """Both redis-py and Celery must understand it. Their reasons are not told: they may show the password."""
+        if url is None:
+            return None
+        from redis.connection import parse_url  # here, since most programs that read settings are given no address
+
+        try:
+            parse_url(url.get_secret_value())  # type: ignore[no-untyped-call]
+            parts = urlsplit(url.get_secret_value())
+            is_redis = parts.scheme in ("redis", "rediss") and (parts.path[1:] or "0").isdecimal()
+        except ValueError:
+            is_redis = False
+        if not is_redis:
+            raise ValueError(
+                "it is no address of a Redis, such as redis://:password@host:6379/0, or rediss:// for TLS "
+                "(in the password, / is written %2F, # %23 and ? %3F)"
+            )
+        return url
+
     @field_validator("folders")
     @classmethod
-    def _reserved(cls, folders: dict[str, Folder]) -> dict[str, Folder]:
+    def _apart(cls, folders: dict[str, Folder], info: ValidationInfo) -> dict[str, Folder]:
+        """As they are spelled: a share that hangs must not hold up a command that does not look into it."""
         if SUBMITTED in folders:
             raise ValueError(f"the name '{SUBMITTED}' is reserved for files given to `pneumoscreen screen`")
+        if "home" in info.data and (wrong := overlap(info.data["home"], folders, os.path.normpath)):
+            raise ValueError(wrong)
         return folders
 
     @property
@@ -153,15 +198,14 @@ def load(home: Path | None = None, **overrides: Any) -> Settings:
         raise WrongSettings(f"The home folder cannot be found: {error}.") from error
     known = {"PNEUMOSCREEN_" + name.upper() for name in Settings.model_fields}
     if unknown := sorted(name for name in os.environ if name.startswith("PNEUMOSCREEN_") and name not in known):
-        raise WrongSettings(
-            f"There is no such setting: {', '.join(unknown)}: pneumoscreen.toml.example lists them all."
-        )
+        raise _no_such(unknown)
     try:
         return Settings(home=home, **overrides)
     except ValidationError as error:
-        sentences = [f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors()]
+        if unknown := [_name(each) for each in error.errors() if each["type"] == "extra_forbidden"]:
+            raise _no_such(unknown) from error
         raise WrongSettings(
-            f"Wrong setting: {'; '.join(sentences)}. "
+            f"Wrong setting: {'; '.join(f'{_name(each)}: {_reason(each)}' for each in error.errors())}. "
             f"Settings come from PNEUMOSCREEN_… variables and {home}/pneumoscreen.toml."
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
@@ -173,6 +217,26 @@ def load(home: Path | None = None, **overrides: Any) -> Settings:
         ) from error
     except ValueError as error:
         raise WrongSettings(f"A PNEUMOSCREEN_… variable cannot be read: {error}") from error
+
+
+def check_links(found: Settings) -> None:
+    """Raises WrongSettings if watched folders overlap by a link: for the programs that look into them anyway."""
+    if wrong := overlap(found.home, found.folders, os.path.realpath):
+        raise WrongSettings(f"Wrong setting: folders, with their links followed: {wrong}.")
+
+
+def _no_such(names: list[str]) -> WrongSettings:
+    return WrongSettings(f"There is no such setting: {', '.join(names)}: pneumoscreen.toml.example lists them all.")
+
+
+def _name(error: ErrorDetails) -> str:
+    return ".".join(str(part) for part in error["loc"])
+
+
+def _reason(error: ErrorDetails) -> str:
+    if error["type"] == "value_error":  # ours
+        return str(error["ctx"]["error"])
+    return error["msg"].replace("items after validation", "characters")  # of a secret, which pydantic takes for a list
 
 
 def announcement(home: Path) -> Path:

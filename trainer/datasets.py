@@ -3,7 +3,7 @@
 import hashlib
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,9 +57,7 @@ class Dataset:
         return len(self.labels)
 
     def fingerprint(self) -> str:
-        """SHA-256 over the sorted pairs of content hash and label: names, folders and order do not change it."""
-        rows = sorted(f"{digest} {CLASSES[label]}\n" for digest, label in zip(self.digests, self.labels, strict=True))
-        return hashlib.sha256("".join(rows).encode()).hexdigest()
+        return fingerprint(self.digests, self.labels)
 
     def held_out(self, share: float = VALIDATION_SHARE) -> NDArray[np.bool_]:
         """Which rows belong to patients held out for validation, shape (n,)."""
@@ -69,6 +67,12 @@ class Dataset:
         """Numbers of images by class and of patients."""
         counts: dict[str, int] = {name: int((self.labels == number).sum()) for number, name in enumerate(CLASSES)}
         return {"images": len(self), **counts, "patients": len(set(self.patients))}
+
+
+def fingerprint(digests: Sequence[str], labels: Iterable[int]) -> str:
+    """SHA-256 over the sorted pairs of content hash and label: names, folders and order do not change it."""
+    rows = sorted(f"{digest} {CLASSES[label]}\n" for digest, label in zip(digests, labels, strict=True))
+    return hashlib.sha256("".join(rows).encode()).hexdigest()
 
 
 def select(data: Dataset, rows: NDArray[np.bool_]) -> Dataset:

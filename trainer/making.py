@@ -126,7 +126,6 @@ def make_from(
     run = run_for(order, train)
     model = fit.fit(run, train, validation, console)
     found = examine.examine(fit.logits(model, validation.pixels), validation.labels, validation.patients)
-    figures = found.metrics | {"threshold": found.threshold}
     measured = {"validation": found.metrics}
     if order.start_from is not None:
         measured |= adaptation.measure(
@@ -169,8 +168,7 @@ def make_from(
     accompany += [*([check.write] if check else []), pictures.accompany(found.answers), card.write]
     folder = publication.publish(order.out, name, created_at, bare.save, describe, accompany)
     fit.forget(run.work)
-    console.print_json(data=figures)
-    console.print(f"published {folder}", soft_wrap=True)
+    console.print(f"written to {folder}", soft_wrap=True)
     return Made(folder, manifest.read(folder))
 
 

@@ -1,4 +1,8 @@
-"""The tables, as typed models. `docs/results.md` explains the views that people query."""
+"""The tables, as typed models. `docs/results.md` explains the views that people query.
+
+The views' text stands in the newest migration that makes them. A change comes with a migration, which SCHEMA in
+`connection.py` names.
+"""
 
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum

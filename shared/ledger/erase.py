@@ -4,13 +4,15 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, exists, false, or_, select, text
+from sqlalchemy import ColumnElement, and_, delete, exists, or_, select, text, tuple_
 from sqlalchemy.orm import Session, aliased
 
 from shared.database import DeadLetter, DicomHeader, Job, JobState, Prediction, Review, Sighting, SightingState
 from shared.ledger.register import MOST_ROWS
 
 Contents = type[Prediction] | type[DicomHeader] | type[Review]
+Place = tuple[str, str]
+"""A root, and a path in it."""
 
 
 def hold_work(session: Session) -> None:
@@ -95,16 +97,29 @@ def delete_contents(session: Session, table: Contents, contents: Sequence[str]) 
     return count
 
 
-def of_file(session: Session, path: str) -> list[str | None]:
-    """The contents that a file had, under its path or under the name that `screen` copied it from."""
-    mine = or_(Sighting.path == path, Sighting.origin == path)
-    return list(session.scalars(select(Sighting.sha256).where(mine).distinct()))
+def places(session: Session, name: str, root: str | None) -> list[Place]:
+    """Where a file lay that bears a name, in one root or in all.
+
+    The name is a path, or what `screen` copied the file from, or else ROOT/PATH.
+    """
+    roots = session.scalars(select(Sighting.root).distinct()).all() if root is None else [root]
+    below = [(found, name.removeprefix(f"{found}/")) for found in roots if name.startswith(f"{found}/")]
+    for named in (or_(Sighting.path == name, Sighting.origin == name), _is_at(below)):
+        query = select(Sighting.root, Sighting.path).where(Sighting.root.in_(roots), named).distinct()
+        if found := session.execute(query).all():
+            return [(row.root, row.path) for row in found]
+    return []
 
 
-def of_contents(session: Session, path: str | None, contents: Sequence[str]) -> Sequence[Sighting]:
-    """Every sighting of a path, if one is given, and of these contents under whatever name."""
-    named = or_(Sighting.path == path, Sighting.origin == path) if path is not None else false()
-    mine = or_(Sighting.sha256.in_(contents), named)
+def of_places(session: Session, places: Sequence[Place]) -> list[tuple[str, str | None]]:
+    """Each root with each content that lay there; None for one that nobody has read."""
+    query = select(Sighting.root, Sighting.sha256).where(_is_at(places)).distinct()
+    return [(row.root, row.sha256) for row in session.execute(query.order_by(Sighting.root, Sighting.sha256))]
+
+
+def of_contents(session: Session, places: Sequence[Place], contents: Sequence[str]) -> Sequence[Sighting]:
+    """Every sighting at these places, and of these contents wherever."""
+    mine = or_(Sighting.sha256.in_(contents), _is_at(places))
     return session.scalars(select(Sighting).where(mine).order_by(Sighting.id)).all()
 
 
@@ -116,6 +131,10 @@ def newest(session: Session, root: str, path: str) -> Sighting | None:
 
 def count_contents(session: Session, table: Contents, contents: Sequence[str]) -> int:
     return len(session.scalars(select(table.sha256).where(table.sha256.in_(contents))).all())
+
+
+def _is_at(places: Sequence[Place]) -> ColumnElement[bool]:
+    return tuple_(Sighting.root, Sighting.path).in_(places)
 
 
 def _old(sighting: Any, cutoff: datetime) -> ColumnElement[bool]:

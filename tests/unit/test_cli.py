@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -10,24 +11,31 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import OperationalError
 from typer.main import get_command
 
 from cli import main as cli
 from cli import private_broker, services, system
+from cli import screen as screening
 from cli.counts import Counts
 from cli.private_broker import free_port
+from cli.results import Filters, _query
 from cli.up import REFRESH_SECONDS, Rate, Watch, describe
 from shared import __version__
 from shared.broker import wait_until_ready
 from shared.database import Database, connect
-from shared.ledger.work import Quarantined
+from shared.database.tables import Instant
+from shared.ledger.work import Quarantined, Screened
 from tests.models import go_live, make_linear_version
 from tests.unit.steps import drop, file, finish, in_hand, screened
+from trainer import architectures
 
 TOP = Path(__file__).parents[2]
 
@@ -125,6 +133,8 @@ def test_wrong_usage_ends_with_exit_code_2_and_says_what_is_wrong(
         (["results", "--state", "finished"], "--state"),
         (["results", "--label", "FINE"], "--label"),
         (["results", "--since", "yesterday"], "--since"),
+        (["results", "--since", "0001-01-01T00:00+14:00"], "--since"),
+        (["results", "--root", "wrd"], "submitted"),
         (["retry"], "--all"),
         (["up", "--flower-port", "99999"], "--flower-port"),
     ],
@@ -275,11 +285,12 @@ def fill(database: Database) -> None:
         ([], ["waiting.png", "bad.png", "well.png", 'it\'s, "odd"\n[red]%_.png']),
         (["--state", "done"], ["well.png", 'it\'s, "odd"\n[red]%_.png']),
         (["--label", "NORMAL"], ["well.png"]),
+        (["--label", "normal"], ["well.png"]),
         (["--path", "%"], ['it\'s, "odd"\n[red]%_.png']),
         (["--path", "%_"], ['it\'s, "odd"\n[red]%_.png']),
         (["--path", "'"], ['it\'s, "odd"\n[red]%_.png']),
         (["--root", "ward", "--limit", "1"], ["waiting.png"]),
-        (["--root", "clinic"], []),
+        (["--root", "submitted"], []),
         (["--model", "v1", "--label", "PNEUMONIA"], ['it\'s, "odd"\n[red]%_.png']),
         (["--since", "2026-05-04"], ["waiting.png", "bad.png", "well.png", 'it\'s, "odd"\n[red]%_.png']),
         (["--since", "2026-05-04T12:00:00.000001"], []),
@@ -296,6 +307,127 @@ def test_results_are_filtered_and_survive_csv_and_json(
     assert [row["path"] for row in json.loads(out)] == found
     code, out, _ = pneumoscreen("results", "--home", tmp_path, "--format", "csv", *options)
     assert [row["path"] for row in csv.DictReader(io.StringIO(out, newline=""))] == found
+
+
+@pytest.mark.parametrize("zone", ["America/New_York", "Asia/Tokyo"])
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_a_time_without_a_zone_is_utc_wherever_the_server_stands(
+    pneumoscreen: Command, database: Database, tmp_path: Path, zone: str
+) -> None:
+    fill(database)
+    with database.write() as session:
+        session.execute(text(f"ALTER DATABASE {database.engine.url.database} SET timezone = '{zone}'"))
+    for since, count in (("2026-05-04T12:00", 4), ("2026-05-04T12:00:01", 0)):
+        code, out, _ = pneumoscreen("results", "--home", tmp_path, "--format", "json", "--since", since)
+        assert (code, len(json.loads(out))) == (0, count), since
+
+
+def test_a_time_is_handed_to_the_database_with_its_zone() -> None:
+    """PostgreSQL would read one without it, or a text, in the zone of the session."""
+    query = _query(Filters(since="2026-05-04"), None, history=False).compile(dialect=postgresql.dialect())
+    assert query.params["since"] == datetime(2026, 5, 4, tzinfo=UTC)
+    assert isinstance(query.binds["since"].type, Instant)
+
+
+def test_superseded_is_a_state_of_the_history_alone(pneumoscreen: Command, database: Database, tmp_path: Path) -> None:
+    code, _, errors = pneumoscreen("results", "--state", "superseded", "--home", tmp_path)
+    assert (code, "waiting, done, quarantined, not" in sentence(errors)) == (2, True)
+    _, _, errors = pneumoscreen("results", "--state", "gone", "--history", "--home", tmp_path)
+    assert "waiting, done, quarantined, superseded, not" in sentence(errors)
+    assert pneumoscreen("results", "--state", "superseded", "--history", "--home", tmp_path)[0] == 0
+
+
+def test_a_folder_is_known_by_the_settings_or_by_its_rows(
+    pneumoscreen: Command, database: Database, tmp_path: Path
+) -> None:
+    (tmp_path / "pneumoscreen.toml").write_text(f'[folders.clinic]\npath = "{tmp_path / "clinic"}"\n')
+    fill(database)
+    for root in ("clinic", "ward", "submitted"):
+        assert pneumoscreen("results", "--root", root, "--home", tmp_path)[0] == 0
+    code, _, errors = pneumoscreen("results", "--root", "wrd", "--home", tmp_path)
+    assert code == 2
+    assert "no folder named 'wrd'; there are: clinic, submitted, ward." in sentence(errors)
+
+
+def test_a_list_without_rows_says_so(pneumoscreen: Command, database: Database, tmp_path: Path) -> None:
+    code, _, errors = pneumoscreen("results", "--home", tmp_path)
+    assert (code, errors) == (0, "No row matches.\n")
+    code, out, errors = pneumoscreen("results", "--home", tmp_path, "--format", "csv")
+    assert (len(out.splitlines()), errors) == (1, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("a\x1b]0;b\n.png", "a\\x1b]0;b\\n.png"), ("rayon é 肺.png", "rayon é 肺.png")]
+)
+def test_a_file_s_name_cannot_give_the_terminal_orders(name: str, told: str) -> None:
+    from cli.console import shown
+
+    assert shown(name) == told
+
+
+def odd_and_usual(database: Database) -> list[int]:
+    """Two images that were screened, of which the first is unlike what the model knows; returns their sightings."""
+    odd, usual = in_hand(database, "odd.png", "usual.png")
+    finish(
+        database,
+        Screened(odd, "a" * 64, "v1", 0.9998, 0.5, "PNEUMONIA", False, unfamiliar=True),
+        Screened(usual, "b" * 64, "v1", 0.1, 0.5, "NORMAL", False, unfamiliar=False),
+    )
+    return [odd.sighting, usual.sighting]
+
+
+def cells(out: str, path: str) -> list[str]:
+    """A row of a table."""
+    return [cell.strip() for line in out.splitlines() if path in line for cell in line.split("│")[1:-1]]
+
+
+def test_the_table_of_results_names_each_image_and_says_which_is_unfamiliar(
+    pneumoscreen: Command, database: Database, tmp_path: Path
+) -> None:
+    odd, usual = odd_and_usual(database)
+    _, out, errors = pneumoscreen("results", "--home", tmp_path)
+    assert cells(out, "odd.png") == [str(odd), "ward", "odd.png", "done", "PNEUMONIA", "0.9998", "yes", "", ""]
+    assert cells(out, "usual.png") == [str(usual), "ward", "usual.png", "done", "NORMAL", "0.1000", "", "", ""]
+    assert errors == "A screening aid, not a diagnosis.\n"
+    _, out, _ = pneumoscreen("results", "--history", "--home", tmp_path)
+    assert cells(out, "odd.png")[-1] == "v1"
+
+
+def test_a_table_of_usual_names_fits_a_terminal(pneumoscreen: Command, database: Database, tmp_path: Path) -> None:
+    (claimed,) = in_hand(database, "2026/scan-0001.dcm")
+    finish(database, screened(claimed))
+    _, out, _ = pneumoscreen("results", "--home", tmp_path)
+    assert max(map(len, out.splitlines())) <= 120
+
+
+def test_a_flag_is_true_or_false_whatever_the_database(
+    pneumoscreen: Command, database: Database, tmp_path: Path
+) -> None:
+    odd_and_usual(database)
+    for more in ([], ["--history"], ["--to-review"]):
+        _, out, _ = pneumoscreen("results", "--home", tmp_path, "--format", "json", *more)
+        found = {row["path"]: row for row in json.loads(out)}
+        assert [found["odd.png"][flag] for flag in ("unfamiliar", "outside_population")] == [True, False]
+        assert found["usual.png"]["unfamiliar"] is False
+        _, out, _ = pneumoscreen("results", "--home", tmp_path, "--format", "csv", *more)
+        assert {row["unfamiliar"] for row in csv.DictReader(io.StringIO(out))} == {"True", "False"}
+
+
+def test_screen_says_which_images_are_unfamiliar(database: Database, capsys: pytest.CaptureFixture[str]) -> None:
+    odd, usual = odd_and_usual(database)
+    screening._show(database, [odd, usual])
+    out = capsys.readouterr().out
+    assert cells(out, "odd.png") == ["odd.png", "done", "PNEUMONIA", "0.9998", "0.5000", "yes", ""]
+    assert cells(out, "usual.png")[-2:] == ["", ""]
+    assert out.endswith("2 images: 1 PNEUMONIA, 1 unfamiliar, 0 quarantined. A screening aid, not a diagnosis.\n")
+    screening._show(database, [usual])
+    assert "1 images: 0 PNEUMONIA, 0 quarantined." in capsys.readouterr().out
+
+
+def test_the_help_of_train_names_every_architecture() -> None:
+    (option,) = (parameter for parameter in COMMANDS["pneumoscreen train"].params if parameter.name == "architecture")
+    words = re.findall(r"[\w:]+", option.help)
+    assert {*architectures.NAMES, "variants:all"} <= set(words)
 
 
 def test_the_table_of_results_shows_names_with_brackets_as_they_are(

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import re
 import shutil
@@ -11,11 +12,12 @@ import pytest
 from PIL import Image
 
 from cli import main as cli
-from shared import registry
-from shared.database import connect
+from shared import manifest, registry
+from shared.database import ModelVersion, connect
 from shared.familiarity import SIZE
 from shared.manifest import Familiarity
 from tests.models import give_check, go_live, make_linear_version
+from trainer import datasets
 from trainer.metrics import NAMES
 
 SAMPLES = Path(__file__).parents[2] / "samples"
@@ -90,6 +92,19 @@ def test_a_version_that_has_a_check_tells_the_share_of_images_that_are_unfamilia
     found = json.loads(run("--home", home, "--data", labelled, "--format", "json")[1])
     assert (found["version"], found["images"], found["unfamiliar_share"]) == ("v3", 11, share)
     assert f"calls {share:.1%} of the images unfamiliar" in run("--home", home, "--data", labelled)[1]
+
+
+def test_images_that_the_version_was_made_of_are_told_from_others(run: Run, home: Path, labelled: Path) -> None:
+    everything = list(datasets.files(labelled))
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path, _ in everything]
+    found = manifest.read(home / "models" / "v2")
+    data = {"fingerprint": datasets.fingerprint(digests, [label for _, label in everything])}
+    digest = manifest.write(home / "models" / "v2", found.model_copy(update={"data": data}))
+    with connect(f"sqlite:///{home / 'pneumoscreen.db'}").write() as session:
+        session.get_one(ModelVersion, "v2").manifest_sha256 = digest
+    assert "These are the images that it was made of" in run("--home", home, "--data", labelled)[1]
+    next((labelled / "NORMAL").iterdir()).unlink()
+    assert "made of" not in run("--home", home, "--data", labelled)[1]
 
 
 def test_the_figures_are_those_of_the_versions_own_answers(run: Run, home: Path, labelled: Path) -> None:

@@ -87,17 +87,65 @@ def test_a_file_its_history_and_its_contents_under_other_names_are_erased(
     assert ("VACUUM FULL" in said) == (database.engine.dialect.name == "postgresql")
 
 
-def test_the_same_path_in_several_folders_is_erased_in_all(
-    database: Database, chosen: Settings, tmp_path: Path
-) -> None:
+@pytest.fixture
+def two_folders(chosen: Settings, tmp_path: Path) -> Settings:
+    """Settings with `ward` and `clinic`."""
     (tmp_path / "clinic").mkdir()
     (tmp_path / "clinic" / MARKER).touch()
-    both = {**chosen.folders, "clinic": Folder(path=tmp_path / "clinic")}
-    drop(database, "a.png")
-    with database.write() as session:
-        register(session, "clinic", "stat", [file("a.png")], NOW)
-    forget(settings.load(tmp_path, folders=both), "a.png", "A. Nurse", yes=True)
+    return settings.load(tmp_path, folders={**chosen.folders, "clinic": Folder(path=tmp_path / "clinic")})
+
+
+def two_of_one_name(database: Database, first: str | None, second: str | None) -> None:
+    """`a.png` in the ward and in the clinic, with these contents, or not read yet."""
+    for root, content in (("ward", first), ("clinic", second)):
+        with database.write() as session:
+            register(session, root, "routine", [file("a.png")], NOW)
+        (claimed,) = claim(database, send_all(database))
+        if content is not None:
+            finish(database, screened(claimed, content=content))
+
+
+@pytest.mark.parametrize("contents", [("a", "b"), (None, "b"), (None, None)])
+def test_of_different_pictures_of_one_name_a_folder_must_be_chosen(
+    database: Database, two_folders: Settings, contents: tuple[str | None, str | None]
+) -> None:
+    two_of_one_name(database, *contents)
+    with pytest.raises(WorkFailed, match=r"stands for several images.*--root") as error:
+        forget(two_folders, "a.png", "A. Nurse", yes=True)
+    for root, content in zip(("ward", "clinic"), contents, strict=True):
+        assert f"{content * 64 if content else 'an unread one'} in {root}" in str(error.value)
+    assert counts(database)[0] == 2
+    forget(two_folders, "a.png", "A. Nurse", yes=True, root="ward")
+    assert [(s.root, s.path) for s in sightings(database)] == [("clinic", "a.png")]
+
+
+def test_one_picture_under_one_name_in_two_folders_is_erased_in_both(database: Database, two_folders: Settings) -> None:
+    two_of_one_name(database, "a", "a")
+    forget(two_folders, "a.png", "A. Nurse", yes=True)
     assert counts(database) == [0] * 5
+
+
+@pytest.mark.parametrize("root", [None, "ward"])
+def test_a_picture_can_be_named_with_its_folder(database: Database, two_folders: Settings, root: str | None) -> None:
+    two_of_one_name(database, "a", "b")
+    for target in ("attic/a.png", "war/a.png"):
+        with pytest.raises(WorkFailed, match="Nothing is known"):
+            forget(two_folders, target, "A. Nurse", yes=True, root=root)
+    forget(two_folders, "ward/a.png", "A. Nurse", yes=True, root=root)
+    assert [(s.root, s.path) for s in sightings(database)] == [("clinic", "a.png")]
+
+
+def test_a_folder_that_is_not_known_or_has_no_such_picture_is_refused(
+    database: Database, two_folders: Settings
+) -> None:
+    drop(database, "a.png")
+    with pytest.raises(WrongSettings, match="no folder named 'attic'"):
+        forget(two_folders, "a.png", "A. Nurse", yes=True, root="attic")
+    with pytest.raises(WorkFailed, match=r"Nothing is known about 'a\.png' in clinic"):
+        forget(two_folders, "a.png", "A. Nurse", yes=True, root="clinic")
+    with pytest.raises(WrongSettings, match="--root goes with a path"):
+        forget(two_folders, "a" * 64, "A. Nurse", yes=True, root="ward")
+    assert counts(database)[0] == 1
 
 
 def test_that_something_was_erased_is_on_record_without_a_name_or_a_hash(database: Database, chosen: Settings) -> None:

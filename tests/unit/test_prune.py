@@ -97,6 +97,16 @@ def test_a_dry_run_counts_what_the_real_one_then_deletes(
     assert numbers(capsys)[0] == [0] * 6
 
 
+def test_a_dry_run_shows_no_bars_that_count_what_is_deleted(
+    database: Database, chosen: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long_done(database, "gone.png")
+    prune(chosen, 30, dry_run=True)
+    assert capsys.readouterr().err == ""
+    prune(chosen, 30, dry_run=False)
+    assert pruning.GONE in capsys.readouterr().err
+
+
 def test_what_became_final_after_the_cutoff_stays(
     database: Database, chosen: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:

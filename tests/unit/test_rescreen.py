@@ -151,8 +151,9 @@ def test_what_makes_no_sense_is_said(database: Database, chosen: Settings) -> No
         rescreen(chosen, "v9", None, None, "Ada")
     with pytest.raises(WrongSettings, match="There is no folder named 'attic'"):
         rescreen(chosen, "v2", "attic", None, "Ada")
-    with pytest.raises(WrongSettings, match="--since"):
-        rescreen(chosen, "v2", None, "yesterday", "Ada")
+    for since in ("yesterday", "0001-01-01T00:00+14:00"):
+        with pytest.raises(WrongSettings, match="--since"):
+            rescreen(chosen, "v2", None, since, "Ada")
 
 
 def test_many_are_added_a_part_at_a_time_with_one_line_in_the_audit_log(

@@ -147,6 +147,45 @@ def test_a_path_that_stands_for_different_images_must_be_named_by_number(say: Re
     ]
 
 
+@pytest.mark.usefixtures("images")
+def test_an_image_can_be_named_with_its_folder(say: Review, database: Database) -> None:
+    say("ward/b.png", "PNEUMONIA")
+    say(csv_text="path,label\nward/a.png,NORMAL\n")
+    assert reviewed(database) == {"a.png": "NORMAL", "copy.png": "NORMAL", "b.png": "PNEUMONIA"}
+    for target in ("clinic/b.png", "war/b.png", "ward/none.png", "wardb.png"):
+        with pytest.raises(WorkFailed, match="there is no image"):
+            say(target, "NORMAL")
+
+
+def test_a_path_that_is_one_as_it_stands_is_not_taken_apart(say: Review, database: Database) -> None:
+    with database.write() as session:
+        register(session, "clinic", "routine", [file("ward/a.png")], NOW)
+    (inner,), (outer,) = claim(database, send_all(database)), in_hand(database, "a.png")
+    finish(database, screened(inner, content="a"), screened(outer, content="b"))
+    say("ward/a.png", "NORMAL")
+    assert reviewed(database) == {"ward/a.png": "NORMAL", "a.png": None}
+
+
+def test_an_image_can_be_named_as_it_was_given_to_screen(say: Review, database: Database) -> None:
+    """The newest copy counts: the file may have been replaced between."""
+    for number, content in enumerate("ab"):
+        with database.write() as session:
+            register(session, "submitted", "routine", [file(f"{number}/a.png")], NOW, origin="/archive/a.png")
+        finish(database, screened(claim(database, send_all(database))[0], content=content))
+    say("/archive/a.png", "NORMAL")
+    say(csv_text="path,label\n/archive/a.png,PNEUMONIA\n")
+    assert reviewed(database) == {"0/a.png": None, "1/a.png": "PNEUMONIA"}
+    assert len(words(database)) == 2
+
+
+@pytest.mark.usefixtures("images")
+def test_the_bar_of_an_import_says_what_is_done_so_far(say: Review, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(WorkFailed, match="none was taken"):
+        say(csv_text="path,label\na.png,NORMAL\nnone.png,NORMAL\n")
+    told = capsys.readouterr().err
+    assert "checking lines" in told and "recording" not in told
+
+
 CSVS = {
     "commas": "path,label,note\na.png,NORMAL,fine\nb.png,pneumonia,\n",
     "semicolons, capitals and a mark": "\ufeffPath;Label;Note\r\na.png;NORMAL;fine\r\nb.png;PNEUMONIA;\r\n",

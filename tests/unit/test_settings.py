@@ -11,7 +11,9 @@ from shared import settings
 from shared.errors import WrongSettings
 from shared.settings import Settings
 
-EXAMPLE = Path(__file__).parents[2] / "pneumoscreen.toml.example"
+TOP = Path(__file__).parents[2]
+PARTS = ("shared", "producer", "worker", "trainer", "cli")
+EXAMPLE = TOP / "pneumoscreen.toml.example"
 
 
 def write(home: Path, text: str) -> None:
@@ -116,12 +118,10 @@ def test_a_wrong_value_gives_one_sentence_that_names_the_setting(
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ("setle = 3", "setle"),
         ("settle = 'soon'", "settle"),
         ("[folders.ward]\nlane = 'stat'", "folders.ward.path"),
         ("[folders.ward]\npath = '/srv'\nlane = 'express'", "folders.ward.lane"),
         ("[folders.ward]\npath = '/srv'\nlane = 'suspect'", "folders.ward.lane"),
-        ("[folders.ward]\npath = '/srv'\npoling = true", "folders.ward.poling"),
         ("[folders.submitted]\npath = '/srv'", "folders"),
     ],
 )
@@ -131,6 +131,111 @@ def test_a_wrong_line_in_the_file_gives_one_sentence_that_names_the_setting(
     write(tmp_path, text)
     with pytest.raises(WrongSettings, match=rf"^Wrong setting: {re.escape(named)}: [^\n]+$"):
         settings.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [("setle = 3\nlinger = 'soon'", "setle"), ("[folders.ward]\npath = '/srv'\npoling = true", "folders.ward.poling")],
+)
+def test_a_misspelt_line_is_refused_in_the_words_of_a_misspelt_variable(tmp_path: Path, text: str, named: str) -> None:
+    write(tmp_path, text)
+    with pytest.raises(WrongSettings, match=rf"^There is no such setting: {named}: pneumoscreen\.toml\.example lists"):
+        settings.load(tmp_path)
+
+
+@pytest.mark.parametrize(("name", "least"), [("patient_secret", 16), ("signing_key", 16), ("flower_password", 8)])
+def test_a_secret_that_is_too_short_is_measured_in_characters(tmp_path: Path, name: str, least: int) -> None:
+    with pytest.raises(WrongSettings, match=rf"{name}: .*at least {least} characters, not 5\.") as caught:
+        settings.load(tmp_path, **{name: "12345"})
+    assert "12345" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://",
+        "redis://:geheim@broker.example/0",
+        "redis://broker.example:6380",
+        "redis://:geheim%2Fgeheim@[::1]:6379/15",
+        "rediss://user:geheim@broker.example:6380/0?ssl_cert_reqs=required&ssl_ca_certs=/etc/ca.pem",
+    ],
+)
+def test_an_address_of_a_redis_is_taken_as_it_is(tmp_path: Path, url: str) -> None:
+    found = settings.load(tmp_path, broker_url=url).broker_url
+    assert found is not None
+    assert found.get_secret_value() == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "broker.example",
+        "amqp://:geheim@broker.example",
+        "sentinel://:geheim@broker.example",
+        "unix:///run/redis.sock?password=geheim",
+        "unix://geheim",  # Celery has none
+        "redis://:geheim@127.0.0.1:notaport/0",
+        "redis://:geheim@127.0.0.1:99999/0",
+        "redis://:geheim/geheim@broker.example/0",  # its reader takes the password's beginning for a port
+        "redis://:geheim@broker.example/geheim",
+        "redis://:geheim@[::1/0",
+        "redis://:geheim@broker.example/0?socket_timeout=soon",
+    ],
+)
+def test_what_is_no_address_of_a_redis_is_refused_and_its_password_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("PNEUMOSCREEN_BROKER_URL", url)
+    with pytest.raises(
+        WrongSettings, match=r"^Wrong setting: broker_url: it is no address of a Redis, [^\n]+$"
+    ) as caught:
+        settings.load(tmp_path)
+    assert "geheim" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("folders", "named"),
+    [
+        ({"ward": "home"}, r"ward \(.*/home\) overlaps with the home folder's own broker \(.*/home/broker\)"),
+        ({"ward": "."}, r"ward .* the home folder's own"),
+        ({"ward": "elsewhere/../home"}, r"ward .* the home folder's own"),
+        ({"ward": "home/submitted"}, r"ward .* the home folder's own submitted"),
+        ({"ward": "home/models/ward"}, r"ward .* the home folder's own models"),
+        ({"ward": "data", "clinic": "data"}, r"clinic \(.*/data\) overlaps with ward \(.*/data\)"),
+        ({"ward": "data", "clinic": "data/clinic"}, r"clinic \(.*/data/clinic\) overlaps with ward"),
+        ({"ward": "data/ward", "all": "data"}, r"all \(.*/data\) overlaps with ward"),
+    ],
+)
+def test_folders_that_overlap_each_other_or_what_is_the_homes_own_are_refused(
+    tmp_path: Path, folders: dict[str, str], named: str
+) -> None:
+    with pytest.raises(WrongSettings, match=f"^Wrong setting: folders: {named}"):
+        settings.load(tmp_path / "home", folders={name: {"path": tmp_path / path} for name, path in folders.items()})
+
+
+def test_folders_that_lie_apart_are_taken_and_so_is_the_inbox_in_the_home(tmp_path: Path) -> None:
+    paths = {"inbox": "home/inbox", "ward": "data/ward", "ward-7": "data/ward-7", "clinic": "home-clinic"}
+    found = settings.load(tmp_path / "home", folders={name: {"path": tmp_path / path} for name, path in paths.items()})
+    settings.check_links(found)
+    assert set(found.roots) == {*paths, "submitted"}
+
+
+@pytest.mark.parametrize("target", ["home", "data", "data/clinic"])
+def test_folders_that_overlap_by_a_link_are_refused_where_they_are_watched(tmp_path: Path, target: str) -> None:
+    for path in ("home", "data/clinic"):
+        (tmp_path / path).mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / target)
+    folders = {"ward": {"path": tmp_path / "data"}, "linked": {"path": tmp_path / "link"}}
+    found = settings.load(tmp_path / "home", folders=folders)
+    with pytest.raises(WrongSettings, match=r"linked \(.*/link\) overlaps with"):
+        settings.check_links(found)
+
+
+def test_every_folder_that_the_code_makes_in_a_home_counts_as_its_own() -> None:
+    code = [file.read_text(encoding="utf-8") for part in PARTS for file in (TOP / part).rglob("*.py")]
+    made = {name for text in code for name in re.findall(r'\bhome / "([a-z]+)"', text)}
+    assert made - {"inbox"} == set(settings.OWN) - {settings.SUBMITTED}
 
 
 def test_a_file_that_is_not_toml_is_named(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """The one screen for the person who watches the system, and its exit code."""
 
+import os
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -7,14 +9,16 @@ from pathlib import Path
 import pytest
 import typer
 
+from cli.retry import retry
 from cli.status import status
 from shared import registry
 from shared.database import Database, DeadLetter, Job, RunState, Sighting, TrainingRun, Worker
 from shared.filesystem import MARKER
-from shared.ledger.work import PutOff, Quarantined
-from shared.settings import load
+from shared.ledger.work import AFRESH, Claimed, PutOff, Quarantined
+from shared.settings import announcement, load
 from tests.models import go_live, make_linear_version
-from tests.unit.steps import drop, file, finish, in_hand, screened
+from tests.unit.steps import drop, file, finish, in_hand, screened, send_all
+from worker.blame import SURE
 
 Status = Callable[..., tuple[int, str]]
 
@@ -77,14 +81,31 @@ def test_rates_and_the_share_of_positives_are_those_of_what_was_finished_lately(
     assert ["last", "hour", "2", "0.00", "1", "50%", "1"] in lines
 
 
-def test_quarantined_images_are_counted_by_reason_and_are_no_alarm(look: Status, database: Database) -> None:
+def test_quarantined_images_are_counted_by_reason(look: Status, database: Database) -> None:
     one, two, three = in_hand(database, "a", "b", "c")
     finish(database, Quarantined(one, "blank"), Quarantined(two, "blank"), Quarantined(three, "cut off"))
-    code, screen = look()
-    assert code == 0
-    rows = [line.replace("│", " ").split() for line in screen.splitlines()]
+    rows = [line.replace("│", " ").split() for line in look()[1].splitlines()]
     assert ["blank", "2"] in rows
     assert ["cut", "off", "1"] in rows
+
+
+def test_images_quarantined_within_a_day_need_a_person_until_somebody_sees_to_them(
+    look: Status, database: Database, tmp_path: Path
+) -> None:
+    now = datetime.now(UTC)
+    finish(database, Quarantined(*in_hand(database, "old"), "blank"), now=now - timedelta(hours=25))
+    assert look()[0] == 0, "it would stay red for ever"
+    one, two = in_hand(database, "a", "b")
+    finish(database, Quarantined(one, "blank"), Quarantined(two, "blank"), now=now - timedelta(hours=23))
+    code, screen = look()
+    assert code == 1
+    assert "2 images were quarantined within a day: `pneumoscreen results --state quarantined` says why" in screen
+    drop(database, file("a", size=11), now=now)
+    code, screen = look()
+    assert code == 1
+    assert "Needs a person: 1 image was quarantined within a day" in screen, "the other was replaced"
+    retry(load(tmp_path), ["b"], None, False)
+    assert "within a day" not in look()[1], "it is screened again"
 
 
 @pytest.mark.parametrize(
@@ -100,8 +121,9 @@ def test_an_image_that_waits_too_long_for_its_lane_needs_a_person(
             job.lane, job.created_at = lane, datetime.now(UTC) - timedelta(minutes=minutes)
     found, screen = look()
     assert found == code
-    assert (f"oldest image in the {lane} lane" in screen) == bool(code)
+    assert (f"oldest image in the {lane} lane waits for" in screen) == bool(code)
     assert "Backlog" in screen
+    assert "oldest waits for" in screen
 
 
 def test_a_system_without_workers_needs_a_person(look: Status, database: Database) -> None:
@@ -111,6 +133,41 @@ def test_a_system_without_workers_needs_a_person(look: Status, database: Databas
     code, screen = look()
     assert code == 1
     assert "no worker process" in screen
+
+
+def test_while_up_is_starting_a_worker_that_is_not_there_yet_needs_nobody(
+    look: Status, database: Database, tmp_path: Path
+) -> None:
+    with database.write() as session:
+        session.query(Worker).delete()
+    file = announcement(tmp_path)
+    file.parent.mkdir()
+    file.touch()
+    code, screen = look()
+    assert code == 0, screen
+    assert re.search(r"the worker is starting: `up` began \d s ago", screen)
+    for age in (timedelta(minutes=3), -timedelta(days=1)):
+        began = (datetime.now(UTC) - age).timestamp()
+        os.utime(file, (began, began))
+        code, screen = look()
+        assert code == 1, age
+        assert "no worker process" in screen
+
+
+def test_a_worker_that_is_silent_for_over_ten_seconds_is_marked(look: Status, database: Database) -> None:
+    now = datetime.now(UTC)
+    silences = {7: 8, 8: 20}
+    with database.write() as session:
+        session.query(Worker).delete()
+        for pid, seconds in silences.items():
+            times = {"started_at": now - timedelta(seconds=90), "heartbeat_at": now - timedelta(seconds=seconds)}
+            session.add(Worker(host="gpu-1", pid=pid, device="cpu", model_version="linear-1", **times))
+    code, screen = look()
+    assert code == 0
+    assert "up for" in screen
+    heard, silent = (line for line in screen.splitlines() if "gpu-1" in line)
+    assert "silent" not in heard
+    assert re.search(r"silent for 2\d s", silent)
 
 
 def test_a_worker_that_refused_a_version_needs_a_person(look: Status, database: Database) -> None:
@@ -217,19 +274,47 @@ def test_a_folder_whose_marker_cannot_be_seen_needs_a_person(look: Status, tmp_p
     assert look(folders=folders)[0] == 0
 
 
-def test_images_put_off_and_messages_not_understood_need_a_person(look: Status, database: Database) -> None:
-    (claimed,) = in_hand(database, "a")
+def put_off_after(database: Database, tries: int, *claimed: Claimed) -> None:
+    """Put images off as after so many deliveries, three minutes after they came."""
     now = datetime.now(UTC)
-    finish(database, PutOff(claimed, "no permission to read it", now))
+    finish(database, *(PutOff(one, "no permission to read it", now) for one in claimed))
     with database.write() as session:
-        session.add(DeadLetter(body="{}", reason="no schema", received_at=now))
-        session.add(DeadLetter(body="{}", reason="no schema", received_at=now - timedelta(days=2)))
-        for job in session.query(Job):
-            job.created_at = now
+        for job in session.query(Job).filter(Job.problem.is_not(None)):
+            job.created_at, job.delivery = now - timedelta(minutes=3), tries
+
+
+@pytest.mark.parametrize("afresh", [0, AFRESH])
+def test_images_put_off_need_a_person_once_the_back_off_is_at_its_longest(
+    look: Status, database: Database, afresh: int
+) -> None:
+    one, two = in_hand(database, "ward-7/b.jpg", "ward-7/a.jpg")
+    put_off_after(database, afresh + SURE - 1, one, two)
+    line = "2 images wait for 3 min: no permission to read it (first: ward-7/b.jpg)\n"
+    code, screen = look()
+    assert code == 0, screen
+    assert f"Tried again by itself: {line}" in screen
+    with database.write() as session:
+        session.query(Job).filter(Job.sighting_id == one.sighting).one().delivery += 1
     code, screen = look()
     assert code == 1
-    assert "1 images wait: no permission to read it" in screen
-    assert "1 messages of the last day" in screen
+    assert f"Needs a person: {line}" in screen
+    send_all(database, now=datetime.now(UTC))
+    assert f"Needs a person: {line}" in look()[1], "it is only being tried again"
+
+
+def test_a_single_image_that_waits_is_told_in_the_singular(look: Status, database: Database) -> None:
+    put_off_after(database, SURE, *in_hand(database, "a.jpg"))
+    assert "1 image waits for 3 min: no permission to read it (first: a.jpg)" in look()[1]
+
+
+def test_messages_of_the_last_day_that_were_not_understood_need_a_person(look: Status, database: Database) -> None:
+    now = datetime.now(UTC)
+    letters = [DeadLetter(body="{}", reason="no schema", received_at=now - timedelta(days=days)) for days in (0, 2)]
+    with database.write() as session:
+        session.add_all(letters)
+    code, screen = look()
+    assert code == 1
+    assert "1 message of the last day was not understood" in screen
 
 
 def test_a_database_without_a_live_version_needs_a_person(look: Status, database: Database) -> None:

@@ -1,0 +1,54 @@
+"""The folder that `up --inbox` names, which stands as `inbox` in each result: one folder in a home, for good."""
+
+import os
+from pathlib import Path
+
+from sqlalchemy import select
+
+from shared import settings
+from shared.database import Database, Sighting
+from shared.errors import WrongSettings
+from shared.filesystem import MARKER
+from shared.settings import Settings
+
+INBOX = "inbox"
+
+
+def with_inbox(chosen: Settings, inbox: Path) -> Settings:
+    """Raises WrongSettings if it is a file, or a setting names another folder so: the services would watch that one."""
+    named, home = chosen.folders.get(INBOX), chosen.home
+    chosen = settings.load(home, folders={**chosen.folders, INBOX: {"path": inbox}})
+    path = chosen.folders[INBOX].path
+    if file := next((part for part in (path, *path.parents) if part.is_file()), None):
+        raise WrongSettings(f"{file} is a file, not a folder: choose another with --inbox.")
+    if named and not _is_same(named.path, path):
+        raise WrongSettings(
+            f"The settings name {named.path} as the folder {INBOX}: leave out --inbox, or give {inbox} "
+            f"a name of its own in {home}/pneumoscreen.toml ([folders.NAME] path = ...)."
+        )
+    return chosen
+
+
+def remember(chosen: Settings, with_database: Database) -> None:
+    """Raises WrongSettings if `inbox` meant another folder: a file would hide the result of its namesake there."""
+    path, file = chosen.folders[INBOX].path, chosen.home / "inbox.path"
+    before = os.fsdecode(file.read_bytes()) if file.exists() else ""
+    if before == str(path):
+        return
+    if before and not _is_same(Path(before), path) and not (path / MARKER).exists():
+        with with_database.read() as session:
+            has_results = session.scalar(select(Sighting.id).where(Sighting.root == INBOX).limit(1)) is not None
+        if has_results:
+            raise WrongSettings(
+                f"The folder {INBOX} of {chosen.home} was {before} so far, and results stand under its name: watch "
+                f"that one again, and give a second folder, as {path}, a name of its own in "
+                f"{chosen.home}/pneumoscreen.toml ([folders.NAME] path = ...). If it is the same folder in another "
+                f"place, an empty file {MARKER} in it says so."
+            )
+    aside = file.with_suffix(".part")
+    aside.write_bytes(os.fsencode(path))
+    aside.replace(file)
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    return os.path.realpath(one) == os.path.realpath(other)

@@ -1,0 +1,11 @@
+import pytest
+
+from cli.private_broker import free_port
+from shared.broker import wait_until_ready
+from shared.errors import ServiceUnavailable
+
+
+def test_a_broker_out_of_reach_on_this_machine_is_named() -> None:
+    port = free_port()
+    with pytest.raises(ServiceUnavailable, match=f"The broker at localhost:{port} is out of reach"):
+        wait_until_ready(f"redis://:{port}/0", 0)
