@@ -1,7 +1,7 @@
 """The one module that runs networks; it imports TensorFlow or LiteRT when it loads one, and not before.
 
-What else knows of LiteRT: `EngineName` in `settings.py`, `Lite` in `manifest.py`, `trainer/lite.py`, which makes its file,
-and the stages of `bench/profile.py`.
+What else knows of LiteRT: `EngineName` in `settings.py`, `Lite` in `manifest.py`, `trainer/lite.py`, which makes its
+file, and the stages of `bench/profile.py`.
 """
 
 import logging
