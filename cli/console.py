@@ -1,5 +1,6 @@
 """How the command speaks: tables for people, plain text for pipes."""
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ from rich.table import Table
 
 out = Console(soft_wrap=True, highlight=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
+JOINERS = "\u200c\u200d"
+"""They belong to the spelling of some languages, though they cannot be seen."""
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str | None = None) -> None:
@@ -31,7 +34,12 @@ def shown(value: Any) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:.4f}"
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(value))
+    return "".join(ascii(c)[1:-1] if _is_order(c) else c for c in str(value))
+
+
+def _is_order(character: str) -> bool:
+    kind = unicodedata.category(character)
+    return (kind[0] == "C" or kind in ("Zl", "Zp")) and character not in JOINERS
 
 
 def progress() -> Progress:

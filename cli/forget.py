@@ -15,7 +15,6 @@ from sqlalchemy.orm import Session
 from cli.console import out, table
 from cli.opened import opened
 from cli.prune import is_gone, is_in_reach
-from cli.roots import check_root
 from shared.database import AuditEntry, Database, DicomHeader, Prediction, Review, Sighting
 from shared.errors import WorkFailed, WrongSettings
 from shared.filesystem import MARKER
@@ -38,20 +37,16 @@ class Matter:
     reviews: int
 
 
-def forget(settings: Settings, target: str, by: str, yes: bool, root: str | None = None) -> None:
+def forget(settings: Settings, target: str, by: str, yes: bool) -> None:
     """Raises WorkFailed if nothing matches, or several images do, or a file is still in its folder."""
     if not by.strip():
         raise WrongSettings("Say who asks for it: --by NAME.")
-    if root is not None and _is_content(target):
-        raise WrongSettings("A content is erased in all folders: --root goes with a path.")
     with opened(settings) as with_database:
         with with_database.read() as session:
-            check_root(settings, session, root)
-            matter = _find(session, as_text(target)[0], root)
+            matter = _find(session, as_text(target)[0])
         if not matter.sightings and not (matter.predictions or matter.headers or matter.reviews):
             raise WorkFailed(
-                f"Nothing is known about {target!r}{f' in {root}' if root else ''}: "
-                "`pneumoscreen results --path …` shows the paths that there are."
+                f"Nothing is known about {target!r}: `pneumoscreen results --path …` shows the paths that there are."
             )
         copies = _check_files(settings, matter)
         _show(matter, copies)
@@ -59,7 +54,7 @@ def forget(settings: Settings, target: str, by: str, yes: bool, root: str | None
             typer.confirm("Erase all of this for good?", abort=True)
         for copy in copies:
             _remove(copy, settings.roots[SUBMITTED].path)
-        _erase(with_database, as_text(target)[0], root, by, matter, len(copies))
+        _erase(with_database, as_text(target)[0], by, matter, len(copies))
         is_sqlite = with_database.engine.dialect.name == "sqlite"
         if is_sqlite:
             _rewrite(with_database)
@@ -71,14 +66,17 @@ def forget(settings: Settings, target: str, by: str, yes: bool, root: str | None
         )
 
 
-def _is_content(target: str) -> bool:
-    return re.fullmatch(r"[0-9a-fA-F]{64}", target) is not None
-
-
-def _find(session: Session, target: str, root: str | None) -> Matter:
-    places = [] if _is_content(target) else erase.places(session, target, root)
-    contents = [target.lower()] if _is_content(target) else _contents(target, erase.of_places(session, places))
-    found = erase.of_contents(session, places, contents)
+def _find(session: Session, target: str) -> Matter:
+    """Raises WorkFailed if a name stands for several images."""
+    is_content = re.fullmatch(r"[0-9a-fA-F]{64}", target) is not None
+    lay = [] if is_content else erase.lay(session, target)
+    places = sorted({place for place, _ in lay})
+    contents: set[str | None] = {target.lower()} if is_content else {content for _, content in lay}
+    if len(places) > 1 and (len(contents) > 1 or None in contents):
+        choice = ", ".join(f"{root}/{path} ({content or 'not read yet'})" for (root, path), content in lay)
+        raise WorkFailed(f"Nothing was erased, since {target!r} stands for several images: name one of {choice}.")
+    known = [content for content in contents if content is not None]
+    found = erase.of_contents(session, places, known)
     ids = {sighting.id for sighting in found}
     in_place = []
     for root, name in sorted({(sighting.root, sighting.path) for sighting in found}):
@@ -86,19 +84,8 @@ def _find(session: Session, target: str, root: str | None) -> Matter:
         # Where another content has taken the name, its row stays and no new one comes; unless nobody has read it yet.
         if newest is None or newest.id in ids or newest.sha256 is None:
             in_place.append(newest or next(s for s in found if (s.root, s.path) == (root, name)))
-    said = (erase.count_contents(session, rows, contents) for rows in (Prediction, DicomHeader, Review))
-    return Matter(found, contents, in_place, *said)
-
-
-def _contents(target: str, lay: Sequence[tuple[str, str | None]]) -> list[str]:
-    """Raises WorkFailed for different contents in several folders: they may be pictures of several patients."""
-    contents = {content for _, content in lay}
-    if len({root for root, _ in lay}) > 1 and (len(contents) > 1 or None in contents):
-        choice = ", ".join(f"{content or 'an unread one'} in {root}" for root, content in lay)
-        raise WorkFailed(
-            f"Nothing was erased, since {target!r} stands for several images: choose a folder with --root ({choice})."
-        )
-    return [content for content in contents if content is not None]
+    said = (erase.count_contents(session, rows, known) for rows in (Prediction, DicomHeader, Review))
+    return Matter(found, known, in_place, *said)
 
 
 def _check_files(settings: Settings, matter: Matter) -> list[Path]:
@@ -148,12 +135,12 @@ def _remove(copy: Path, root: Path) -> None:
             (root / folder).rmdir()
 
 
-def _erase(database: Database, target: str, root: str | None, by: str, matter: Matter, copies: int) -> None:
+def _erase(database: Database, target: str, by: str, matter: Matter, copies: int) -> None:
     with database.write() as session:
         if database.engine.dialect.name == "sqlite":
             session.connection().exec_driver_sql("PRAGMA secure_delete = ON")
         erase.hold_work(session)
-        now = _find(session, target, root)
+        now = _find(session, target)
         if {s.id for s in now.sightings} != {s.id for s in matter.sightings}:
             raise WorkFailed("Nothing was erased: the file was seen again meanwhile. Say `db forget` again.")
         sightings, jobs = erase.delete_sightings(session, [s.id for s in now.sightings])

@@ -35,7 +35,8 @@ def remember(chosen: Settings, with_database: Database) -> None:
     before = os.fsdecode(file.read_bytes()) if file.exists() else ""
     if before == str(path):
         return
-    if before and not _is_same(Path(before), path) and not (path / MARKER).exists():
+    was_moved = (path / MARKER).exists() and not (Path(before) / MARKER).exists()
+    if before and not _is_same(Path(before), path) and not was_moved:
         with with_database.read() as session:
             has_results = session.scalar(select(Sighting.id).where(Sighting.root == INBOX).limit(1)) is not None
         if has_results:
@@ -43,7 +44,7 @@ def remember(chosen: Settings, with_database: Database) -> None:
                 f"The folder {INBOX} of {chosen.home} was {before} so far, and results stand under its name: watch "
                 f"that one again, and give a second folder, as {path}, a name of its own in "
                 f"{chosen.home}/pneumoscreen.toml ([folders.NAME] path = ...). If it is the same folder in another "
-                f"place, an empty file {MARKER} in it says so."
+                f"place, an empty file {MARKER} in it says so, if there is none in the old place."
             )
     aside = file.with_suffix(".part")
     aside.write_bytes(os.fsencode(path))

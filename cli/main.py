@@ -258,15 +258,12 @@ def forget(
     ],
     by: Annotated[str, typer.Option(help="Who asks for it.")],
     home: Home = None,
-    root: Annotated[
-        str | None, typer.Option(help="Only the path in this folder; the picture itself goes everywhere.")
-    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Without asking.")] = False,
 ) -> None:
     """Erase every row about a file and its content; that something was erased stays on record."""
     from cli.forget import forget
 
-    forget(_load(home), target, by, yes, root)
+    forget(_load(home), target, by, yes)
 
 
 @app.command(epilog="Example: pneumoscreen train --architecture screen --data ~/labelled")

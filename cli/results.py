@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BindParameter, Boolean, TextualSelect, bindparam, text
+from sqlalchemy import BindParameter, Boolean, TextualSelect, bindparam, select, text
+from sqlalchemy.orm import Session
 
 from cli.console import err, out, table
 from cli.instant import instant
 from cli.opened import opened
-from cli.roots import check_root
+from shared.database import Sighting
 from shared.database.tables import Instant
 from shared.errors import WrongSettings
 from shared.settings import Settings
@@ -66,7 +67,7 @@ def results(settings: Settings, filters: Filters, limit: int | None, format: str
         raise WrongSettings("--to-review looks at the newest results: it does not go with --history.")
     limit = limit or (TABLE_ROWS if format == "table" else None)
     with opened(settings) as with_database, with_database.read() as session:
-        check_root(settings, session, filters.root)
+        _check_root(settings, session, filters.root)
         result = session.execute(_query(filters, limit, history))
         columns = list(result.keys())
         rows = (dict(zip(columns, row, strict=True)) for row in result.yield_per(1000))
@@ -79,6 +80,15 @@ def results(settings: Settings, filters: Filters, limit: int | None, format: str
             err.print("A screening aid, not a diagnosis." if shown else "No row matches.")
         else:
             {"csv": _csv, "json": _json, "parquet": _parquet}[format](columns, rows)
+
+
+def _check_root(settings: Settings, session: Session, root: str | None) -> None:
+    """Raises WrongSettings for a name that no folder of the settings has, and none that rows still tell of."""
+    if root is None or root in settings.roots:
+        return
+    known = sorted({*settings.roots, *session.scalars(select(Sighting.root).distinct())})
+    if root not in known:
+        raise WrongSettings(f"There is no folder named {root!r}; there are: {', '.join(known)}.")
 
 
 def _query(filters: Filters, limit: int | None, history: bool) -> TextualSelect:
@@ -118,7 +128,8 @@ def _one_of(value: str | None, option: str, allowed: Sequence[str]) -> str | Non
 def _csv(columns: list[str], rows: Iterator[dict[str, Any]]) -> None:
     writer = csv.DictWriter(sys.stdout, columns)
     writer.writeheader()
-    writer.writerows(rows)
+    for row in rows:
+        writer.writerow({name: int(value) if isinstance(value, bool) else value for name, value in row.items()})
 
 
 def _json(_columns: list[str], rows: Iterator[dict[str, Any]]) -> None:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from sqlalchemy import ColumnElement, Row, insert, select, tuple_
+from sqlalchemy import ColumnElement, Row, insert, select
 from sqlalchemy.orm import Session
 
 from cli.console import out, progress
@@ -64,7 +64,7 @@ def review(
     elif target and label:
         word = Word("target", as_text(target)[0], _label(label), _reviewer(by), _text(note), None)
         with opened(settings) as database, database.write() as session:
-            sighting, sha256 = _meant(word, _looked_up(session, [word]))
+            sighting, sha256 = _meant(word, _looked_up(session, [word], _roots(session)))
             session.add(_row(word, sha256, datetime.now(UTC)))
             session.add(_audit(word.by, f"sighting {sighting.id}: {word.label}"))
             said = session.scalar(select(Prediction.label).where(Prediction.id == sighting.prediction_id))
@@ -96,10 +96,11 @@ def _import(settings: Settings, file: Path, by: str | None, note: str | None) ->
     # SQLite lets nobody else write meanwhile, so rows are looked up by the thousand, not one by one.
     with opened(settings) as database, database.write() as session, progress() as bar:
         task, now = bar.add_task("checking lines", total=len(words)), datetime.now(UTC)
+        roots = _roots(session)
         meant: list[tuple[Word, str]] = []
         for start in range(0, len(words), MOST_ROWS):
             part = words[start : start + MOST_ROWS]
-            known = _looked_up(session, [word for _, word in part])
+            known = _looked_up(session, [word for _, word in part], roots)
             for number, word in part:
                 try:
                     meant.append((word, _meant(word, known)[1]))
@@ -205,41 +206,38 @@ def _text(note: str | None) -> str | None:
     return as_text(note.strip())[0] or None if note else None
 
 
-def _looked_up(session: Session, words: Sequence[Word]) -> dict[tuple[str, str], list[Seen]]:
+def _roots(session: Session) -> Sequence[str]:
+    return session.scalars(select(Sighting.root).distinct()).all()
+
+
+def _looked_up(session: Session, words: Sequence[Word], roots: Sequence[str]) -> dict[tuple[str, str], list[Seen]]:
     """The sightings of what at most MOST_ROWS words name, newest first, by key and value.
 
-    What is no path as it stands may be ROOT/PATH, or the name that `screen` copied the file from.
+    A path may also be ROOT/PATH, or the name that `screen` copied the file from.
     """
     named = {key: {word.value for word in words if word.key == key} for key in (*KEYS, "target")}
     paths = named["path"] | named["target"]
     numbers = {n for n in named["sighting_id"] | named["target"] if n.isdecimal() and len(n) <= MOST_DIGITS}
-    roots = session.scalars(select(Sighting.root).distinct()).all() if paths else []
     wanted: list[tuple[str, ColumnElement[bool]]] = []
     if named["sha256"]:
         wanted.append(("sha256", Sighting.sha256.in_(named["sha256"])))
     if numbers:
         wanted.append(("id", Sighting.id.in_([int(number) for number in numbers])))
-    if paths:  # the index begins with the root
-        wanted.append(("path", Sighting.root.in_(roots) & Sighting.path.in_(paths)))
+    for root in roots if paths else ():  # one by one: the index begins with the root
+        below = {path.removeprefix(f"{root}/") for path in paths}
+        wanted.append(("path", (Sighting.root == root) & Sighting.path.in_(paths | below)))
+    if paths:
+        wanted.append(("path", (Sighting.root == SUBMITTED) & Sighting.origin.in_(paths)))
     found: dict[tuple[str, str], list[Seen]] = defaultdict(list)
     for column, condition in wanted:
-        for row in _seen(session, condition):
-            found["sighting_id" if column == "id" else column, str(row._mapping[column])].append(row)
-    if others := {path for path in paths if ("path", path) not in found}:
-        places = [
-            (root, path.removeprefix(f"{root}/")) for path in others for root in roots if path.startswith(f"{root}/")
-        ]
-        copied = (Sighting.root == SUBMITTED) & Sighting.origin.in_(others)
-        for condition in (tuple_(Sighting.root, Sighting.path).in_(places), copied):  # both in one would use no index
-            for row in _seen(session, condition):
-                for name in others & {f"{row.root}/{row.path}", row.origin}:
+        query = select(*SEEN).where(condition, Sighting.state != SightingState.SUPERSEDED)
+        for row in session.execute(query.order_by(Sighting.id.desc())):
+            if column == "path":
+                for name in paths & {row.path, f"{row.root}/{row.path}", row.origin}:
                     found["path", name].append(row)
+            else:
+                found["sighting_id" if column == "id" else column, str(row._mapping[column])].append(row)
     return found
-
-
-def _seen(session: Session, condition: ColumnElement[bool]) -> Sequence[Seen]:
-    query = select(*SEEN).where(condition, Sighting.state != SightingState.SUPERSEDED)
-    return session.execute(query.order_by(Sighting.id.desc())).all()
 
 
 def _meant(word: Word, known: dict[tuple[str, str], list[Seen]]) -> tuple[Seen, str]:
@@ -249,12 +247,13 @@ def _meant(word: Word, known: dict[tuple[str, str], list[Seen]]) -> tuple[Seen, 
     if rows is None:
         named = f"image with the SHA-256 {word.value!r}" if word.key == "sha256" else f"image {word.value!r}"
         raise WorkFailed(f"there is no {named}: `pneumoscreen results` shows those that there are")
+    rows = sorted(rows, key=lambda row: row.id, reverse=True)
     newest: dict[str, Seen] = {}
     for row in rows:
-        newest.setdefault(row.root, row)
+        newest.setdefault(f"{row.root}/{row.origin or row.path}", row)
     contents = {row.sha256 for row in newest.values()}
     if len(contents) > 1:
-        choice = ", ".join(f"{row.id} in {root}" for root, row in newest.items())
+        choice = ", ".join(f"{row.id} is {name}" for name, row in newest.items())
         raise WorkFailed(f"{word.value!r} stands for several images: name one by its sighting_id ({choice})")
     sighting, (sha256,) = rows[0], contents
     if sha256 is None:

@@ -133,7 +133,8 @@ class Settings(BaseSettings):
         try:
             parse_url(url.get_secret_value())  # type: ignore[no-untyped-call]
             parts = urlsplit(url.get_secret_value())
-            is_redis = parts.scheme in ("redis", "rediss") and (parts.path[1:] or "0").isdecimal()
+            database = parts.path.lstrip("/") or "0"
+            is_redis = parts.scheme in ("redis", "rediss") and database.isdigit() and not parts.fragment
         except ValueError:
             is_redis = False
         if not is_redis:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any, TypeVar
@@ -218,8 +218,7 @@ def _classify(process: WorkerProcess, loaded: Loaded, prepared: Sequence[Prepare
     except Exception as error:
         log.exception("the network failed on a batch of %d images", len(prepared))
         reason = f"the network failed: {type(error).__name__}"
-        # Alone only in the end: an outage that passes must not leave a backlog of messages of one image.
-        return [replace(put_off(image.claimed, reason), alone=image.claimed.tries >= SURE) for image in prepared]
+        return [put_off(image.claimed, reason) for image in prepared]
     process.metrics.infer.observe(time.monotonic() - began)
     process.metrics.batch.observe(len(prepared))
     outcomes: list[Outcome] = []

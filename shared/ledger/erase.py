@@ -97,24 +97,18 @@ def delete_contents(session: Session, table: Contents, contents: Sequence[str]) 
     return count
 
 
-def places(session: Session, name: str, root: str | None) -> list[Place]:
-    """Where a file lay that bears a name, in one root or in all.
+def lay(session: Session, name: str) -> list[tuple[Place, str | None]]:
+    """Each place where a file of that name lay, with each content that lay there; None for one that nobody has read.
 
-    The name is a path, or what `screen` copied the file from, or else ROOT/PATH.
+    The name is a path, ROOT/PATH, or what `screen` copied the file from.
     """
-    roots = session.scalars(select(Sighting.root).distinct()).all() if root is None else [root]
-    below = [(found, name.removeprefix(f"{found}/")) for found in roots if name.startswith(f"{found}/")]
-    for named in (or_(Sighting.path == name, Sighting.origin == name), _is_at(below)):
-        query = select(Sighting.root, Sighting.path).where(Sighting.root.in_(roots), named).distinct()
-        if found := session.execute(query).all():
-            return [(row.root, row.path) for row in found]
-    return []
-
-
-def of_places(session: Session, places: Sequence[Place]) -> list[tuple[str, str | None]]:
-    """Each root with each content that lay there; None for one that nobody has read."""
-    query = select(Sighting.root, Sighting.sha256).where(_is_at(places)).distinct()
-    return [(row.root, row.sha256) for row in session.execute(query.order_by(Sighting.root, Sighting.sha256))]
+    roots = session.scalars(select(Sighting.root).distinct()).all()
+    below = [(root, name.removeprefix(f"{root}/")) for root in roots if name.startswith(f"{root}/")]
+    named = or_(Sighting.path == name, Sighting.origin == name, _is_at(below))
+    places = session.execute(select(Sighting.root, Sighting.path).where(named).distinct()).all()
+    columns = (Sighting.root, Sighting.path, Sighting.sha256)
+    query = select(*columns).where(_is_at([(row.root, row.path) for row in places])).distinct()
+    return [((row.root, row.path), row.sha256) for row in session.execute(query.order_by(*columns))]
 
 
 def of_contents(session: Session, places: Sequence[Place], contents: Sequence[str]) -> Sequence[Sighting]:

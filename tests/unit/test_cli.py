@@ -357,7 +357,11 @@ def test_a_list_without_rows_says_so(pneumoscreen: Command, database: Database, 
 
 
 @pytest.mark.parametrize(
-    ("name", "told"), [("a\x1b]0;b\n.png", "a\\x1b]0;b\\n.png"), ("rayon é 肺.png", "rayon é 肺.png")]
+    ("name", "told"),
+    [
+        ("a\x1b]0;b\n\u202e.png", "a\\x1b]0;b\\n\\u202e.png"),
+        ("rayon é 肺\u3000\u202fब\u200dभ.png", "rayon é 肺\u3000\u202fब\u200dभ.png"),
+    ],
 )
 def test_a_file_s_name_cannot_give_the_terminal_orders(name: str, told: str) -> None:
     from cli.console import shown
@@ -410,7 +414,7 @@ def test_a_flag_is_true_or_false_whatever_the_database(
         assert [found["odd.png"][flag] for flag in ("unfamiliar", "outside_population")] == [True, False]
         assert found["usual.png"]["unfamiliar"] is False
         _, out, _ = pneumoscreen("results", "--home", tmp_path, "--format", "csv", *more)
-        assert {row["unfamiliar"] for row in csv.DictReader(io.StringIO(out))} == {"True", "False"}
+        assert {row["unfamiliar"] for row in csv.DictReader(io.StringIO(out))} == {"1", "0"}
 
 
 def test_screen_says_which_images_are_unfamiliar(database: Database, capsys: pytest.CaptureFixture[str]) -> None:

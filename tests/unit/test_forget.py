@@ -106,17 +106,37 @@ def two_of_one_name(database: Database, first: str | None, second: str | None) -
 
 
 @pytest.mark.parametrize("contents", [("a", "b"), (None, "b"), (None, None)])
-def test_of_different_pictures_of_one_name_a_folder_must_be_chosen(
+def test_of_different_pictures_of_one_name_one_must_be_chosen(
     database: Database, two_folders: Settings, contents: tuple[str | None, str | None]
 ) -> None:
     two_of_one_name(database, *contents)
-    with pytest.raises(WorkFailed, match=r"stands for several images.*--root") as error:
+    with pytest.raises(WorkFailed, match="stands for several images") as error:
         forget(two_folders, "a.png", "A. Nurse", yes=True)
     for root, content in zip(("ward", "clinic"), contents, strict=True):
-        assert f"{content * 64 if content else 'an unread one'} in {root}" in str(error.value)
+        assert f"{root}/a.png ({content * 64 if content else 'not read yet'})" in str(error.value)
     assert counts(database)[0] == 2
-    forget(two_folders, "a.png", "A. Nurse", yes=True, root="ward")
-    assert [(s.root, s.path) for s in sightings(database)] == [("clinic", "a.png")]
+    assert counts(database)[0] == 2
+
+
+def test_of_different_copies_of_one_file_one_must_be_chosen(database: Database, chosen: Settings) -> None:
+    for number, content in enumerate("ab"):
+        with database.write() as session:
+            register(session, "submitted", "routine", [file(f"{number}/a.png")], NOW, origin="/archive/a.png")
+        finish(database, screened(claim(database, send_all(database))[0], content=content))
+    with pytest.raises(WorkFailed, match=r"several images: name one of submitted/0/a\.png .*submitted/1/a\.png"):
+        forget(chosen, "/archive/a.png", "A. Nurse", yes=True)
+    forget(chosen, "submitted/0/a.png", "A. Nurse", yes=True)
+    assert paths(database) == ["1/a.png"]
+
+
+def test_a_name_that_could_be_a_path_or_a_folder_s_is_refused(database: Database, two_folders: Settings) -> None:
+    two_of_one_name(database, "a", "b")
+    with database.write() as session:
+        register(session, "clinic", "routine", [file("ward/a.png", inode=9)], NOW)
+    with pytest.raises(WorkFailed, match="several images"):
+        forget(two_folders, "ward/a.png", "A. Nurse", yes=True)
+    forget(two_folders, "clinic/ward/a.png", "A. Nurse", yes=True)
+    assert sorted((s.root, s.path) for s in sightings(database)) == [("clinic", "a.png"), ("ward", "a.png")]
 
 
 def test_one_picture_under_one_name_in_two_folders_is_erased_in_both(database: Database, two_folders: Settings) -> None:
@@ -125,27 +145,13 @@ def test_one_picture_under_one_name_in_two_folders_is_erased_in_both(database: D
     assert counts(database) == [0] * 5
 
 
-@pytest.mark.parametrize("root", [None, "ward"])
-def test_a_picture_can_be_named_with_its_folder(database: Database, two_folders: Settings, root: str | None) -> None:
+def test_a_picture_can_be_named_with_its_folder(database: Database, two_folders: Settings) -> None:
     two_of_one_name(database, "a", "b")
     for target in ("attic/a.png", "war/a.png"):
         with pytest.raises(WorkFailed, match="Nothing is known"):
-            forget(two_folders, target, "A. Nurse", yes=True, root=root)
-    forget(two_folders, "ward/a.png", "A. Nurse", yes=True, root=root)
+            forget(two_folders, target, "A. Nurse", yes=True)
+    forget(two_folders, "ward/a.png", "A. Nurse", yes=True)
     assert [(s.root, s.path) for s in sightings(database)] == [("clinic", "a.png")]
-
-
-def test_a_folder_that_is_not_known_or_has_no_such_picture_is_refused(
-    database: Database, two_folders: Settings
-) -> None:
-    drop(database, "a.png")
-    with pytest.raises(WrongSettings, match="no folder named 'attic'"):
-        forget(two_folders, "a.png", "A. Nurse", yes=True, root="attic")
-    with pytest.raises(WorkFailed, match=r"Nothing is known about 'a\.png' in clinic"):
-        forget(two_folders, "a.png", "A. Nurse", yes=True, root="clinic")
-    with pytest.raises(WrongSettings, match="--root goes with a path"):
-        forget(two_folders, "a" * 64, "A. Nurse", yes=True, root="ward")
-    assert counts(database)[0] == 1
 
 
 def test_that_something_was_erased_is_on_record_without_a_name_or_a_hash(database: Database, chosen: Settings) -> None:

@@ -138,7 +138,7 @@ def test_a_path_that_stands_for_different_images_must_be_named_by_number(say: Re
         register(session, "clinic", "routine", [file()], NOW)
     (other,) = claim(database, send_all(database))
     finish(database, screened(other, content="b"))
-    with pytest.raises(WorkFailed, match=rf"{other.sighting} in clinic, {one.sighting} in ward"):
+    with pytest.raises(WorkFailed, match=rf"{other.sighting} is clinic/a.png, {one.sighting} is ward/a.png"):
         say("a.png", "NORMAL")
     say(str(other.sighting), "NORMAL")
     assert sorted((row["root"], row["reviewed_label"]) for row in rows(database)) == [
@@ -157,12 +157,14 @@ def test_an_image_can_be_named_with_its_folder(say: Review, database: Database) 
             say(target, "NORMAL")
 
 
-def test_a_path_that_is_one_as_it_stands_is_not_taken_apart(say: Review, database: Database) -> None:
+def test_a_name_that_could_be_a_path_or_a_folder_s_is_refused(say: Review, database: Database) -> None:
     with database.write() as session:
         register(session, "clinic", "routine", [file("ward/a.png")], NOW)
     (inner,), (outer,) = claim(database, send_all(database)), in_hand(database, "a.png")
     finish(database, screened(inner, content="a"), screened(outer, content="b"))
-    say("ward/a.png", "NORMAL")
+    with pytest.raises(WorkFailed, match=r"is ward/a\.png, \d+ is clinic/ward/a\.png"):
+        say("ward/a.png", "NORMAL")
+    say("clinic/ward/a.png", "NORMAL")
     assert reviewed(database) == {"ward/a.png": "NORMAL", "a.png": None}
 
 

@@ -156,6 +156,7 @@ def test_a_secret_that_is_too_short_is_measured_in_characters(tmp_path: Path, na
         "redis://",
         "redis://:geheim@broker.example/0",
         "redis://broker.example:6380",
+        "redis://broker.example:6380//1",
         "redis://:geheim%2Fgeheim@[::1]:6379/15",
         "rediss://user:geheim@broker.example:6380/0?ssl_cert_reqs=required&ssl_ca_certs=/etc/ca.pem",
     ],
@@ -179,6 +180,7 @@ def test_an_address_of_a_redis_is_taken_as_it_is(tmp_path: Path, url: str) -> No
         "redis://:geheim@127.0.0.1:99999/0",
         "redis://:geheim/geheim@broker.example/0",  # its reader takes the password's beginning for a port
         "redis://:geheim@broker.example/geheim",
+        "redis://:12#geheim@broker.example/0",
         "redis://:geheim@[::1/0",
         "redis://:geheim@broker.example/0?socket_timeout=soon",
     ],

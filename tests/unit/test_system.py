@@ -82,6 +82,16 @@ def test_an_inbox_that_was_moved_with_its_marker_is_watched_on_and_remembered(st
     refuses(start, tmp_path / "x2", saying="was .*/x3 so far")
 
 
+def test_another_folder_with_a_marker_of_its_own_does_not_take_the_place_of_the_inbox(
+    start: Start, tmp_path: Path
+) -> None:
+    start(tmp_path / "x2", "only.jpeg")
+    for name in ("x2", "x3"):
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / MARKER).touch()
+    refuses(start, tmp_path / "x3", saying="was .*/x2 so far")
+
+
 def test_an_inbox_without_results_may_be_replaced(start: Start, tmp_path: Path) -> None:
     start(tmp_path / "x2")
     assert start(tmp_path / "x3").folders["inbox"].path == tmp_path / "x3"
