@@ -3,18 +3,19 @@
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import psutil
-from sqlalchemy import Engine, NullPool, create_engine, text
+from sqlalchemy import Engine, NullPool, create_engine, make_url, text
 from sqlalchemy.exc import DatabaseError
 
 from bench.files import numbered
@@ -100,6 +101,16 @@ class System:
                 if part in " ".join(child.cmdline()):
                     found.append(child)
         return found
+
+    def halt(self, processes: Iterable[psutil.Process]) -> None:
+        """Suspend processes, none of them amid a transaction: on SQLite nobody else could write until it goes on."""
+        with ExitStack() as stack:
+            url = make_url(self.database_url)
+            if url.get_backend_name() == "sqlite":
+                connection = sqlite3.connect(str(url.database), timeout=SECONDS, isolation_level=None)
+                stack.enter_context(closing(connection)).execute("BEGIN IMMEDIATE")
+            for process in processes:
+                process.suspend()
 
     def logs(self) -> str:
         files = sorted((self.home / "logs").glob("*.log"))

@@ -258,8 +258,7 @@ def test_of_two_trainers_one_publishes_a_run_and_the_other_that_comes_back_does_
         theirs = psutil.Process(second.pid)
         is_theirs = "trainer.run" in str([child.cmdline() for child in theirs.children(recursive=True)])
         holder = [theirs, *theirs.children(recursive=True)] if is_theirs else trainer_processes(system)
-        for process in holder:
-            process.suspend()
+        system.halt(holder)
         assert system.query("SELECT state, fence FROM training_runs WHERE id = ?", run) == [("running", 1)]
         fault.strikes += 1
         meanwhile(fault, lambda: has_ended(system, run), "the other trainer to end the run")

@@ -59,8 +59,9 @@ def strike_with_newer_producer(fault: Trial, system: System) -> None:
     with ExitStack() as stack:
 
         def change_over() -> None:
-            for process in system.processes(f"cli.main {NEWER_PRODUCER}"):
-                process.suspend()
+            older = system.processes(f"cli.main {NEWER_PRODUCER}")
+            system.halt(older)
+            for process in older:
                 stack.callback(process.resume)
             stack.enter_context(another(system, NEWER_PRODUCER, newer=NEWER_PRODUCER))
 

@@ -245,8 +245,7 @@ def _vanish_while_workers_stand_still(found: Evidence, folder: Path) -> None:
     workers = system.processes("celery -A worker.app worker")
     children = [process for process in workers if process.ppid() in {other.pid for other in workers}]
     assert children
-    for child in children:
-        child.send_signal(signal.SIGSTOP)
+    system.halt(children)
     try:
         for number in range(3):
             distinct(specimens()[3], system.inbox / f"Verschwunden-{number}.jpeg", 100 + number)
