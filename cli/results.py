@@ -7,15 +7,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BindParameter, Boolean, TextualSelect, bindparam, select, text
+from sqlalchemy import BindParameter, Boolean, TextualSelect, bindparam, text
 from sqlalchemy.orm import Session
 
 from cli.console import err, out, table
 from cli.instant import instant
 from cli.opened import opened
-from shared.database import Sighting
 from shared.database.tables import Instant
 from shared.errors import WrongSettings
+from shared.ledger.names import known_roots
 from shared.settings import Settings
 
 SHORT = ("sighting_id", "root", "path", "state", "label", "probability", "unfamiliar", "reviewed_label", "reason")
@@ -86,7 +86,7 @@ def _check_root(settings: Settings, session: Session, root: str | None) -> None:
     """Raises WrongSettings for a name that no folder of the settings has, and none that rows still tell of."""
     if root is None or root in settings.roots:
         return
-    known = sorted({*settings.roots, *session.scalars(select(Sighting.root).distinct())})
+    known = sorted({*settings.roots, *known_roots(session)})
     if root not in known:
         raise WrongSettings(f"There is no folder named {root!r}; there are: {', '.join(known)}.")
 

@@ -17,9 +17,10 @@ from cli.instant import instant
 from cli.opened import opened
 from shared.database import AuditEntry, Prediction, Review, Sighting, SightingState
 from shared.errors import WorkFailed, WrongSettings
+from shared.ledger.names import bearing, known_roots
 from shared.ledger.register import MOST_ROWS, as_text
 from shared.manifest import Label
-from shared.settings import SUBMITTED, Settings
+from shared.settings import Settings
 
 MOST_LINES_SHOWN = 20
 KEYS = ("sha256", "sighting_id", "path")
@@ -64,7 +65,7 @@ def review(
     elif target and label:
         word = Word("target", as_text(target)[0], _label(label), _reviewer(by), _text(note), None)
         with opened(settings) as database, database.write() as session:
-            sighting, sha256 = _meant(word, _looked_up(session, [word], _roots(session)))
+            sighting, sha256 = _meant(word, _looked_up(session, [word], known_roots(session)))
             session.add(_row(word, sha256, datetime.now(UTC)))
             session.add(_audit(word.by, f"sighting {sighting.id}: {word.label}"))
             said = session.scalar(select(Prediction.label).where(Prediction.id == sighting.prediction_id))
@@ -96,7 +97,7 @@ def _import(settings: Settings, file: Path, by: str | None, note: str | None) ->
     # SQLite lets nobody else write meanwhile, so rows are looked up by the thousand, not one by one.
     with opened(settings) as database, database.write() as session, progress() as bar:
         task, now = bar.add_task("checking lines", total=len(words)), datetime.now(UTC)
-        roots = _roots(session)
+        roots = known_roots(session)
         meant: list[tuple[Word, str]] = []
         for start in range(0, len(words), MOST_ROWS):
             part = words[start : start + MOST_ROWS]
@@ -206,15 +207,8 @@ def _text(note: str | None) -> str | None:
     return as_text(note.strip())[0] or None if note else None
 
 
-def _roots(session: Session) -> Sequence[str]:
-    return session.scalars(select(Sighting.root).distinct()).all()
-
-
 def _looked_up(session: Session, words: Sequence[Word], roots: Sequence[str]) -> dict[tuple[str, str], list[Seen]]:
-    """The sightings of what at most MOST_ROWS words name, newest first, by key and value.
-
-    A path may also be ROOT/PATH, or the name that `screen` copied the file from.
-    """
+    """The sightings of what at most MOST_ROWS words name, by key and value."""
     named = {key: {word.value for word in words if word.key == key} for key in (*KEYS, "target")}
     paths = named["path"] | named["target"]
     numbers = {n for n in named["sighting_id"] | named["target"] if n.isdecimal() and len(n) <= MOST_DIGITS}
@@ -223,15 +217,12 @@ def _looked_up(session: Session, words: Sequence[Word], roots: Sequence[str]) ->
         wanted.append(("sha256", Sighting.sha256.in_(named["sha256"])))
     if numbers:
         wanted.append(("id", Sighting.id.in_([int(number) for number in numbers])))
-    for root in roots if paths else ():  # one by one: the index begins with the root
-        below = {path.removeprefix(f"{root}/") for path in paths}
-        wanted.append(("path", (Sighting.root == root) & Sighting.path.in_(paths | below)))
     if paths:
-        wanted.append(("path", (Sighting.root == SUBMITTED) & Sighting.origin.in_(paths)))
+        wanted += [("path", condition) for condition in bearing(paths, roots)]
     found: dict[tuple[str, str], list[Seen]] = defaultdict(list)
     for column, condition in wanted:
         query = select(*SEEN).where(condition, Sighting.state != SightingState.SUPERSEDED)
-        for row in session.execute(query.order_by(Sighting.id.desc())):
+        for row in session.execute(query):
             if column == "path":
                 for name in paths & {row.path, f"{row.root}/{row.path}", row.origin}:
                     found["path", name].append(row)

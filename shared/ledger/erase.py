@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, and_, delete, exists, or_, select, text, t
 from sqlalchemy.orm import Session, aliased
 
 from shared.database import DeadLetter, DicomHeader, Job, JobState, Prediction, Review, Sighting, SightingState
+from shared.ledger.names import bearing, known_roots
 from shared.ledger.register import MOST_ROWS
 
 Contents = type[Prediction] | type[DicomHeader] | type[Review]
@@ -98,16 +99,12 @@ def delete_contents(session: Session, table: Contents, contents: Sequence[str]) 
 
 
 def lay(session: Session, name: str) -> list[tuple[Place, str | None]]:
-    """Each place where a file of that name lay, with each content that lay there; None for one that nobody has read.
-
-    The name is a path, ROOT/PATH, or what `screen` copied the file from.
-    """
-    roots = session.scalars(select(Sighting.root).distinct()).all()
-    below = [(root, name.removeprefix(f"{root}/")) for root in roots if name.startswith(f"{root}/")]
-    named = or_(Sighting.path == name, Sighting.origin == name, _is_at(below))
-    places = session.execute(select(Sighting.root, Sighting.path).where(named).distinct()).all()
+    """Each place where a file of that name lay, with each content that lay there; None for one that nobody has read."""
     columns = (Sighting.root, Sighting.path, Sighting.sha256)
-    query = select(*columns).where(_is_at([(row.root, row.path) for row in places])).distinct()
+    places: set[Place] = set()
+    for condition in bearing({name}, known_roots(session)):
+        places |= {(row.root, row.path) for row in session.execute(select(*columns[:2]).where(condition).distinct())}
+    query = select(*columns).where(_is_at(sorted(places))).distinct()
     return [((row.root, row.path), row.sha256) for row in session.execute(query.order_by(*columns))]
 
 
