@@ -13,7 +13,7 @@ from pathlib import Path
 
 import platformdirs
 
-from shared.errors import WorkFailed
+from shared.base.errors import WorkFailed
 
 TOP = Path(__file__).parent.parent
 INSTALL_SECONDS = 1200

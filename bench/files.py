@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from shared.errors import WrongSettings
+from shared.base.errors import WrongSettings
 
 SUFFIXES = {".jpeg", ".jpg", ".png"}
 SPECIMENS = Path(__file__).parent.parent / "samples"

@@ -9,11 +9,12 @@ from sqlalchemy import text
 
 from bench import servers
 from shared import database
-from shared.database import Database, Lane
+from shared.base.lanes import Lane
+from shared.database import Database
 from shared.ledger import send, work
-from shared.ledger.register import MOST_ROWS, Facts, Found, register
+from shared.ledger.register import MAX_ROWS, Found, register
 from shared.ledger.work import Screened
-from shared.manifest import sha256
+from shared.models.manifest import sha256
 
 ROWS = (0, 10_000, 100_000, 1_000_000)
 IMAGES, MESSAGE, BATCH, LEASE = 4000, 128, 32, 60.0
@@ -26,10 +27,10 @@ FILL = (
     """INSERT INTO predictions (id, sha256, model_version, probability, threshold, label, unfamiliar,
     unfamiliar_score, created_at) {numbers} SELECT 1 - n, {digest}, 'earlier', 0.5, 0.5, 'PNEUMONIA', false, 1.0,
     '2026-01-01 00:00:00.000000' FROM numbers""",
-    """INSERT INTO sightings (id, root, path, size, mtime_ns, inode, state, sha256, prediction_id, seen_at,
-    finished_at) SELECT id, 'earlier', 'ward/' || -id || '.jpeg', 400000, -id, -id, 'done', sha256, id,
+    """INSERT INTO sightings (id, source, path, size, revision, lane, state, sha256, prediction_id, seen_at,
+    finished_at) SELECT id, 'earlier', 'ward/' || -id || '.jpeg', 400000, '400000:' || -id || ':1', 'routine', 'done', sha256, id,
     created_at, created_at FROM predictions WHERE id BETWEEN 1 - :last AND 1 - :first""",
-    """INSERT INTO jobs (id, sighting_id, lane, state, delivery, created_at, sent_at, deaths) SELECT id, id,
+    """INSERT INTO jobs (id, sighting_id, lane, state, attempt, created_at, sent_at, deaths) SELECT id, id,
     'routine', 'finished', 1, created_at, created_at, 0 FROM predictions WHERE id BETWEEN 1 - :last AND 1 - :first""",
 )
 
@@ -77,10 +78,10 @@ def fill(url: str, rows: int, before: int = 0) -> None:
 def _screen(with_database: Database, name: str, images: int) -> None:
     """What producer and worker write for so many images, with no file and no network between."""
     now = datetime.now(UTC)
-    files = [Found(f"{name}/{number}.jpeg", Facts(400_000, number, number)) for number in range(images)]
-    for start in range(0, images, MOST_ROWS):
+    files = [Found(f"{name}/{number}.jpeg", f"400000:{number}:{number}", 400_000) for number in range(images)]
+    for start in range(0, images, MAX_ROWS):
         with with_database.write() as session:
-            register(session, "bench", Lane.ROUTINE, files[start : start + MOST_ROWS], now)
+            register(session, "bench", Lane.ROUTINE, files[start : start + MAX_ROWS], now)
     while True:
         with with_database.write() as session:
             message = send.take(session, Lane.ROUTINE, MESSAGE, now)

@@ -7,13 +7,13 @@ from pathlib import Path
 from sqlalchemy import select
 
 from bench.system import running
+from shared.base.errors import WorkFailed
 from shared.database import Sighting, SightingState
-from shared.errors import WorkFailed
 
 DROPS = 100
 WARM_UP = 5
 POLL_SECONDS = 0.004
-MOST_SECONDS = 30
+MAX_SECONDS = 30
 
 
 def measure(files: Path, work: Path) -> dict[str, float]:
@@ -30,8 +30,8 @@ def measure(files: Path, work: Path) -> dict[str, float]:
                 with system.database.read() as session:
                     if session.scalar(done) is not None:
                         break
-                if time.monotonic() - closed > MOST_SECONDS:
-                    raise WorkFailed(f"A single file had no row after {MOST_SECONDS} s.")
+                if time.monotonic() - closed > MAX_SECONDS:
+                    raise WorkFailed(f"A single file had no row after {MAX_SECONDS} s.")
                 time.sleep(POLL_SECONDS)
             found.append(time.monotonic() - closed)
     found = found[WARM_UP:]

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from shared import registry
+from shared.base.settings import EngineName
 from shared.imaging import Limits, prepare
-from shared.settings import EngineName
+from shared.models import registry
 
 BATCH = 32
 

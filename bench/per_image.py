@@ -20,10 +20,10 @@ from celery.signals import worker_process_init
 from bench import script
 from bench.servers import RedisServer
 from bench.system import IDLE_SECONDS, START_SECONDS, end, steady
-from shared import manifest, registry
-from shared.errors import WorkFailed
+from shared.base.errors import WorkFailed
 from shared.imaging import Limits, prepare
-from shared.inference import KERAS_FILE
+from shared.models import manifest, registry
+from shared.models.engines import KERAS_FILE
 
 app = Celery("per_image", broker=os.environ.get("BENCH_BROKER"))
 app.conf.update(task_ignore_result=True, worker_proc_alive_timeout=120)  # loading takes longer than the default of 4 s

@@ -14,10 +14,10 @@ from sqlalchemy import func, select
 from bench.servers import RedisServer
 from bench.system import PLACES, end
 from shared import database
+from shared.base.errors import WorkFailed
 from shared.database import Database, Sighting
-from shared.errors import WorkFailed
 
-MOST_SECONDS = 900
+MAX_SECONDS = 900
 SETTLED_SECONDS = 3.0
 """More than the setting `settle`: after it a producer takes a file at its first look."""
 
@@ -80,6 +80,6 @@ def _wait_for(with_database: Database, files: int, process: psutil.Popen) -> tup
             registered = session.scalar(select(func.max(Sighting.id))) or 0
         if registered >= files:
             return time.monotonic() - began, peak
-        if process.poll() is not None or time.monotonic() - began > MOST_SECONDS:
+        if process.poll() is not None or time.monotonic() - began > MAX_SECONDS:
             raise WorkFailed(f"The producer registered {registered} of {files} files.")
         time.sleep(0.1)

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from bench.system import PARTS, running
-from shared.errors import WorkFailed
+from shared.base.errors import WorkFailed
 
 # py-spy knows functions by name and file: whoever renames or moves one of these changes it here, too.
 STAGES = {

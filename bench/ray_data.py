@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from bench.limit import BATCH
 from bench.rows import CORES
 from bench.system import START_SECONDS, steady
-from shared import manifest, registry
-from shared.errors import WorkFailed
+from shared.base.errors import WorkFailed
+from shared.base.settings import EngineName
 from shared.imaging import Limits, Preprocessing, prepare
-from shared.settings import EngineName
+from shared.models import manifest, registry
 
 SECONDS_AN_IMAGE = 1.0
 """With START_SECONDS, the longest that it may take: a run that hangs is ended."""

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bench import environments, report
 from bench import files as bench_files
 from bench.rows import ROWS, Row
-from shared.errors import ServiceUnavailable, WorkFailed, WrongSettings
+from shared.base.errors import ServiceUnavailable, WorkFailed, WrongSettings
 
 TOP = Path(__file__).parent.parent
 

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from shared import manifest, registry
 from shared.imaging import Preprocessing
-from shared.inference import KERAS_FILE
+from shared.models import manifest, registry
+from shared.models.engines import KERAS_FILE
 
 SAMPLE = 150
 

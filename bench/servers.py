@@ -16,8 +16,8 @@ from typing import Any
 from sqlalchemy import NullPool, create_engine
 from sqlalchemy.exc import OperationalError
 
-from shared.broker import wait_until_ready
-from shared.errors import ServiceUnavailable
+from shared.base.errors import ServiceUnavailable
+from shared.queue.broker import wait_until_ready
 
 START_SECONDS = 60
 

@@ -20,8 +20,8 @@ from bench.limit import BATCH
 from bench.rows import CORES
 from bench.servers import calm_port
 from bench.system import IDLE_SECONDS, START_SECONDS, steady
-from shared.errors import WorkFailed
-from shared.settings import EngineName
+from shared.base.errors import WorkFailed
+from shared.base.settings import EngineName
 
 STOP_SECONDS = 30
 Row = tuple[str, float, str, float]

@@ -18,9 +18,9 @@ import numpy as np
 from fastapi import Body  # type: ignore[import-not-found]
 from numpy.typing import NDArray
 
-from shared import registry
+from shared.base.settings import EngineName
 from shared.imaging import Limits, prepare
-from shared.settings import EngineName
+from shared.models import registry
 
 
 class Screening(litserve.LitAPI):  # type: ignore[misc]

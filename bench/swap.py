@@ -8,9 +8,9 @@ from pathlib import Path
 from sqlalchemy import func, select
 
 from bench.system import running
-from shared import manifest, registry
 from shared.database import Prediction, Sighting
-from shared.registry import copy_aside
+from shared.models import manifest, registry
+from shared.models.registry import copy_aside
 
 NAME = "second"
 

@@ -14,9 +14,9 @@ from sqlalchemy.exc import DatabaseError
 
 from bench import growth, servers
 from shared import database
+from shared.base.errors import ServiceUnavailable, WorkFailed
+from shared.base.settings import default_processes
 from shared.database import Database, Sighting, SightingState, Worker
-from shared.errors import ServiceUnavailable, WorkFailed
-from shared.settings import default_processes
 
 START_SECONDS = 180
 END_SECONDS = 120

@@ -14,9 +14,9 @@ from alembic.migration import MigrationContext
 from sqlalchemy.exc import DatabaseError
 
 from cli.console import progress
+from shared.base.errors import ServiceUnavailable, WorkFailed, WrongSettings
+from shared.base.settings import Settings
 from shared.database import Database, connect
-from shared.errors import ServiceUnavailable, WorkFailed, WrongSettings
-from shared.settings import Settings
 
 PAGES = 1000
 
@@ -63,14 +63,6 @@ def copy_sqlite(source: Path, target: Path, doing: str) -> None:
         raise WorkFailed(f"{source} cannot be copied: {error}. Nothing was changed.") from error
     if problems != ["ok"]:
         raise WorkFailed(f"{source} is damaged ({'; '.join(problems)}): nothing was changed. Restore an older backup.")
-
-
-def sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def revision_of(database: Database) -> str | None:

@@ -4,10 +4,11 @@ import os
 import shlex
 from pathlib import Path
 
-from cli.archive import Client, aside, connected, copy_sqlite, revision_of, sqlite_file, sync
+from cli.archive import Client, aside, connected, copy_sqlite, revision_of, sqlite_file
 from cli.console import err, out
-from shared.errors import ServiceUnavailable, WrongSettings
-from shared.settings import Settings
+from shared.base.errors import ServiceUnavailable, WrongSettings
+from shared.base.filesystem import sync
+from shared.base.settings import Settings
 
 
 def backup(settings: Settings, file: Path) -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from sqlalchemy import text
 
-from cli import system
 from cli.console import out, progress, table
-from cli.counts import count
+from local import supervisor
+from queries.counts import count
 from shared import database
-from shared.errors import WorkFailed, WrongSettings
+from shared.base.errors import WorkFailed, WrongSettings
 
 SECONDS = 180
 SUFFIXES = (".jpeg", ".jpg", ".png", ".tiff", ".tif", ".dcm")
@@ -33,7 +33,7 @@ def demo(home: Path, samples: Path) -> None:
     for name in [name for name in os.environ if name.startswith("PNEUMOSCREEN_")]:
         del os.environ[name]
     out.print("Starting broker, producer, worker and Flower …")
-    with system.run(home, home / "inbox", system.port_for_flower("auto")) as running:
+    with supervisor.run(home, home / "inbox", supervisor.port_for_flower("auto")) as running:
         running.wait_until_ready(SECONDS)
         out.print(f"Flower shows the work at {running.flower} while this runs.")
         with_database = database.connect(running.settings.database)

@@ -12,17 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cli.console import err, out, progress, table
-from cli.opened import opened
-from shared import registry
-from shared.database import ModelVersion
-from shared.errors import BrokenModel, ImageError, WorkFailed, WrongSettings
+from shared.base.errors import BrokenModel, ImageError, WorkFailed, WrongSettings
+from shared.base.settings import Settings
+from shared.database import ModelVersion, opened
 from shared.imaging import Limits, Preprocessing, is_dicom, prepare
-from shared.registry import Loaded
-from shared.settings import Settings
-from trainer import datasets, metrics
+from shared.imaging.identifiers import read_identifiers
+from shared.models import registry
+from shared.models.registry import Loaded
+from shared.statistics import metrics
+from shared.statistics.metrics import Answers
+from trainer import datasets
 from trainer.datasets import CLASSES, LeftOut
-from trainer.metrics import Answers
-from worker import headers
 
 Looked = tuple[str, NDArray[np.uint8]] | str  # content hash and pixels, or why there are none
 
@@ -117,7 +117,7 @@ def _classify(settings: Settings, loaded: Loaded, listed: list[tuple[Path, int]]
                     findings.patients.append(datasets.patient(path.name))
                     pixels.append(looked[1])
             if pixels:
-                stacked, check = np.stack(pixels), loaded.network.familiarity
+                stacked, check = np.stack(pixels), loaded.network.novelty
                 findings.logits += [float(logit) for logit in loaded.network.logits(stacked)]
                 if check is not None:
                     findings.unfamiliar += [check.is_unfamiliar(score) for score in check.scores(stacked).tolist()]
@@ -145,7 +145,7 @@ def _look(path: Path, preprocessing: Preprocessing, limits: Limits) -> Looked:
     try:
         data = path.read_bytes()
         if is_dicom(data):
-            headers.read(data, None)  # raises for what is not a frontal chest X-ray
+            read_identifiers(data, None)  # raises for what is not a frontal chest X-ray
         return hashlib.sha256(data).hexdigest(), prepare(data, preprocessing, limits)
     except ImageError as error:
         return str(error)
@@ -187,10 +187,10 @@ def _unfamiliar_share(findings: Findings) -> float | None:
 
 
 def _draw(folder: Path, answers: Answers) -> None:
-    from trainer import pictures
+    from trainer import plots
 
     try:
-        drawn = pictures.draw(answers)
+        drawn = plots.draw(answers)
     except ImportError as error:
         raise WrongSettings("--pictures needs the package matplotlib: pip install 'pneumoscreen[trainer]'.") from error
     folder.mkdir(parents=True, exist_ok=True)

@@ -13,20 +13,19 @@ import typer
 from sqlalchemy.orm import Session
 
 from cli.console import out, table
-from cli.opened import opened
 from cli.prune import is_gone, is_in_reach
-from shared.database import AuditEntry, Database, DicomHeader, Prediction, Review, Sighting
-from shared.errors import WorkFailed, WrongSettings
-from shared.filesystem import MARKER
-from shared.ledger import erase
+from shared.base.errors import WorkFailed, WrongSettings
+from shared.base.filesystem import MARKER
+from shared.base.settings import SUBMITTED, Settings
+from shared.database import AuditEntry, Database, DicomHeader, Prediction, Review, Sighting, opened
+from shared.ledger import retention
 from shared.ledger.register import as_path, as_text
-from shared.settings import SUBMITTED, Settings
 
 SHOWN = 50
 
 
 @dataclass(frozen=True)
-class Matter:
+class Traces:
     """What there is about a file: sightings, and contents with what was said about them."""
 
     sightings: Sequence[Sighting]
@@ -43,18 +42,18 @@ def forget(settings: Settings, target: str, by: str, yes: bool) -> None:
         raise WrongSettings("Say who asks for it: --by NAME.")
     with opened(settings) as with_database:
         with with_database.read() as session:
-            matter = _find(session, as_text(target)[0])
-        if not matter.sightings and not (matter.predictions or matter.headers or matter.reviews):
+            traces = _find(session, as_text(target)[0])
+        if not traces.sightings and not (traces.predictions or traces.headers or traces.reviews):
             raise WorkFailed(
                 f"Nothing is known about {target!r}: `pneumoscreen results --path …` shows the paths that there are."
             )
-        copies = _check_files(settings, matter)
-        _show(matter, copies)
+        copies = _check_files(settings, traces)
+        _show(traces, copies)
         if not yes:
             typer.confirm("Erase all of this for good?", abort=True)
         for copy in copies:
             _remove(copy, settings.roots[SUBMITTED].path)
-        _erase(with_database, as_text(target)[0], by, matter, len(copies))
+        _erase(with_database, as_text(target)[0], by, traces, len(copies))
         is_sqlite = with_database.engine.dialect.name == "sqlite"
         if is_sqlite:
             _rewrite(with_database)
@@ -66,41 +65,41 @@ def forget(settings: Settings, target: str, by: str, yes: bool) -> None:
         )
 
 
-def _find(session: Session, target: str) -> Matter:
+def _find(session: Session, target: str) -> Traces:
     """Raises WorkFailed if a name stands for several images."""
     is_content = re.fullmatch(r"[0-9a-fA-F]{64}", target) is not None
-    lay = [] if is_content else erase.lay(session, target)
+    lay = [] if is_content else retention.lay(session, target)
     places = sorted({place for place, _ in lay})
     contents: set[str | None] = {target.lower()} if is_content else {content for _, content in lay}
     if len(places) > 1 and (len(contents) > 1 or None in contents):
         choice = ", ".join(f"{root}/{path} ({content or 'not read yet'})" for (root, path), content in lay)
         raise WorkFailed(f"Nothing was erased, since {target!r} stands for several images: name one of {choice}.")
     known = [content for content in contents if content is not None]
-    found = erase.of_contents(session, places, known)
+    found = retention.of_contents(session, places, known)
     ids = {sighting.id for sighting in found}
     in_place = []
-    for root, name in sorted({(sighting.root, sighting.path) for sighting in found}):
-        newest = erase.newest(session, root, name)
+    for root, name in sorted({(sighting.source, sighting.path) for sighting in found}):
+        newest = retention.newest(session, root, name)
         # Where another content has taken the name, its row stays and no new one comes; unless nobody has read it yet.
         if newest is None or newest.id in ids or newest.sha256 is None:
-            in_place.append(newest or next(s for s in found if (s.root, s.path) == (root, name)))
-    said = (erase.count_contents(session, rows, known) for rows in (Prediction, DicomHeader, Review))
-    return Matter(found, known, in_place, *said)
+            in_place.append(newest or next(s for s in found if (s.source, s.path) == (root, name)))
+    said = (retention.count_contents(session, rows, known) for rows in (Prediction, DicomHeader, Review))
+    return Traces(found, known, in_place, *said)
 
 
-def _check_files(settings: Settings, matter: Matter) -> list[Path]:
+def _check_files(settings: Settings, traces: Traces) -> list[Path]:
     """Raises WorkFailed if a file would be registered again; returns the copies of ours that are to be deleted."""
     copies, there, hidden = [], [], set()
-    for sighting in matter.in_place:
-        root = settings.roots.get(sighting.root)
+    for sighting in traces.in_place:
+        root = settings.roots.get(sighting.source)
         file = root.path / as_path(sighting.path, sighting.path_bytes) if root else None
-        if sighting.root == SUBMITTED and sighting.origin is not None and file is not None:
+        if sighting.source == SUBMITTED and sighting.origin is not None and file is not None:
             if not is_gone(file):
                 copies.append(file)
         elif file is not None and not is_gone(file):
             there.append(str(file))
-        elif not is_in_reach(settings, sighting.root):
-            hidden.add(sighting.root)
+        elif not is_in_reach(settings, sighting.source):
+            hidden.add(sighting.source)
     if there:
         names = ", ".join(os.fsencode(name).decode("utf-8", "backslashreplace") for name in there[:SHOWN])
         raise WorkFailed(
@@ -116,12 +115,12 @@ def _check_files(settings: Settings, matter: Matter) -> list[Path]:
     return copies
 
 
-def _show(matter: Matter, copies: Sequence[Path]) -> None:
-    rows = [(s.id, s.root, s.path, s.state, f"{s.seen_at:%Y-%m-%d %H:%M}") for s in matter.sightings]
+def _show(traces: Traces, copies: Sequence[Path]) -> None:
+    rows = [(s.id, s.source, s.path, s.state, f"{s.seen_at:%Y-%m-%d %H:%M}") for s in traces.sightings]
     table(("sighting", "folder", "path", "state", "seen at"), rows[:SHOWN], "To be erased")
     out.print(
-        f"{len(rows)} sightings of {len(matter.contents)} contents with their jobs; {matter.predictions} predictions, "
-        f"{matter.headers} DICOM headers, {matter.reviews} reviews; {len(copies)} copies that `screen` made."
+        f"{len(rows)} sightings of {len(traces.contents)} contents with their jobs; {traces.predictions} predictions, "
+        f"{traces.headers} DICOM headers, {traces.reviews} reviews; {len(copies)} copies that `screen` made."
     )
 
 
@@ -135,17 +134,17 @@ def _remove(copy: Path, root: Path) -> None:
             (root / folder).rmdir()
 
 
-def _erase(database: Database, target: str, by: str, matter: Matter, copies: int) -> None:
+def _erase(database: Database, target: str, by: str, traces: Traces, copies: int) -> None:
     with database.write() as session:
         if database.engine.dialect.name == "sqlite":
             session.connection().exec_driver_sql("PRAGMA secure_delete = ON")
-        erase.hold_work(session)
+        retention.hold_work(session)
         now = _find(session, target)
-        if {s.id for s in now.sightings} != {s.id for s in matter.sightings}:
+        if {s.id for s in now.sightings} != {s.id for s in traces.sightings}:
             raise WorkFailed("Nothing was erased: the file was seen again meanwhile. Say `db forget` again.")
-        sightings, jobs = erase.delete_sightings(session, [s.id for s in now.sightings])
+        sightings, jobs = retention.delete_sightings(session, [s.id for s in now.sightings])
         predictions, headers, reviews = (
-            erase.delete_contents(session, rows, now.contents) for rows in (Prediction, DicomHeader, Review)
+            retention.delete_contents(session, rows, now.contents) for rows in (Prediction, DicomHeader, Review)
         )
         detail = (
             f"{sightings} sightings, {jobs} jobs, {predictions} predictions, {headers} DICOM headers, "

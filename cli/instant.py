@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from shared.errors import WrongSettings
+from shared.base.errors import WrongSettings
 
 
 def instant(given: str, name: str) -> datetime:

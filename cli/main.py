@@ -8,10 +8,13 @@ import typer
 from redis.exceptions import RedisError
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from cli import console, services
-from shared import __version__, settings
-from shared.errors import PneumoscreenError, ServiceUnavailable, WorkFailed
-from shared.settings import Settings
+from cli import console
+from local import services
+from shared import __version__
+from shared.base import home as home_folder
+from shared.base import settings
+from shared.base.errors import PneumoscreenError, ServiceUnavailable, WorkFailed
+from shared.base.settings import Settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -62,7 +65,7 @@ def up(
     """Run the whole system on this machine until Ctrl-C or SIGTERM, which finish running batches first."""
     from cli.up import up
 
-    up(home or settings.default_home(), inbox, flower_port, trainer=trainer)
+    up(home or home_folder.default_home(), inbox, flower_port, trainer=trainer)
 
 
 @app.command(epilog="Example: pneumoscreen demo --home demo-home")
@@ -203,7 +206,7 @@ def bench(
     """Measure on this machine: the whole system, the limit of one process, and image by image."""
     from bench.rows import ROWS
     from bench.run import bench
-    from cli import private_broker
+    from local import private_broker
 
     chosen = list(ROWS) if only == "all" else only.split(",")
     bench(images, chosen, files, rounds, private_broker.server, out, as_json=json)

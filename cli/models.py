@@ -3,12 +3,11 @@
 from sqlalchemy import select
 
 from cli.console import out, table
-from cli.opened import opened
-from shared import manifest, registry
-from shared.database import ModelVersion, Promotion
-from shared.errors import BrokenModel, WorkFailed
-from shared.settings import Settings
-from trainer.metrics import value
+from shared.base.errors import BrokenModel, WorkFailed
+from shared.base.settings import Settings
+from shared.database import ModelVersion, Promotion, opened
+from shared.models import manifest, registry
+from shared.statistics.metrics import value
 
 
 def list_versions(settings: Settings) -> None:

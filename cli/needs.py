@@ -7,11 +7,11 @@ from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session, aliased
 
 from cli.console import shown, table
+from shared.base.filesystem import MARKER
+from shared.base.settings import Settings
 from shared.database import OPEN_JOB, DeadLetter, Job, Sighting, SightingState, Worker
-from shared.filesystem import MARKER
-from shared.ledger.work import AFRESH
-from shared.settings import Settings
-from worker.blame import SURE
+from shared.ledger.work import ATTEMPT_EPOCH
+from worker.failures import MAX_ATTEMPTS
 
 LATELY = timedelta(days=1)
 """What nobody sees to in that time is left as it is: a check that stays red for ever is one that nobody looks at."""
@@ -46,7 +46,7 @@ def quarantined(session: Session, report: Report) -> None:
     if reasons:
         table(("reason", "images"), reasons, "Quarantined (`pneumoscreen results --state quarantined`)")
     newer = aliased(Sighting)
-    same = (newer.root == Sighting.root) & (newer.path == Sighting.path) & (newer.id > Sighting.id)
+    same = (newer.source == Sighting.source) & (newer.path == Sighting.path) & (newer.id > Sighting.id)
     number = session.scalar(
         select(func.count())
         .select_from(Sighting)
@@ -60,14 +60,14 @@ def quarantined(session: Session, report: Report) -> None:
 
 def put_off(session: Session, report: Report) -> None:
     """A need once the back-off is at its longest: what passes by itself has mostly passed by then."""
-    columns = (func.count(), func.min(Job.created_at), func.max(Job.delivery % AFRESH), func.min(Job.id))
+    columns = (func.count(), func.min(Job.created_at), func.max(Job.attempt % ATTEMPT_EPOCH), func.min(Job.id))
     # In every open state: a check must not turn green for as long as a try takes.
     put_off = select(Job.problem, *columns).where(OPEN_JOB, Job.problem.is_not(None))
     for problem, number, since, tries, first in session.execute(put_off.group_by(Job.problem)).all():
         path = session.scalar(select(Sighting.path).join(Job, Job.sighting_id == Sighting.id).where(Job.id == first))
         wait = _many(number, "image waits", "images wait")
         line = f"{wait} for {duration(report.now - since)}: {problem} (first: {shown(path)})"
-        (report.needs if tries >= SURE else report.notes).append(line)
+        (report.needs if tries >= MAX_ATTEMPTS else report.notes).append(line)
 
 
 def dead_letters(session: Session, report: Report) -> None:

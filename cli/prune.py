@@ -12,12 +12,11 @@ from sqlalchemy import make_url
 from sqlalchemy.orm import Session
 
 from cli.console import out, progress, table
-from cli.opened import opened
-from shared.database import AuditEntry, Database, DeadLetter, DicomHeader, Job, Prediction
-from shared.filesystem import MARKER
-from shared.ledger import erase
+from shared.base.filesystem import MARKER
+from shared.base.settings import SUBMITTED, Settings
+from shared.database import AuditEntry, Database, DeadLetter, DicomHeader, Job, Prediction, opened
+from shared.ledger import retention
 from shared.ledger.register import as_path
-from shared.settings import SUBMITTED, Settings
 
 JOBS, REPLACED, GONE = "finished jobs", "replaced sightings", "sightings whose file is gone"
 LETTERS, PREDICTIONS, HEADERS = "dead letters", "predictions", "DICOM headers"
@@ -88,30 +87,32 @@ class Pruning:
         self._bar, self._doomed = bar, set[int]()
 
     def jobs(self) -> None:
-        self._rows(JOBS, erase.old_jobs, lambda session, ids: erase.delete_rows(session, Job, ids))
+        self._rows(JOBS, retention.old_jobs, lambda session, ids: retention.delete_rows(session, Job, ids))
 
     def letters(self) -> None:
-        self._rows(LETTERS, erase.old_letters, lambda session, ids: erase.delete_rows(session, DeadLetter, ids))
+        self._rows(LETTERS, retention.old_letters, lambda session, ids: retention.delete_rows(session, DeadLetter, ids))
 
     def replaced(self) -> None:
-        self._rows(REPLACED, erase.replaced, self._delete_sightings, self._doomed)
+        self._rows(REPLACED, retention.replaced, self._delete_sightings, self._doomed)
 
     def gone(self) -> None:
         task, after = self._bar.add_task(GONE, total=None), 0
         while True:
             with self._database.read() as session:
-                found = erase.results(session, self._cutoff, after)
+                found = retention.results(session, self._cutoff, after)
             if not found:
                 break
             after = found[-1].id
-            reach = {root: is_in_reach(self._settings, root) for root in {s.root for s in found}}
+            reach = {root: is_in_reach(self._settings, root) for root in {s.source for s in found}}
             roots = self._settings.roots
-            gone = [s for s in found if reach[s.root] and is_gone(roots[s.root].path / as_path(s.path, s.path_bytes))]
+            gone = [
+                s for s in found if reach[s.source] and is_gone(roots[s.source].path / as_path(s.path, s.path_bytes))
+            ]
             # Once more: a share that went away during the look took its files and its marker with it.
             reach = {root: is_seen and is_in_reach(self._settings, root) for root, is_seen in reach.items()}
-            gone = [sighting for sighting in gone if reach[sighting.root]]
-            self.out_of_reach.update(s.root for s in found if not reach[s.root])
-            self.kept += sum(reach[s.root] for s in found) - len(gone)
+            gone = [sighting for sighting in gone if reach[sighting.source]]
+            self.out_of_reach.update(s.source for s in found if not reach[s.source])
+            self.kept += sum(reach[s.source] for s in found) - len(gone)
             self._delete(GONE, [s.id for s in gone], self._delete_sightings, self._doomed)
             self._bar.advance(task, len(found))
 
@@ -121,16 +122,16 @@ class Pruning:
             task, after = self._bar.add_task(name, total=None), ""
             while True:
                 with self._database.read() as session:
-                    _, last = found = erase.unseen(session, rows, after, self._doomed)
+                    _, last = found = retention.unseen(session, rows, after, self._doomed)
                     if self._dry_run:
-                        self.counts[name] += erase.count_contents(session, rows, found[0])
+                        self.counts[name] += retention.count_contents(session, rows, found[0])
                 if last is None:
                     break
                 if not self._dry_run and found[0]:
                     with self._database.write() as session:
-                        erase.hold_work(session)
-                        unseen, _ = erase.unseen(session, rows, after, ())  # a sighting may have come meanwhile
-                        self.counts[name] += erase.delete_contents(session, rows, [c for c in unseen if c <= last])
+                        retention.hold_work(session)
+                        unseen, _ = retention.unseen(session, rows, after, ())  # a sighting may have come meanwhile
+                        self.counts[name] += retention.delete_contents(session, rows, [c for c in unseen if c <= last])
                 after = last
                 self._bar.advance(task)
 
@@ -163,4 +164,4 @@ class Pruning:
                 self.counts[name] += delete(session, ids)
 
     def _delete_sightings(self, session: Session, ids: list[int]) -> int:
-        return erase.delete_old(session, ids, self._cutoff)
+        return retention.delete_old(session, ids, self._cutoff)

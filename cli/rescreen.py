@@ -4,14 +4,13 @@ from datetime import UTC, datetime
 
 from cli.console import out, progress
 from cli.instant import instant
-from cli.opened import opened
 from cli.versions import user
-from shared import manifest, registry
-from shared.database import AuditEntry
-from shared.errors import WrongSettings
+from shared.base.errors import WrongSettings
+from shared.base.settings import Settings
+from shared.database import AuditEntry, opened
 from shared.ledger import register
-from shared.ledger.register import MOST_ROWS
-from shared.settings import Settings
+from shared.ledger.register import MAX_ROWS
+from shared.models import manifest, registry
 
 
 def rescreen(settings: Settings, model: str, root: str | None, since: str | None, by: str | None) -> None:
@@ -33,7 +32,7 @@ def rescreen(settings: Settings, model: str, root: str | None, since: str | None
                     detail = f"{model}: {total} results of other versions"
                     session.add(AuditEntry(at=now, actor=by or user(), action="rescreen", detail=detail))
             seen, new = seen + had, new + added
-            bar.advance(task, MOST_ROWS if last is not None else total)
+            bar.advance(task, MAX_ROWS if last is not None else total)
             if last is None:
                 break
             after = last

@@ -18,21 +18,22 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import DatabaseError
 
 import shared.database
-from cli.archive import Client, aside, connected, copy_sqlite, revision_of, sqlite_file, sync
+from cli.archive import Client, aside, connected, copy_sqlite, revision_of, sqlite_file
 from cli.console import err, out
-from cli.counts import workers
+from queries.counts import workers
+from shared.base.errors import ServiceUnavailable, WrongSettings
+from shared.base.filesystem import sync
+from shared.base.settings import Settings
 from shared.database import AuditEntry, Database, Job, JobState, ModelVersion, connect
 from shared.database.tables import Base
-from shared.errors import ServiceUnavailable, WrongSettings
-from shared.ledger.work import AFRESH
-from shared.settings import Settings
+from shared.ledger.work import ATTEMPT_EPOCH
 
 HEADERS = {b"SQLite format 3\0": "sqlite", b"PGDMP": "postgresql"}
 KINDS = {"sqlite": "an SQLite", "postgresql": "a PostgreSQL"}
 START_OVER = (
     # A number far beyond what a job may have had since the backup: what a worker that was cut off still holds of that
     # time, or a message in the broker, is never taken for the restored job's.
-    f"UPDATE jobs SET state = '{JobState.UNSENT}', lease_until = NULL, delivery = delivery + {AFRESH} "  # noqa: S608 - our own
+    f"UPDATE jobs SET state = '{JobState.UNSENT}', lease_until = NULL, attempt = attempt + {ATTEMPT_EPOCH} "  # noqa: S608 - our own
     f"WHERE state <> '{JobState.FINISHED}'",
     "DELETE FROM broker_epoch",
     "DELETE FROM workers",

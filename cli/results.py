@@ -12,11 +12,11 @@ from sqlalchemy.orm import Session
 
 from cli.console import err, out, table
 from cli.instant import instant
-from cli.opened import opened
+from shared.base.errors import WrongSettings
+from shared.base.settings import Settings
+from shared.database import opened
 from shared.database.tables import Instant
-from shared.errors import WrongSettings
-from shared.ledger.names import known_roots
-from shared.settings import Settings
+from shared.ledger.lookup import known_sources
 
 SHORT = ("sighting_id", "root", "path", "state", "label", "probability", "unfamiliar", "reviewed_label", "reason")
 """The table's columns. What most rows have in common is left out, so that a terminal has room for the others."""
@@ -54,7 +54,7 @@ class Filters:
     state: str | None = None
     label: str | None = None
     path: str | None = None
-    root: str | None = None
+    source: str | None = None
     model: str | None = None
     since: str | None = None
     to_review: bool = False
@@ -67,7 +67,7 @@ def results(settings: Settings, filters: Filters, limit: int | None, format: str
         raise WrongSettings("--to-review looks at the newest results: it does not go with --history.")
     limit = limit or (TABLE_ROWS if format == "table" else None)
     with opened(settings) as with_database, with_database.read() as session:
-        _check_root(settings, session, filters.root)
+        _check_root(settings, session, filters.source)
         result = session.execute(_query(filters, limit, history))
         columns = list(result.keys())
         rows = (dict(zip(columns, row, strict=True)) for row in result.yield_per(1000))
@@ -86,7 +86,7 @@ def _check_root(settings: Settings, session: Session, root: str | None) -> None:
     """Raises WrongSettings for a name that no folder of the settings has, and none that rows still tell of."""
     if root is None or root in settings.roots:
         return
-    known = sorted({*settings.roots, *known_roots(session)})
+    known = sorted({*settings.roots, *known_sources(session)})
     if root not in known:
         raise WrongSettings(f"There is no folder named {root!r}; there are: {', '.join(known)}.")
 
@@ -95,7 +95,7 @@ def _query(filters: Filters, limit: int | None, history: bool) -> TextualSelect:
     matches = {
         "state": _one_of(filters.state, "--state", (*STATES, "superseded") if history else STATES),
         "label": _one_of(filters.label and filters.label.upper(), "--label", LABELS),
-        "root": filters.root,
+        "root": filters.source,
         "model_version": filters.model,
     }
     conditions = [f"{column} = :{column}" for column, value in matches.items() if value]

@@ -5,13 +5,13 @@ from datetime import UTC, datetime
 from sqlalchemy import select
 
 from cli.console import out
-from cli.opened import opened
 from cli.versions import user
-from shared.database import AuditEntry, Lane, Sighting, SightingState
-from shared.errors import WorkFailed, WrongSettings
-from shared.ledger.register import MOST_ROWS, as_text
+from shared.base.errors import WorkFailed, WrongSettings
+from shared.base.lanes import Lane
+from shared.base.settings import Settings
+from shared.database import AuditEntry, Sighting, SightingState, opened
+from shared.ledger.register import MAX_ROWS, as_text
 from shared.ledger.register import retry as retry_sightings
-from shared.settings import Settings
 
 
 def retry(settings: Settings, paths: list[str], reason: str | None, everything: bool, by: str | None = None) -> None:
@@ -30,10 +30,10 @@ def retry(settings: Settings, paths: list[str], reason: str | None, everything: 
                 "Nothing that is quarantined matches: `pneumoscreen results --state quarantined` shows all."
             )
         count = 0
-        for start in range(0, len(found), MOST_ROWS):
+        for start in range(0, len(found), MAX_ROWS):
             with with_database.write() as session:
                 if start == 0:
                     entry = {"actor": by or user(), "action": "retry", "detail": f"{len(found)} quarantined images"}
                     session.add(AuditEntry(at=datetime.now(UTC), **entry))
-                count += retry_sightings(session, found[start : start + MOST_ROWS], Lane.ROUTINE, datetime.now(UTC))
+                count += retry_sightings(session, found[start : start + MAX_ROWS], Lane.ROUTINE, datetime.now(UTC))
         out.print(f"{count} images are screened again.")

@@ -14,25 +14,24 @@ from sqlalchemy.orm import Session
 
 from cli.console import out, progress
 from cli.instant import instant
-from cli.opened import opened
-from shared.database import AuditEntry, Prediction, Review, Sighting, SightingState
-from shared.errors import WorkFailed, WrongSettings
-from shared.ledger.names import bearing, known_roots
-from shared.ledger.register import MOST_ROWS, as_text
-from shared.manifest import Label
-from shared.settings import Settings
+from shared.base.errors import WorkFailed, WrongSettings
+from shared.base.settings import Settings
+from shared.database import AuditEntry, Prediction, Review, Sighting, SightingState, opened
+from shared.ledger.lookup import bearing, known_sources
+from shared.ledger.register import MAX_ROWS, as_text
+from shared.models.manifest import Label
 
-MOST_LINES_SHOWN = 20
+MAX_LINES_SHOWN = 20
 KEYS = ("sha256", "sighting_id", "path")
 """The columns that may say which image is meant; the first of them that is filled in counts."""
-MOST_DIGITS = 18
+MAX_DIGITS = 18
 """No `sighting_id` is longer; a longer number would not fit into SQL's integers."""
 LATEST = timedelta(days=1)
 """So far ahead a time may lie: one without a zone is taken as UTC, and the reader's clock may show a later hour."""
 
 SEEN = (
     Sighting.id,
-    Sighting.root,
+    Sighting.source,
     Sighting.path,
     Sighting.origin,
     Sighting.sha256,
@@ -43,7 +42,7 @@ Seen = Row[int, str, str, str | None, str | None, str, int | None]
 
 
 @dataclass(frozen=True)
-class Word:
+class ReviewEntry:
     """What somebody says of an image. `at` is None where the file does not say when."""
 
     key: str  # one of KEYS, or `target`: a path, else a number
@@ -63,9 +62,9 @@ def review(
             raise WrongSettings("Give either an image with its label, or --csv FILE, not both.")
         _import(settings, csv_file, by, note)
     elif target and label:
-        word = Word("target", as_text(target)[0], _label(label), _reviewer(by), _text(note), None)
+        word = ReviewEntry("target", as_text(target)[0], _label(label), _reviewer(by), _text(note), None)
         with opened(settings) as database, database.write() as session:
-            sighting, sha256 = _meant(word, _looked_up(session, [word], known_roots(session)))
+            sighting, sha256 = _meant(word, _looked_up(session, [word], known_sources(session)))
             session.add(_row(word, sha256, datetime.now(UTC)))
             session.add(_audit(word.by, f"sighting {sighting.id}: {word.label}"))
             said = session.scalar(select(Prediction.label).where(Prediction.id == sighting.prediction_id))
@@ -80,7 +79,7 @@ def review(
 def _import(settings: Settings, file: Path, by: str | None, note: str | None) -> None:
     """All or nothing: every line that makes no sense is named, and then none is taken. Twice the same adds nothing."""
     bad: dict[int, str] = {}
-    words: list[tuple[int, Word]] = []
+    words: list[tuple[int, ReviewEntry]] = []
     count = blank = 0
     for number, line in _lines(file):
         count += 1
@@ -97,10 +96,10 @@ def _import(settings: Settings, file: Path, by: str | None, note: str | None) ->
     # SQLite lets nobody else write meanwhile, so rows are looked up by the thousand, not one by one.
     with opened(settings) as database, database.write() as session, progress() as bar:
         task, now = bar.add_task("checking lines", total=len(words)), datetime.now(UTC)
-        roots = known_roots(session)
-        meant: list[tuple[Word, str]] = []
-        for start in range(0, len(words), MOST_ROWS):
-            part = words[start : start + MOST_ROWS]
+        roots = known_sources(session)
+        meant: list[tuple[ReviewEntry, str]] = []
+        for start in range(0, len(words), MAX_ROWS):
+            part = words[start : start + MAX_ROWS]
             known = _looked_up(session, [word for _, word in part], roots)
             for number, word in part:
                 try:
@@ -121,8 +120,8 @@ def _import(settings: Settings, file: Path, by: str | None, note: str | None) ->
 
 
 def _listed(bad: dict[int, str]) -> str:
-    shown = "\n".join(f"line {number}: {reason}" for number, reason in sorted(bad.items())[:MOST_LINES_SHOWN])
-    return shown + (f"\n… and {len(bad) - MOST_LINES_SHOWN} more" if len(bad) > MOST_LINES_SHOWN else "")
+    shown = "\n".join(f"line {number}: {reason}" for number, reason in sorted(bad.items())[:MAX_LINES_SHOWN])
+    return shown + (f"\n… and {len(bad) - MAX_LINES_SHOWN} more" if len(bad) > MAX_LINES_SHOWN else "")
 
 
 def _lines(file: Path) -> Iterator[tuple[int, dict[str | None, Any]]]:
@@ -161,7 +160,7 @@ def _check_columns(file: Path, names: Sequence[str], first: str) -> None:
         )
 
 
-def _word(line: dict[str | None, Any], by: str | None, note: str | None) -> Word | None:
+def _word(line: dict[str | None, Any], by: str | None, note: str | None) -> ReviewEntry | None:
     """None for a line of `results` to which no reader has added a word. Raises WrongSettings."""
     if None in line:
         raise WrongSettings("it has more cells than the first line: put quotes around a text with the separator in it")
@@ -172,7 +171,7 @@ def _word(line: dict[str | None, Any], by: str | None, note: str | None) -> Word
     key = next((key for key in KEYS if line.get(key)), None)
     if key is None:
         raise WrongSettings(f"it names no image ({', '.join(KEYS)})")
-    return Word(
+    return ReviewEntry(
         key,
         line[key].lower() if key == "sha256" else line[key],
         _label(label or ""),
@@ -207,11 +206,13 @@ def _text(note: str | None) -> str | None:
     return as_text(note.strip())[0] or None if note else None
 
 
-def _looked_up(session: Session, words: Sequence[Word], roots: Sequence[str]) -> dict[tuple[str, str], list[Seen]]:
-    """The sightings of what at most MOST_ROWS words name, by key and value."""
+def _looked_up(
+    session: Session, words: Sequence[ReviewEntry], roots: Sequence[str]
+) -> dict[tuple[str, str], list[Seen]]:
+    """The sightings of what at most MAX_ROWS words name, by key and value."""
     named = {key: {word.value for word in words if word.key == key} for key in (*KEYS, "target")}
     paths = named["path"] | named["target"]
-    numbers = {n for n in named["sighting_id"] | named["target"] if n.isdecimal() and len(n) <= MOST_DIGITS}
+    numbers = {n for n in named["sighting_id"] | named["target"] if n.isdecimal() and len(n) <= MAX_DIGITS}
     wanted: list[tuple[str, ColumnElement[bool]]] = []
     if named["sha256"]:
         wanted.append(("sha256", Sighting.sha256.in_(named["sha256"])))
@@ -224,14 +225,14 @@ def _looked_up(session: Session, words: Sequence[Word], roots: Sequence[str]) ->
         query = select(*SEEN).where(condition, Sighting.state != SightingState.SUPERSEDED)
         for row in session.execute(query):
             if column == "path":
-                for name in paths & {row.path, f"{row.root}/{row.path}", row.origin}:
+                for name in paths & {row.path, f"{row.source}/{row.path}", row.origin}:
                     found["path", name].append(row)
             else:
                 found["sighting_id" if column == "id" else column, str(row._mapping[column])].append(row)
     return found
 
 
-def _meant(word: Word, known: dict[tuple[str, str], list[Seen]]) -> tuple[Seen, str]:
+def _meant(word: ReviewEntry, known: dict[tuple[str, str], list[Seen]]) -> tuple[Seen, str]:
     """The newest sighting of the image that is meant, and its content. Raises WorkFailed."""
     keys = ("path", "sighting_id") if word.key == "target" else (word.key,)
     rows = next((known[key, word.value] for key in keys if (key, word.value) in known), None)
@@ -241,7 +242,7 @@ def _meant(word: Word, known: dict[tuple[str, str], list[Seen]]) -> tuple[Seen, 
     rows = sorted(rows, key=lambda row: row.id, reverse=True)
     newest: dict[str, Seen] = {}
     for row in rows:
-        newest.setdefault(f"{row.root}/{row.origin or row.path}", row)
+        newest.setdefault(f"{row.source}/{row.origin or row.path}", row)
     contents = {row.sha256 for row in newest.values()}
     if len(contents) > 1:
         choice = ", ".join(f"{row.id} is {name}" for name, row in newest.items())
@@ -258,14 +259,16 @@ def _reviews(session: Session, contents: Sequence[str]) -> dict[tuple[str, str],
     """What is on record about contents, by content and reviewer, the last word last."""
     said: dict[tuple[str, str], list[Review]] = defaultdict(list)
     wanted = sorted(set(contents))
-    for start in range(0, len(wanted), MOST_ROWS):
-        part = Review.sha256.in_(wanted[start : start + MOST_ROWS])
+    for start in range(0, len(wanted), MAX_ROWS):
+        part = Review.sha256.in_(wanted[start : start + MAX_ROWS])
         for row in session.scalars(select(Review).where(part).order_by(Review.id)):
-            said[row.sha256, row.reviewer].append(row)
+            said[str(row.sha256), row.reviewer].append(row)
     return said
 
 
-def _new(words: Sequence[tuple[Word, str]], said: dict[tuple[str, str], list[Review]], now: datetime) -> list[Review]:
+def _new(
+    words: Sequence[tuple[ReviewEntry, str]], said: dict[tuple[str, str], list[Review]], now: datetime
+) -> list[Review]:
     """The words that are not on record, in the order in which they were said, so that the last one counts.
 
     One with a time is on record if the same was said at that time. Those without a time are if the reviewer's last word
@@ -273,7 +276,7 @@ def _new(words: Sequence[tuple[Word, str]], said: dict[tuple[str, str], list[Rev
     """
     new = []
 
-    def add(word: Word, sha256: str) -> None:
+    def add(word: ReviewEntry, sha256: str) -> None:
         new.append(_row(word, sha256, word.at or now))
         said[sha256, word.by].append(new[-1])
 
@@ -290,11 +293,11 @@ def _new(words: Sequence[tuple[Word, str]], said: dict[tuple[str, str], list[Rev
     return new
 
 
-def _is_same(row: Review, word: Word) -> bool:
+def _is_same(row: Review, word: ReviewEntry) -> bool:
     return (row.label, row.note) == (word.label, word.note)
 
 
-def _row(word: Word, sha256: str, at: datetime) -> Review:
+def _row(word: ReviewEntry, sha256: str, at: datetime) -> Review:
     return Review(sha256=sha256, label=word.label, reviewer=word.by, note=word.note, created_at=at)
 
 

@@ -1,6 +1,5 @@
 """`screen`: existing files are submitted, waited for and shown."""
 
-import os
 import shutil
 import time
 import uuid
@@ -13,15 +12,15 @@ import typer
 from sqlalchemy import select
 
 from cli.console import out, progress, table
-from cli.counts import workers
-from cli.opened import opened
-from producer.names import is_ignored
-from producer.sweep import look, sweep
-from shared.database import Database, Prediction, Sighting, SightingState
-from shared.errors import ServiceUnavailable, WrongSettings
-from shared.filesystem import MARKER, check_room
-from shared.ledger.register import MOST_ROWS, Facts, Found, as_text, register
-from shared.settings import SUBMITTED, Folder, Settings
+from queries.counts import workers
+from shared.base.errors import ServiceUnavailable, WrongSettings
+from shared.base.filesystem import MARKER, check_room, sync
+from shared.base.settings import SUBMITTED, Folder, Settings
+from shared.database import Database, Prediction, Sighting, SightingState, opened
+from shared.ledger.register import MAX_ROWS, as_text, register
+from shared.sources.folder.facts import Facts
+from shared.sources.folder.sweep import look, sweep
+from shared.sources.ignored import is_ignored
 
 QUIET_SECONDS = 120
 """With no sign of life from any worker for so long, waiting makes no sense."""
@@ -69,16 +68,14 @@ def _submit(settings: Settings, with_database: Database, file: Path) -> int:
     stat = look(root.path / relative)
     if stat is None:
         raise WrongSettings(f"{file} is no readable file.")
-    found = Found(relative, Facts.of(stat))
+    found = Facts.of(stat).found(relative)
     now = datetime.now(UTC)
     with with_database.write() as session:
         new = register(session, name, root.lane, [found], now, origin=origin)
         known = select(Sighting.id).where(
-            Sighting.root == name,
+            Sighting.source == name,
             Sighting.path == as_text(relative)[0],
-            Sighting.size == found.facts.size,
-            Sighting.mtime_ns == found.facts.mtime_ns,
-            Sighting.inode == found.facts.inode,
+            Sighting.revision == found.revision,
         )
         return new[0] if new else session.scalars(known).one()
 
@@ -90,9 +87,7 @@ def _copy(file: Path, root: Folder) -> str:
     (root.path / MARKER).touch()  # so that a copy that somebody deletes is told from a disk that is away
     aside = folder / ".copy.part"
     shutil.copyfile(file, aside)
-    descriptor = os.open(aside, os.O_RDONLY)
-    os.fsync(descriptor)
-    os.close(descriptor)
+    sync(aside)
     aside.rename(folder / file.name)
     return str((folder / file.name).relative_to(root.path))
 
@@ -103,8 +98,8 @@ def _wait(with_database: Database, sightings: list[int], task: int, bar) -> None
         time.sleep(0.1)
         with with_database.read() as session:
             alive = bool(workers(session))
-            for start in range(0, len(sightings), MOST_ROWS):
-                part = [s for s in sightings[start : start + MOST_ROWS] if s in waiting]
+            for start in range(0, len(sightings), MAX_ROWS):
+                part = [s for s in sightings[start : start + MAX_ROWS] if s in waiting]
                 open_ones = select(Sighting.id).where(Sighting.id.in_(part), Sighting.state == SightingState.WAITING)
                 waiting -= set(part) - set(session.scalars(open_ones))
         last_life = time.monotonic() if alive else last_life
@@ -118,11 +113,11 @@ def _wait(with_database: Database, sightings: list[int], task: int, bar) -> None
 def _show(with_database: Database, sightings: list[int]) -> None:
     rows: list[Any] = []
     with with_database.read() as session:
-        for start in range(0, len(sightings), MOST_ROWS):
+        for start in range(0, len(sightings), MAX_ROWS):
             rows += session.execute(
                 select(Sighting, Prediction)
                 .outerjoin(Prediction, Prediction.id == Sighting.prediction_id)
-                .where(Sighting.id.in_(sightings[start : start + MOST_ROWS]))
+                .where(Sighting.id.in_(sightings[start : start + MAX_ROWS]))
                 .order_by(Prediction.probability.desc())
             ).all()
     shown = [

@@ -10,14 +10,16 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from cli.console import out, table
-from cli.counts import count, workers
 from cli.needs import Report, complaint, dead_letters, duration, put_off, quarantined, unseen_folders
-from cli.opened import opened
-from shared import broker, registry
+from queries.counts import count, workers
+from shared.base.errors import DiskLow, ServiceUnavailable
+from shared.base.filesystem import check_room
+from shared.base.home import announcement
+from shared.base.lanes import LANES, Lane
+from shared.base.settings import Settings
 from shared.database import (
     OPEN_JOB,
     Job,
-    Lane,
     ModelVersion,
     Prediction,
     Promotion,
@@ -26,14 +28,12 @@ from shared.database import (
     SightingState,
     TrainingRun,
     Worker,
+    opened,
 )
-from shared.errors import DiskLow, ServiceUnavailable
-from shared.filesystem import check_room
-from shared.settings import Settings, announcement
-from trainer import runs
+from shared.models import registry
+from shared.queue import broker
+from trainer import leases
 
-LONGEST_WAIT = {Lane.STAT: timedelta(minutes=1), Lane.BACKGROUND: timedelta(days=7)}
-LONGEST_WAIT_ELSE = timedelta(minutes=15)
 STARTING = timedelta(minutes=2)
 """So long after `up` began its worker may still be loading its libraries and its model."""
 SILENT = timedelta(seconds=10)
@@ -110,7 +110,7 @@ def _training(settings: Settings, session: Session, report: Report) -> None:
     ended = session.scalars(newest.where(TrainingRun.state != RunState.RUNNING)).first()
     if running is not None:
         out.print(f"Training  {_named(running)} is under way{_progress(settings, running)}", markup=False)
-        if report.now - running.heartbeat_at > runs.ALIVE:
+        if report.now - running.heartbeat_at > leases.ALIVE:
             report.needs.append(
                 f"{_named(running)} is not finished and no trainer works on it: `pneumoscreen trainer` (part of `up`) "
                 "goes on with it"
@@ -131,7 +131,7 @@ def _named(run: TrainingRun) -> str:
 
 def _progress(settings: Settings, run: TrainingRun) -> str:
     """As far as this host can see it: the run's folder lies in the trainer's home."""
-    epochs = runs.progress(settings, run)
+    epochs = leases.progress(settings, run)
     return "" if epochs is None else f", {epochs[0]} of at most {epochs[1]} epochs done"
 
 
@@ -178,7 +178,7 @@ def _backlog(session: Session, report: Report) -> None:
     table(("lane", "state", "images", "oldest waits for"), rows, "Backlog")
     for lane in sorted({lane for lane, *_ in lanes}):
         waits = report.now - min(oldest for other, _, _, oldest in lanes if other == lane)
-        if waits > LONGEST_WAIT.get(Lane(lane), LONGEST_WAIT_ELSE):
+        if waits > LANES[Lane(lane)].max_wait:
             report.needs.append(f"the oldest image in the {lane} lane waits for {duration(waits)}")
 
 

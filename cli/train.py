@@ -4,14 +4,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli.console import err, out, table
-from cli.opened import opened
-from shared import manifest, registry
-from shared.errors import WorkFailed, WrongSettings
-from shared.settings import Settings
+from shared.base.errors import WorkFailed, WrongSettings
+from shared.base.settings import Settings
+from shared.database import opened
+from shared.models import manifest, registry
 
 if TYPE_CHECKING:
     from trainer.architectures import Weights
-    from trainer.making import Made
+    from trainer.pipeline import Made
 
 FIGURES = ("recall", "accuracy", "auc", "specificity", "precision", "f1", "brier", "ece")
 
@@ -28,7 +28,7 @@ def train(
     original: Path | None,
 ) -> None:
     """Train one version, or, for `variants:all`, the whole family, and say how each did on patients held out."""
-    from trainer import architectures, making  # only here: the other commands need no trainer
+    from trainer import architectures, pipeline  # only here: the other commands need no trainer
 
     if original is not None and start_from is None:
         raise WrongSettings("--original goes with --from VERSION: it is what that version was fitted to.")
@@ -39,7 +39,7 @@ def train(
     made = []
     for name in names:
         option = "" if start else f" --architecture {name}"
-        order = making.Order(
+        order = pipeline.Order(
             architecture=name,
             out=folder or settings.home / "candidates",
             work=settings.home / "training",
@@ -51,7 +51,7 @@ def train(
             mixed_precision=settings.mixed_precision,
             command=f"pneumoscreen train{option}",
         )
-        made.append(making.make(order, data, err, original=original))
+        made.append(pipeline.make(order, data, err, original=original))
     _report(made)
 
 

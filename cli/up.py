@@ -10,9 +10,9 @@ from rich.live import Live
 from rich.text import Text
 from sqlalchemy.exc import SQLAlchemyError
 
-from cli import system
 from cli.console import err, out
-from cli.counts import Counts, count, workers
+from local import supervisor
+from queries.counts import Counts, count, workers
 from shared import database
 from shared.database import Database
 
@@ -20,14 +20,14 @@ REFRESH_SECONDS = 0.5
 SILENT_SECONDS = 10.0
 REST = 20
 """So many times as long as a look at the database took, it is left alone: counting millions of rows takes a while."""
-MOST_REST_SECONDS = 30.0
+MAX_REST_SECONDS = 30.0
 
 
 def up(home: Path, inbox: Path | None, flower_port: str, *, trainer: bool) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
-    with system.run(home, inbox, system.port_for_flower(flower_port), trainer=trainer) as running:
+    with supervisor.run(home, inbox, supervisor.port_for_flower(flower_port), trainer=trainer) as running:
         for name, folder in running.settings.folders.items():
             out.print(f"Drop X-rays into [bold]{folder.path}[/] ({name}, {folder.lane} lane)")
         with_database = database.connect(running.settings.database)
@@ -40,7 +40,7 @@ def up(home: Path, inbox: Path | None, flower_port: str, *, trainer: bool) -> No
         err.print("Stopping: running batches finish first.")
 
 
-def _show(with_database: Database, running: system.System, stop: threading.Event) -> None:
+def _show(with_database: Database, running: supervisor.System, stop: threading.Event) -> None:
     """The live line on a terminal; a plain line every ten seconds, if anything changed, in a pipe."""
     watch = Watch(with_database)
     threading.Thread(target=watch.run, args=(stop,), name="counts", daemon=True).start()
@@ -71,7 +71,7 @@ class Watch:
         while not stop.wait(pause):
             began = time.monotonic()
             answered = self.look(began)
-            rest = min(REST * (time.monotonic() - began), MOST_REST_SECONDS)
+            rest = min(REST * (time.monotonic() - began), MAX_REST_SECONDS)
             pause = max(REFRESH_SECONDS, rest) if answered else REFRESH_SECONDS
             self._fresh_until += pause
 

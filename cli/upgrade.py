@@ -4,8 +4,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cli.console import out
-from shared import database, registry
-from shared.settings import Settings
+from shared import database
+from shared.base.settings import Settings
+from shared.models import registry
 
 
 def upgrade(settings: Settings) -> None:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import typer
 
 from cli.console import err, out, table
-from cli.opened import opened
-from shared import manifest, registry
-from shared.errors import BrokenModel, WrongSettings
-from shared.registry import Published
-from shared.settings import Settings
+from shared.base.errors import BrokenModel, WrongSettings
+from shared.base.settings import Settings
+from shared.database import opened
+from shared.models import manifest, registry
+from shared.models.registry import Published
 
 if TYPE_CHECKING:
     from trainer.gate import Verdict

@@ -14,9 +14,11 @@ from sqlalchemy import func, make_url, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from shared import broker, database
-from shared.database import OPEN_JOB, WORKER_ALIVE, DeadLetter, Job, JobState, Lane, RunState, TrainingRun, Worker
-from shared.settings import Settings
+from shared import database
+from shared.base.lanes import Lane
+from shared.base.settings import Settings
+from shared.database import OPEN_JOB, WORKER_ALIVE, DeadLetter, Job, JobState, RunState, TrainingRun, Worker
+from shared.queue import broker
 
 OPEN = (JobState.UNSENT, JobState.SENT, JobState.CLAIMED)
 CAUSES = ("lease", "lost_message", "empty_broker")

@@ -7,10 +7,10 @@ from datetime import datetime
 from redis import Redis
 
 from producer.metrics import Metrics
-from shared.broker import EPOCH_KEY
+from shared.base.settings import Settings
 from shared.database import Database
 from shared.ledger import recover as ledger
-from shared.settings import Settings
+from shared.queue.broker import EPOCH_KEY
 
 log = logging.getLogger(__name__)
 

@@ -9,11 +9,12 @@ from redis import Redis
 from sqlalchemy import func, select
 
 from producer.metrics import Metrics
-from shared import broker
-from shared.database import WORKER_ALIVE, Database, Lane, Worker
+from shared.base.lanes import LANES, Lane
+from shared.base.settings import Settings
+from shared.database import WORKER_ALIVE, Database, Worker
 from shared.ledger import send
-from shared.messages import TASK, Message
-from shared.settings import Settings
+from shared.queue import broker
+from shared.queue.messages import TASK, Message
 
 log = logging.getLogger(__name__)
 
@@ -69,8 +70,8 @@ class Sender:
             self._app.send_task(
                 TASK,
                 args=[message.encode()],
-                priority=broker.PRIORITIES[lane],
-                argsrepr=f"({len(message.jobs)} images, {lane} lane, delivery {message.delivery})",
+                priority=LANES[lane].priority,
+                argsrepr=f"({len(message.jobs)} images, {lane} lane, attempt {message.attempt})",
                 kwargsrepr="{}",
             )
         except Exception:  # whatever it is, the jobs are not in Redis

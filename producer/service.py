@@ -1,4 +1,4 @@
-"""The producer's loop: signs and sweeps, settling, registering, sending, recovering; one thread, each step short."""
+"""The producer's loop: events and sweeps, settling, registering, sending, recovering; one thread, each step short."""
 
 import logging
 import queue
@@ -12,22 +12,24 @@ from sqlalchemy import select
 
 from producer import recovering
 from producer.metrics import Metrics
-from producer.names import is_ignored
-from producer.root import Root
 from producer.sending import Sender
-from producer.settling import Candidate, Settling
-from producer.sweep import look
-from producer.watch import Sign
-from shared import broker, database
+from shared import database
+from shared.base.errors import DiskLow, ServiceUnavailable
+from shared.base.filesystem import check_room
+from shared.base.settings import Settings
 from shared.database import OUT_OF_REACH, Sighting
-from shared.errors import DiskLow, ServiceUnavailable
-from shared.filesystem import check_room
-from shared.ledger.register import MOST_ROWS, Facts, Found, register, unknown
-from shared.settings import Settings
+from shared.ledger.register import MAX_ROWS, Found, register, unknown
+from shared.queue import broker
+from shared.sources.folder.facts import Facts
+from shared.sources.folder.settling import Candidate, Settling
+from shared.sources.folder.source import Root
+from shared.sources.folder.sweep import look
+from shared.sources.folder.watch import FileEvent
+from shared.sources.ignored import is_ignored
 
 log = logging.getLogger(__name__)
-MOST_SIGNS = 5_000
-MOST_SETTLING = 5_000
+MAX_EVENTS = 5_000
+MAX_SETTLING = 5_000
 TICK = 0.1
 
 
@@ -43,13 +45,13 @@ class Producer:
         self.redis = broker.client(settings)
         self.metrics = Metrics(settings)
         self.sender = Sender(settings, self.database, broker.application(settings), self.redis, self.metrics)
-        self.settling = Settling(settings.settle, MOST_SETTLING)
-        self.signs: queue.Queue[Sign] = queue.Queue(MOST_SIGNS)
+        self.settling = Settling(settings.settle, MAX_SETTLING)
+        self.events: queue.Queue[FileEvent] = queue.Queue(MAX_EVENTS)
         self.roots = {
-            name: Root(name, folder, settings.sweep_every, self.signs) for name, folder in settings.folders.items()
+            name: Root(name, folder, settings.sweep_every, self.events) for name, folder in settings.folders.items()
         }
         self._finished: dict[str, list[Found]] = {name: [] for name in self.roots}
-        self._next_care = 0.0
+        self._next_maintenance = 0.0
         self._trouble: str | None = None
 
     def run(self, stop: threading.Event) -> None:
@@ -74,7 +76,7 @@ class Producer:
             if trouble != self._trouble:
                 log.warning("trying again every second: %s", trouble)
             self._trouble = trouble
-            self._next_care = 0.0  # so that only a look at everything says that all is well
+            self._next_maintenance = 0.0  # so that only a look at everything says that all is well
             self.metrics.show_step(is_ready=False)
             stop.wait(1.0)
         else:
@@ -85,60 +87,60 @@ class Producer:
 
     def _step(self) -> None:
         now = time.monotonic()
-        is_time_to_care = now >= self._next_care
-        if is_time_to_care:
+        is_maintenance_due = now >= self._next_maintenance
+        if is_maintenance_due:
             check_room(self.settings.home, self.settings.min_free_disk)
         self._register()  # first what an error left over, before there is more
-        if is_time_to_care:
-            self._care()
-        self._take_signs(now)
+        if is_maintenance_due:
+            self._maintain()
+        self._take_events(now)
         for candidate in self.settling.due(now):
             self._look(candidate, now)
         for root in self.roots.values():
             if not self.settling.is_full:
                 self._sweep(root, now)
         self._register()
-        if is_time_to_care:
+        if is_maintenance_due:
             recovering.recover(self.settings, self.database, datetime.now(UTC), self.metrics)
             recovering.check_epoch(self.database, self.redis, self.metrics)
-            self._next_care = now + self.settings.recover_every
+            self._next_maintenance = now + self.settings.recover_every
         self.sender.send(datetime.now(UTC))
 
-    def _care(self) -> None:
+    def _maintain(self) -> None:
         """Keep the markers and the watches alive."""
         for root in self.roots.values():
             with self.database.read() as session:
-                known = session.scalar(select(Sighting.id).where(Sighting.root == root.name).limit(1))
-            root.care(is_known=known is not None)
+                known = session.scalar(select(Sighting.id).where(Sighting.source == root.name).limit(1))
+            root.maintain(is_known=known is not None)
 
-    def _take_signs(self, now: float) -> None:
+    def _take_events(self, now: float) -> None:
         """What the system reported; waits for a moment if there is nothing else to do."""
         is_busy = any(root.is_sweeping for root in self.roots.values())
         try:
-            sign = self.signs.get(timeout=0.001 if is_busy else min(TICK, self.sender.lingers))
-            for _ in range(MOST_ROWS):
-                self._take(sign, now)
-                sign = self.signs.get_nowait()
-            self._take(sign, now)
+            event = self.events.get(timeout=0.001 if is_busy else min(TICK, self.sender.lingers))
+            for _ in range(MAX_ROWS):
+                self._take(event, now)
+                event = self.events.get_nowait()
+            self._take(event, now)
         except queue.Empty:
             return
 
-    def _take(self, sign: Sign, now: float) -> None:
-        if is_ignored(sign.path):
+    def _take(self, event: FileEvent, now: float) -> None:
+        if is_ignored(event.path):
             return
-        if sign.is_folder:
-            self.roots[sign.root].add_folder(sign.path)
-        elif sign.is_closed or not self.settling.is_full:
-            self._look(Candidate(sign.root, sign.path), now, closed=sign.is_closed)
+        if event.is_folder:
+            self.roots[event.source].add_folder(event.path)
+        elif event.is_closed or not self.settling.is_full:
+            self._look(Candidate(event.source, event.path), now, closed=event.is_closed)
 
     def _look(self, candidate: Candidate, now: float, *, closed: bool = False) -> None:
-        stat = look(self.roots[candidate.root].path / candidate.path)
+        stat = look(self.roots[candidate.source].path / candidate.path)
         facts = Facts.of(stat) if stat else None
         if self.settling.look(candidate, facts, now, closed=closed) and facts:
-            self._finished[candidate.root].append(Found(candidate.path, facts))
+            self._finished[candidate.source].append(facts.found(candidate.path))
 
     def _sweep(self, root: Root, now: float) -> None:
-        files = dict(root.next_files(MOST_ROWS, now))
+        files = dict(root.next_files(MAX_ROWS, now))
         if not files:
             return
         with self.database.read() as session:
@@ -148,13 +150,13 @@ class Producer:
             # On a local disk the times are this machine's own, and the change time cannot be set back by a copy.
             quiet = time.time() - max(stat.st_mtime, stat.st_ctime) if root.network is None else 0.0
             candidate = Candidate(root.name, found.path)
-            if self.settling.look(candidate, found.facts, now, closed=quiet >= self.settings.settle):
+            if self.settling.look(candidate, Facts.of(stat), now, closed=quiet >= self.settings.settle):
                 self._finished[root.name].append(found)
 
     def _register(self) -> None:
         for name, finished in self._finished.items():
             while finished:
                 with self.database.write() as session:
-                    new = register(session, name, self.roots[name].lane, finished[:MOST_ROWS], datetime.now(UTC))
+                    new = register(session, name, self.roots[name].lane, finished[:MAX_ROWS], datetime.now(UTC))
                 self.metrics.count_registered(name, len(new))
-                del finished[:MOST_ROWS]
+                del finished[:MAX_ROWS]

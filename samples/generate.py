@@ -14,9 +14,9 @@ from PIL import Image, ImageFilter
 from PIL.PngImagePlugin import PngInfo
 from rich.console import Console
 
-from shared import inference, manifest
-from shared.errors import PneumoscreenError, WorkFailed
+from shared.base.errors import PneumoscreenError, WorkFailed
 from shared.imaging import Limits, Preprocessing, prepare
+from shared.models import engines, manifest
 from trainer import datasets
 from trainer.datasets import CLASSES, Dataset
 
@@ -76,7 +76,7 @@ def generate(data: Path, out: Path, seed: int, count: int, models: Path, console
     """Write `count` specimens of each class that the model calls by their class, and print how near they are."""
     (folder,) = sorted(path for path in models.iterdir() if (path / manifest.NAME).is_file())
     version = manifest.read(folder)
-    network = inference.load(folder, version)
+    network = engines.load(folder, version)
     everything = datasets.read(data, Preprocessing(width=SIDE, height=SIDE), console)
     out.mkdir(parents=True, exist_ok=True)
     for old in sorted(path for name in CLASSES for path in out.glob(f"{name.lower()}-[0-9][0-9].*")):

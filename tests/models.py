@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from shared import manifest
 from shared.database import Database, ModelVersion, Promotion
 from shared.imaging import Preprocessing
-from shared.inference import LINEAR_FILE
-from shared.manifest import Manifest
-from shared.registry import Published
+from shared.models import manifest
+from shared.models.engines import LINEAR_FILE
+from shared.models.manifest import Manifest
+from shared.models.registry import Published
 
 DAY = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 SIZE = 32

@@ -8,7 +8,7 @@ import psutil
 
 from bench import servers
 from bench.servers import Servers
-from cli import private_broker
+from local import private_broker
 
 __all__ = ["PostgreSQL", "RedisServer", "Servers", "postgresql", "redis"]
 

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared import inference, manifest
-from shared.manifest import Calibration
-from trainer import examine, metrics
+from shared.models import engines, manifest
+from shared.models.manifest import Calibration
+from shared.statistics import metrics
+from shared.statistics.metrics import Answers
+from trainer.calibration import Examination, apply
 from trainer.datasets import Dataset
-from trainer.examine import Examination
-from trainer.metrics import Answers
 
 BEFORE = "before adaptation"
 ORIGINAL_BEFORE, ORIGINAL_AFTER = "original data, before adaptation", "original data, after adaptation"
@@ -30,7 +30,7 @@ def measure(
     `original` hold patients held out, whom neither version was fitted to.
     """
     old = manifest.read(start)
-    network = inference.load(start, old)
+    network = engines.load(start, old)
     found = {BEFORE: _figures(network.logits, old.calibration, old.threshold, site)}
     if original is not None:
         found[ORIGINAL_BEFORE] = _figures(network.logits, old.calibration, old.threshold, original)
@@ -41,7 +41,7 @@ def measure(
 def _figures(logits: Logits, calibration: Calibration, threshold: float, data: Dataset) -> dict[str, Any]:
     batches = [data.pixels[start : start + 64] for start in range(0, len(data), 64)]
     found = np.concatenate([np.asarray(logits(batch), dtype=np.float64) for batch in batches])
-    probabilities = examine.apply(calibration, found)
+    probabilities = apply(calibration, found)
     answers = Answers(data.labels, found, probabilities, manifest.is_positive(probabilities, threshold), data.patients)
     counts = {"images": len(data), "patients": len(set(data.patients))}
     return {**metrics.measure(answers), "confusion": metrics.confusion(answers), **counts}

@@ -4,7 +4,8 @@ from typing import Any
 
 from celery import Celery
 
-from shared import broker, settings
+from shared.base import settings
+from shared.queue import broker
 
 QUEUE = "pneumoscreen.trainer"
 TICK = "pneumoscreen.training_tick"

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from shared.errors import WrongSettings
+from shared.base.errors import WrongSettings
 from shared.imaging import Preprocessing
 
 NAMES = ("screen", "tiny7", "variants", "blocks5", "grey150", "rgb224", "transfer:NAME")

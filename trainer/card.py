@@ -8,8 +8,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from shared.manifest import Familiarity, Manifest
-from trainer import adaptation, metrics, pictures
+from shared.models.manifest import Familiarity, Manifest
+from shared.statistics import metrics
+from trainer import adaptation, plots
 
 MARKDOWN_FILE, HTML_FILE = "card.md", "card.html"
 
@@ -49,7 +50,7 @@ Section = tuple[str, list[Block]]
 def write(folder: Path, manifest: Manifest) -> None:
     """Write both cards into a version's folder, pictures that lie there inline: a step of a publication."""
     (folder / MARKDOWN_FILE).write_text(markdown(manifest), encoding="utf-8")
-    drawn = {name: (folder / name).read_bytes() for name in pictures.TITLES if (folder / name).exists()}
+    drawn = {name: (folder / name).read_bytes() for name in plots.TITLES if (folder / name).exists()}
     (folder / HTML_FILE).write_text(html(manifest, drawn), encoding="utf-8")
 
 
@@ -80,7 +81,7 @@ def _sections(manifest: Manifest) -> Iterator[Section]:
     yield "Metrics", list(_metrics(manifest))
     if adaptation.BEFORE in manifest.metrics:
         yield "What fine-tuning changed", _adaptation(manifest)
-    drawn: list[Block] = [Picture(name, title) for name, title in pictures.TITLES.items() if name in manifest.files]
+    drawn: list[Block] = [Picture(name, title) for name, title in plots.TITLES.items() if name in manifest.files]
     if drawn:
         yield "Pictures", drawn
     yield "Unfamiliar pictures", _unfamiliar(manifest.familiarity)

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from shared.errors import ImageError, WrongSettings
+from shared.base.errors import ImageError, WrongSettings
 from shared.imaging import Limits, Preprocessing, prepare
-from shared.manifest import Label
+from shared.models.manifest import Label
 
 CLASSES: tuple[Label, ...] = get_args(Label)  # the position is the number that a network is fitted to
 SALT = "pneumoscreen-1"  # another salt would move patients from one side to the other: never change it

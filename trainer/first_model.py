@@ -6,8 +6,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from shared.errors import PneumoscreenError
-from trainer.making import About, Order, make
+from shared.base.errors import PneumoscreenError
+from trainer.pipeline import About, Order, make
 
 EXAMPLE = "example: python -m trainer.first_model --data kermany/train --out shared/bundled --work runs/first"
 

@@ -10,18 +10,18 @@ from numpy.typing import NDArray
 from pydantic import SecretStr
 from rich.console import Console
 
-from shared import registry
-from shared.errors import BrokenModel, WrongSettings
+from shared.base.errors import BrokenModel, WrongSettings
 from shared.imaging import Preprocessing
-from shared.manifest import is_positive
-from shared.registry import Loaded, Published
+from shared.models import registry
+from shared.models.manifest import is_positive
+from shared.models.registry import Loaded, Published
 from trainer import datasets
 from trainer.datasets import Dataset
 
-LEAST_DIFFERENCE = -0.01
+MIN_DIFFERENCE = -0.01
 """So far below the other's recall the lower bound of the difference may lie."""
-LEAST_RECALL = 0.97
-LEAST_PATIENTS = 30
+MIN_RECALL = 0.97
+MIN_PATIENTS = 30
 """With fewer patients of a class there is no telling: two versions that agree on five patients prove nothing."""
 ROUNDS = 4000
 CHUNK = 500
@@ -95,8 +95,8 @@ def judge(
 ) -> Verdict:
     """Whether the challenger may replace the champion; labels 0 NORMAL or 1 PNEUMONIA, shape (n,), and whose they are.
 
-    Its recall must be at least LEAST_RECALL at its threshold; beside the champion and every version that was live
-    earlier, the lower bound of the paired difference in recall must be at least LEAST_DIFFERENCE and its AUC no lower.
+    Its recall must be at least MIN_RECALL at its threshold; beside the champion and every version that was live
+    earlier, the lower bound of the paired difference in recall must be at least MIN_DIFFERENCE and its AUC no lower.
     The bound is that of a percentile bootstrap (Efron & Tibshirani, 1993) over patients, since a patient's images are
     alike. The order of the images does not matter. Without a champion, the recall alone decides.
     """
@@ -104,12 +104,12 @@ def judge(
     whose = np.asarray(patients, dtype=str)
     mine = _figures(challenger, is_ill)
     failed = [
-        f"There are only {count} held-out patients with {name} images; {LEAST_PATIENTS} are needed to tell."
+        f"There are only {count} held-out patients with {name} images; {MIN_PATIENTS} are needed to tell."
         for name, rows in (("PNEUMONIA", is_ill), ("NORMAL", ~is_ill))
-        if (count := len(set(whose[rows]))) < LEAST_PATIENTS
+        if (count := len(set(whose[rows]))) < MIN_PATIENTS
     ]
-    if not mine.recall >= LEAST_RECALL:
-        failed.append(f"Its recall at its threshold is {mine.recall:.4f}; at least {LEAST_RECALL} is needed.")
+    if not mine.recall >= MIN_RECALL:
+        failed.append(f"Its recall at its threshold is {mine.recall:.4f}; at least {MIN_RECALL} is needed.")
     comparisons = []
     others = [(side, "earlier") for side in earlier]
     for other, role in ([(champion, "champion")] if champion else []) + others:
@@ -118,7 +118,7 @@ def judge(
         if not found.is_recall_kept:
             failed.append(
                 f"Beside {other.version} ({role}) the lower bound of the difference in recall is {found.low:+.4f}; "
-                f"at least {LEAST_DIFFERENCE} is needed."
+                f"at least {MIN_DIFFERENCE} is needed."
             )
         if not found.is_auc_kept:
             failed.append(
@@ -147,7 +147,7 @@ def _compare(
         float(gained.sum()) / max(1, len(gained)),
         low,
         high,
-        is_recall_kept=low >= LEAST_DIFFERENCE,
+        is_recall_kept=low >= MIN_DIFFERENCE,
         is_auc_kept=mine.auc >= theirs.auc,
     )
 

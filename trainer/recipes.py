@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from shared.errors import WrongSettings
+from shared.base.errors import WrongSettings
 from trainer import architectures, augmentation
 
 

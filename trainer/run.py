@@ -16,16 +16,18 @@ from rich.console import Console
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from shared import database, manifest, registry, settings
+from shared import database
+from shared.base import settings
+from shared.base.errors import PneumoscreenError, WorkFailed
+from shared.base.settings import Settings
 from shared.database import Database, DicomHeader, Review, RunState, Sighting, TrainingRun
-from shared.errors import PneumoscreenError, WorkFailed
-from shared.ledger.register import MOST_ROWS, as_path
-from shared.manifest import sha256
-from shared.settings import Settings
-from trainer import architectures, datasets, fit, gate, making, publication, runs
+from shared.ledger.register import MAX_ROWS, as_path
+from shared.models import manifest, registry
+from shared.models.manifest import sha256
+from trainer import architectures, datasets, fit, gate, leases, packaging, pipeline
 from trainer.datasets import CLASSES
-from trainer.making import Made
-from trainer.runs import Lease
+from trainer.leases import Lease
+from trainer.pipeline import Made
 
 BY = "trainer"
 PARENT_SECONDS = 1.0
@@ -75,14 +77,14 @@ def run(found: Settings, number: int, fence: int, console: Console) -> None:
         state = RunState.PUBLISHED if verdict.passed else RunState.REJECTED
         with ledger.write() as session:
             now = datetime.now(UTC)
-            if not runs.end(session, lease, state, now, version.version, None):
+            if not leases.end(session, lease, state, now, version.version, None):
                 raise WorkFailed(TAKEN_OVER)
             registry.make_known(session, version, made.manifest.created_at, BY, now)
             if verdict.passed:
                 registry.make_live(session, version.version, BY, now, verdict=verdict.as_json())
             else:
                 registry.reject(session, version.version, BY, now, verdict.as_json())
-    making.discard(folder, made.folder.parent)
+    pipeline.discard(folder, made.folder.parent)
 
 
 def _lease(ledger: Database, number: int, fence: int) -> tuple[Lease, TrainingRun]:
@@ -93,7 +95,7 @@ def _lease(ledger: Database, number: int, fence: int) -> tuple[Lease, TrainingRu
     with ledger.write() as session:
         row = session.get_one(TrainingRun, number)
         lease = Lease(number, fence, row.architecture)
-        if not runs.keep(session, lease, datetime.now(UTC)):
+        if not leases.keep(session, lease, datetime.now(UTC)):
             raise WorkFailed(TAKEN_OVER)
         return lease, row
 
@@ -101,12 +103,12 @@ def _lease(ledger: Database, number: int, fence: int) -> tuple[Lease, TrainingRu
 def _clear(found: Settings, number: int) -> None:
     """Remove what earlier runs left that were given up, or killed after their last word."""
     for part in ("training", "candidates"):
-        making.discard(*(left for left in (found.home / part).glob("run-*") if left.name != f"run-{number}"))
+        pipeline.discard(*(left for left in (found.home / part).glob("run-*") if left.name != f"run-{number}"))
 
 
 def _made(found: Settings, row: TrainingRun, folder: Path, console: Console) -> Made:
     """The run's version; one that a predecessor finished is not made again, since its checkpoints are gone."""
-    order = making.Order(
+    order = pipeline.Order(
         architecture=row.architecture,
         out=found.home / "candidates" / f"run-{row.id}",
         work=found.home / "training",
@@ -114,17 +116,17 @@ def _made(found: Settings, row: TrainingRun, folder: Path, console: Console) -> 
         mixed_precision=found.mixed_precision,
         tells_names=False,
     )
-    finished = publication.finished(order.out, row.started_at)
+    finished = packaging.finished(order.out, row.started_at)
     if finished is not None:
         console.print(f"{finished.name} was finished before: it is judged now", soft_wrap=True)
         made = Made(finished, manifest.read(finished))
         _forget(order, row, made.manifest.created_at)
         return made
-    said = making.about(found.training_data) if found.training_data else making.About()
-    return making.make(order, folder, console, said)
+    said = pipeline.about(found.training_data) if found.training_data else pipeline.About()
+    return pipeline.make(order, folder, console, said)
 
 
-def _forget(order: making.Order, row: TrainingRun, until: datetime) -> None:
+def _forget(order: pipeline.Order, row: TrainingRun, until: datetime) -> None:
     """Remove the checkpoints of a run that was killed between its version and this; not those of a training by hand."""
     name = f"{architectures.file_name(order.architecture)}-[0-9]*-{row.id}-????????"
     for story in order.work.glob(f"{name}/{fit.STORY}"):
@@ -153,10 +155,10 @@ def _gather(found: Settings, ledger: Database, reviews: int, folder: Path) -> No
 def _reviewed(found: Settings, session: Session, most: int) -> Iterator[tuple[str, tuple[Path, str, str]]]:
     """Of each content that has a last word: (SHA-256, (file, label, patient)), where a file of it is still there."""
     newest = select(Review).where(Review.id <= most).order_by(Review.created_at, Review.id)
-    labels = {review.sha256: review.label for review in session.scalars(newest)}
+    labels = {review.sha256: review.label for review in session.scalars(newest) if review.sha256}
     contents = sorted(labels)
-    for start in range(0, len(contents), MOST_ROWS):
-        part = contents[start : start + MOST_ROWS]
+    for start in range(0, len(contents), MAX_ROWS):
+        part = contents[start : start + MAX_ROWS]
         keys = dict(
             session.execute(
                 select(DicomHeader.sha256, DicomHeader.patient_key).where(DicomHeader.sha256.in_(part))
@@ -164,7 +166,7 @@ def _reviewed(found: Settings, session: Session, most: int) -> Iterator[tuple[st
         )
         taken = set()
         for sighting in session.scalars(select(Sighting).where(Sighting.sha256.in_(part)).order_by(Sighting.id.desc())):
-            root = found.roots.get(sighting.root)
+            root = found.roots.get(sighting.source)
             digest = str(sighting.sha256)
             if root is None or digest in taken:
                 continue

@@ -14,17 +14,18 @@ from typing import Any
 from celery.signals import setup_logging, worker_ready, worker_shutting_down
 from sqlalchemy.exc import SQLAlchemyError
 
-from shared import database, logs, settings
+from shared import database
+from shared.base import logs, settings
+from shared.base.settings import Settings
 from shared.database import RunState
-from shared.settings import Settings
-from trainer import runs
+from trainer import leases
 from trainer.app import QUEUE, TICK, TRAIN, app
-from trainer.runs import Lease
+from trainer.leases import Lease
 
 log = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 10.0
 COMMAND = (sys.executable, "-m", "trainer.run")
-MOST_LEASES = 5
+MAX_LEASES = 5
 """A run that was begun or resumed so often and is killed again is given up: the machine may lack memory for it."""
 
 
@@ -51,7 +52,7 @@ def tick() -> str:
     """Begin or resume a run if one is due."""
     found = settings.load()
     with closing(database.connect(found.database)) as ledger, ledger.write() as session:
-        lease = runs.take(session, found, _has_data(found), datetime.now(UTC))
+        lease = leases.take(session, found, _has_data(found), datetime.now(UTC))
     if lease is None:
         return "nothing is due"
     app.send_task(TRAIN, args=[lease.run, lease.fence, lease.architecture], queue=QUEUE)
@@ -69,7 +70,7 @@ def train(run: int, fence: int, architecture: str) -> str:
             return f"run {run} has ended"
         if problem:
             with ledger.write() as session:
-                runs.end(session, lease, RunState.FAILED, datetime.now(UTC), None, problem)
+                leases.end(session, lease, RunState.FAILED, datetime.now(UTC), None, problem)
             return f"run {run} failed: `pneumoscreen status` says why"  # Flower shows this; the reason may name a file
         return f"run {run} was stopped; it is resumed later"
 
@@ -98,9 +99,9 @@ def _run(found: Settings, ledger: database.Database, lease: Lease, output: Any) 
         return None
     is_stopped = code == -signal.SIGTERM or not is_held
     is_killed = code < 0 and not is_stopped
-    if is_stopped or (is_killed and lease.fence < MOST_LEASES):
+    if is_stopped or (is_killed and lease.fence < MAX_LEASES):
         with ledger.write() as session:
-            runs.give_back(session, lease)
+            leases.give_back(session, lease)
         if is_killed:
             log.error("the process of run %d was killed (%d): it is resumed", lease.run, -code)
             app.send_task(TICK, queue=QUEUE)  # at once, and not a minute later
@@ -117,7 +118,7 @@ def _is_held(ledger: database.Database, lease: Lease) -> bool:
     try:
         with ledger.write() as session:
             # A process takes a while to go after it has said its last word.
-            return runs.keep(session, lease, datetime.now(UTC)) or runs.has_ended(session, lease)
+            return leases.keep(session, lease, datetime.now(UTC)) or leases.has_ended(session, lease)
     except SQLAlchemyError as error:
         log.warning("the run's heartbeat could not be written: %s", error)
         return True

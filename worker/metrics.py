@@ -26,9 +26,9 @@ from prometheus_client import (
     start_http_server,
 )
 
+from shared.base.settings import Settings
 from shared.ledger.work import Outcome, PutOff, Quarantined, Screened, Superseded
-from shared.manifest import Label
-from shared.settings import Settings
+from shared.models.manifest import Label
 
 log = logging.getLogger(__name__)
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from shared import registry
-from shared.errors import BrokenModel
-from shared.registry import Loaded, Published
-from shared.settings import EngineName
+from shared.base.errors import BrokenModel
+from shared.base.settings import EngineName
+from shared.models import registry
+from shared.models.registry import Loaded, Published
 from worker.metrics import Metrics
 
 log = logging.getLogger(__name__)

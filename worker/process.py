@@ -13,12 +13,13 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import delete
 from sqlalchemy.exc import SQLAlchemyError
 
-from shared import database, registry
+from shared import database
+from shared.base.errors import BrokenModel
+from shared.base.settings import Settings
 from shared.database import Worker
-from shared.errors import BrokenModel
 from shared.ledger import work
-from shared.messages import Message
-from shared.settings import Settings
+from shared.models import registry
+from shared.queue.messages import Message
 from worker.metrics import Metrics
 from worker.models import Models
 

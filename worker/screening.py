@@ -17,9 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
-from shared import registry
-from shared.database import OUT_OF_REACH, DeadLetter
-from shared.errors import (
+from shared.base.errors import (
     BrokenModel,
     Changed,
     MalformedMessage,
@@ -29,19 +27,22 @@ from shared.errors import (
     Unreadable,
     Unsuitable,
 )
+from shared.database import OUT_OF_REACH, DeadLetter
 from shared.imaging import Limits, is_dicom, prepare
+from shared.imaging.identifiers import read_identifiers
 from shared.ledger import work
-from shared.ledger.register import Facts
+from shared.ledger.register import Found
 from shared.ledger.work import Claimed, Identifiers, Outcome, PutOff, Quarantined, Screened, Superseded
-from shared.messages import SCHEMA, Message
-from shared.registry import Loaded, Published
-from worker import headers
-from worker.blame import SURE, Damaged, judge, put_off, retreat
+from shared.models import registry
+from shared.models.registry import Loaded, Published
+from shared.queue.messages import SCHEMA, Message
+from shared.sources.folder.facts import Facts
+from shared.sources.folder.reading import read
+from worker.failures import MAX_ATTEMPTS, Damaged, judge, put_off, retreat
 from worker.process import WorkerProcess
-from worker.reading import read
 
 log = logging.getLogger(__name__)
-YOUNG = timedelta(minutes=1)
+GRACE_PERIOD = timedelta(minutes=1)
 """A file that ends too early and is younger than this may be still under way."""
 OUTDATED = timedelta(seconds=10)
 """For about so long a worker that is too old leaves a newer producer's jobs to others."""
@@ -117,7 +118,7 @@ def _screen(process: WorkerProcess, message: Message) -> str:
         retreated = [retreat(claim, error) for claim in claimed]
         counts.update(NAMES[type(outcome)] for outcome in _finish(process, retreated))
     text = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
-    return f"{len(claimed)} images: {text}" if claimed else "0 images: an old delivery, dropped"
+    return f"{len(claimed)} images: {text}" if claimed else "0 images: an old attempt, dropped"
 
 
 def _version(claimed: Claimed) -> str:
@@ -169,24 +170,24 @@ def _look(process: WorkerProcess, loaded: Loaded, claimed: Claimed) -> Prepared 
     digest: str | None = None
     identifiers, age = None, None
     try:
-        root = process.roots.get(claimed.root)
+        root = process.roots.get(claimed.source)
         if root is None:
-            return put_off(claimed, f"no folder named {claimed.root!r} is configured on this host")
+            return put_off(claimed, f"no folder named {claimed.source!r} is configured on this host")
         began = time.monotonic()
-        data = read(root.path, claimed.path, claimed.facts, limits)
+        data = read(root.path, claimed.path, claimed.revision, limits)
         digest = hashlib.sha256(data).hexdigest()
         process.decoding[threading.get_ident()] = decoding = time.monotonic()
         process.metrics.read.observe(decoding - began)
         if is_dicom(data):
-            identifiers, age = headers.read(data, settings.patient_secret)
+            identifiers, age = read_identifiers(data, settings.patient_secret)
         pixels = prepare(data, loaded.manifest.preprocessing, limits)
         process.metrics.decode.observe(time.monotonic() - decoding)
     except Changed as error:
         settled = datetime.now(UTC) + timedelta(seconds=settings.settle)
-        return Superseded(claimed, Facts.of(error.stat), settled)
+        return Superseded(claimed, Found(claimed.path, error.revision, error.size), settled)
     except Unfinished as error:
         if _is_young(claimed, datetime.now(UTC)):
-            return PutOff(claimed, str(error), datetime.now(UTC) + YOUNG / 6)
+            return PutOff(claimed, str(error), datetime.now(UTC) + GRACE_PERIOD / 6)
         return Damaged(claimed, str(error), digest, identifiers)
     except Unsuitable as error:
         return Quarantined(claimed, str(error), digest, identifiers)
@@ -196,7 +197,7 @@ def _look(process: WorkerProcess, loaded: Loaded, claimed: Claimed) -> Prepared 
         return put_off(claimed, str(error))
     except MemoryError:
         reason = "there is not enough memory to decode the image"
-        return put_off(claimed, reason) if claimed.tries < SURE else Quarantined(claimed, reason, digest)
+        return put_off(claimed, reason) if claimed.attempts < MAX_ATTEMPTS else Quarantined(claimed, reason, digest)
     except Exception as error:
         log.error("the decoder failed in a way that is not known (job %d)", claimed.job)  # noqa: TRY400
         log.debug("what it said, which may repeat the file's header", exc_info=True)
@@ -213,7 +214,7 @@ def _classify(process: WorkerProcess, loaded: Loaded, prepared: Sequence[Prepare
     try:
         batch = np.stack([image.pixels for image in prepared])
         logits = loaded.network.logits(batch)
-        check = loaded.network.familiarity
+        check = loaded.network.novelty
         scores: list[float | None] = [None] * len(batch) if check is None else check.scores(batch).tolist()
     except Exception as error:
         log.exception("the network failed on a batch of %d images", len(prepared))
@@ -246,8 +247,8 @@ def _classify(process: WorkerProcess, loaded: Loaded, prepared: Sequence[Prepare
 
 
 def _is_young(claimed: Claimed, now: datetime) -> bool:
-    written = datetime.fromtimestamp(claimed.facts.mtime_ns / 1e9, UTC)
-    return now - (written if written <= now else claimed.seen_at) < YOUNG
+    written = Facts.parse(claimed.revision).written_at
+    return now - (written if written <= now else claimed.seen_at) < GRACE_PERIOD
 
 
 def _finish(process: WorkerProcess, outcomes: Sequence[Outcome]) -> list[Outcome]:

@@ -6,9 +6,9 @@ from typing import Any
 
 from celery.signals import setup_logging, worker_init, worker_process_init, worker_process_shutdown
 
-from shared import logs, settings
-from shared.messages import TASK
-from worker import acknowledging, metrics
+from shared.base import logs, settings
+from shared.queue.messages import TASK
+from worker import kombu_patch, metrics
 from worker.app import app
 from worker.process import WorkerProcess
 from worker.screening import screen_message
@@ -20,7 +20,7 @@ _process: WorkerProcess | None = None
 @worker_init.connect
 def prepare(**_: Any) -> None:
     """Runs in the parent, before it forks and before it connects."""
-    acknowledging.install()
+    kombu_patch.install()
     metrics.serve(settings.load())
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared import inference
+from shared.models import engines
 
 SECONDS = float(os.environ["STUB_SECONDS"])
 
@@ -25,4 +25,4 @@ def load(*_: Any) -> Stub:
     return Stub()
 
 
-inference.load = load  # type: ignore[assignment]
+engines.load = load  # type: ignore[assignment]

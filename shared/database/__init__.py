@@ -1,6 +1,6 @@
 """The SQL database: the truth about every image. SQLite and PostgreSQL run the same statements."""
 
-from shared.database.connection import OUT_OF_REACH, Database, connect
+from shared.database.connection import OUT_OF_REACH, Database, connect, opened
 from shared.database.tables import (
     OPEN_JOB,
     WORKER_ALIVE,
@@ -10,11 +10,12 @@ from shared.database.tables import (
     DicomHeader,
     Job,
     JobState,
-    Lane,
     ModelVersion,
     Prediction,
     Promotion,
+    Resolution,
     Review,
+    ReviewLabel,
     RunState,
     Sighting,
     SightingState,
@@ -34,11 +35,12 @@ __all__ = [
     "DicomHeader",
     "Job",
     "JobState",
-    "Lane",
     "ModelVersion",
     "Prediction",
     "Promotion",
+    "Resolution",
     "Review",
+    "ReviewLabel",
     "RunState",
     "Sighting",
     "SightingState",
@@ -46,4 +48,5 @@ __all__ = [
     "VersionState",
     "Worker",
     "connect",
+    "opened",
 ]

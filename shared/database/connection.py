@@ -16,13 +16,14 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.orm import Session
 
-from shared.errors import ServiceUnavailable, WrongSettings
-from shared.filesystem import network_filesystem
+from shared.base.errors import ServiceUnavailable, WrongSettings
+from shared.base.filesystem import network_filesystem
+from shared.base.settings import Settings
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
-SCHEMA = "0003"
+SCHEMA = "0004"
 """The newest migration: only who migrates needs Alembic, which takes longer to import than all else here."""
 SQLITE_BUSY_SECONDS = 60
 REACH = {
@@ -117,6 +118,20 @@ def connect(url: str) -> Database:
         raise WrongSettings("database_url is not usable: it must begin with sqlite:/// or postgresql+psycopg://.")
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
         raise WrongSettings(f"database_url is not usable: {error}") from error
+
+
+@contextmanager
+def opened(settings: Settings) -> Iterator[Database]:
+    """The database of the settings, closed at the end.
+
+    Raises ServiceUnavailable if it is out of reach or has another schema than this program.
+    """
+    database = connect(settings.database)
+    try:
+        database.check()
+        yield database
+    finally:
+        database.close()
 
 
 def _postgresql(url: URL) -> Engine:

@@ -1,7 +1,6 @@
 """The tables, as typed models. `docs/results.md` explains the views that people query.
 
-The views' text stands in the newest migration that makes them. A change comes with a migration, which SCHEMA in
-`connection.py` names.
+The views stand in `views.py`. A change comes with a migration, which SCHEMA in `connection.py` names.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -25,6 +24,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
+
+from shared.base.lanes import Lane
 
 BigId = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up by itself only for INTEGER
 
@@ -51,18 +52,18 @@ class SightingState(StrEnum):
     SUPERSEDED = "superseded"  # the file changed before it was read; a newer sighting took its place
 
 
+class Resolution(StrEnum):
+    """Why a quarantined image needs nobody any more."""
+
+    REMOVED = "removed"  # its file is gone
+    DISMISSED = "dismissed"  # a person said that it needs nothing
+
+
 class JobState(StrEnum):
     UNSENT = "unsent"  # waits in SQL for a place in its lane
-    SENT = "sent"  # is in Redis, under the job's delivery number
+    SENT = "sent"  # is in Redis, under the job's attempt number
     CLAIMED = "claimed"  # a worker holds it until `lease_until`
     FINISHED = "finished"  # its sighting has a final state
-
-
-class Lane(StrEnum):
-    STAT = "stat"  # urgent, before everything
-    SUSPECT = "suspect"  # was in a message whose process died: alone in its message
-    ROUTINE = "routine"
-    BACKGROUND = "background"  # computed again by request, after everything
 
 
 class Base(DeclarativeBase):
@@ -123,16 +124,14 @@ class Sighting(Base):
     __table_args__ = (
         Index(
             "uq_sightings_file",
-            "root",
+            "source",
             "path",
-            "size",
-            "mtime_ns",
-            "inode",
+            "revision",
             unique=True,
             sqlite_where=text("state = 'waiting'"),  # a file may become again what it was once
             postgresql_where=text("state = 'waiting'"),
         ),
-        Index("ix_sightings_path", "root", "path", "id"),
+        Index("ix_sightings_path", "source", "path", "id"),
         Index("ix_sightings_state", "state"),
         Index("ix_sightings_finished_at", "finished_at"),
         Index("ix_sightings_sha256", "sha256"),
@@ -140,15 +139,16 @@ class Sighting(Base):
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    root: Mapped[str]
+    source: Mapped[str]
     path: Mapped[str]
     path_bytes: Mapped[bytes | None] = mapped_column(LargeBinary)  # the name as it is, where it is not valid UTF-8
+    revision: Mapped[str] = mapped_column(server_default=text("''"))  # opaque: whether it is still the same, the source knows
     size: Mapped[int]
-    mtime_ns: Mapped[int]
-    inode: Mapped[int]
     origin: Mapped[str | None]  # where `screen` copied it from
+    lane: Mapped[str | None] = mapped_column(String(16))  # of its arrival; None for some rows of older schemas
     state: Mapped[str] = mapped_column(String(16))
     reason: Mapped[str | None]
+    resolution: Mapped[str | None] = mapped_column(String(16))  # of a quarantined one: a Resolution, or None
     sha256: Mapped[str | None] = mapped_column(String(64))
     prediction_id: Mapped[int | None] = mapped_column(ForeignKey("predictions.id"))
     seen_at: Mapped[datetime]
@@ -178,7 +178,7 @@ class Job(Base):
     model_version: Mapped[str | None] = mapped_column(String(64))  # None: whichever is live when it is screened
     lane: Mapped[str] = mapped_column(String(16))
     state: Mapped[str] = mapped_column(String(16))
-    delivery: Mapped[int] = mapped_column(default=0)
+    attempt: Mapped[int] = mapped_column(default=0)  # how often it was sent
     created_at: Mapped[datetime]
     sent_at: Mapped[datetime | None]
     lease_until: Mapped[datetime | None]
@@ -191,15 +191,23 @@ OPEN_JOB = text("jobs.state <> 'finished'")
 """Beside any condition on open jobs: only in these words both databases see that the index `ix_jobs_open` serves."""
 
 
+class ReviewLabel(StrEnum):
+    NORMAL = "NORMAL"
+    PNEUMONIA = "PNEUMONIA"
+    UNCLEAR = "UNCLEAR"  # the reader cannot tell: trains and counts nowhere
+    NOT_READABLE = "NOT_READABLE"  # of the sighting alone; the other words are on the content
+
+
 class Review(Base):
-    """A person's word on a content; append-only, the last word counts."""
+    """A person's word on an image; append-only, the last word counts."""
 
     __tablename__ = "reviews"
-    __table_args__ = (Index("ix_reviews_sha256", "sha256"),)
+    __table_args__ = (Index("ix_reviews_sha256", "sha256"), Index("ix_reviews_sighting_id", "sighting_id"))
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    sha256: Mapped[str] = mapped_column(String(64))
-    label: Mapped[str] = mapped_column(String(16))
+    sha256: Mapped[str | None] = mapped_column(String(64))  # None for a word on an image that could not be read
+    sighting_id: Mapped[int | None]  # which image was looked at; None for some rows of older schemas
+    label: Mapped[str] = mapped_column(String(16))  # a ReviewLabel
     reviewer: Mapped[str]
     note: Mapped[str | None]
     created_at: Mapped[datetime]

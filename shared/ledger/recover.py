@@ -1,22 +1,23 @@
-"""Jobs whose message or process was lost are sent again: always safe, since an old delivery is dropped unread."""
+"""Jobs whose message or process was lost are sent again: always safe, since an old attempt is dropped unread."""
 
 from datetime import datetime, timedelta
 
 from sqlalchemy import and_, or_, select, update
 from sqlalchemy.orm import Session
 
-from shared.database import OPEN_JOB, BrokerEpoch, Job, JobState, Lane, Sighting, SightingState
+from shared.base.lanes import Lane
+from shared.database import OPEN_JOB, BrokerEpoch, Job, JobState, Sighting, SightingState
 from shared.ledger.register import insert_new
 from shared.ledger.send import AHEAD
 
-MOST_DEATHS = 3
+MAX_DEATHS = 3
 
 
 def recover_claimed(session: Session, now: datetime, lease: float) -> tuple[int, int]:
     """Take back jobs whose lease ran out: their process died, or hangs. Returns (sent again, quarantined).
 
     Any one of a message's images may be to blame, so each is sent alone in the suspect lane;
-    only a death while alone counts, and MOST_DEATHS of them quarantine the image.
+    only a death while alone counts, and MAX_DEATHS of them quarantine the image.
 
     `lease` is how many seconds one lasts: those are taken back too whose end no right clock can have written, since
     a process that lives renews its lease by the clock as it is now. Nobody is blamed for them.
@@ -27,7 +28,7 @@ def recover_claimed(session: Session, now: datetime, lease: float) -> tuple[int,
     killers = (
         session.execute(
             update(Job)
-            .where(alone, Job.deaths >= MOST_DEATHS)
+            .where(alone, Job.deaths >= MAX_DEATHS)
             .values(state=JobState.FINISHED, lease_until=None)
             .returning(Job.sighting_id)
         )
@@ -39,7 +40,7 @@ def recover_claimed(session: Session, now: datetime, lease: float) -> tuple[int,
         .where(Sighting.id.in_(killers), Sighting.state != SightingState.DONE)  # a rescreen takes no result away
         .values(
             state=SightingState.QUARANTINED,
-            reason=f"the process that worked on this image alone died {MOST_DEATHS} times",
+            reason=f"the process that worked on this image alone died {MAX_DEATHS} times",
             finished_at=now,
         )
     )

@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import and_, bindparam, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from shared.database import OPEN_JOB, Job, JobState, Lane
-from shared.messages import Message
+from shared.base.lanes import Lane
+from shared.database import OPEN_JOB, Job, JobState
+from shared.queue.messages import Message
 
 AHEAD = timedelta(minutes=15)
 """More than the clocks of hosts differ and than a job is put off: a moment further ahead was written by a clock that
@@ -55,14 +56,14 @@ def backlog(session: Session, lane: Lane, most: int, now: datetime) -> Backlog |
 
 
 def take(session: Session, lane: Lane, most: int, now: datetime) -> Message | None:
-    """Mark up to `most` unsent jobs of a lane as sent, under the next delivery number.
+    """Mark up to `most` unsent jobs of a lane as sent, under the next attempt number.
 
     All of them ask for the version that the oldest one asks for, so that no message is screened by two versions;
     and were delivered as often, so that the number tells how often each was tried.
     """
     order = (Job.deaths, Job.id) if lane is Lane.SUSPECT else (Job.id,)
     chosen = session.execute(
-        select(Job.id, Job.delivery, Job.model_version)
+        select(Job.id, Job.attempt, Job.model_version)
         .where(DUE, Job.lane == lane)
         .order_by(*order)
         .limit(most)
@@ -72,23 +73,23 @@ def take(session: Session, lane: Lane, most: int, now: datetime) -> Message | No
     if not chosen:
         return None
     first = chosen[0]
-    alike = [row for row in chosen if (row.model_version, row.delivery) == (first.model_version, first.delivery)]
-    delivery = 1 + first.delivery
+    alike = [row for row in chosen if (row.model_version, row.attempt) == (first.model_version, first.attempt)]
+    attempt = 1 + first.attempt
     jobs = tuple(row.id for row in alike)
     session.execute(
-        update(Job).where(Job.id.in_(jobs)).values(state=JobState.SENT, delivery=delivery, sent_at=now, not_before=None)
+        update(Job).where(Job.id.in_(jobs)).values(state=JobState.SENT, attempt=attempt, sent_at=now, not_before=None)
     )
-    return Message(delivery, jobs)
+    return Message(attempt, jobs)
 
 
 def take_back(session: Session, message: Message) -> None:
     """The message could not be published: its jobs are unsent again.
 
-    The delivery number stays raised, so that the message is worthless if it reached Redis after all.
+    The attempt number stays raised, so that the message is worthless if it reached Redis after all.
     """
     session.execute(
         update(Job)
-        .where(Job.id.in_(message.jobs), Job.state == JobState.SENT, Job.delivery == message.delivery)
+        .where(Job.id.in_(message.jobs), Job.state == JobState.SENT, Job.attempt == message.attempt)
         .values(state=JobState.UNSENT)
     )
 

@@ -8,12 +8,13 @@ from typing import cast
 from sqlalchemy import Table, bindparam, select, update
 from sqlalchemy.orm import Session
 
-from shared.database import DicomHeader, Job, JobState, Lane, Prediction, Sighting, SightingState
-from shared.ledger.register import Facts, Found, as_path, insert_new, register
-from shared.messages import Message
+from shared.base.lanes import Lane
+from shared.database import DicomHeader, Job, JobState, Prediction, Sighting, SightingState
+from shared.ledger.register import Found, as_path, insert_new, register
+from shared.queue.messages import Message
 
-AFRESH = 1_000_000
-"""What a restored backup adds to delivery numbers, so that none is one that a worker holds; tries begin afresh."""
+ATTEMPT_EPOCH = 1_000_000
+"""What a restored backup adds to attempt numbers, so that none is one that a worker holds; tries begin afresh."""
 
 
 @dataclass(frozen=True)
@@ -22,19 +23,19 @@ class Claimed:
 
     job: int
     sighting: int
-    delivery: int
+    attempt: int
     lane: str
-    root: str
+    source: str
     path: str
-    facts: Facts
+    revision: str
     origin: str | None
     seen_at: datetime
     model_version: str | None
 
     @property
-    def tries(self) -> int:
+    def attempts(self) -> int:
         """How often the job was delivered, this time counted."""
-        return self.delivery % AFRESH
+        return self.attempt % ATTEMPT_EPOCH
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,9 @@ class Quarantined(Outcome):
 
 @dataclass(frozen=True)
 class Superseded(Outcome):
-    """The file changed since it was registered; these are its new facts, to be looked at when it may have settled."""
+    """The image changed since it was registered; this is its new state, to be looked at when it may have settled."""
 
-    facts: Facts
+    found: Found
     not_before: datetime
 
 
@@ -92,15 +93,15 @@ class PutOff(Outcome):
 
 
 def claim(session: Session, message: Message, now: datetime, lease: float) -> list[Claimed]:
-    """Claim those of a message's jobs that are still under its delivery number; the others are dropped."""
+    """Claim those of a message's jobs that are still under its attempt number; the others are dropped."""
     mine = session.scalars(
         update(Job)
-        .where(Job.id.in_(message.jobs), Job.state == JobState.SENT, Job.delivery == message.delivery)
+        .where(Job.id.in_(message.jobs), Job.state == JobState.SENT, Job.attempt == message.attempt)
         .values(state=JobState.CLAIMED, lease_until=now + timedelta(seconds=lease))
         .returning(Job.id)
     ).all()
-    jobs = (Job.id.label("job"), Job.sighting_id, Job.delivery, Job.lane, Job.model_version)
-    files = (Sighting.root, Sighting.path, Sighting.path_bytes, Sighting.size, Sighting.mtime_ns, Sighting.inode)
+    jobs = (Job.id.label("job"), Job.sighting_id, Job.attempt, Job.lane, Job.model_version)
+    files = (Sighting.source, Sighting.path, Sighting.path_bytes, Sighting.revision)
     rows = session.execute(
         select(*jobs, *files, Sighting.origin, Sighting.seen_at)
         .join(Sighting, Sighting.id == Job.sighting_id)
@@ -111,11 +112,11 @@ def claim(session: Session, message: Message, now: datetime, lease: float) -> li
         Claimed(
             job=row.job,
             sighting=row.sighting_id,
-            delivery=row.delivery,
+            attempt=row.attempt,
             lane=row.lane,
-            root=row.root,
+            source=row.source,
             path=as_path(row.path, row.path_bytes),
-            facts=Facts(row.size, row.mtime_ns, row.inode),
+            revision=row.revision,
             origin=row.origin,
             seen_at=row.seen_at,
             model_version=row.model_version,
@@ -127,7 +128,7 @@ def claim(session: Session, message: Message, now: datetime, lease: float) -> li
 def renew(session: Session, message: Message, now: datetime, lease: float) -> None:
     session.execute(
         update(Job)
-        .where(Job.id.in_(message.jobs), Job.state == JobState.CLAIMED, Job.delivery == message.delivery)
+        .where(Job.id.in_(message.jobs), Job.state == JobState.CLAIMED, Job.attempt == message.attempt)
         .values(lease_until=now + timedelta(seconds=lease))
     )
 
@@ -149,16 +150,16 @@ def finish(session: Session, outcomes: Sequence[Outcome], now: datetime) -> list
             case Quarantined(_, reason, digest, _):
                 state = SightingState.QUARANTINED
                 session.execute(sighting.values(state=state, reason=reason, sha256=digest, finished_at=now))
-            case Superseded(claimed, facts, not_before):
+            case Superseded(claimed, found, not_before):
                 if is_done:
                     session.execute(job.values(problem="the file changed since it was screened"))
                 else:
                     session.execute(sighting.values(state=SightingState.SUPERSEDED, finished_at=now))
                 register(
                     session,
-                    claimed.root,
+                    claimed.source,
                     claimed.lane,
-                    [Found(claimed.path, facts)],
+                    [found],
                     now,
                     origin=claimed.origin,
                     not_before=not_before,
@@ -180,12 +181,12 @@ def _done(session: Session, outcomes: Sequence[Outcome]) -> set[int]:
 
 def _release(session: Session, outcomes: Sequence[Outcome]) -> set[int]:
     held = set()
-    for delivery in {outcome.claimed.delivery for outcome in outcomes}:
-        jobs = [outcome.claimed.job for outcome in outcomes if outcome.claimed.delivery == delivery]
+    for attempt in {outcome.claimed.attempt for outcome in outcomes}:
+        jobs = [outcome.claimed.job for outcome in outcomes if outcome.claimed.attempt == attempt]
         held |= set(
             session.scalars(
                 update(Job)
-                .where(Job.id.in_(jobs), Job.state == JobState.CLAIMED, Job.delivery == delivery)
+                .where(Job.id.in_(jobs), Job.state == JobState.CLAIMED, Job.attempt == attempt)
                 .values(state=JobState.FINISHED, lease_until=None, problem=None)
                 .returning(Job.id)
             )

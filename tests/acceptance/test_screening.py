@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.private_broker import free_port
-from shared import manifest, registry
+from local.private_broker import free_port
+from shared.models import manifest, registry
 from tests.system import SAMPLES, System, environment, running, specimens
 
 DATA = Path(os.environ.get("XRAY_TEST_DATA", Path(__file__).parents[3] / "shared" / "data")) / "kermany"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.private_broker import free_port
+from local.private_broker import free_port
 from tests.system import QUICK, System, distinct, make_linear_home, running, specimens
 from tests.unit.test_train import specimens as labelled
 from trainer.fit import STORY, losses

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from shared import manifest
 from shared.database import connect
+from shared.models import manifest
 from tests.models import go_live
 from tests.unit.test_train import specimens
 

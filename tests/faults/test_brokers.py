@@ -12,8 +12,8 @@ import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
-from shared.broker import PRIORITIES, QUEUE, SEPARATOR
-from shared.database import Lane
+from shared.base.lanes import LANES, Lane
+from shared.queue.broker import QUEUE, SEPARATOR
 from tests.faults.trial import IMAGES, IS_LONG, STRIKES, Trial, struck
 from tests.servers import RedisServer, Servers
 from tests.system import System
@@ -23,7 +23,7 @@ REFUSING = 60.0 if IS_LONG else 10.0
 FULL = 30.0 if IS_LONG else 3.0
 """Seconds for which the broker is so; the short form has less time, and lets each strike once, amid more images."""
 LENGTHY = STRIKES if IS_LONG else 1
-ROUTINE = f"{QUEUE}{SEPARATOR}{PRIORITIES[Lane.ROUTINE]}"
+ROUTINE = f"{QUEUE}{SEPARATOR}{LANES[Lane.ROUTINE].priority}"
 StartTrial = Callable[[System, str], Trial]
 
 

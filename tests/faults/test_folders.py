@@ -19,8 +19,9 @@ from redis import Redis
 from sqlalchemy import select
 
 from shared import database
-from shared.broker import PRIORITIES, QUEUE, SEPARATOR
+from shared.base.lanes import LANES
 from shared.database import Sighting
+from shared.queue.broker import QUEUE, SEPARATOR
 from tests.faults.trial import IMAGES, IS_LONG, STRIKES, Trial, struck
 from tests.servers import Servers
 from tests.system import System
@@ -30,8 +31,8 @@ FLOOD = 100_000 if IS_LONG else 3_000
 WAITING = 10_000 if IS_LONG else 1_000
 """Images that wait for a share that is away."""
 AWAY = 30.0 if IS_LONG else 2.5
-"""Seconds for which a folder is away: several looks of the producer, and several deliveries of each image."""
-MOST_MEMORY = 250e6
+"""Seconds for which a folder is away: several looks of the producer, and several attempts of each image."""
+MAX_MEMORY = 250e6
 """Bytes of a producer, which should need 150 MB, however many files there are."""
 WORKER = "celery -A worker.app worker"
 HOUR, DAY = 3600, 24 * 3600
@@ -195,10 +196,13 @@ def test_a_clock_that_jumps_by_hours_and_days_disturbs_no_work(
 def test_what_is_lost_while_the_clock_is_set_back_does_not_wait_for_the_old_time(
     system: System, trial: StartTrial, set_clock: Callable[[float], None]
 ) -> None:
-    """Leases and deliveries of the old time are lost with the worker and the messages that held them."""
+    """Leases and attempts of the old time are lost with the worker and the messages that held them."""
     fault = trial(system, "clock set back as a worker dies and messages are lost")
     redis = Redis.from_url(system.broker_url)
-    queues = [f"{QUEUE}{SEPARATOR}{priority}" if priority else QUEUE for priority in PRIORITIES.values()]
+    queues = [
+        f"{QUEUE}{SEPARATOR}{priority}" if priority else QUEUE
+        for priority in (record.priority for record in LANES.values())
+    ]
 
     def lose() -> None:
         fault.wait(lambda: any(map(redis.lpop, queues)), "a message to lose")
@@ -268,7 +272,7 @@ def test_a_flood_of_files_is_registered_once_in_little_memory(
             assert now - moved_at < 90, f"{left} of {FLOOD} are left:\n{system.logs()}"
             time.sleep(0.2)
         assert system.query("SELECT count(*), count(DISTINCT path) FROM sightings") == [(FLOOD, FLOOD)]
-        assert 0 < most < MOST_MEMORY, f"the producer took {most / 1e6:.0f} MB"
+        assert 0 < most < MAX_MEMORY, f"the producer took {most / 1e6:.0f} MB"
         record_property("producer_megabytes", round(most / 1e6))
         fault.end()
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cli.private_broker import free_port
-from cli.system import STOP_SECONDS
+from local.private_broker import free_port
+from local.supervisor import STOP_SECONDS
 from tests.faults.trial import DATABASES, STRIKES, Trial, alive, struck
 from tests.servers import Servers
 from tests.system import SECONDS, System

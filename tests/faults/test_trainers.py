@@ -19,8 +19,9 @@ import psutil
 import pytest
 from PIL import Image
 
-from shared import database, manifest, registry
+from shared import database
 from shared.database import Review
+from shared.models import manifest, registry
 from tests.faults.trial import DATABASES, IS_LONG, SEED, Trial, struck
 from tests.models import make_linear_version, published
 from tests.servers import Servers
@@ -51,7 +52,7 @@ RUNS = 4
 SETTINGS = {
     "PNEUMOSCREEN_ARCHITECTURE": "tiny7",
     "PNEUMOSCREEN_RETRAIN_AFTER_LABELS": "20",
-    "LEAST_PATIENTS": "1",
+    "MIN_PATIENTS": "1",
     "EPOCHS": "2",
     "TICK_SECONDS": "2",
     "TRAINER_HEARTBEAT": "1",

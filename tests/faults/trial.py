@@ -22,7 +22,7 @@ IS_LONG = STRIKES > 3
 SEED = int(os.environ.get("FAULT_SEED", "1"))
 DATABASES = ("sqlite", "postgresql") if IS_LONG else (("sqlite", "postgresql")[SEED % 2],)
 IMAGES = 100
-MOST_TRIES = 5
+MAX_TRIES = 5
 BOUND = 90.0
 """Seconds within which work goes on after any fault, with the settings of these tests: `docs/reliability.md`."""
 SEAMS = Path(__file__).parent / "seams"
@@ -84,7 +84,7 @@ class Trial:
         It must hit waiting work: where all was finished before this process saw it, more is dropped. The same holds
         if work `outlasts` a fault that lasts: as it ends, work must still be waiting, or it was not felt.
         """
-        for _ in range(MOST_TRIES):
+        for _ in range(MAX_TRIES):
             folder = self.drop(images)
             moment = self.random.randrange(1, max(2, images // 2))
             self.wait(lambda folder=folder, moment=moment: self.finished(folder) >= moment, f"{moment} of {folder}")
@@ -135,7 +135,7 @@ class Trial:
     def end(self, quarantined: int = 0, *, at_least: int = 300) -> Account:
         """Wait until every image is final, account for them, and hand the account to the table."""
         self.wait(lambda: self.finished() >= self.count, f"{self.count} images")
-        self.wait(self._is_at_rest, "every job to be finished")  # a late second delivery is to be seen below
+        self.wait(self._is_at_rest, "every job to be finished")  # a late second attempt is to be seen below
         mine = f"{self.name}.%"
         states = dict(self.system.query("SELECT state, count(*) FROM results WHERE path LIKE ? GROUP BY state", mine))
         history = self.system.query(

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from shared import manifest
 from shared.imaging import Preprocessing
-from shared.inference import LINEAR_FILE
-from shared.manifest import Manifest
-from trainer import fit, publication
-from trainer.making import Made, Order
+from shared.models import manifest
+from shared.models.engines import LINEAR_FILE
+from shared.models.manifest import Manifest
+from trainer import fit, packaging
+from trainer.pipeline import Made, Order
 
 SIZE = 32
 
@@ -42,6 +42,6 @@ def make_version(order: Order, *, is_worse: bool) -> Made:
             files=files,
         )
 
-    folder = publication.publish(order.out, "linear", created_at, save, describe)
+    folder = packaging.publish(order.out, "linear", created_at, save, describe)
     fit.forget(order.work / f"linear-1-{order.seed}-00000000")
     return Made(folder, manifest.read(folder))

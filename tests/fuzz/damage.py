@@ -6,7 +6,7 @@ from collections.abc import Callable
 from random import Random
 
 NUMBERS = (0, 1, 2, 7, 63, 64, 255, 256, 4096, 9_999, 10_001, 0x7FFF, 0x8000, 0xFFFF, 0x10000, 0x7FFFFFFF, 0xFFFFFFFF)
-MOST_INSERTED = 4096
+MAX_INSERTED = 4096
 Damage = Callable[[bytes, Random], bytes]
 
 
@@ -32,7 +32,7 @@ def truncate(data: bytes, random: Random) -> bytes:
 
 
 def insert(data: bytes, random: Random) -> bytes:
-    place, length = _place(data, random), random.choice((1, 2, 3, 8, 100, MOST_INSERTED))
+    place, length = _place(data, random), random.choice((1, 2, 3, 8, 100, MAX_INSERTED))
     new = random.choice((bytes(length), b"\xff" * length, random.randbytes(length), data[place : place + length]))
     return data[:place] + new + data[place:]
 

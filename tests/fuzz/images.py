@@ -33,11 +33,11 @@ import numpy as np
 import psutil
 from pydantic import SecretStr
 
-from shared.errors import ImageError
+from shared.base.errors import ImageError
 from shared.imaging import Limits, Preprocessing, is_dicom, prepare
+from shared.imaging.identifiers import read_identifiers
 from tests.fuzz.corpus import originals
 from tests.fuzz.damage import damaged
-from worker import headers
 
 TOP = Path(__file__).parents[2]
 SECONDS = 5.0
@@ -84,7 +84,7 @@ def look(data: bytes, way: Preprocessing) -> Verdict:
     began = time.process_time()
     try:
         if is_dicom(data):
-            _check_header(*headers.read(data, SECRET))
+            _check_header(*read_identifiers(data, SECRET))
         pixels = prepare(data, way, Limits())
         shape = (way.height, way.width, way.channels)
         problem = None if pixels.shape == shape and pixels.dtype == np.uint8 else f"{pixels.shape} {pixels.dtype}"

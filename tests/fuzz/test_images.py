@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from shared.errors import Unreadable
+from shared.base.errors import Unreadable
 from tests.fuzz import images
 from tests.fuzz.corpus import originals
 from tests.fuzz.images import WAYS, Child, damage, look, run

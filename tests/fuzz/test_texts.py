@@ -11,10 +11,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from shared import manifest, settings
-from shared.errors import BrokenModel, MalformedMessage, PneumoscreenError, WrongSettings
-from shared.messages import MOST_JOBS, SCHEMA, Message
-from shared.settings import Settings
+from shared.base import settings
+from shared.base.errors import BrokenModel, MalformedMessage, PneumoscreenError, WrongSettings
+from shared.base.settings import Settings
+from shared.models import manifest
+from shared.queue.messages import MAX_JOBS, SCHEMA, Message
 from tests.fuzz.size import TIMEOUT, examples, seeded
 from tests.models import make_linear_version
 
@@ -154,8 +155,8 @@ def test_a_message_of_any_shape_is_ours_or_malformed(body: Any) -> None:
         told(error)
         json.dumps(body, default=str)  # as it goes to the dead letters
     else:
-        assert 0 < message.delivery < 2**63
-        assert 0 < len(message.jobs) <= MOST_JOBS
+        assert 0 < message.attempt < 2**63
+        assert 0 < len(message.jobs) <= MAX_JOBS
         assert all(type(job) is int and 0 < job < 2**63 for job in message.jobs)
         assert Message.decode(message.encode()) == message
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from cli.private_broker import free_port
+from local.private_broker import free_port
 from tests.servers import Servers
 from tests.system import System, make_linear_home, running
 

@@ -31,12 +31,13 @@ from redis.exceptions import AuthenticationError
 from redis.retry import Retry
 from sqlalchemy import NullPool, create_engine, make_url, text
 
-from cli import private_broker
-from cli.private_broker import free_port
-from shared import database, registry
-from shared.broker import wait_until_ready
-from shared.filesystem import MARKER
-from shared.settings import Settings
+from local import private_broker
+from local.private_broker import free_port
+from shared import database
+from shared.base.filesystem import MARKER
+from shared.base.settings import Settings
+from shared.models import registry
+from shared.queue.broker import wait_until_ready
 from tests.models import go_live, make_linear_version
 from tests.system import drop, specimens
 

@@ -192,7 +192,7 @@ def test_each_kind_of_bad_input_ends_in_one_row_with_a_reason_and_is_not_tried_a
     for name in good:
         assert system.row(f"bad/{name}")["state"] == "done", name
     tries = """
-        SELECT path, delivery FROM jobs JOIN sightings ON sightings.id = sighting_id WHERE path LIKE 'bad/%'
+        SELECT path, attempt FROM jobs JOIN sightings ON sightings.id = sighting_id WHERE path LIKE 'bad/%'
     """
     assert sorted(system.query(tries)) == sorted((f"bad/{name}", 1) for name in [*reasons, *good])
 

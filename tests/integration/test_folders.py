@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from shared import broker
-from shared.database import Lane
+from shared.base.lanes import Lane
+from shared.queue import broker
 from tests.servers import Servers
 from tests.system import QUICK, System, distinct, make_linear_home, running, specimens
 
@@ -67,7 +67,7 @@ def test_an_urgent_image_does_not_wait_behind_a_routine_backlog(system: System, 
     backlog.mkdir()
     for number in range(600):
         distinct(sources[number % len(sources)], backlog / f"{number}.jpeg", 10_000 + number)
-    registered = "SELECT count(*) FROM sightings WHERE root = ?"
+    registered = "SELECT count(*) FROM sightings WHERE source = ?"
     worker = system.processes("celery -A worker.app worker")
     system.halt(worker)  # else a fast machine has no backlog left when the urgent image comes
     backlog.rename(folders / "archive" / "backlog")
@@ -79,7 +79,7 @@ def test_an_urgent_image_does_not_wait_behind_a_routine_backlog(system: System, 
         process.resume()
     assert system.row("urgent.jpeg")["root"] == "emergency"
     earlier = """
-        SELECT count(*) FROM sightings WHERE root = 'archive' AND
+        SELECT count(*) FROM sightings WHERE source = 'archive' AND
         finished_at <= (SELECT finished_at FROM sightings WHERE path = 'urgent.jpeg')
     """
     assert system.query(earlier)[0][0] <= 100, "a few messages may be before it, the backlog may not"

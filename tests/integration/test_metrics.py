@@ -13,7 +13,7 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from cli.private_broker import free_port
+from local.private_broker import free_port
 from tests.system import QUICK, System, distinct, make_linear_home, running, specimens
 
 

@@ -26,11 +26,11 @@ from PIL import Image
 from redis import Redis
 from redis.exceptions import RedisError
 
-from cli.private_broker import free_port
-from shared import broker
-from shared.filesystem import MARKER
-from shared.messages import TASK
-from shared.settings import load
+from local.private_broker import free_port
+from shared.base.filesystem import MARKER
+from shared.base.settings import load
+from shared.queue import broker
+from shared.queue.messages import TASK
 from tests import dicom
 from tests.faults.trial import IS_LONG
 from tests.models import make_linear_version

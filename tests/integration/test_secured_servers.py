@@ -26,12 +26,12 @@ from kombu.exceptions import OperationalError as BrokerError
 from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
-from cli import private_broker
-from cli.private_broker import free_port
-from shared import broker
-from shared.broker import wait_until_ready
-from shared.errors import ServiceUnavailable
-from shared.settings import load
+from local import private_broker
+from local.private_broker import free_port
+from shared.base.errors import ServiceUnavailable
+from shared.base.settings import load
+from shared.queue import broker
+from shared.queue.broker import wait_until_ready
 from tests.servers import Servers, postgresql
 from tests.system import QUICK, System, drop, environment, make_linear_home, running, specimens
 

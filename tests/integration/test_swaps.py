@@ -8,9 +8,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from shared import database, registry
+from shared import database
 from shared.database import Database
-from shared.inference import LINEAR_FILE
+from shared.models import registry
+from shared.models.engines import LINEAR_FILE
 from tests.models import make_linear_version
 from tests.servers import Servers
 from tests.system import System, distinct, make_linear_home, running, specimens
@@ -18,7 +19,7 @@ from tests.system import System, distinct, make_linear_home, running, specimens
 SWAPS = 20
 IMAGES = 10
 """So many are dropped with each promotion, while those before them are still under way."""
-MOST_GROWTH = 30e6
+MAX_GROWTH = 30e6
 
 
 class Site:
@@ -101,14 +102,14 @@ def test_twenty_versions_replace_each_other_under_load_and_nothing_is_lost_or_mi
     late = site.memory()
     assert late.keys() == early.keys(), "a worker process died"
     for pid, used in late.items():
-        assert used - early[pid] < MOST_GROWTH, f"process {pid} grew by {(used - early[pid]) / 1e6:.0f} MB"
+        assert used - early[pid] < MAX_GROWTH, f"process {pid} grew by {(used - early[pid]) / 1e6:.0f} MB"
     assert set(site.promoted[1:]) <= site.versions() <= set(site.promoted)
     counts = site.system.query("SELECT count(*), count(DISTINCT sha256) FROM predictions")
     assert counts == [(site.images, site.images)]
     mixed = """
-        SELECT j.sent_at, j.delivery FROM jobs j
+        SELECT j.sent_at, j.attempt FROM jobs j
         JOIN sightings s ON s.id = j.sighting_id JOIN predictions p ON p.id = s.prediction_id
-        GROUP BY j.sent_at, j.delivery HAVING count(DISTINCT p.model_version) > 1
+        GROUP BY j.sent_at, j.attempt HAVING count(DISTINCT p.model_version) > 1
     """
     assert site.system.query(mixed) == []  # the jobs of one message were sent in one moment
     assert site.errors() == []

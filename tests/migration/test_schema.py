@@ -10,10 +10,10 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 from sqlalchemy.exc import DatabaseError
 
+from shared.base.errors import ServiceUnavailable, WrongSettings
 from shared.database import AuditEntry, Database, connect
 from shared.database.connection import SCHEMA, _alembic
 from shared.database.tables import Base
-from shared.errors import ServiceUnavailable, WrongSettings
 
 
 @pytest.fixture

@@ -6,11 +6,13 @@ from typing import Any
 
 from sqlalchemy import select, text
 
-from shared.database import Database, Job, Lane, Sighting
+from shared.base.lanes import Lane
+from shared.database import Database, Job, Sighting
 from shared.ledger import register, send, work
-from shared.ledger.register import Facts, Found
+from shared.ledger.register import Found
 from shared.ledger.work import Claimed, Outcome, Screened
-from shared.messages import Message
+from shared.queue.messages import Message
+from shared.sources.folder.facts import Facts
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 LEASE = 60.0
@@ -21,11 +23,11 @@ def after(seconds: float) -> datetime:
 
 
 def file(path: str = "a.png", size: int = 10, mtime_ns: int = 1, inode: int = 1) -> Found:
-    return Found(path, Facts(size, mtime_ns, inode))
+    return Facts(size, mtime_ns, inode).found(path)
 
 
 def drop(database: Database, *files: Found | str, lane: str = "routine", now: datetime = NOW) -> list[int]:
-    """Register files in the root `ward`; returns the new sightings."""
+    """Register files in the source `ward`; returns the new sightings."""
     found = [f if isinstance(f, Found) else file(f, inode=number) for number, f in enumerate(files, start=1)]
     with database.write() as session:
         return register.register(session, "ward", lane, found, now)

@@ -4,7 +4,7 @@ import pytest
 from kombu import Connection
 from kombu.transport import redis
 
-from worker import acknowledging
+from worker import kombu_patch
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -12,7 +12,7 @@ def test_a_worker_whose_acknowledgement_failed_takes_the_next_message(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(redis.Channel, "QoS", redis.Channel.QoS)
-    acknowledging.install()
+    kombu_patch.install()
     with Connection(redis_url) as connection, connection.SimpleQueue("acknowledging") as queue:
         queue.put({"number": 1})
         message = queue.get(timeout=5)

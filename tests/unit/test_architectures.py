@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from shared.errors import WrongSettings
+from shared.base.errors import WrongSettings
 from trainer import architectures
 from trainer.recipes import recipe
 
@@ -37,7 +37,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 import numpy as np
 from shared import manifest
-from shared.inference import KERAS_FILE, load
+from shared.models.engines import KERAS_FILE, load
 from shared.manifest import Manifest
 from trainer import architectures
 

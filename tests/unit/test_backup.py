@@ -19,12 +19,12 @@ from cli import archive
 from cli import restore as restoring
 from cli.backup import backup
 from cli.restore import restore
-from shared import settings
+from shared.base import settings
+from shared.base.errors import ServiceUnavailable, WorkFailed, WrongSettings
+from shared.base.settings import Settings
 from shared.database import AuditEntry, BrokerEpoch, Database, ModelVersion, Worker, connect
 from shared.database.connection import _alembic
-from shared.errors import ServiceUnavailable, WorkFailed, WrongSettings
 from shared.ledger import recover
-from shared.settings import Settings
 from tests.unit.steps import NOW, claim, drop, file, finish, in_hand, jobs, rows, screened, send_all, sightings
 
 
@@ -237,7 +237,7 @@ def test_open_jobs_are_sent_again_at_once_under_numbers_that_nobody_holds(
     assert {job.lane for job in jobs(database)} == {"routine"} and {job.deaths for job in jobs(database)} == {0}
     again, other = send_all(database, now=NOW), send_all(database, now=NOW)
     assert len(again.jobs) + len(other.jobs) == 3
-    assert min(again.delivery, other.delivery) > late.delivery + 1000
+    assert min(again.attempt, other.attempt) > late.attempt + 1000
     assert finish(database, screened(claimed), *(screened(each) for each in held)) == []
     assert claim(database, message) == [] and claim(database, late) == []
     assert len(claim(database, again) + claim(database, other)) == 3

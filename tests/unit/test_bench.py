@@ -11,8 +11,8 @@ from PIL import Image
 
 from bench import environments, files, producer, report, run
 from bench.rows import GOALS, ROWS, Row
-from shared.errors import ServiceUnavailable, WorkFailed, WrongSettings
-from shared.settings import Settings
+from shared.base.errors import ServiceUnavailable, WorkFailed, WrongSettings
+from shared.base.settings import Settings
 
 PERFORMANCE = Path(__file__).parents[2] / "docs" / "performance.md"
 

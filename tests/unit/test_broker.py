@@ -1,8 +1,8 @@
 import pytest
 
-from cli.private_broker import free_port
-from shared.broker import wait_until_ready
-from shared.errors import ServiceUnavailable
+from local.private_broker import free_port
+from shared.base.errors import ServiceUnavailable
+from shared.queue.broker import wait_until_ready
 
 
 def test_a_broker_out_of_reach_on_this_machine_is_named() -> None:

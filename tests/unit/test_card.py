@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shared import manifest, registry
 from shared.imaging import Preprocessing
-from shared.manifest import Manifest
-from trainer import card, metrics, pictures
-from trainer.metrics import Answers
-from trainer.publication import publish
+from shared.models import manifest, registry
+from shared.models.manifest import Manifest
+from shared.statistics import metrics
+from shared.statistics.metrics import Answers
+from trainer import card, plots
+from trainer.packaging import publish
 
 HEADINGS = ("Intended use", "Data", "Population", "Metrics")
 FURTHER = ("Unfamiliar pictures", "Limits", "How to reproduce", "Libraries")
@@ -57,8 +58,8 @@ def described(answers: Answers, **changes: Any) -> Manifest:
 
 
 def test_the_pictures_are_small_pngs_of_a_size_to_be_read(answers: Answers) -> None:
-    drawn = pictures.draw(answers)
-    assert set(drawn) == set(pictures.TITLES) == {"roc.png", "calibration.png", "confusion.png"}
+    drawn = plots.draw(answers)
+    assert set(drawn) == set(plots.TITLES) == {"roc.png", "calibration.png", "confusion.png"}
     for name, content in drawn.items():
         image = Image.open(BytesIO(content))
         assert image.format == "PNG"
@@ -68,7 +69,7 @@ def test_the_pictures_are_small_pngs_of_a_size_to_be_read(answers: Answers) -> N
 
 
 def test_the_same_answers_give_the_same_pictures_without_a_time_in_them(answers: Answers) -> None:
-    first, second = pictures.draw(answers), pictures.draw(answers)
+    first, second = plots.draw(answers), plots.draw(answers)
     assert first == second
     assert all(set(Image.open(BytesIO(content)).info) <= {"dpi"} for content in first.values())
 
@@ -76,7 +77,7 @@ def test_the_same_answers_give_the_same_pictures_without_a_time_in_them(answers:
 def test_a_perfect_version_on_few_images_can_be_drawn() -> None:
     labels = np.array([0, 1], np.uint8)
     sure = labels.astype(float)
-    assert pictures.draw(Answers(labels, sure, sure, labels == 1, ("a", "b")))
+    assert plots.draw(Answers(labels, sure, sure, labels == 1, ("a", "b")))
 
 
 def test_a_card_has_every_heading_in_both_forms(answers: Answers) -> None:
@@ -144,8 +145,8 @@ def test_a_card_says_that_a_version_has_no_check_for_unfamiliar_pictures(answers
 
 
 def test_the_html_is_well_formed_and_needs_nothing_from_elsewhere(answers: Answers, tmp_path: Path) -> None:
-    files = dict.fromkeys(("network.keras", *pictures.TITLES), "0" * 64)
-    pictures.write(tmp_path, answers)
+    files = dict.fromkeys(("network.keras", *plots.TITLES), "0" * 64)
+    plots.write(tmp_path, answers)
     card.write(tmp_path, described(answers, files=files))
     page = (tmp_path / card.HTML_FILE).read_text()
     open_tags: list[str] = []
@@ -176,9 +177,9 @@ def test_a_version_is_published_with_its_pictures_and_its_card(answers: Answers,
         path.write_bytes(b"weights, as far as this test goes")
 
     day = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
-    folder = publish(tmp_path, "screen", day, save, describe, [pictures.accompany(answers), card.write])
+    folder = publish(tmp_path, "screen", day, save, describe, [plots.accompany(answers), card.write])
     found = manifest.read(folder)
-    assert set(found.files) == {"network.keras", *pictures.TITLES, card.MARKDOWN_FILE, card.HTML_FILE}
+    assert set(found.files) == {"network.keras", *plots.TITLES, card.MARKDOWN_FILE, card.HTML_FILE}
     assert (folder / card.MARKDOWN_FILE).read_text() == card.markdown(found), "it can be made again from the manifest"
     assert folder.name in (folder / card.HTML_FILE).read_text()
 

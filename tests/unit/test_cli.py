@@ -22,17 +22,17 @@ from sqlalchemy.exc import OperationalError
 from typer.main import get_command
 
 from cli import main as cli
-from cli import private_broker, services, system
 from cli import screen as screening
-from cli.counts import Counts
-from cli.private_broker import free_port
 from cli.results import Filters, _query
 from cli.up import REFRESH_SECONDS, Rate, Watch, describe
+from local import private_broker, services, supervisor
+from local.private_broker import free_port
+from queries.counts import Counts
 from shared import __version__
-from shared.broker import wait_until_ready
 from shared.database import Database, connect
 from shared.database.tables import Instant
 from shared.ledger.work import Quarantined, Screened
+from shared.queue.broker import wait_until_ready
 from tests.models import go_live, make_linear_version
 from tests.unit.steps import drop, file, finish, in_hand, screened
 from trainer import architectures
@@ -580,8 +580,8 @@ def test_what_a_killed_supervisor_left_behind_is_ended_and_nothing_else(
 ) -> None:
     """It would work on in a home in which `up` starts anew."""
     command = [sys.executable, "-c", "import time; time.sleep(60)"]
-    programs = [start(command, **{system.MARK: str(tmp_path / name)}) for name in ("home", "another")]
-    system._end_programs(tmp_path / "home")
+    programs = [start(command, **{supervisor.MARK: str(tmp_path / name)}) for name in ("home", "another")]
+    supervisor._end_programs(tmp_path / "home")
     assert programs[0].wait(60) == -signal.SIGKILL
     assert programs[1].poll() is None
 
@@ -594,7 +594,7 @@ def test_a_broker_that_a_killed_supervisor_left_behind_is_ended_and_no_other_hom
     servers = [start(broker.command) for broker in brokers]
     for broker in brokers:
         wait_until_ready(broker.url, 20)
-    system._end_programs(tmp_path / "home")
+    supervisor._end_programs(tmp_path / "home")
     assert servers[0].wait(60) == -signal.SIGKILL
     assert servers[1].poll() is None
 

@@ -14,9 +14,9 @@ from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from shared.dicom import read_header
-from shared.errors import OutOfReach, Unfinished, Unreadable
+from shared.base.errors import OutOfReach, Unfinished, Unreadable
 from shared.imaging import Limits, Preprocessing, decode, prepare
+from shared.imaging.dicom import read_header
 from tests.dicom import CR, NAME, PATIENT, compressed, encapsulated, make, written
 
 Y, X = np.mgrid[0:200, 0:260]
@@ -119,7 +119,7 @@ def test_lossy_transfer_syntaxes_give_nearly_the_same_picture(tmp_path: Path, sy
 def test_every_transfer_syntax_that_is_said_to_be_read_has_a_decoder() -> None:
     from pydicom.pixels import get_decoder
 
-    from shared.dicom import SYNTAXES
+    from shared.imaging.dicom import SYNTAXES
 
     for syntax in SYNTAXES:
         assert get_decoder(syntax).is_available, syntax
@@ -331,7 +331,7 @@ def test_a_frame_that_ends_the_process_of_its_decoder_is_unreadable(tmp_path: Pa
 
 def test_a_decoder_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = compressed(make(PIXELS), LOSSLESS["JPEG-LS"], tmp_path)
-    monkeypatch.setattr("shared.gdcm_process.SECONDS", 0.001)
+    monkeypatch.setattr("shared.imaging.gdcm_process.SECONDS", 0.001)
     with pytest.raises(Unreadable, match="did not decode"):
         decode(data, (160, 160), Limits())
 
@@ -371,6 +371,6 @@ def test_a_decoder_that_cannot_be_started_or_is_killed_is_the_worlds_fault(
     if program == "killed":  # as the kernel does when memory is short
         (tmp_path / program).write_text("#!/bin/sh\ncat > /dev/null\nkill -9 $$\n")
         (tmp_path / program).chmod(0o755)
-    monkeypatch.setattr("shared.gdcm_process.sys.executable", str(tmp_path / program))
+    monkeypatch.setattr("shared.imaging.gdcm_process.sys.executable", str(tmp_path / program))
     with pytest.raises(OutOfReach, match="no process could be had"):
         decode(data, (160, 160), Limits())

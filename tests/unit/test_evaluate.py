@@ -12,13 +12,13 @@ import pytest
 from PIL import Image
 
 from cli import main as cli
-from shared import manifest, registry
 from shared.database import ModelVersion, connect
-from shared.familiarity import SIZE
-from shared.manifest import Familiarity
+from shared.models import manifest, registry
+from shared.models.manifest import Familiarity
+from shared.models.novelty import SIZE
+from shared.statistics.metrics import NAMES
 from tests.models import give_check, go_live, make_linear_version
 from trainer import datasets
-from trainer.metrics import NAMES
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 Run = Callable[..., tuple[int, str, str]]

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from shared.errors import WorkFailed
-from trainer.examine import RECALL_GOAL, RECALL_TARGET, choose_threshold, examine
-from trainer.metrics import NAMES, Answers, confusion, measure, value
+from shared.base.errors import WorkFailed
+from shared.statistics.metrics import NAMES, Answers, confusion, measure, value
+from trainer.calibration import RECALL_GOAL, RECALL_TARGET, choose_threshold, examine
 
 
 def answers(patients: int, images: int = 1, noise: float = 1.5, seed: int = 0) -> Answers:

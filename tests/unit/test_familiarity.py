@@ -15,24 +15,25 @@ from PIL import Image
 from rich.console import Console
 from threadpoolctl import threadpool_limits
 
-from shared import familiarity, inference, manifest, registry
+from shared.base.errors import BrokenModel
+from shared.base.filesystem import MARKER
+from shared.base.settings import Folder, load
 from shared.database import Database
-from shared.errors import BrokenModel
-from shared.familiarity import SIZE, Familiarity
-from shared.filesystem import MARKER
 from shared.imaging import Preprocessing, arrange
-from shared.ledger.register import Facts, Found, register
+from shared.ledger.register import register
 from shared.ledger.send import take
-from shared.manifest import Manifest
-from shared.settings import Folder, load
+from shared.models import engines, manifest, novelty, registry
+from shared.models.manifest import Manifest
+from shared.models.novelty import SIZE, Familiarity
+from shared.sources.folder.facts import Facts
 from tests import models
 from tests.models import give_check, go_live, make_linear_version
 from tests.radiographs import labelled, radiograph
 from tests.unit.steps import rows
-from trainer import card, datasets, making, publication, strangers
-from trainer import familiarity as fitting
+from trainer import card, datasets, ood_samples, packaging, pipeline
+from trainer import novelty as fitting
 from trainer.datasets import Dataset
-from trainer.familiarity import Fitted
+from trainer.novelty import Fitted
 from worker.process import WorkerProcess
 from worker.screening import screen_message
 
@@ -86,7 +87,7 @@ def fitted(data: Halves) -> Fitted:
 @pytest.fixture
 def check(fitted: Fitted, tmp_path: Path) -> Familiarity:
     (tmp_path / fitting.FILE).write_bytes(fitted.parameters)
-    return familiarity.load(tmp_path / fitting.FILE, fitted.field.limit)
+    return novelty.load(tmp_path / fitting.FILE, fitted.field.limit)
 
 
 def test_every_family_of_other_pictures_is_flagged_and_x_rays_of_other_patients_hardly_ever(fitted: Fitted) -> None:
@@ -129,7 +130,7 @@ def test_the_same_x_rays_give_the_same_check(fitted: Fitted, data: Halves) -> No
 def test_no_family_takes_part_in_what_it_is_measured_by(
     fitted: Fitted, data: Halves, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(strangers, "families", lambda *_: {"X-rays": data[0].pixels})
+    monkeypatch.setattr(ood_samples, "families", lambda *_: {"X-rays": data[0].pixels})
     other = fitting.fit_for(*data, PIXELS)
     assert other is not None
     assert (other.parameters, other.field.limit) == (fitted.parameters, fitted.field.limit)
@@ -152,9 +153,9 @@ def test_without_the_pictures_that_a_library_brings_along_there_are_fewer(
 ) -> None:
     import sys
 
-    whole = strangers.families([], PIXELS)
+    whole = ood_samples.families([], PIXELS)
     monkeypatch.setitem(sys.modules, library, None)
-    found = strangers.families([], PIXELS)
+    found = ood_samples.families([], PIXELS)
     assert set(found) == set(whole)
     fewer = {name for name in found if len(found[name]) < len(whole[name])}
     assert fewer == ({family} if family else {"photographs", "other modalities"})
@@ -162,7 +163,7 @@ def test_without_the_pictures_that_a_library_brings_along_there_are_fewer(
 
 def test_with_too_few_x_rays_or_too_few_pixels_there_is_no_check(data: Halves) -> None:
     train, validation = data
-    few = datasets.select(train, np.arange(len(train)) < fitting.FEWEST - 1)
+    few = datasets.select(train, np.arange(len(train)) < fitting.MIN_IMAGES - 1)
     assert fitting.fit_for(few, validation, PIXELS) is None
     assert fitting.fit_for(replace(train, patients=("one",) * len(train)), validation, PIXELS) is None
     assert fitting.fit_for(train, validation, Preprocessing(width=16, height=64)) is None
@@ -170,9 +171,9 @@ def test_with_too_few_x_rays_or_too_few_pixels_there_is_no_check(data: Halves) -
 
 @pytest.mark.parametrize(("width", "height", "channels"), [(18, 18, 1), (18, 300, 1), (160, 224, 3), (2048, 2048, 1)])
 def test_pictures_of_every_size_have_features_and_white_is_white(width: int, height: int, channels: int) -> None:
-    found = familiarity.features(np.full((1, height, width, channels), 255, np.uint8))
+    found = novelty.features(np.full((1, height, width, channels), 255, np.uint8))
     assert found.shape == (1, SIZE)
-    np.testing.assert_allclose(found[0, : familiarity.LAYOUT**2], 1.0, rtol=1e-5)
+    np.testing.assert_allclose(found[0, : novelty.LAYOUT**2], 1.0, rtol=1e-5)
     assert np.isfinite(found).all()
 
 
@@ -242,7 +243,7 @@ def test_a_manifest_with_a_check_reads_back_as_it_was_written(tmp_path: Path, fi
     digest = give_check(version, fitted.field, fitted.parameters)
     found = manifest.read(version, digest)
     assert found.familiarity == fitted.field
-    assert set(found.files) == {inference.LINEAR_FILE, fitting.FILE}
+    assert set(found.files) == {engines.LINEAR_FILE, fitting.FILE}
     assert manifest.write(version, found) == digest
 
 
@@ -259,7 +260,7 @@ def test_a_version_is_published_with_its_check_which_its_card_describes(tmp_path
         plain = manifest.read(make_linear_version(tmp_path / f"{len(files)}", "v1"))
         return plain.model_copy(update={"version": version, "files": files, "familiarity": fitted.field})
 
-    made = publication.publish(
+    made = packaging.publish(
         tmp_path / "out", "linear", day, lambda path: path.touch(), describe, [fitted.write, card.write]
     )
     found = manifest.read(made)
@@ -289,23 +290,23 @@ class Network:
 def test_a_training_gives_its_version_a_check_unless_there_are_too_few_x_rays(
     data: Halves, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_enough: bool
 ) -> None:
-    monkeypatch.setattr(making, "preprocessing", lambda order: PIXELS)
-    monkeypatch.setattr(making, "_begin", lambda order, fresh=False: Network)
-    monkeypatch.setattr(making.fit, "fit", lambda *_: Network())
-    monkeypatch.setattr(making.fit, "logits", lambda _, pixels: pixels.astype(float).mean(axis=(1, 2, 3)) - 100.0)
+    monkeypatch.setattr(pipeline, "preprocessing", lambda order: PIXELS)
+    monkeypatch.setattr(pipeline, "_begin", lambda order, fresh=False: Network)
+    monkeypatch.setattr(pipeline.fit, "fit", lambda *_: Network())
+    monkeypatch.setattr(pipeline.fit, "logits", lambda _, pixels: pixels.astype(float).mean(axis=(1, 2, 3)) - 100.0)
     if not has_enough:
-        monkeypatch.setattr(fitting, "FEWEST", 10_000)
+        monkeypatch.setattr(fitting, "MIN_IMAGES", 10_000)
     everything = datasets.read(folder, PIXELS, CONSOLE)
-    order = making.Order("tiny7", tmp_path / "out", tmp_path / "work")
+    order = pipeline.Order("tiny7", tmp_path / "out", tmp_path / "work")
     console = Console(file=(said := open(tmp_path / "said", "w+")), width=200)  # noqa: PTH123, SIM115
-    made = making.make_from(order, everything, making.About(), console)
+    made = pipeline.make_from(order, everything, pipeline.About(), console)
     said.close()
     assert (made.folder / fitting.FILE).exists() is has_enough is (fitting.FILE in made.manifest.files)
     line = "held-out X-rays unfamiliar" if has_enough else "too few X-rays for a check"
     assert line in (tmp_path / "said").read_text()
     if has_enough:
         assert made.manifest.familiarity is not None
-        check = familiarity.load(made.folder / fitting.FILE, made.manifest.familiarity.limit)
+        check = novelty.load(made.folder / fitting.FILE, made.manifest.familiarity.limit)
         assert fitting.flagged(check, data[1].pixels) == made.manifest.familiarity.flagged
     else:
         assert made.manifest.familiarity is None
@@ -326,7 +327,7 @@ def test_a_worker_stores_what_is_unfamiliar_and_how_much(
     for name, picture in pictures.items():
         picture.save(root / name)
         with database.write() as session:
-            register(session, "ward", "routine", [Found(name, Facts.of((root / name).stat()))], datetime.now(UTC))
+            register(session, "ward", "routine", [Facts.of((root / name).stat()).found(name)], datetime.now(UTC))
     url = database.engine.url.render_as_string(hide_password=False)
     process = WorkerProcess(load(tmp_path, database_url=url, folders={"ward": Folder(path=root)}, batch_size=2))
     try:

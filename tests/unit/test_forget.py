@@ -11,14 +11,14 @@ from sqlalchemy import func, select
 
 from cli import forget as forgetting
 from cli.forget import forget
-from shared import settings
+from shared.base import settings
+from shared.base.errors import WorkFailed, WrongSettings
+from shared.base.filesystem import MARKER
+from shared.base.settings import Folder, Settings
 from shared.database import AuditEntry, Database, DicomHeader, Job, Prediction, Review, Sighting
-from shared.errors import WorkFailed, WrongSettings
-from shared.filesystem import MARKER
 from shared.ledger import work
 from shared.ledger.register import register
 from shared.ledger.work import Identifiers, Quarantined, Screened
-from shared.settings import Folder, Settings
 from tests.unit.steps import NOW, claim, drop, file, finish, in_hand, rows, screened, send_all, sightings
 
 TABLES = (Sighting, Job, Prediction, DicomHeader, Review)
@@ -136,7 +136,7 @@ def test_a_name_that_could_be_a_path_or_a_folder_s_is_refused(database: Database
     with pytest.raises(WorkFailed, match="several images"):
         forget(two_folders, "ward/a.png", "A. Nurse", yes=True)
     forget(two_folders, "clinic/ward/a.png", "A. Nurse", yes=True)
-    assert sorted((s.root, s.path) for s in sightings(database)) == [("clinic", "a.png"), ("ward", "a.png")]
+    assert sorted((s.source, s.path) for s in sightings(database)) == [("clinic", "a.png"), ("ward", "a.png")]
 
 
 def test_one_picture_under_one_name_in_two_folders_is_erased_in_both(database: Database, two_folders: Settings) -> None:
@@ -151,7 +151,7 @@ def test_a_picture_can_be_named_with_its_folder(database: Database, two_folders:
         with pytest.raises(WorkFailed, match="Nothing is known"):
             forget(two_folders, target, "A. Nurse", yes=True)
     forget(two_folders, "ward/a.png", "A. Nurse", yes=True)
-    assert [(s.root, s.path) for s in sightings(database)] == [("clinic", "a.png")]
+    assert [(s.source, s.path) for s in sightings(database)] == [("clinic", "a.png")]
 
 
 def test_that_something_was_erased_is_on_record_without_a_name_or_a_hash(database: Database, chosen: Settings) -> None:

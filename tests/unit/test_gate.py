@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
 
-from shared.errors import BrokenModel, WrongSettings
-from shared.inference import LINEAR_FILE
+from shared.base.errors import BrokenModel, WrongSettings
+from shared.models.engines import LINEAR_FILE
 from tests.models import SIZE, describe, make_linear_version, published
 from trainer import gate
 from trainer.datasets import is_held_out

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from shared.errors import ImageError, Unfinished, Unreadable
+from shared.base.errors import ImageError, Unfinished, Unreadable
 from shared.imaging import Limits, Preprocessing, decode, prepare
 from tests.dicom import make, written
 

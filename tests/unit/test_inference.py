@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shared import inference, manifest, registry
-from shared.errors import BrokenModel
+from shared.base.errors import BrokenModel
 from shared.imaging import Limits, Preprocessing, prepare
+from shared.models import engines, manifest, registry
 from tests.system import SAMPLES
 
 
@@ -19,7 +19,7 @@ def test_both_engines_say_the_same_of_the_specimens_and_a_gpu_decides_for_tensor
 ) -> None:
     lite = registry.load_bundled("litert")
     (tmp_path / "0000:01:00.0").mkdir()
-    monkeypatch.setattr(inference, "GPUS", tmp_path)
+    monkeypatch.setattr(engines, "GPUS", tmp_path)
     whole = registry.load_bundled("auto")
     assert (lite.network.device, whole.network.device) == ("cpu, LiteRT", "cpu")
     files = sorted(SAMPLES.glob("*.jpeg"))
@@ -47,9 +47,9 @@ def test_where_litert_answers_otherwise_tensorflow_takes_over(folder: Path) -> N
     lite = manifest.read(folder).lite
     assert lite is not None
     found = with_trial(folder, lite.trial[0] + 0.02, *lite.trial[1:])
-    assert inference.load(folder, found, "auto").device == "cpu"
+    assert engines.load(folder, found, "auto").device == "cpu"
     with pytest.raises(BrokenModel, match="answers otherwise by LiteRT"):
-        inference.load(folder, found, "litert")
+        engines.load(folder, found, "litert")
 
 
 def test_where_litert_answers_otherwise_and_tensorflow_is_missing_the_version_is_refused(
@@ -57,7 +57,7 @@ def test_where_litert_answers_otherwise_and_tensorflow_is_missing_the_version_is
 ) -> None:
     installed(monkeypatch, "ai_edge_litert")
     with pytest.raises(BrokenModel, match="the extra `network`"):
-        inference.load(folder, with_trial(folder, 9.0, 9.0, 9.0, 9.0), "auto")
+        engines.load(folder, with_trial(folder, 9.0, 9.0, 9.0, 9.0), "auto")
 
 
 def test_a_trial_of_another_number_of_pictures_is_no_manifest(folder: Path) -> None:
@@ -69,14 +69,14 @@ def test_a_gpu_without_tensorflow_does_not_keep_litert_from_screening(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "0000:01:00.0").mkdir()
-    monkeypatch.setattr(inference, "GPUS", tmp_path)
+    monkeypatch.setattr(engines, "GPUS", tmp_path)
     installed(monkeypatch, "ai_edge_litert")
     assert registry.load_bundled("auto").network.device == "cpu, LiteRT"
 
 
 def installed(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
     """Of the engines, these alone."""
-    monkeypatch.setattr(inference, "_is_installed", lambda package: package in packages)
+    monkeypatch.setattr(engines, "_is_installed", lambda package: package in packages)
 
 
 def test_a_host_without_a_package_that_a_version_needs_says_which_extra_brings_it(
@@ -84,14 +84,14 @@ def test_a_host_without_a_package_that_a_version_needs_says_which_extra_brings_i
 ) -> None:
     monkeypatch.setitem(sys.modules, "keras", None)
     with pytest.raises(BrokenModel, match="needs keras, which is not installed here: the extra `network`"):
-        inference.load(folder, manifest.read(folder), "tensorflow")
+        engines.load(folder, manifest.read(folder), "tensorflow")
 
 
 def test_a_thread_that_starts_late_runs_the_network_that_was_verified(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 40)
-    network = inference.load(folder, manifest.read(folder), "litert")
+    network = engines.load(folder, manifest.read(folder), "litert")
     shutil.rmtree(folder)
     logits = network.logits(np.zeros((64, 128, 128, 1), np.uint8))
     assert len(set(logits.tolist())) == 1
@@ -101,13 +101,13 @@ def test_a_network_that_was_changed_after_it_was_verified_is_refused(folder: Pat
     found = manifest.read(folder)
     (folder / "network.tflite").write_bytes((folder / "network.tflite").read_bytes() + b"more")
     with pytest.raises(BrokenModel, match="was changed since it was verified"):
-        inference.load(folder, found, "litert")
+        engines.load(folder, found, "litert")
 
 
 def test_a_network_of_another_size_than_the_manifest_says_is_refused() -> None:
     data = (registry.bundled() / "network.tflite").read_bytes()
     with pytest.raises(BrokenModel, match=r"\[1, 128, 128, 1\]"):
-        inference.LiteNetwork(data, Preprocessing(width=64, height=64))
+        engines.LiteNetwork(data, Preprocessing(width=64, height=64))
 
 
 def test_a_worker_on_cpus_needs_no_tensorflow() -> None:
@@ -117,7 +117,7 @@ def test_a_worker_on_cpus_needs_no_tensorflow() -> None:
 
 
 def test_the_pixels_of_the_trial_are_the_same_everywhere() -> None:
-    found = inference.trial_pixels(Preprocessing(width=128, height=96, channels=3))
+    found = engines.trial_pixels(Preprocessing(width=128, height=96, channels=3))
     assert (found.shape, found.dtype) == ((4, 96, 128, 3), np.uint8)
     assert manifest.sha256(found.tobytes()) == TRIAL
 

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from shared.database import Database, Lane
+from shared.base.lanes import Lane
+from shared.database import Database
 from shared.ledger import recover, send
 from tests.unit.steps import NOW
 

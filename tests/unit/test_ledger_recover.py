@@ -2,7 +2,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
-from shared.database import Database, Lane
+from shared.base.lanes import Lane
+from shared.database import Database
 from shared.ledger import recover
 from shared.ledger.register import add_jobs
 from shared.ledger.work import Claimed, PutOff
@@ -124,7 +125,7 @@ def test_a_job_whose_message_is_lost_is_sent_again_after_resend_after(database: 
         assert recover.recover_sent(session, after(120), 120) == 0
         assert recover.recover_sent(session, after(121), 120) == 1
     again = send_all(database, now=after(121))
-    assert again.delivery == 2
+    assert again.attempt == 2
     assert [job.lane for job in jobs(database)] == ["routine"]  # nobody died: no suspicion
 
 
@@ -143,7 +144,7 @@ def test_a_message_lost_before_the_clock_was_set_back_does_not_wait_for_the_old_
     with database.write() as session:
         assert recover.recover_sent(session, after(-600), 120) == 0  # clocks of hosts may differ by so much
         assert recover.recover_sent(session, after(-HOUR), 120) == 1
-    assert send_all(database, now=after(-HOUR)).delivery == 2
+    assert send_all(database, now=after(-HOUR)).attempt == 2
 
 
 def test_a_lease_from_before_the_clock_was_set_back_is_taken_back_and_nobody_is_blamed(database: Database) -> None:

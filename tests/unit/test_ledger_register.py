@@ -6,16 +6,17 @@ import pytest
 
 from shared.database import Database, JobState, SightingState
 from shared.ledger import register
-from shared.ledger.register import Facts, Found, as_path, as_text
+from shared.ledger.register import Found, as_path, as_text
 from shared.ledger.work import Quarantined, Superseded
+from shared.sources.folder.facts import Facts
 from tests.unit.steps import NOW, after, claim, drop, file, finish, in_hand, jobs, rows, screened, send_all, sightings
 
 
 def test_a_file_becomes_one_waiting_sighting_with_one_unsent_job(database: Database) -> None:
     (sighting,) = drop(database, "a.png", lane="stat")
     (job,) = jobs(database)
-    assert (job.sighting_id, job.state, job.lane, job.delivery, job.deaths) == (sighting, JobState.UNSENT, "stat", 0, 0)
-    assert [(s.root, s.path, s.state, s.seen_at) for s in sightings(database)] == [("ward", "a.png", "waiting", NOW)]
+    assert (job.sighting_id, job.state, job.lane, job.attempt, job.deaths) == (sighting, JobState.UNSENT, "stat", 0, 0)
+    assert [(s.source, s.path, s.state, s.seen_at) for s in sightings(database)] == [("ward", "a.png", "waiting", NOW)]
 
 
 def test_a_file_that_is_registered_twice_is_registered_once(database: Database) -> None:
@@ -41,7 +42,7 @@ def test_the_same_path_in_two_folders_is_two_images(database: Database) -> None:
     drop(database, file())
     with database.write() as session:
         assert len(register.register(session, "clinic", "routine", [file()], NOW)) == 1
-    assert {(s.root, s.path) for s in sightings(database)} == {("ward", "a.png"), ("clinic", "a.png")}
+    assert {(s.source, s.path) for s in sightings(database)} == {("ward", "a.png"), ("clinic", "a.png")}
 
 
 def test_nothing_to_register_is_no_error(database: Database) -> None:
@@ -49,9 +50,9 @@ def test_nothing_to_register_is_no_error(database: Database) -> None:
 
 
 def test_a_thousand_files_fit_into_one_transaction(database: Database) -> None:
-    assert len(drop(database, *(f"{n}.png" for n in range(register.MOST_ROWS)))) == register.MOST_ROWS
+    assert len(drop(database, *(f"{n}.png" for n in range(register.MAX_ROWS)))) == register.MAX_ROWS
     with database.read() as session:
-        files = [file(f"{n}.png", inode=n + 1) for n in range(register.MOST_ROWS)]
+        files = [file(f"{n}.png", inode=n + 1) for n in range(register.MAX_ROWS)]
         assert register.unknown(session, "ward", files) == []
 
 
@@ -102,8 +103,8 @@ def test_inode_numbers_of_large_file_systems_fit(database: Database, tmp_path: P
     mode, _, *rest = tuple(real)
     facts = Facts.of(os.stat_result((mode, 2**64 - 5, *rest), {"st_mtime_ns": real.st_mtime_ns}))
     assert facts.inode == -5
-    drop(database, Found("a.png", facts))
-    assert claim(database, send_all(database))[0].facts == facts
+    drop(database, facts.found("a.png"))
+    assert claim(database, send_all(database))[0].revision == facts.revision
 
 
 def test_facts_are_those_of_the_file_system(tmp_path: Path) -> None:
@@ -120,12 +121,12 @@ def test_a_file_dated_in_the_far_future_is_registered(database: Database, tmp_pa
     stat = (tmp_path / "a.png").stat()
     if stat.st_mtime < 10_000_000_000:
         pytest.fail("this file system knows no such times")
-    assert len(drop(database, Found("a.png", Facts.of(stat)))) == 1
+    assert len(drop(database, Facts.of(stat).found("a.png"))) == 1
 
 
 def test_a_file_that_changed_while_it_waited_is_registered_as_it_is_now(database: Database) -> None:
     (claimed,) = in_hand(database, "a.png")
-    finish(database, Superseded(claimed, Facts(99, 2, 1), after(2)))
+    finish(database, Superseded(claimed, file(size=99, mtime_ns=2), after(2)))
     old, new = sightings(database)
     assert (old.state, new.state, new.size) == (SightingState.SUPERSEDED, SightingState.WAITING, 99)
     first, second = jobs(database)
@@ -137,7 +138,7 @@ def test_a_changed_file_that_the_watch_registered_first_gets_no_second_job(datab
     (claimed,) = in_hand(database, "a.png")
     changed = file("a.png", size=99)
     drop(database, changed)
-    finish(database, Superseded(claimed, changed.facts, after(2)))
+    finish(database, Superseded(claimed, changed, after(2)))
     assert [s.state for s in sightings(database)] == ["superseded", "waiting"]
     assert [j.state for j in jobs(database)] == ["finished", "unsent"]
 
@@ -145,8 +146,8 @@ def test_a_changed_file_that_the_watch_registered_first_gets_no_second_job(datab
 def become(database: Database, old: Found, new: Found) -> None:
     """While `old` waits, the file becomes `new`, which the worker notices."""
     (claimed,) = claim(database, send_all(database, now=after(60)))
-    assert claimed.facts == old.facts
-    finish(database, Superseded(claimed, new.facts, after(2)))
+    assert claimed.revision == old.revision
+    finish(database, Superseded(claimed, new, after(2)))
 
 
 def test_a_file_that_becomes_again_what_it_was_is_screened_as_that(database: Database) -> None:
@@ -156,7 +157,7 @@ def test_a_file_that_becomes_again_what_it_was_is_screened_as_that(database: Dat
     become(database, second, first)
     assert [(row["size"], row["state"], row["finished_at"]) for row in rows(database)] == [(1, "waiting", None)]
     (claimed,) = claim(database, send_all(database, now=after(60)))
-    assert claimed.facts == first.facts
+    assert claimed.revision == first.revision
     finish(database, screened(claimed))
     assert [(row["size"], row["state"]) for row in rows(database)] == [(1, "done")]
     assert [s.state for s in sightings(database)] == ["superseded", "superseded", "done"]
@@ -210,7 +211,7 @@ def test_retry_leaves_alone_what_is_not_quarantined(database: Database) -> None:
 
 def test_a_file_that_was_removed_before_it_was_read_and_is_back_is_screened(database: Database) -> None:
     (claimed,) = in_hand(database, "away.png")
-    back = Found("away.png", claimed.facts)
+    back = Found("away.png", claimed.revision, 10)
     finish(database, Quarantined(claimed, register.REMOVED))
     with database.write() as session:
         assert register.unknown(session, "ward", [back]) == [back]

@@ -3,7 +3,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from sqlalchemy import update
 
-from shared.database import Database, Job, JobState, Lane
+from shared.base.lanes import Lane
+from shared.database import Database, Job, JobState
 from shared.ledger import send
 from shared.ledger.work import PutOff, Superseded
 from tests.unit.steps import NOW, after, claim, drop, file, finish, in_hand, jobs, send_all, take
@@ -22,7 +23,7 @@ def test_sent_jobs_remember_when_and_under_which_delivery(database: Database) ->
     drop(database, "a.png")
     message = send_all(database, now=after(5))
     (job,) = jobs(database)
-    assert (job.state, job.delivery, job.sent_at) == (JobState.SENT, message.delivery, after(5))
+    assert (job.state, job.attempt, job.sent_at) == (JobState.SENT, message.attempt, after(5))
 
 
 def test_lanes_are_never_mixed_in_a_message(database: Database) -> None:
@@ -45,9 +46,9 @@ def test_versions_are_never_mixed_in_a_message(database: Database) -> None:
 def test_a_message_s_jobs_were_delivered_equally_often(database: Database) -> None:
     drop(database, "old.png", "new.png", "newer.png")
     with database.write() as session:
-        session.execute(update(Job).where(Job.id == 1).values(delivery=6))
-    assert (send_all(database).delivery, send_all(database).delivery) == (7, 1)
-    assert [job.delivery for job in jobs(database)] == [7, 1, 1]
+        session.execute(update(Job).where(Job.id == 1).values(attempt=6))
+    assert (send_all(database).attempt, send_all(database).attempt) == (7, 1)
+    assert [job.attempt for job in jobs(database)] == [7, 1, 1]
 
 
 def test_a_job_that_was_put_off_is_not_sent_before_its_time(database: Database) -> None:
@@ -56,20 +57,20 @@ def test_a_job_that_was_put_off_is_not_sent_before_its_time(database: Database) 
     assert take(database, now=after(29)) is None
     with database.read() as session:
         assert send.backlog(session, Lane.ROUTINE, 10, after(29)) is None
-    assert send_all(database, now=after(30)).delivery == 2
+    assert send_all(database, now=after(30)).attempt == 2
 
 
 def test_a_put_off_by_a_clock_that_was_set_back_since_is_over(database: Database) -> None:
     (claimed,) = in_hand(database, "a.png")
     finish(database, PutOff(claimed, "the share is away", after(256)))
     assert take(database, now=after(-300)) is None  # clocks of hosts may differ by so much
-    assert send_all(database, now=after(-HOUR)).delivery == 2
+    assert send_all(database, now=after(-HOUR)).attempt == 2
 
 
 def test_a_put_off_while_the_clock_was_ahead_is_over_when_it_is_set_right(database: Database) -> None:
     (claimed,) = in_hand(database, "a.png")
     finish(database, PutOff(claimed, "the share is away", after(24 * HOUR)))
-    assert send_all(database, now=after(1)).delivery == 2
+    assert send_all(database, now=after(1)).attempt == 2
 
 
 def test_a_put_off_by_the_new_time_counts_although_the_job_is_from_the_old_one(database: Database) -> None:
@@ -77,12 +78,12 @@ def test_a_put_off_by_the_new_time_counts_although_the_job_is_from_the_old_one(d
     (claimed,) = claim(database, send_all(database, now=after(-HOUR)), after(-HOUR))
     finish(database, PutOff(claimed, "the share is away", after(4 - HOUR)))
     assert take(database, now=after(-HOUR)) is None
-    assert send_all(database, now=after(4 - HOUR)).delivery == 2
+    assert send_all(database, now=after(4 - HOUR)).attempt == 2
 
 
 def test_a_file_that_is_to_settle_for_an_hour_is_not_sent_before(database: Database) -> None:
     (claimed,) = in_hand(database, "a.png")
-    finish(database, Superseded(claimed, file("a.png", size=11).facts, after(HOUR)))
+    finish(database, Superseded(claimed, file("a.png", size=11), after(HOUR)))
     assert take(database, now=after(HOUR - 1)) is None
     assert len(send_all(database, now=after(HOUR)).jobs) == 1
 

@@ -4,10 +4,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import func, select
 
-from shared.database import Database, JobState, Lane, Prediction, SightingState
+from shared.base.lanes import Lane
+from shared.database import Database, JobState, Prediction, SightingState
 from shared.ledger import recover, work
 from shared.ledger.work import Quarantined, Superseded
-from shared.messages import Message
+from shared.queue.messages import Message
 from tests.unit.steps import (
     LEASE,
     NOW,
@@ -34,9 +35,9 @@ def test_a_claim_tells_the_worker_which_file_to_read(database: Database) -> None
     drop(database, file("ward 3/a.png", size=5, mtime_ns=6, inode=7))
     message = send_all(database)
     (claimed,) = claim(database, message)
-    assert (claimed.root, claimed.path, claimed.lane) == ("ward", "ward 3/a.png", "routine")
-    assert claimed.facts == file(size=5, mtime_ns=6, inode=7).facts
-    assert (claimed.delivery, claimed.seen_at, claimed.model_version) == (message.delivery, NOW, None)
+    assert (claimed.source, claimed.path, claimed.lane) == ("ward", "ward 3/a.png", "routine")
+    assert claimed.revision == file(size=5, mtime_ns=6, inode=7).revision
+    assert (claimed.attempt, claimed.seen_at, claimed.model_version) == (message.attempt, NOW, None)
     (job,) = jobs(database)
     assert (job.state, job.lease_until) == (JobState.CLAIMED, after(LEASE))
 
@@ -100,7 +101,7 @@ def test_a_worker_whose_job_was_given_to_another_writes_nothing(database: Databa
     with database.write() as session:
         recover.recover_claimed(session, after(LEASE + 1), LEASE)
     assert finish(database, Quarantined(slow, "from the one that was thought dead")) == []
-    assert finish(database, Superseded(slow, file(size=9).facts, NOW)) == []
+    assert finish(database, Superseded(slow, file(size=9), NOW)) == []
     assert [row["state"] for row in rows(database)] == ["waiting"]
 
 
@@ -148,7 +149,7 @@ def test_the_outcomes_of_one_batch_do_not_touch_each_other(database: Database) -
         screened(good),
         Quarantined(bad, "not an image", "b" * 64),
         work.PutOff(late, "the share is away", after(8)),
-        Superseded(changed, file(size=99).facts, after(2)),
+        Superseded(changed, file(size=99), after(2)),
     ]
     assert len(finish(database, *outcomes)) == 4
     assert {(row["path"], row["state"], row["reason"], row["sha256"]) for row in rows(database)} == {

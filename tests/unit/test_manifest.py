@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from shared import manifest
-from shared.errors import BrokenModel
-from shared.inference import LINEAR_FILE
-from shared.manifest import Calibration, Manifest
+from shared.base.errors import BrokenModel
+from shared.models import manifest
+from shared.models.engines import LINEAR_FILE
+from shared.models.manifest import Calibration, Manifest
 from tests.models import make_linear_version, published
 
 

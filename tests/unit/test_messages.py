@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
-from shared.errors import MalformedMessage, NewerMessage
-from shared.messages import SCHEMA, Message
+from shared.base.errors import MalformedMessage, NewerMessage
+from shared.queue.messages import SCHEMA, Message
 
 
 def test_a_message_survives_its_way_through_json() -> None:

@@ -18,12 +18,13 @@ from prometheus_client import CollectorRegistry, Metric
 from redis import Redis
 from sqlalchemy import event, text, update
 
-from cli.services import check_metrics_port
+from local.services import check_metrics_port
 from producer import metrics as producer_metrics
 from producer import recovering
-from shared.database import Database, DeadLetter, Job, JobState, Lane, RunState, TrainingRun, Worker
-from shared.errors import BrokenModel, WrongSettings
-from shared.settings import Settings, load
+from shared.base.errors import BrokenModel, WrongSettings
+from shared.base.lanes import Lane
+from shared.base.settings import Settings, load
+from shared.database import Database, DeadLetter, Job, JobState, RunState, TrainingRun, Worker
 from tests.models import go_live, make_linear_version, published
 from tests.unit.steps import NOW, claim, drop, send_all
 from tests.unit.test_screening import drop as drop_file

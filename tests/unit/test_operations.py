@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from shared.settings import Settings
+from shared.base.settings import Settings
 
 TOP = Path(__file__).parents[2]
 PAGE = (TOP / "docs" / "operations.md").read_text()

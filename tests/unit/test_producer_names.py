@@ -1,6 +1,6 @@
 import pytest
 
-from producer.names import is_ignored
+from shared.sources.ignored import is_ignored
 
 
 @pytest.mark.parametrize(

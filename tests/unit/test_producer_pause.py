@@ -9,8 +9,8 @@ from redis import Redis
 from sqlalchemy import func, select
 
 from producer.service import Producer
+from shared.base.settings import Folder, Settings, load
 from shared.database import Database, Job, JobState
-from shared.settings import Folder, Settings, load
 
 PLENTY = 10**18
 

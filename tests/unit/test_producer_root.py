@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from producer.root import Root
-from producer.sweep import look, sweep
-from producer.watch import Sign, Watch
-from shared.filesystem import MARKER
-from shared.ledger.register import Facts
-from shared.settings import Folder
+from shared.base.filesystem import MARKER
+from shared.base.settings import Folder
+from shared.sources.folder.facts import Facts
+from shared.sources.folder.source import Root
+from shared.sources.folder.sweep import look, sweep
+from shared.sources.folder.watch import FileEvent, Watch
 
 
 def put(file: Path) -> Path:
@@ -119,24 +119,24 @@ def root(folder: Path, *, polling: bool | None = True, sweep_every: float = 30.0
 
 
 def test_a_new_root_gets_its_marker(tmp_path: Path) -> None:
-    root(tmp_path).care(is_known=False)
+    root(tmp_path).maintain(is_known=False)
     assert (tmp_path / MARKER).exists()
 
 
 def test_a_known_root_with_files_in_it_gets_a_lost_marker_back(tmp_path: Path) -> None:
     put(tmp_path / "a.png")
-    root(tmp_path).care(is_known=True)
+    root(tmp_path).maintain(is_known=True)
     assert (tmp_path / MARKER).exists()
 
 
 def test_a_known_root_that_is_empty_gets_none_for_its_share_may_be_missing(tmp_path: Path) -> None:
-    root(tmp_path).care(is_known=True)
+    root(tmp_path).maintain(is_known=True)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_root_that_does_not_exist_is_neither_made_nor_fatal(tmp_path: Path) -> None:
     found = root(tmp_path / "later")
-    found.care(is_known=False)
+    found.maintain(is_known=False)
     assert not (tmp_path / "later").exists()
     assert found.next_files(10, now=0.0) == []
 
@@ -176,37 +176,39 @@ def test_a_folder_that_appears_is_swept_at_once(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def signs() -> "queue.Queue[Sign]":
+def events() -> "queue.Queue[FileEvent]":
     return queue.Queue()
 
 
-def paths(signs: "queue.Queue[Sign]", until: Sign) -> list[Sign]:
-    found = [signs.get(timeout=10)]
+def paths(events: "queue.Queue[FileEvent]", until: FileEvent) -> list[FileEvent]:
+    found = [events.get(timeout=10)]
     while found[-1] != until:
-        found.append(signs.get(timeout=10))
+        found.append(events.get(timeout=10))
     return found
 
 
 def test_the_watch_reports_files_that_were_closed_and_folders_that_were_made(
-    tmp_path: Path, signs: "queue.Queue[Sign]"
+    tmp_path: Path, events: "queue.Queue[FileEvent]"
 ) -> None:
-    watch = Watch("ward", tmp_path, signs)
+    watch = Watch("ward", tmp_path, events)
     assert watch.keep_alive()
     assert watch.missed.is_set()  # what lies there already is found by a sweep
     put(tmp_path / "a.png")
-    assert paths(signs, Sign("ward", "a.png", is_folder=False, is_closed=True))
+    assert paths(events, FileEvent("ward", "a.png", is_folder=False, is_closed=True))
     (tmp_path / "sub").mkdir()
-    assert paths(signs, Sign("ward", "sub", is_folder=True, is_closed=False))
+    assert paths(events, FileEvent("ward", "sub", is_folder=True, is_closed=False))
     put(tmp_path / "b.part").rename(tmp_path / "b.png")
-    assert paths(signs, Sign("ward", "b.png", is_folder=False, is_closed=True))
+    assert paths(events, FileEvent("ward", "b.png", is_folder=False, is_closed=True))
     assert watch.keep_alive()
     watch.stop()
 
 
-def test_a_root_that_was_removed_and_made_anew_is_watched_again(tmp_path: Path, signs: "queue.Queue[Sign]") -> None:
+def test_a_root_that_was_removed_and_made_anew_is_watched_again(
+    tmp_path: Path, events: "queue.Queue[FileEvent]"
+) -> None:
     folder = tmp_path / "ward"
     folder.mkdir()
-    watch = Watch("ward", folder, signs)
+    watch = Watch("ward", folder, events)
     assert watch.keep_alive()
     folder.rename(tmp_path / "old")  # so that the new one cannot have its inode
     folder.mkdir()
@@ -214,12 +216,14 @@ def test_a_root_that_was_removed_and_made_anew_is_watched_again(tmp_path: Path, 
     assert watch.keep_alive()
     assert watch.missed.is_set()
     put(folder / "a.png")
-    assert paths(signs, Sign("ward", "a.png", is_folder=False, is_closed=True))
+    assert paths(events, FileEvent("ward", "a.png", is_folder=False, is_closed=True))
     watch.stop()
 
 
-def test_a_root_that_is_missing_cannot_be_watched_until_it_is_there(tmp_path: Path, signs: "queue.Queue[Sign]") -> None:
-    watch = Watch("ward", tmp_path / "later", signs)
+def test_a_root_that_is_missing_cannot_be_watched_until_it_is_there(
+    tmp_path: Path, events: "queue.Queue[FileEvent]"
+) -> None:
+    watch = Watch("ward", tmp_path / "later", events)
     assert not watch.keep_alive()
     (tmp_path / "later").mkdir()
     assert watch.keep_alive()
@@ -228,7 +232,7 @@ def test_a_root_that_is_missing_cannot_be_watched_until_it_is_there(tmp_path: Pa
 
 
 def test_a_full_queue_of_signs_makes_the_root_be_swept(tmp_path: Path) -> None:
-    full: queue.Queue[Sign] = queue.Queue(1)
+    full: queue.Queue[FileEvent] = queue.Queue(1)
     watch = Watch("ward", tmp_path, full)
     watch.keep_alive()
     watch.missed.clear()

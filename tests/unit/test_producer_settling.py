@@ -1,5 +1,5 @@
-from producer.settling import Candidate, Settling
-from shared.ledger.register import Facts
+from shared.sources.folder.facts import Facts
+from shared.sources.folder.settling import Candidate, Settling
 
 A, B = Candidate("ward", "a.png"), Candidate("ward", "b.png")
 SMALL, LARGE = Facts(10, 1, 1), Facts(20, 2, 1)

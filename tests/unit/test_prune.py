@@ -8,7 +8,9 @@ from sqlalchemy import delete, func, select, update
 
 from cli import prune as pruning
 from cli.prune import prune
-from shared import settings
+from shared.base import settings
+from shared.base.filesystem import MARKER
+from shared.base.settings import Folder, Settings
 from shared.database import (
     AuditEntry,
     Database,
@@ -20,11 +22,9 @@ from shared.database import (
     Sighting,
     SightingState,
 )
-from shared.filesystem import MARKER
-from shared.ledger import erase
+from shared.ledger import retention
 from shared.ledger.register import register
 from shared.ledger.work import Identifiers, PutOff, Quarantined, Screened
-from shared.settings import Folder, Settings
 from tests.unit.steps import claim, drop, file, finish, in_hand, rows, screened, send_all, sightings
 
 LONG_AGO = datetime.now(UTC) - timedelta(days=100)
@@ -199,7 +199,9 @@ def test_a_superseded_sighting_does_not_replace_the_result_before_it(
     drop(database, file("a.png", inode=9))
     with database.write() as session:
         session.execute(
-            update(Sighting).where(Sighting.inode == 9).values(state=SightingState.SUPERSEDED, finished_at=LONG_AGO)
+            update(Sighting)
+            .where(Sighting.revision.endswith(":9"))
+            .values(state=SightingState.SUPERSEDED, finished_at=LONG_AGO)
         )
         session.execute(delete(Job).where(Job.state != "finished"))
     before = rows(database)
@@ -223,7 +225,7 @@ def test_an_older_sighting_does_not_become_the_result_again(database: Database, 
 def test_more_rows_than_a_transaction_holds_are_all_deleted(
     database: Database, chosen: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(erase, "MOST_ROWS", 10)
+    monkeypatch.setattr(retention, "MAX_ROWS", 10)
     claimed = in_hand(database, *(f"{number}.png" for number in range(35)))
     finish(
         database,
@@ -278,8 +280,8 @@ def test_a_sighting_taken_up_again_meanwhile_stays(database: Database) -> None:
     finish(database, Quarantined(bad, "blank"), now=LONG_AGO)
     cutoff = datetime.now(UTC)
     with database.write() as session:
-        found = [sighting.id for sighting in erase.results(session, cutoff, 0)]
+        found = [sighting.id for sighting in retention.results(session, cutoff, 0)]
         session.execute(update(Sighting).values(state=SightingState.WAITING, finished_at=None))
         assert found == [bad.sighting]
-        assert erase.delete_old(session, found, cutoff) == 0
+        assert retention.delete_old(session, found, cutoff) == 0
     assert paths(database) == ["bad.png"]

@@ -8,11 +8,11 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import select
 
-from shared import manifest, registry
+from shared.base.errors import BrokenModel, ServiceUnavailable, WorkFailed
 from shared.database import AuditEntry, Database, ModelVersion, Promotion
-from shared.errors import BrokenModel, ServiceUnavailable, WorkFailed
-from shared.inference import LINEAR_FILE
-from shared.registry import Published
+from shared.models import manifest, registry
+from shared.models.engines import LINEAR_FILE
+from shared.models.registry import Published
 from tests.models import DAY, SIZE, describe, go_live, make_linear_version, published
 from tests.unit.steps import finish, in_hand, rows, screened
 
@@ -234,7 +234,7 @@ def test_a_publication_interrupted_at_any_step_leaves_the_old_version_live(
         raise Interrupted
 
     with monkeypatch.context() as patch:
-        patch.setattr(f"shared.registry.{step}", interrupt)
+        patch.setattr(f"shared.models.registry.{step}", interrupt)
         with pytest.raises(Interrupted):
             registry.publish(database, models, source, DAY)
     assert [row.version for row in live(database)] == ["v1"]

@@ -7,12 +7,14 @@ import pytest
 from sqlalchemy import select
 
 from cli.rescreen import rescreen
-from shared import registry, settings
-from shared.database import AuditEntry, Database, JobState, Lane
-from shared.errors import BrokenModel, WrongSettings
+from shared.base import settings
+from shared.base.errors import BrokenModel, WrongSettings
+from shared.base.lanes import Lane
+from shared.base.settings import Folder, Settings
+from shared.database import AuditEntry, Database, JobState
 from shared.ledger import register
 from shared.ledger.work import Claimed, PutOff, Quarantined, Superseded
-from shared.settings import Folder, Settings
+from shared.models import registry
 from tests.models import DAY, make_linear_version
 from tests.unit.steps import NOW, after, claim, drop, file, finish, in_hand, jobs, rows, screened, send_all, sightings
 
@@ -90,7 +92,7 @@ def test_a_file_that_changed_is_a_new_drop_for_the_same_version_and_the_old_resu
 ) -> None:
     done(database, "a")
     (claimed,) = asked(database, chosen)
-    finish(database, Superseded(claimed, file(size=99).facts, after(1)))
+    finish(database, Superseded(claimed, file(size=99), after(1)))
     old, new = sightings(database)
     assert (old.state, old.prediction_id is not None, new.state, new.size) == ("done", True, "waiting", 99)
     job = jobs(database)[-1]
@@ -101,7 +103,7 @@ def test_a_change_that_the_producer_saw_first_is_registered_once(database: Datab
     done(database, "a")
     (claimed,) = asked(database, chosen)
     drop(database, file("a.png", size=99))
-    finish(database, Superseded(claimed, file(size=99).facts, after(1)))
+    finish(database, Superseded(claimed, file(size=99), after(1)))
     assert [sighting.state for sighting in sightings(database)] == ["done", "waiting"]
 
 
@@ -159,7 +161,7 @@ def test_what_makes_no_sense_is_said(database: Database, chosen: Settings) -> No
 def test_many_are_added_a_part_at_a_time_with_one_line_in_the_audit_log(
     database: Database, chosen: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(register, "MOST_ROWS", 3)
+    monkeypatch.setattr(register, "MAX_ROWS", 3)
     done(database, "a", "b", "c")
     done(database, "d", "e", "f")
     rescreen(chosen, "v2", None, None, "Ada")

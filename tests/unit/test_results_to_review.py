@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from cli.results import Filters, results
+from shared.base.errors import WrongSettings
+from shared.base.settings import load
 from shared.database import Database
 from shared.database import Review as ReviewRow
-from shared.errors import WrongSettings
 from shared.ledger.work import Quarantined, Screened
-from shared.settings import load
 from tests.unit.steps import NOW, drop, finish, in_hand
 
 THRESHOLD = 0.4

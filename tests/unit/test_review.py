@@ -10,11 +10,11 @@ from sqlalchemy import Engine, event, text
 
 from cli.results import Filters, results
 from cli.review import review
+from shared.base.errors import PneumoscreenError, WorkFailed, WrongSettings
+from shared.base.settings import load
 from shared.database import Database
-from shared.errors import PneumoscreenError, WorkFailed, WrongSettings
 from shared.ledger.register import register
 from shared.ledger.work import Quarantined, Screened
-from shared.settings import load
 from tests.unit.steps import NOW, claim, file, finish, in_hand, rows, screened, send_all
 
 Review = Callable[..., None]

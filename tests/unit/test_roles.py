@@ -13,10 +13,11 @@ from sqlalchemy.exc import DBAPIError, ProgrammingError
 from cli.retry import retry
 from cli.review import review
 from cli.status import status
-from shared.database import Database, DeadLetter, Lane, connect
+from shared.base.lanes import Lane
+from shared.base.settings import load
+from shared.database import Database, DeadLetter, connect
 from shared.ledger import recover, send, work
 from shared.ledger.work import Identifiers, Quarantined, Screened, Superseded
-from shared.settings import load
 from tests.models import go_live, make_linear_version
 from tests.unit.steps import NOW, after, file, finish, in_hand, rows, screened, send_all
 from worker.process import WorkerProcess
@@ -73,7 +74,7 @@ def test_the_services_role_runs_the_whole_life_of_an_image(worker: Database, tmp
     done, bad, changed, lost = in_hand(worker, "a", "b", "c", "d")
     kept = Identifiers("1.2.3", "1.2.3.4", "A-1", "k" * 64)
     result = Screened(done, "a" * 64, "v1", 0.9, 0.5, "PNEUMONIA", False, kept)
-    finish(worker, result, Quarantined(bad, "blank"), Superseded(changed, file("c", size=2).facts, after(2)))
+    finish(worker, result, Quarantined(bad, "blank"), Superseded(changed, file("c", size=2), after(2)))
     with worker.write() as session:
         assert recover.recover_claimed(session, after(3600), 60.0) == (1, 0)
         recover.recover_all_sent(session, None, "epoch")

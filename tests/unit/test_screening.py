@@ -15,18 +15,20 @@ from PIL import Image
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from shared import registry
-from shared.database import Database, DeadLetter, Job, Lane, Sighting
-from shared.filesystem import MARKER
+from shared.base.filesystem import MARKER
+from shared.base.lanes import Lane
+from shared.base.settings import Folder, load
+from shared.database import Database, DeadLetter, Job, Sighting
 from shared.ledger import work
-from shared.ledger.register import Facts, Found, register
+from shared.ledger.register import register
 from shared.ledger.send import take
 from shared.ledger.work import Claimed, Outcome, Screened
-from shared.messages import SCHEMA
-from shared.settings import Folder, load
+from shared.models import registry
+from shared.queue.messages import SCHEMA
+from shared.sources.folder.facts import Facts
 from tests.models import go_live, make_linear_version
 from tests.unit.steps import jobs, rows
-from worker.blame import MANY, SURE
+from worker.failures import MAX_ATTEMPTS, RUN_LENGTH
 from worker.process import WorkerProcess
 from worker.screening import _is_young, screen_message
 
@@ -64,7 +66,7 @@ def drop(database: Database, file: Path, data: bytes) -> None:
 
 def register_now(database: Database, file: Path) -> None:
     with database.write() as session:
-        register(session, "ward", "routine", [Found(file.name, Facts.of(file.stat()))], datetime.now(UTC))
+        register(session, "ward", "routine", [Facts.of(file.stat()).found(file.name)], datetime.now(UTC))
 
 
 def message(database: Database, now: datetime | None = None) -> dict[str, Any]:
@@ -120,7 +122,7 @@ def test_a_message_that_comes_twice_is_screened_once(process: WorkerProcess, dat
     drop(database, root / "a.png", png())
     body = message(database)
     screen_message(process, body)
-    assert screen_message(process, body) == "0 images: an old delivery, dropped"
+    assert screen_message(process, body) == "0 images: an old attempt, dropped"
 
 
 def test_a_version_promoted_meanwhile_takes_the_next_message(
@@ -179,7 +181,7 @@ def test_images_of_a_root_out_of_reach_wait_longer_each_time(
 
 def test_images_of_a_root_that_this_host_does_not_know_wait(process: WorkerProcess, database: Database) -> None:
     with database.write() as session:
-        register(session, "clinic", "routine", [Found("a.png", Facts(1, 1, 1))], datetime.now(UTC))
+        register(session, "clinic", "routine", [Facts(1, 1, 1).found("a.png")], datetime.now(UTC))
     assert screen_message(process, message(database)) == "1 images: 1 put off"
     assert "no folder named 'clinic'" in (jobs(database)[0].problem or "")
 
@@ -205,7 +207,9 @@ NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 )
 def test_a_file_is_as_old_as_its_last_write_unless_its_clock_runs_ahead(written: int, seen: int, young: bool) -> None:
     mtime_ns = int((NOW.timestamp() + written) * 1e9)
-    claimed = Claimed(1, 1, 1, "routine", "ward", "a", Facts(1, mtime_ns, 1), None, NOW + timedelta(seconds=seen), None)
+    claimed = Claimed(
+        1, 1, 1, "routine", "ward", "a", Facts(1, mtime_ns, 1).revision, None, NOW + timedelta(seconds=seen), None
+    )
     assert _is_young(claimed, NOW) is young
 
 
@@ -230,13 +234,13 @@ def test_many_files_in_a_row_that_are_damaged_alike_wait_and_say_so(
 def test_many_files_that_stay_damaged_are_quarantined_after_a_few_minutes(
     process: WorkerProcess, database: Database, root: Path
 ) -> None:
-    for number in range(MANY):
+    for number in range(RUN_LENGTH):
         drop(database, root / f"{number:02d}.png", b"\0" * 1000)
     now, tries = datetime.now(UTC), 0
     while {row["state"] for row in rows(database)} == {"waiting"}:
         now, tries = now + timedelta(minutes=5), tries + 1
         screen_message(process, message(database, now))
-    assert tries == SURE
+    assert tries == MAX_ATTEMPTS
     assert {row["state"] for row in rows(database)} == {"quarantined"}
     assert all(str(row["reason"]).startswith("the content is not an image") for row in rows(database))
 
@@ -246,9 +250,9 @@ def test_sound_files_of_something_else_are_quarantined_at_once_however_many(
 ) -> None:
     file = BytesIO()
     Image.new("L", (8, 8)).save(file, "PNG")
-    for number in range(2 * MANY):
+    for number in range(2 * RUN_LENGTH):
         drop(database, root / f"{number:02d}.png", file.getvalue())
-    assert screen_message(process, message(database)) == f"{2 * MANY} images: {2 * MANY} quarantined"
+    assert screen_message(process, message(database)) == f"{2 * RUN_LENGTH} images: {2 * RUN_LENGTH} quarantined"
 
 
 def test_an_image_that_memory_never_suffices_for_is_quarantined_in_the_end(
@@ -260,7 +264,7 @@ def test_an_image_that_memory_never_suffices_for_is_quarantined_in_the_end(
     monkeypatch.setattr("worker.screening.prepare", exhaust)
     drop(database, root / "huge.png", png())
     now = datetime.now(UTC)
-    for _ in range(SURE):
+    for _ in range(MAX_ATTEMPTS):
         assert rows(database)[0]["state"] == "waiting"
         now += timedelta(minutes=5)
         screen_message(process, message(database, now))
@@ -279,7 +283,7 @@ def test_images_on_which_the_network_fails_wait_in_their_lane_and_are_never_quar
     for name in ("a.png", "b.png"):
         drop(database, root / name, png(len(name)))
     now = datetime.now(UTC)
-    for _ in range(3 * SURE):
+    for _ in range(3 * MAX_ATTEMPTS):
         now += timedelta(minutes=10)
         with database.write() as session:
             found = take(session, Lane.ROUTINE, 2, now)
@@ -303,7 +307,7 @@ def test_what_nobody_foresaw_costs_only_the_image_that_causes_it(
         drop(database, root / name, png(len(name)))
     assert screen_message(process, message(database)) == "3 images: 3 put off"
     now = datetime.now(UTC)
-    for _ in range(3 * SURE):
+    for _ in range(3 * MAX_ATTEMPTS):
         now += timedelta(minutes=10)
         with database.write() as session:
             found = take(session, Lane.SUSPECT, 1, now)

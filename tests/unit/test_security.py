@@ -15,12 +15,12 @@ from kombu.exceptions import ContentDisallowed, DecodeError
 from kombu.message import Message as Envelope
 from kombu.serialization import dumps
 
-from cli import services
-from shared import broker
+from local import services
+from shared.base.errors import MalformedMessage, WrongSettings
+from shared.base.settings import load
 from shared.database import connect
-from shared.errors import MalformedMessage, WrongSettings
-from shared.messages import TASK, Message
-from shared.settings import load
+from shared.queue import broker
+from shared.queue.messages import TASK, Message
 
 TOP = Path(__file__).parents[2]
 PACKAGES = ("shared", "producer", "worker", "trainer", "cli", "bench", "samples")

@@ -7,9 +7,10 @@ import psutil
 import pytest
 from pydantic_core import PydanticUndefined
 
-from shared import settings
-from shared.errors import WrongSettings
-from shared.settings import Settings
+from shared.base import home as home_folder
+from shared.base import settings
+from shared.base.errors import WrongSettings
+from shared.base.settings import Settings
 
 TOP = Path(__file__).parents[2]
 PARTS = ("shared", "producer", "worker", "trainer", "cli")
@@ -21,8 +22,8 @@ def write(home: Path, text: str) -> None:
 
 
 def announce(home: Path, text: str) -> None:
-    settings.announcement(home).parent.mkdir(exist_ok=True)
-    settings.announcement(home).write_text(text, encoding="utf-8")
+    home_folder.announcement(home).parent.mkdir(exist_ok=True)
+    home_folder.announcement(home).write_text(text, encoding="utf-8")
 
 
 def test_a_fresh_home_needs_no_settings_file(tmp_path: Path) -> None:
@@ -301,31 +302,31 @@ def test_a_home_of_a_user_who_does_not_exist_gives_a_sentence() -> None:
 
 def test_the_home_named_in_the_environment_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PNEUMOSCREEN_HOME", str(tmp_path / "mine"))
-    assert settings.find_home() == tmp_path / "mine"
+    assert home_folder.find_home() == tmp_path / "mine"
     assert settings.load().home == tmp_path / "mine"
 
 
 def test_without_any_hint_the_home_is_below_the_users_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    assert settings.find_home() == Path.home() / ".pneumoscreen"
+    assert home_folder.find_home() == Path.home() / ".pneumoscreen"
 
 
 def test_a_running_system_is_found_from_a_second_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    note = settings.register_home(tmp_path / "running")
-    assert settings.find_home() == tmp_path / "running"
+    note = home_folder.register_home(tmp_path / "running")
+    assert home_folder.find_home() == tmp_path / "running"
     monkeypatch.setenv("PNEUMOSCREEN_HOME", str(tmp_path / "mine"))
-    assert settings.find_home() == tmp_path / "mine"
+    assert home_folder.find_home() == tmp_path / "mine"
     monkeypatch.delenv("PNEUMOSCREEN_HOME")
     note.unlink()
-    assert settings.find_home() == Path.home() / ".pneumoscreen"
+    assert home_folder.find_home() == Path.home() / ".pneumoscreen"
 
 
 def test_the_note_of_a_system_that_was_killed_is_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    note = settings.register_home(tmp_path / "running")
+    note = home_folder.register_home(tmp_path / "running")
     dead = note.rename(note.with_name(str(2**22 + 1)))  # above the highest process number
-    assert settings.find_home() == Path.home() / ".pneumoscreen"
+    assert home_folder.find_home() == Path.home() / ".pneumoscreen"
     assert not dead.exists()
 
 
@@ -333,19 +334,19 @@ def test_a_process_number_that_was_given_to_another_since_is_not_taken_for_the_s
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    note = settings.register_home(tmp_path / "running")
+    note = home_folder.register_home(tmp_path / "running")
     note.write_text(f"1.0\n{tmp_path / 'running'}", encoding="utf-8")
     (note.parent / "stray").touch()
-    assert settings.find_home() == Path.home() / ".pneumoscreen"
+    assert home_folder.find_home() == Path.home() / ".pneumoscreen"
 
 
 def test_two_running_systems_must_be_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    note = settings.register_home(tmp_path / "one")
+    note = home_folder.register_home(tmp_path / "one")
     parent = psutil.Process(os.getppid())
     note.with_name(str(parent.pid)).write_text(f"{parent.create_time()}\n{tmp_path / 'two'}", encoding="utf-8")
     with pytest.raises(WrongSettings, match=r"Several systems run here .*one.*two|two.*one"):
-        settings.find_home()
+        home_folder.find_home()
 
 
 def example() -> dict[str, object]:

@@ -11,14 +11,15 @@ import typer
 
 from cli.retry import retry
 from cli.status import status
-from shared import registry
+from shared.base.filesystem import MARKER
+from shared.base.home import announcement
+from shared.base.settings import load
 from shared.database import Database, DeadLetter, Job, RunState, Sighting, TrainingRun, Worker
-from shared.filesystem import MARKER
-from shared.ledger.work import AFRESH, Claimed, PutOff, Quarantined
-from shared.settings import announcement, load
+from shared.ledger.work import ATTEMPT_EPOCH, Claimed, PutOff, Quarantined
+from shared.models import registry
 from tests.models import go_live, make_linear_version
 from tests.unit.steps import drop, file, finish, in_hand, screened, send_all
-from worker.blame import SURE
+from worker.failures import MAX_ATTEMPTS
 
 Status = Callable[..., tuple[int, str]]
 
@@ -275,26 +276,26 @@ def test_a_folder_whose_marker_cannot_be_seen_needs_a_person(look: Status, tmp_p
 
 
 def put_off_after(database: Database, tries: int, *claimed: Claimed) -> None:
-    """Put images off as after so many deliveries, three minutes after they came."""
+    """Put images off as after so many attempts, three minutes after they came."""
     now = datetime.now(UTC)
     finish(database, *(PutOff(one, "no permission to read it", now) for one in claimed))
     with database.write() as session:
         for job in session.query(Job).filter(Job.problem.is_not(None)):
-            job.created_at, job.delivery = now - timedelta(minutes=3), tries
+            job.created_at, job.attempt = now - timedelta(minutes=3), tries
 
 
-@pytest.mark.parametrize("afresh", [0, AFRESH])
+@pytest.mark.parametrize("afresh", [0, ATTEMPT_EPOCH])
 def test_images_put_off_need_a_person_once_the_back_off_is_at_its_longest(
     look: Status, database: Database, afresh: int
 ) -> None:
     one, two = in_hand(database, "ward-7/b.jpg", "ward-7/a.jpg")
-    put_off_after(database, afresh + SURE - 1, one, two)
+    put_off_after(database, afresh + MAX_ATTEMPTS - 1, one, two)
     line = "2 images wait for 3 min: no permission to read it (first: ward-7/b.jpg)\n"
     code, screen = look()
     assert code == 0, screen
     assert f"Tried again by itself: {line}" in screen
     with database.write() as session:
-        session.query(Job).filter(Job.sighting_id == one.sighting).one().delivery += 1
+        session.query(Job).filter(Job.sighting_id == one.sighting).one().attempt += 1
     code, screen = look()
     assert code == 1
     assert f"Needs a person: {line}" in screen
@@ -303,7 +304,7 @@ def test_images_put_off_need_a_person_once_the_back_off_is_at_its_longest(
 
 
 def test_a_single_image_that_waits_is_told_in_the_singular(look: Status, database: Database) -> None:
-    put_off_after(database, SURE, *in_hand(database, "a.jpg"))
+    put_off_after(database, MAX_ATTEMPTS, *in_hand(database, "a.jpg"))
     assert "1 image waits for 3 min: no permission to read it (first: a.jpg)" in look()[1]
 
 

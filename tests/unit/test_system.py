@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from cli import services, system
-from shared import settings
+from local import services, supervisor
+from shared.base import home as home_folder
+from shared.base import settings
+from shared.base.errors import WrongSettings
+from shared.base.filesystem import MARKER
+from shared.base.settings import Settings
 from shared.database import Database
-from shared.errors import WrongSettings
-from shared.filesystem import MARKER
 from shared.ledger.register import register
-from shared.settings import Settings
 from tests.models import go_live, make_linear_version
 from tests.unit.steps import file
 
@@ -30,11 +31,11 @@ def start(database: Database, redis_url: str, tmp_path: Path, monkeypatch: pytes
     With what was registered in a folder before, as a producer does.
     """
     monkeypatch.setenv("PNEUMOSCREEN_BROKER_URL", redis_url)
-    monkeypatch.setattr(system, "_supervise", idle)
+    monkeypatch.setattr(supervisor, "_supervise", idle)
     go_live(database, make_linear_version(tmp_path / "models", "linear-1"))
 
     def run(inbox: Path | None = None, *dropped: str) -> Settings:
-        with system.run(tmp_path, inbox, None) as running, database.write() as session:
+        with supervisor.run(tmp_path, inbox, None) as running, database.write() as session:
             found = [file(name, inode=number) for number, name in enumerate(dropped, start=1)]
             register(session, "inbox", "routine", found, datetime.now(UTC))
             return running.settings
@@ -56,7 +57,7 @@ def test_a_second_folder_does_not_take_the_place_of_the_inbox(start: Start, tmp_
     start(tmp_path / "x2", "only.jpeg")
     refuses(start, tmp_path / "x3", saying=f"inbox of {tmp_path} was {tmp_path}/x2 so far.*as {tmp_path}/x3,.*{MARKER}")
     assert not (tmp_path / "x3").exists()
-    assert not settings.announcement(tmp_path).exists(), "a second shell would look into it"
+    assert not home_folder.announcement(tmp_path).exists(), "a second shell would look into it"
     refuses(start, saying="was .*/x2 so far.*as .*/inbox,")
     assert start(tmp_path / "x2").folders["inbox"].path == tmp_path / "x2"
 

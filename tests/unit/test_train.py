@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shared.errors import WrongSettings
-from trainer import fit, making
+from shared.base.errors import WrongSettings
+from trainer import fit, pipeline
 from trainer.recipes import Recipe
 
 TOP = Path(__file__).parents[2]
@@ -126,12 +126,12 @@ def test_both_classes_have_the_same_say() -> None:
 
 
 def test_a_collection_says_itself_where_it_is_from(tmp_path: Path) -> None:
-    assert making.about(tmp_path).source == {}
+    assert pipeline.about(tmp_path).source == {}
     text = '[source]\nlicence = "CC0"\n[population]\nage_years = {lowest = 18, highest = 99}\n'
-    (tmp_path / making.ABOUT).write_text(text)
-    found = making.about(tmp_path)
+    (tmp_path / pipeline.ABOUT).write_text(text)
+    found = pipeline.about(tmp_path)
     assert found.source == {"licence": "CC0"}
     assert found.population == {"age_years": {"lowest": 18, "highest": 99}}
-    (tmp_path / making.ABOUT).write_text("nonsense")
+    (tmp_path / pipeline.ABOUT).write_text("nonsense")
     with pytest.raises(WrongSettings, match="cannot be read"):
-        making.about(tmp_path)
+        pipeline.about(tmp_path)

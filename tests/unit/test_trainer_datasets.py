@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from shared.errors import WrongSettings
+from shared.base.errors import WrongSettings
 from shared.imaging import Limits, Preprocessing, prepare
 from trainer import datasets
 

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
 
-from trainer import groups
+from trainer import group_holdout
 from trainer.datasets import Dataset
-from trainer.groups import FEWEST, Found, leave_out, measure_images
-from trainer.making import Order
+from trainer.group_holdout import MIN_IMAGES, Found, leave_out, measure_images
+from trainer.pipeline import Order
 
 COUNT = 400
 
@@ -36,7 +36,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 
 def found(data: Dataset) -> dict[str, NDArray[np.bool_]]:
-    return groups.groups(data, measure_images(data, None, Console(quiet=True)))
+    return group_holdout.groups(data, measure_images(data, None, Console(quiet=True)))
 
 
 def test_groups_are_the_naming_series_and_the_extremes_of_each_class(data: Dataset) -> None:
@@ -54,7 +54,7 @@ def test_sizes_of_originals_come_from_a_table_where_images_were_resized(data: Da
     sizes.write_text("file,width,height\n" + rows)
     measured = measure_images(data, sizes, Console(quiet=True))
     assert np.isnan(measured["original pixels"][:100]).all()
-    smallest = groups.groups(data, measured)["least original pixels"]
+    smallest = group_holdout.groups(data, measured)["least original pixels"]
     assert np.flatnonzero(smallest).tolist() == list(range(100, 160)), "an image of unknown size is in no such group"
 
 
@@ -103,12 +103,12 @@ def test_groups_that_are_done_are_not_fitted_again(data: Dataset, tmp_path: Path
 
 
 def test_too_small_a_series_is_no_group(data: Dataset) -> None:
-    assert all(rows.sum() >= FEWEST for rows in found(data).values())
+    assert all(rows.sum() >= MIN_IMAGES for rows in found(data).values())
 
 
 def test_the_worst_recall_stands_first_also_where_it_is_nought() -> None:
     found = [Found("a", 40, 0.9, 0.5, 1.0), Found("b", 40, 0.9, None, 0.0), Found("c", 40, 0.9, 0.0, 1.0)]
-    assert list(groups.show("screen", found).columns[0].cells) == ["c", "a", "b"]
+    assert list(group_holdout.show("screen", found).columns[0].cells) == ["c", "a", "b"]
 
 
 def test_another_network_or_length_has_a_file_of_figures_of_its_own(data: Dataset, tmp_path: Path) -> None:
@@ -118,4 +118,4 @@ def test_another_network_or_length_has_a_file_of_figures_of_its_own(data: Datase
         Order("variants", tmp_path, tmp_path, 3),
         Order("variants", tmp_path, tmp_path, 4),
     ]
-    assert len({groups._story(order, data) for order in (*orders, orders[0])}) == 4
+    assert len({group_holdout._story(order, data) for order in (*orders, orders[0])}) == 4

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shared import inference
 from shared.imaging import Preprocessing
-from trainer import lite
+from shared.models import engines
+from trainer import litert_export
 
 SIZE = Preprocessing(width=32, height=32)
 PIXELS = np.random.default_rng(0).integers(0, 255, (5, 32, 32, 1), dtype=np.uint8)
@@ -24,7 +24,7 @@ def network(convolution: str) -> Any:
 
 
 def test_a_separable_network_is_converted_and_answers_as_before() -> None:
-    made = lite.convert(network("SeparableConv2D"), SIZE, PIXELS)
+    made = litert_export.convert(network("SeparableConv2D"), SIZE, PIXELS)
     assert not isinstance(made, str), made
     assert made.field.images == 5
     assert made.field.largest_difference < 1e-4
@@ -32,7 +32,7 @@ def test_a_separable_network_is_converted_and_answers_as_before() -> None:
 
 
 def test_plain_convolutions_are_left_to_tensorflow() -> None:
-    found = lite.convert(network("Conv2D"), SIZE, PIXELS)
+    found = litert_export.convert(network("Conv2D"), SIZE, PIXELS)
     assert isinstance(found, str)
     assert "no faster" in found
 
@@ -41,12 +41,12 @@ def test_a_conversion_that_fails_without_a_word_costs_litert_alone(monkeypatch: 
     def fail(*_: object) -> bytes:
         raise MemoryError
 
-    monkeypatch.setattr(lite, "_convert", fail)
-    assert lite.convert(network("SeparableConv2D"), SIZE, PIXELS) == "LiteRT cannot run it: MemoryError: "
+    monkeypatch.setattr(litert_export, "_convert", fail)
+    assert litert_export.convert(network("SeparableConv2D"), SIZE, PIXELS) == "LiteRT cannot run it: MemoryError: "
 
 
 def test_a_network_whose_answers_differ_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inference.LiteNetwork, "logits", lambda *_: np.full(5, 7.0, np.float32))
-    found = lite.convert(network("SeparableConv2D"), SIZE, PIXELS)
+    monkeypatch.setattr(engines.LiteNetwork, "logits", lambda *_: np.full(5, 7.0, np.float32))
+    found = litert_export.convert(network("SeparableConv2D"), SIZE, PIXELS)
     assert isinstance(found, str)
     assert "differ" in found

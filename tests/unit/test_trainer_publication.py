@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from shared import manifest
-from shared.errors import BrokenModel, WorkFailed
+from shared.base.errors import BrokenModel, WorkFailed
 from shared.imaging import Preprocessing
-from shared.inference import KERAS_FILE
-from shared.manifest import Manifest
-from trainer.publication import publish
+from shared.models import manifest
+from shared.models.engines import KERAS_FILE
+from shared.models.manifest import Manifest
+from trainer.packaging import publish
 
 DAY = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 WEIGHTS = b"weights, as far as this test goes"

@@ -9,19 +9,20 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from shared import manifest, registry
+from shared.base.errors import WorkFailed
+from shared.base.settings import Settings, load
 from shared.database import Database, ModelVersion, Review, RunState, TrainingRun
-from shared.errors import WorkFailed
-from shared.inference import LINEAR_FILE
-from shared.ledger.register import Facts, Found, register
+from shared.ledger.register import register
 from shared.ledger.work import Screened
-from shared.settings import Settings, load
+from shared.models import manifest, registry
+from shared.models.engines import LINEAR_FILE
+from shared.sources.folder.facts import Facts
 from tests.models import SIZE, describe, go_live, make_linear_version
 from tests.unit.steps import NOW, claim, finish, send_all
-from trainer import making, run, runs
-from trainer.making import Made, Order
+from trainer import leases, pipeline, run
+from trainer.pipeline import Made, Order
 
-Make = Callable[[Order, Path, Console, making.About], Made]
+Make = Callable[[Order, Path, Console, pipeline.About], Made]
 CONSOLE = Console(quiet=True)
 
 
@@ -66,18 +67,18 @@ def settings(tmp_path: Path, database: Database, labelled: Path) -> Settings:
 
 
 def making_of(slope: float, monkeypatch: pytest.MonkeyPatch, seen: list[Path] | None = None) -> None:
-    def make(order: Order, data: Path, _console: Console, _said: making.About) -> Made:
+    def make(order: Order, data: Path, _console: Console, _said: pipeline.About) -> Made:
         if seen is not None:
             seen.extend(sorted(data.glob("*/*")))
         folder = version(order.out, f"challenger-{order.seed}", slope)
         return Made(folder, manifest.read(folder))
 
-    monkeypatch.setattr(making, "make", make)
+    monkeypatch.setattr(pipeline, "make", make)
 
 
-def begun(database: Database) -> runs.Lease:
+def begun(database: Database) -> leases.Lease:
     with database.write() as session:
-        lease = runs.begin(session, "screen", "schedule", NOW)
+        lease = leases.begin(session, "screen", "schedule", NOW)
     assert lease is not None
     return lease
 
@@ -133,7 +134,7 @@ def screened(database: Database, file: Path, content: bytes | None = None) -> st
     """Register and screen a file of the ward; returns its content's checksum."""
     digest = hashlib.sha256(content or file.read_bytes()).hexdigest()
     with database.write() as session:
-        register(session, "ward", "routine", [Found(file.name, Facts.of(file.stat()))], NOW)
+        register(session, "ward", "routine", [Facts.of(file.stat()).found(file.name)], NOW)
     (claimed,) = claim(database, send_all(database))
     finish(database, Screened(claimed, digest, "champion", 0.9, 0.5, "PNEUMONIA"))
     return digest

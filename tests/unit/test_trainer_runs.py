@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from shared.base.settings import Settings, load
 from shared.database import Database, Review, RunState, TrainingRun
-from shared.settings import Settings, load
 from tests.unit.steps import NOW, after
-from trainer import fit, making, runs
+from trainer import fit, leases, pipeline
 from trainer.datasets import Dataset
-from trainer.runs import Lease
+from trainer.leases import Lease
 
 DAY = 24 * 3600
 
@@ -24,13 +24,13 @@ def settings(tmp_path: Path, database: Database) -> Settings:
 
 def take(database: Database, settings: Settings, seconds: float = 0) -> Lease | None:
     with database.write() as session:
-        return runs.take(session, settings, settings.training_data is not None, after(seconds))
+        return leases.take(session, settings, settings.training_data is not None, after(seconds))
 
 
 def end(database: Database, lease: Lease | None, state: RunState = RunState.PUBLISHED, seconds: float = 60) -> bool:
     assert lease is not None
     with database.write() as session:
-        return runs.end(session, lease, state, after(seconds), "v2", None)
+        return leases.end(session, lease, state, after(seconds), "v2", None)
 
 
 def review(database: Database, count: int, first: int = 0) -> None:
@@ -63,7 +63,7 @@ def test_two_trainers_never_run_at_once(database: Database, settings: Settings) 
     assert take(database, settings) is not None
     assert take(database, settings, 30) is None
     with database.write() as session:
-        assert runs.begin(session, "screen", "Ada", after(30)) is None
+        assert leases.begin(session, "screen", "Ada", after(30)) is None
 
 
 def test_the_next_run_is_due_when_its_time_has_come(database: Database, settings: Settings) -> None:
@@ -90,12 +90,12 @@ def test_a_run_whose_trainer_died_is_resumed_by_another_and_the_first_has_lost_i
     first = take(database, settings)
     assert first is not None
     with database.write() as session:
-        assert runs.keep(session, first, after(100))
+        assert leases.keep(session, first, after(100))
     assert take(database, settings, 200) is None, "its heartbeat is young"
     second = take(database, settings, 300)
     assert second == Lease(first.run, 2, "screen")
     with database.write() as session:
-        assert not runs.keep(session, first, after(301))
+        assert not leases.keep(session, first, after(301))
     assert not end(database, first), "it must not publish any more"
     assert end(database, second)
     assert not end(database, second), "a run ends once"
@@ -145,13 +145,13 @@ def test_the_progress_of_a_run_is_what_its_folder_holds(
     assert lease is not None
     with database.read() as session:
         row = session.get_one(TrainingRun, lease.run)
-    assert runs.progress(chosen, row) is None
-    order = making.Order(architecture, tmp_path / "candidates", tmp_path / "training", epochs=7, seed=lease.run)
+    assert leases.progress(chosen, row) is None
+    order = pipeline.Order(architecture, tmp_path / "candidates", tmp_path / "training", epochs=7, seed=lease.run)
     data = Dataset(np.zeros((1, 1, 1, 1), np.uint8), np.zeros(1, np.uint8), (Path("a"),), ("a",), ("0" * 64,))
-    folder = making.run_for(order, data).work
+    folder = pipeline.run_for(order, data).work
     folder.mkdir(parents=True)
     (folder / fit.STORY).write_text("{}\n{}\n")
-    assert runs.progress(chosen, row) == (2, 7)
+    assert leases.progress(chosen, row) == (2, 7)
 
 
 def test_a_training_by_hand_from_before_a_run_is_not_its_progress(
@@ -163,4 +163,4 @@ def test_a_training_by_hand_from_before_a_run_is_not_its_progress(
     os.utime(folder / fit.STORY, (NOW.timestamp() - 1, NOW.timestamp() - 1))
     take(database, settings)
     with database.read() as session:
-        assert runs.progress(settings, session.get_one(TrainingRun, 1)) is None
+        assert leases.progress(settings, session.get_one(TrainingRun, 1)) is None

@@ -8,13 +8,13 @@ from PIL import Image
 
 from tests.models import make_linear_version
 from tests.unit.test_trainer_run import picture, version
-from trainer import shift
+from trainer import robustness
 
 
 def test_a_frame_cuts_off_or_adds_black() -> None:
     image = Image.fromarray(np.full((100, 200), 90, np.uint8))
-    assert shift.frame(0.1, 0.2, 0.1, 0.2)(image).size == (160, 60)
-    wider = shift.frame(-0.1, 0, -0.1, 0)(image)
+    assert robustness.frame(0.1, 0.2, 0.1, 0.2)(image).size == (160, 60)
+    wider = robustness.frame(-0.1, 0, -0.1, 0)(image)
     assert wider.size == (240, 100)
     assert wider.getpixel((5, 50)) == 0
     assert wider.getpixel((120, 50)) == 90
@@ -29,10 +29,10 @@ def test_the_table_has_every_change_and_the_groups_that_there_are(
             name = f"person{number}_virus_1.png" if label == "PNEUMONIA" else f"IM-{number:04d}-0001.png"
             picture(tmp_path / "data" / label / name, label == "PNEUMONIA", number)
     made = version(tmp_path, "bright", 20.0)
-    assert shift.main(["--data", str(tmp_path / "data"), "--version", str(made)]) == 0
+    assert robustness.main(["--data", str(tmp_path / "data"), "--version", str(made)]) == 0
     lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in capsys.readouterr().out.splitlines()]
     rows = {cells[0]: cells[1:] for cells in lines if len(cells) == 5}
-    assert set(rows) >= {*shift.CHANGES, "series IM-", "series virus"}
+    assert set(rows) >= {*robustness.CHANGES, "series IM-", "series virus"}
     assert rows["as it is"][1:] == ["1.0000", "1.000", "1.000"]
     assert "series bacteria" not in rows
     assert rows["series virus"][3] == "", "it has no normal ones"
@@ -44,5 +44,5 @@ def test_a_folder_without_both_classes_among_the_held_out_gives_a_sentence(
     for label in ("NORMAL", "PNEUMONIA"):
         (tmp_path / "data" / label).mkdir(parents=True)
     made = make_linear_version(tmp_path, "v1")
-    assert shift.main(["--data", str(tmp_path / "data"), "--version", str(made)]) == 1
+    assert robustness.main(["--data", str(tmp_path / "data"), "--version", str(made)]) == 1
     assert "no patients of both classes" in capsys.readouterr().err

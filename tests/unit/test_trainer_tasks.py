@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from shared.base.settings import load
 from shared.database import Database, RunState, TrainingRun
-from shared.settings import load
 from tests.unit.steps import NOW
-from trainer import runs, tasks
-from trainer.runs import Lease
+from trainer import leases, tasks
+from trainer.leases import Lease
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +31,7 @@ def program(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
 
 def begun(database: Database) -> Lease:
     with database.write() as session:
-        lease = runs.begin(session, "screen", "Ada", NOW)
+        lease = leases.begin(session, "screen", "Ada", NOW)
     assert lease is not None
     return lease
 
@@ -64,11 +64,11 @@ def test_a_run_killed_by_the_kernel_is_resumed_at_once_and_given_up_when_that_go
     monkeypatch.setattr(tasks.app, "send_task", lambda name, queue: sent.append(name))
     program(monkeypatch, "import os; os.kill(os.getpid(), 9)")
     lease: Lease | None = begun(database)
-    for fence in range(1, tasks.MOST_LEASES):
+    for fence in range(1, tasks.MAX_LEASES):
         assert lease == Lease(1, fence, "screen")
         assert train(lease) == "run 1 was stopped; it is resumed later"
         with database.write() as session:
-            lease = runs.take(session, load(tmp_path), True, NOW)
+            lease = leases.take(session, load(tmp_path), True, NOW)
     assert sent == ["pneumoscreen.training_tick"] * 4
     assert lease is not None
     train(lease)
@@ -101,7 +101,7 @@ def test_a_process_that_goes_slowly_after_its_last_word_is_let_go_and_not_killed
     program(monkeypatch, f"import pathlib, time; time.sleep(1); pathlib.Path({str(left)!r}).touch()")
     lease = begun(database)
     with database.write() as session:
-        assert runs.end(session, lease, RunState.PUBLISHED, NOW, None, None)
+        assert leases.end(session, lease, RunState.PUBLISHED, NOW, None, None)
     assert train(lease) == "run 1 has ended"
     assert left.exists()
 
@@ -114,7 +114,7 @@ def test_a_run_that_is_stopped_is_due_again_at_once(
     stopped(tmp_path, result, begun(database))
     assert result == ["run 1 was stopped; it is resumed later"]
     with database.write() as session:
-        assert runs.take(session, load(tmp_path), True, NOW + timedelta(seconds=1)) == Lease(1, 2, "screen")
+        assert leases.take(session, load(tmp_path), True, NOW + timedelta(seconds=1)) == Lease(1, 2, "screen")
 
 
 def test_a_trainer_that_lost_its_lease_ends_its_training(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,11 +9,12 @@ from sqlalchemy import select
 
 from cli.models import list_versions
 from cli.versions import promote, publish, rollback
-from shared import registry, settings
+from shared.base import settings
+from shared.base.errors import BrokenModel, WorkFailed, WrongSettings
+from shared.base.settings import Settings
 from shared.database import AuditEntry, Database, ModelVersion, Promotion
-from shared.errors import BrokenModel, WorkFailed, WrongSettings
-from shared.inference import LINEAR_FILE
-from shared.settings import Settings
+from shared.models import registry
+from shared.models.engines import LINEAR_FILE
 from tests.models import DAY, make_linear_version
 from tests.unit.test_gate import brightness, labelled
 

@@ -59,14 +59,14 @@ def test_a_quarantined_image_whose_file_is_mended_is_reported_as_mended(database
 
 def test_results_never_show_what_was_superseded_and_the_history_does(database: Database) -> None:
     (claimed,) = in_hand(database, file(size=1))
-    finish(database, Superseded(claimed, file(size=2).facts, after(2)))
+    finish(database, Superseded(claimed, file(size=2), after(2)))
     assert [row["state"] for row in rows(database)] == ["waiting"]
     assert [row["state"] for row in rows(database, "results_history")] == ["superseded", "waiting"]
 
 
 def test_each_state_that_results_show_is_one_of_three(database: Database) -> None:
     done, bad, changed = in_hand(database, "done.png", "bad.png", "changed.png")
-    finish(database, screened(done), Quarantined(bad, "blank"), Superseded(changed, file(size=2).facts, after(2)))
+    finish(database, screened(done), Quarantined(bad, "blank"), Superseded(changed, file(size=2), after(2)))
     assert {row["state"] for row in rows(database)} == {"done", "quarantined", "waiting"}
 
 

@@ -11,14 +11,14 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
 
+from shared.base.filesystem import MARKER
+from shared.base.settings import Folder, load
 from shared.database import Database
-from shared.filesystem import MARKER
-from shared.settings import Folder, load
+from shared.imaging.identifiers import read_identifiers as read
 from tests.dicom import NAME, PATIENT, make, written
 from tests.models import go_live, make_linear_version
 from tests.unit.steps import rows
 from tests.unit.test_screening import drop, message
-from worker.headers import read
 from worker.process import WorkerProcess
 from worker.screening import screen_message
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from shared import registry
-from shared.errors import BrokenModel
-from shared.inference import LINEAR_FILE
-from shared.registry import Loaded, Published
+from shared.base.errors import BrokenModel
+from shared.models import registry
+from shared.models.engines import LINEAR_FILE
+from shared.models.registry import Loaded, Published
 from tests.models import make_linear_version, published
 from worker.models import Models
 

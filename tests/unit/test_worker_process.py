@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from sqlalchemy import select, update
 from sqlalchemy.exc import InternalError
 
-from shared import registry
+from shared.base.settings import Folder, load
 from shared.database import Database, ModelVersion, Worker, connection
-from shared.inference import LINEAR_FILE, LinearNetwork
-from shared.settings import Folder, load
+from shared.models import registry
+from shared.models.engines import LINEAR_FILE, LinearNetwork
 from tests.models import go_live, make_linear_version, published
 from tests.unit.steps import rows
 from tests.unit.test_screening import drop, message, png

@@ -1,10 +1,22 @@
 """Alembic's entry point: runs migrations on the connection that `Database.upgrade` hands in."""
 
 from alembic import context
+from alembic.migration import MigrationContext
 
+from shared.database import views
 from shared.database.tables import Base
+
+
+def _revision() -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
 
 connection = context.config.attributes["connection"]
 context.configure(connection=connection, target_metadata=Base.metadata, render_as_batch=True)
 with context.begin_transaction():
+    before = _revision()
     context.run_migrations()
+    # While nothing changes the views stay, and whatever others built on them.
+    if before != _revision() == context.get_head_revision():
+        views.drop(connection)
+        views.create(connection)

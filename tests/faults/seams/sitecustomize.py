@@ -196,14 +196,14 @@ SEAMS: dict[str, Sequence[tuple[str, Any]]] = {
     ],
     "shared.ledger.work": [("finish", after("commit", lambda session, outcomes, now: len(outcomes) > 1))],
     "worker.process": [("HANG_SECONDS", shorter), ("datetime", wrong_clock)],
-    "worker.blame": [("datetime", wrong_clock)],
+    "worker.failures": [("datetime", wrong_clock)],
     "producer.service": [("datetime", wrong_clock)],
     "producer.metrics": [("datetime", wrong_clock)],
     "worker.tasks": [("screen_message", after("acknowledgement", lambda process, body: len(body["jobs"]) > 1))],
     "kombu.transport.redis": [("QoS.ack", before("acknowledging parent"))],
     "shared.ledger.send": [("take", before("unsent"))],
     "producer.sending": [("Sender._publish", before("marked")), ("Sender._publish", after("published"))],
-    "shared.messages": [("SCHEMA", newer)],
+    "shared.queue.messages": [("SCHEMA", newer)],
     "worker.models": [("RETRY_SECONDS", given("RETRY_SECONDS"))],
     "trainer.app": [("TICK_SECONDS", given("TICK_SECONDS"))],
     "trainer.tasks": [
@@ -211,10 +211,10 @@ SEAMS: dict[str, Sequence[tuple[str, Any]]] = {
         ("HEARTBEAT_SECONDS", given("TRAINER_HEARTBEAT")),
         ("app.send_task", before("run taken", lambda name, *_, **__: name == "pneumoscreen.train")),
     ],
-    "trainer.runs": [("ALIVE", given("ALIVE", seconds)), ("AFTER_FAILURE", given("AFTER_FAILURE", seconds))],
+    "trainer.leases": [("ALIVE", given("ALIVE", seconds)), ("AFTER_FAILURE", given("AFTER_FAILURE", seconds))],
     "trainer.run": [("datetime", wrong_clock)],
     "trainer.recipes": [("recipe", fewer_epochs)],
-    "trainer.making": [
+    "trainer.pipeline": [
         ("datetime", wrong_clock),
         ("make", without_a_network),
         ("make", before("gathered")),
@@ -226,18 +226,18 @@ SEAMS: dict[str, Sequence[tuple[str, Any]]] = {
         ("forget", after("forgotten")),
         ("forget", frozen("forgotten")),
     ],
-    "trainer.publication": [
+    "trainer.packaging": [
         ("_checksums", after("written aside", lambda folder: not (folder / "manifest.json").exists())),
         ("publish", after("renamed")),
     ],
-    "shared.registry": [
+    "shared.models.registry": [
         ("_sync", before("copying")),
         ("copy_aside", after("placed")),
         ("make_live", before("publishing")),
         ("reject", before("publishing")),
     ],
     "trainer.gate": [
-        ("LEAST_PATIENTS", given("LEAST_PATIENTS", int)),
+        ("MIN_PATIENTS", given("MIN_PATIENTS", int)),
         ("examine", after("judged")),
         ("examine", frozen("judged")),
     ],

@@ -61,8 +61,8 @@ WHERE s.state <> 'superseded'
 
 
 def upgrade() -> None:
-    op.execute("DROP VIEW results")
-    op.execute("DROP VIEW results_history")
+    op.execute("DROP VIEW IF EXISTS results")
+    op.execute("DROP VIEW IF EXISTS results_history")
     op.create_table(
         "audit_log",
         sa.Column("id", BigId, nullable=False),

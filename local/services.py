@@ -1,0 +1,100 @@
+"""The long-running services as processes of their own: `producer`, `worker`, `trainer`, `flower`."""
+
+import os
+import signal
+import socket
+import sys
+import threading
+
+from shared.base import logs
+from shared.base.errors import WrongSettings
+from shared.base.settings import Settings, check_links
+from shared.database import opened
+from shared.models import registry
+from shared.queue import broker
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+BROKER_SECONDS = 10
+"""So long a service waits at its start for a broker that may be starting too."""
+FLOWER_USER = "pneumoscreen"
+
+
+def producer(settings: Settings) -> None:
+    from producer import metrics
+    from producer.service import Producer
+
+    check_links(settings)
+    check_metrics_port(settings, settings.producer_metrics_port)
+    broker.wait_until_ready(broker.url(settings), BROKER_SECONDS)
+    logs.configure(settings)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    service = Producer(settings)
+    metrics.serve(settings, service.metrics)
+    service.run(stop)
+
+
+def worker(settings: Settings) -> None:
+    from worker import metrics
+
+    broker.url(settings)
+    with opened(settings) as database:  # a sentence now is better than a worker that can do nothing
+        registry.check(database, settings.models, settings.signing_key)
+    check_metrics_port(settings, settings.worker_metrics_port)
+    os.environ.pop(metrics.FOLDER, None)  # another program's
+    if settings.worker_metrics_port:
+        os.environ[metrics.FOLDER] = str(metrics.make_folder(settings.home))
+    _celery(settings, "worker", "--loglevel", settings.log_level, "--hostname", "screening@%h", "--without-gossip")
+
+
+def trainer(settings: Settings) -> None:
+    broker.url(settings)
+    with opened(settings):
+        pass  # a sentence now is better than a trainer that can do nothing
+    beat = ("--beat", "--scheduler", "celery.beat:Scheduler")  # in memory: the default one keeps a pickle
+    _celery(settings, "worker", "--loglevel", settings.log_level, "--hostname", "trainer@%h", *beat, app="trainer.app")
+
+
+def check_metrics_port(settings: Settings, port: int) -> None:
+    """Raises WrongSettings if the port is taken, for later nobody would see why."""
+    if not port:
+        return
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(
+            settings.metrics_host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
+            listener.bind(address)
+    except OSError as error:
+        raise WrongSettings(
+            f"Metrics cannot be served on {settings.metrics_host}, port {port}: {error.strerror or error}. Choose "
+            "another with producer_metrics_port, worker_metrics_port or metrics_host; port 0 switches them off."
+        ) from error
+
+
+def flower(settings: Settings, port: int) -> None:
+    """Raises WrongSettings if it would listen beyond this machine without a password, or cannot take this one."""
+    if settings.flower_password is not None:
+        password = settings.flower_password.get_secret_value()
+        # Of `one,two` Flower would make two passwords, each as good as the other; beyond ASCII it cannot compare.
+        if "," in password or not password.isascii():
+            raise WrongSettings(
+                "Flower cannot use this password: set PNEUMOSCREEN_FLOWER_PASSWORD to one without commas and accents."
+            )
+        # In the environment, for Flower reads it there: others see command lines.
+        os.environ["FLOWER_BASIC_AUTH"] = f"{FLOWER_USER}:{password}"
+    elif settings.flower_host not in LOOPBACK:
+        raise WrongSettings(
+            f"Flower would listen on {settings.flower_host} without a password: set PNEUMOSCREEN_FLOWER_PASSWORD, "
+            "or leave flower_host at 127.0.0.1."
+        )
+    _celery(settings, "flower", f"--address={settings.flower_host}", f"--port={port}", "--max_tasks=10000")
+
+
+def _celery(settings: Settings, *arguments: str, app: str = "worker.app") -> None:
+    """Become Celery's own command, so that signals reach it directly."""
+    broker.wait_until_ready(broker.url(settings), BROKER_SECONDS)  # a sentence now is better than Celery's later
+    os.environ["PNEUMOSCREEN_HOME"] = str(settings.home)
+    os.execv(sys.executable, [sys.executable, "-m", "celery", "-A", app, *arguments])

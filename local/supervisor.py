@@ -1,0 +1,267 @@
+"""The whole system on this machine, under supervisord: what `up` and `demo` run."""
+
+import ctypes
+import fcntl
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TextIO
+
+import psutil
+
+from local import private_broker, services
+from local.inbox import INBOX, remember, with_inbox
+from queries.counts import workers
+from shared import database
+from shared.base import home as home_folder
+from shared.base import settings
+from shared.base.errors import WorkFailed, WrongSettings
+from shared.base.filesystem import replace_file
+from shared.base.settings import Folder, Settings
+from shared.models import registry
+from shared.queue.broker import url as broker_url
+from shared.queue.broker import wait_until_ready
+
+STOP_SECONDS = {"producer": 10, "trainer": 20, "worker": 60, "flower": 5, "broker": 10}
+"""So long each program has to end by itself; then it is killed, which costs no image either."""
+BROKER_SECONDS = 20
+MARK = "PROGRAM_OF_UP"
+"""In the environment of the supervisor and of all that it starts: the home, by which they are known if it is killed."""
+PROGRAM = """
+[program:{name}]
+command={command}
+autorestart=true
+startretries=100000
+stopwaitsecs={stop_seconds}
+killasgroup=true
+redirect_stderr=true
+stdout_logfile={log}
+stdout_logfile_maxbytes=20MB
+stdout_logfile_backups=3
+"""
+
+
+class System:
+    """A running system; made by `run`."""
+
+    def __init__(self, settings: Settings, process: "subprocess.Popen[bytes]", flower: str | None) -> None:
+        self.settings = settings
+        self.flower = flower
+        self._process = process
+
+    def check(self) -> None:
+        if self._process.poll() is not None:
+            raise WorkFailed(f"The supervisor ended by itself: see {self.settings.logs / 'supervisord.log'}.")
+
+    def wait_until_ready(self, seconds: float) -> None:
+        """Until a worker process holds a model; raises WorkFailed with the end of its log if none does in time."""
+        deadline = time.monotonic() + seconds
+        with_database = database.connect(self.settings.database)
+        while True:
+            self.check()
+            with with_database.read() as session:
+                alive = workers(session)
+            if any(worker.model_version for worker in alive):
+                with_database.close()
+                return
+            errors = [worker.error for worker in alive if worker.error]
+            if errors or time.monotonic() > deadline:
+                reason = errors[0] if errors else f"no worker was ready after {seconds:.0f} s"
+                raise WorkFailed(f"The worker did not start: {reason}. Its log is {self.settings.logs / 'worker.log'}.")
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        """Running batches finish first. Nothing is left behind that would work on in this home."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(max(STOP_SECONDS.values()) + STOP_SECONDS["broker"] + 15)
+        _end_programs(self.settings.home)
+
+
+@contextmanager
+def run(home: Path, inbox: Path | None, flower_port: int | None, *, trainer: bool = True) -> Iterator[System]:
+    """Start the system in a home folder and stop it at the end.
+
+    Raises WrongSettings if a system runs there already, the port is taken, or the folders cannot be watched.
+    """
+    home = home.expanduser().absolute()
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)  # paths and results are nobody else's business
+    (home / "run").mkdir(exist_ok=True)
+    with (home / "run" / "up.lock").open("a+") as lock:
+        _lock(lock, home)
+        _end_programs(home)
+        home_folder.announcement(home).unlink(missing_ok=True)  # left behind by a killed `up`
+        chosen = settings.load(home)
+        if inbox is None and not chosen.folders:
+            inbox = home / INBOX
+        if inbox is not None:
+            chosen = with_inbox(chosen, inbox)
+        settings.check_links(chosen)
+        for port in (chosen.producer_metrics_port, chosen.worker_metrics_port):
+            services.check_metrics_port(chosen, port)
+        if chosen.broker_url is None:
+            broker = private_broker.prepare(home)
+        else:
+            broker = None
+            wait_until_ready(broker_url(chosen), 0)
+        for folder in (chosen.logs, chosen.models, chosen.roots[settings.SUBMITTED].path):
+            folder.mkdir(parents=True, exist_ok=True)
+        with closing(database.connect(chosen.database)) as with_database:
+            with_database.upgrade()
+            if INBOX in chosen.folders:
+                remember(chosen, with_database)
+            registry.install_bundled(with_database, chosen.models, datetime.now(UTC), chosen.signing_key)
+            registry.check(with_database, chosen.models, chosen.signing_key)
+        if inbox is not None:
+            chosen.folders[INBOX].path.mkdir(parents=True, exist_ok=True)
+        known = {
+            "broker_url": broker.url if broker else broker_url(chosen),
+            "database_url": chosen.database,
+            "patient_secret": _secret(chosen),
+        }
+        _announce(home, known, chosen.folders)
+        chosen = settings.load(home, folders=chosen.folders)
+        note = home_folder.register_home(home)
+        process = _supervise(chosen, broker, flower_port, trainer=trainer)
+        system = System(chosen, process, f"http://127.0.0.1:{flower_port}" if flower_port else None)
+        try:
+            if broker:
+                wait_until_ready(broker.url, BROKER_SECONDS)
+            yield system
+        finally:
+            system.stop()
+            note.unlink(missing_ok=True)
+            home_folder.announcement(home).unlink(missing_ok=True)
+
+
+def port_for_flower(wanted: str) -> int | None:
+    """The port to listen on: as wanted, or a free one near the default if `auto`; None for `off`."""
+    if wanted == "off":
+        return None
+    if wanted == "auto":
+        return next((port for port in range(5555, 5600) if _is_free(port)), private_broker.free_port())
+    if not wanted.isdecimal() or not 0 < int(wanted) < 65536:
+        raise WrongSettings(f"--flower-port must be a port number, auto or off, not {wanted!r}.")
+    if not _is_free(int(wanted)):
+        raise WrongSettings(f"Port {wanted} is taken on this machine: choose another with --flower-port, or off.")
+    return int(wanted)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _lock(lock: TextIO, home: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise WrongSettings(f"A system runs in {home} already: stop it, or choose another --home.") from error
+
+
+def _end_programs(home: Path) -> None:
+    """Kill what a supervisor of this home left that was killed itself: two brokers would write into one file."""
+    for _ in range(100):
+        left = [process for process in psutil.process_iter() if _is_program(process, home)]
+        if not left:
+            return
+        for process in left:
+            with suppress(psutil.Error):
+                process.kill()
+        time.sleep(0.1)
+
+
+def _is_program(process: psutil.Process, home: Path) -> bool:
+    try:
+        if process.environ().get(MARK) == str(home):
+            return True
+        # A Redis writes its title over the environment that it was started with.
+        return process.name() in private_broker.SERVERS and process.cwd() == str(private_broker.folder(home).resolve())
+    except (psutil.Error, OSError):  # it is another user's, or gone
+        return False
+
+
+def _secret(chosen: Settings) -> str:
+    """The key for patients' ids: as set, else the one of this home, made once, for the owner alone to read."""
+    if chosen.patient_secret is not None:
+        return chosen.patient_secret.get_secret_value()
+    file = chosen.home / "patient.secret"
+    if not file.exists():
+        replace_file(file, secrets.token_urlsafe(32).encode(), mode=0o600)
+    return file.read_text(encoding="utf-8").strip()
+
+
+def _announce(home: Path, known: dict[str, str], folders: dict[str, Folder]) -> None:
+    """Write what a second shell cannot know, for the owner alone to read: passwords are in it."""
+    lines = [f"{name} = {_quoted(value)}" for name, value in known.items()]
+    for name, folder in folders.items():
+        lines += [f"[folders.{_quoted(name)}]", f"path = {_quoted(str(folder.path))}", f'lane = "{folder.lane}"']
+        lines += [f"polling = {str(folder.polling).lower()}"] if folder.polling is not None else []
+    descriptor = os.open(home_folder.announcement(home), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123
+        file.write("\n".join(lines) + "\n")
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text)  # TOML's basic strings are JSON's
+
+
+def _supervise(
+    chosen: Settings, broker: private_broker.PrivateBroker | None, port: int | None, *, trainer: bool
+) -> "subprocess.Popen[bytes]":
+    python = sys.executable
+    programs: dict[str, tuple[str, ...]] = {
+        "producer": (python, "-m", "cli.main", "producer"),
+        "worker": (python, "-m", "cli.main", "worker"),
+    }
+    if trainer:
+        programs["trainer"] = (python, "-m", "cli.main", "trainer")
+    if port:
+        programs["flower"] = (python, "-m", "cli.main", "flower", "--port", str(port))
+    run_folder = chosen.home / "run"
+    text = f"[supervisord]\nnodaemon=true\nsilent=true\nlogfile={_escaped(chosen.logs / 'supervisord.log')}\n"
+    text += f"pidfile={_escaped(run_folder / 'supervisord.pid')}\nchildlogdir={_escaped(chosen.logs)}\n"
+    # Stopped together, and before the broker that they need: the highest priority is stopped first, 999 is the default.
+    text += f"[group:services]\nprograms={','.join(programs)}\npriority=1000\n"
+    if broker:
+        programs["broker"] = broker.command
+    for name, command in programs.items():
+        line = " ".join('"' + _escaped(part).replace('"', '\\"') + '"' for part in command)
+        log = _escaped(chosen.logs / f"{name}.log")
+        text += PROGRAM.format(name=name, command=line, stop_seconds=STOP_SECONDS[name], log=log)
+    configuration = run_folder / "supervisord.conf"
+    configuration.write_text(text, encoding="utf-8")
+    return subprocess.Popen(
+        [python, "-m", "supervisor.supervisord", "-c", str(configuration)],
+        env={**os.environ, "PNEUMOSCREEN_HOME": str(chosen.home), MARK: str(chosen.home)},
+        stdin=subprocess.DEVNULL,
+        # It complains there of each line that it cannot log, and ends if that fails too: on a full disk a file would.
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C is for us: we stop the programs in order
+        preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+    )
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to end the supervisor when `up` is killed, so that no orphan keeps working on the home."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
+def _escaped(part: object) -> str:
+    return str(part).replace("%", "%%")

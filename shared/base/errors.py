@@ -1,0 +1,86 @@
+"""Every error that Pneumoscreen raises on purpose.
+
+    PneumoscreenError
+    ├── WrongSettings       the settings or the arguments make no sense          exit code 2
+    ├── ServiceUnavailable  broker, database or workers are out of reach         exit code 3
+    │   └── DiskLow         too little room is left to go on safely
+    ├── InvalidRequest      what was asked for makes no sense                    exit code 2, HTTP 400
+    ├── WorkFailed          the work was tried and failed, or needs a person     exit code 1
+    │   └── BrokenModel     a model version is missing, damaged or not loadable
+    ├── MalformedMessage    a message in the queue is not one of ours
+    │   └── NewerMessage    it is one of ours, from a newer producer
+    └── ImageError          one image could not be screened
+        ├── Unreadable      the file's own fault: never tried again
+        │   └── Unsuitable  a sound file of something that is not screened
+        ├── Unfinished      the file seems to be still under way: looked at again
+        ├── Changed         the file is no longer the one that was registered
+        └── OutOfReach      the environment's fault (share, permission, disk): tried again later
+
+An error says what happened, to which file or service, and what to do next.
+"""
+
+from typing import Any
+
+
+class PneumoscreenError(Exception):
+    exit_code = 1
+
+
+class WrongSettings(PneumoscreenError):
+    exit_code = 2
+
+
+class InvalidRequest(PneumoscreenError):
+    exit_code = 2
+
+
+class ServiceUnavailable(PneumoscreenError):
+    exit_code = 3
+
+
+class DiskLow(ServiceUnavailable):
+    pass
+
+
+class WorkFailed(PneumoscreenError):
+    pass
+
+
+class BrokenModel(WorkFailed):
+    pass
+
+
+class MalformedMessage(PneumoscreenError):
+    pass
+
+
+class NewerMessage(MalformedMessage):
+    def __init__(self, reason: str, body: dict[str, Any]) -> None:
+        super().__init__(reason)
+        self.body = body
+
+
+class ImageError(PneumoscreenError):
+    """The text is the reason that a person reads in `results.reason` or in `status`."""
+
+
+class Unreadable(ImageError):
+    pass
+
+
+class Unsuitable(Unreadable):
+    pass
+
+
+class Unfinished(ImageError):
+    pass
+
+
+class Changed(ImageError):
+    def __init__(self, revision: str, size: int) -> None:
+        super().__init__("the image changed since it was registered")
+        self.revision, self.size = revision, size
+
+
+class OutOfReach(ImageError):
+    pass

@@ -1,0 +1,93 @@
+"""What is known about a mount: producer, worker and commands must agree on it."""
+
+import errno
+import os
+import shutil
+import tempfile
+from pathlib import Path, PurePath
+
+import psutil
+
+from shared.base.errors import DiskLow
+
+NETWORK = (
+    "nfs",
+    "cifs",
+    "smb",
+    "9p",
+    "sshfs",
+    "glusterfs",
+    "ceph",
+    "lustre",
+    "davfs",
+    "afs",
+    "beegfs",
+    "s3fs",
+)
+MARKER = ".pneumoscreen-root"
+"""An empty file in every root: while it cannot be seen, the root is out of reach and no image in it is judged."""
+
+
+def open_within(root: Path, path: str, flags: int) -> int:
+    """Open what lies below `root`, each folder from the one above it, so that no link put there meanwhile leads away.
+
+    Raises OSError, for a link on the way below `root` with ENOTDIR or ELOOP.
+    """
+    *parents, name = PurePath(path).parts or (".",)
+    if PurePath(path).is_absolute() or ".." in (*parents, name):
+        raise OSError(errno.EXDEV, "not below its folder", path)
+    passing = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC  # needs no right to list it, on Linux
+    folder = os.open(root, passing)
+    try:
+        for parent in parents:
+            within = os.open(parent, passing | os.O_NOFOLLOW, dir_fd=folder)
+            os.close(folder)
+            folder = within
+        return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    finally:
+        os.close(folder)
+
+
+def sync(path: Path) -> None:
+    """Wait until the disk holds a file's bytes, or a folder's names."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace_file(path: Path, content: bytes, mode: int = 0o644) -> None:
+    """Write a file aside, sync it, and only then give it its name: readers see the old content or the new, whole."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    aside = Path(name)
+    try:
+        with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor has no path
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.chmod(mode)
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+    sync(path.parent)
+
+
+def check_room(home: Path, least: int) -> None:
+    """Raises DiskLow if fewer than `least` bytes are free on the home folder's disk."""
+    if shutil.disk_usage(home).free < least:
+        raise DiskLow(
+            f"The home folder's disk has less than {least / 1e9:.2f} GB left (min_free_disk): "
+            "nothing new is registered or sent until there is room."
+        )
+
+
+def network_filesystem(path: Path) -> str | None:
+    """The type of the network share that holds `path`, None if it lies on a local disk."""
+    path = path.absolute().resolve()
+    mounts = {part.mountpoint: part.fstype for part in psutil.disk_partitions(all=True)}
+    for parent in (path, *path.parents):
+        if str(parent) in mounts:
+            kind = mounts[str(parent)].lower()
+            return kind if any(name in kind for name in NETWORK) else None
+    return None

@@ -1,0 +1,28 @@
+"""How the services log: text for people, or one JSON object a line for log collectors."""
+
+import logging
+
+from pythonjsonlogger.json import JsonFormatter
+
+from shared.base.settings import Settings
+
+TEXT = "%(asctime)s %(levelname)s %(processName)s %(name)s: %(message)s"
+TALKATIVE = ("py.warnings", "pydicom", "pylibjpeg", "openjpeg", "PIL")
+"""Loggers whose lines may repeat what stands in a file's header, the patient's name among it: for DEBUG alone."""
+FIELDS = {"levelname": "level", "name": "logger", "processName": "process_name", "process": "process_id"}
+
+
+def configure(settings: Settings) -> None:
+    """Send this process's log to standard error, as `log_level` and `log_format` say."""
+    handler = logging.StreamHandler()
+    if settings.log_format == "json":
+        fields = " ".join(f"%({name})s" for name in (*FIELDS, "message"))
+        handler.setFormatter(JsonFormatter(fields, rename_fields=FIELDS, timestamp=True))
+    else:
+        handler.setFormatter(logging.Formatter(TEXT))
+    if settings.log_level != "DEBUG":
+        # Not by the loggers' levels, for pydicom sets its own when it is imported.
+        handler.addFilter(lambda record: not record.name.startswith(TALKATIVE))
+    logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
+    logging.captureWarnings(True)
+    logging.getLogger("alembic").setLevel(logging.WARNING)

@@ -1,0 +1,131 @@
+"""The views that people query: their current text, and a typed table of each for queries of ours.
+
+Migrations that change what a view reads drop the views first; `Database.upgrade` makes them anew from this text when it
+has migrated. `docs/results.md` explains the columns.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Double,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    text,
+)
+
+from shared.database.tables import Instant
+
+_NEWEST_WORD = """(SELECT r.label FROM reviews r
+        WHERE {which} ORDER BY r.created_at DESC, r.id DESC LIMIT 1)"""
+_WORD_ON_CONTENT = _NEWEST_WORD.format(which="r.sha256 = p.sha256 AND r.label <> 'NOT_READABLE'")
+_WORD_ON_SIGHTING = _NEWEST_WORD.format(which="r.sighting_id = s.id AND r.label = 'NOT_READABLE'")
+
+_COLUMNS = f"""s.id AS sighting_id,
+    s.source AS source,
+    s.source AS root,
+    s.path AS path,
+    s.origin AS origin,
+    s.state AS state,
+    s.resolution AS resolution,
+    p.label AS label,
+    p.probability AS probability,
+    p.threshold AS threshold,
+    p.model_version AS model_version,
+    p.unfamiliar AS unfamiliar,
+    s.reason AS reason,
+    s.sha256 AS sha256,
+    CASE WHEN {_WORD_ON_CONTENT} IN ('NORMAL', 'PNEUMONIA') THEN {_WORD_ON_CONTENT} END AS reviewed_label,
+    coalesce({_WORD_ON_CONTENT}, {_WORD_ON_SIGHTING}) AS reviewed_word,
+    s.size AS size,
+    s.seen_at AS seen_at,
+    s.finished_at AS finished_at,
+    p.created_at AS predicted_at,
+    p.unfamiliar_score AS unfamiliar_score,
+    p.outside_population AS outside_population,
+    d.study_uid AS study_uid,
+    d.sop_instance_uid AS sop_instance_uid,
+    d.accession_number AS accession_number,
+    d.patient_key AS patient_key,
+    s.lane AS lane"""
+
+_HISTORY = f"""
+CREATE VIEW results_history AS
+SELECT
+    {_COLUMNS},
+    CASE WHEN p.id = s.prediction_id THEN 1 ELSE 0 END AS is_result
+FROM sightings s
+LEFT JOIN predictions p ON p.sha256 = s.sha256
+LEFT JOIN dicom_headers d ON d.sha256 = s.sha256
+"""  # noqa: S608 - our own text
+
+_RESULTS = f"""
+CREATE VIEW results AS
+SELECT
+    {_COLUMNS}
+FROM sightings s
+LEFT JOIN predictions p ON p.id = s.prediction_id
+LEFT JOIN dicom_headers d ON d.sha256 = s.sha256
+WHERE s.state <> 'superseded'
+  AND NOT EXISTS (
+    SELECT 1 FROM sightings newer
+    WHERE newer.source = s.source AND newer.path = s.path AND newer.id > s.id AND newer.state <> 'superseded'
+  )
+"""  # noqa: S608 - our own text
+
+
+def drop(connection: Connection) -> None:
+    for view in ("results", "results_history"):
+        connection.execute(text(f"DROP VIEW IF EXISTS {view}"))
+
+
+def create(connection: Connection) -> None:
+    for statement in (_HISTORY, _RESULTS):
+        connection.execute(text(statement))
+
+
+_metadata = MetaData()  # of its own: views are no tables that a migration makes
+
+
+def _view(name: str, *more: "Column[object]") -> Table:
+    return Table(
+        name,
+        _metadata,
+        Column("sighting_id", BigInteger),
+        Column("source", Text),
+        Column("root", Text),
+        Column("path", Text),
+        Column("origin", Text),
+        Column("state", Text),
+        Column("resolution", Text),
+        Column("label", Text),
+        Column("probability", Double),
+        Column("threshold", Double),
+        Column("model_version", Text),
+        Column("unfamiliar", Boolean),
+        Column("reason", Text),
+        Column("sha256", Text),
+        Column("reviewed_label", Text),
+        Column("reviewed_word", Text),
+        Column("size", BigInteger),
+        Column("seen_at", Instant),
+        Column("finished_at", Instant),
+        Column("predicted_at", Instant),
+        Column("unfamiliar_score", Double),
+        Column("outside_population", Boolean),
+        Column("study_uid", Text),
+        Column("sop_instance_uid", Text),
+        Column("accession_number", Text),
+        Column("patient_key", Text),
+        Column("lane", Text),
+        *more,
+    )
+
+
+RESULTS = _view("results")
+"""The newest sighting of each path, with the prediction that it points to."""
+RESULTS_HISTORY = _view("results_history", Column("is_result", Integer))
+"""Every sighting with every prediction of its content."""

@@ -1,0 +1,67 @@
+"""The picture formats that are read: one record each, found by how a file begins."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from PIL import Image
+
+from shared.base.errors import Unfinished, Unreadable, Unsuitable
+from shared.imaging import raster
+from shared.imaging.limits import Limits
+
+Decoder = Callable[[bytes, tuple[int, int], Limits], Image.Image]
+"""Takes a file's bytes and the (width, height) that the picture must at least cover; returns 8-bit grey."""
+
+
+def _decode_dicom(data: bytes, at_least: tuple[int, int], limits: Limits) -> Image.Image:
+    from shared.imaging import dicom  # only those who decode DICOM need pydicom
+
+    return dicom.decode(data, limits)
+
+
+def is_dicom(data: bytes) -> bool:
+    return data[128:132] == b"DICM"
+
+
+@dataclass(frozen=True)
+class Format:
+    name: str
+    matches: Callable[[bytes], bool]
+    decode: Decoder
+
+
+def _begins(*beginnings: bytes) -> Callable[[bytes], bool]:
+    return lambda data: data.startswith(beginnings)
+
+
+def _raster(name: str, *beginnings: bytes) -> Format:
+    return Format(name, _begins(*beginnings), partial(raster.decode, pillow_format=name))
+
+
+FORMATS = (
+    Format("DICOM", is_dicom, _decode_dicom),
+    _raster("JPEG", b"\xff\xd8\xff"),
+    _raster("PNG", b"\x89PNG\r\n\x1a\n"),
+    _raster("TIFF", b"II*\0", b"MM\0*", b"MM*\0", b"II\0*", b"MM\0+", b"II+\0"),
+)
+
+
+def decode(data: bytes, at_least: tuple[int, int], limits: Limits) -> Image.Image:
+    """Decode to 8-bit grey, a JPEG at the smallest scale that still covers `at_least` (width, height).
+
+    Raises Unreadable for a file that can never be screened, Unfinished for one that ends too early.
+    """
+    if not data:
+        raise Unfinished("the file is empty")
+    if len(data) > limits.bytes:
+        raise Unsuitable(f"the file has {len(data):,} bytes, more than the limit of {limits.bytes:,} (max_bytes)")
+    found = next((each for each in FORMATS if each.matches(data)), None)
+    if found is None:
+        known = ", ".join(each.name for each in FORMATS)
+        raise Unreadable(f"the content is not an image in a format that is read ({known})")
+    grey = found.decode(data, at_least, limits)
+    darkest, brightest = grey.getextrema()
+    if darkest == brightest:
+        raise Unreadable("the image is blank: every pixel has the same value")
+    return grey

@@ -1,0 +1,121 @@
+"""How unlike what a version knows a picture is: a distance in NumPy, of the very pixels that its network sees."""
+
+from collections.abc import Mapping
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.base.errors import BrokenModel
+
+LAYOUT, FINE, COARSE = 10, 5, 8
+"""Cells of a side: for brightness, for steps between neighbouring points, for steps between points twice as large."""
+SIZE = LAYOUT**2 + 2 * FINE**2 + 2 * COARSE**2
+POINTS = 80
+"""About so many a side are looked at: more of them would tell scanners and files apart rather than subjects."""
+FLOOR = 0.005  # of the range from black to white: smaller steps are nothing but rounding
+SMALLEST_SIDE = 2 * (COARSE + 1)
+LARGEST_STEP = 16  # 16 * 16 * 255 is the largest sum that 16 bits hold
+PART = 8
+"""So many pictures at a time stay in the cache, and are too few for the threads of OpenBLAS, which cost far more than
+they save where other processes want the cores too."""
+
+Number = TypeVar("Number", np.uint16, np.float32)
+
+
+class Familiarity:
+    """Mahalanobis distance from the training pictures, in units in which a typical one is about 1.
+
+    Source: Lee et al., A simple unified framework for detecting out-of-distribution samples, NeurIPS 2018; here with
+    one Gaussian, of `features` instead of a network's layers, so that it serves any architecture.
+    """
+
+    def __init__(self, centre: NDArray[np.float32], whitening: NDArray[np.float32], limit: float) -> None:
+        self._centre, self._whitening = centre, whitening
+        self.limit = limit
+
+    def scores(self, batch: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Takes pixels of shape (n, height, width, channels), 0 to 255; returns n distances."""
+        return distances(features(batch), self._centre, self._whitening)
+
+    def is_unfamiliar(self, score: float) -> bool:
+        """The one place where a score becomes a flag."""
+        return score > self.limit
+
+
+def features(batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Layout and texture of pixels of shape (n, height, width, channels); returns shape (n, SIZE).
+
+    Layout is the mean brightness of a cell, 0 to 1; texture the logarithm of its mean step between neighbours, to the
+    right and down. Sides are at least SMALLEST_SIDE.
+    """
+    parts = [_features(batch[start : start + PART, :, :, 0]) for start in range(0, len(batch), PART)]
+    return np.concatenate([np.empty((0, SIZE), np.float32), *parts])
+
+
+def _features(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
+    step = min(LARGEST_STEP, max(1, round(min(grey.shape[1:]) / POINTS)))
+    fine = np.asarray(_shrink(grey, step, np.uint16) / np.float32(255 * step**2), dtype=np.float32)
+    coarse = _shrink(fine, 2, np.float32) * np.float32(0.25)
+    return np.concatenate([_cells(fine, LAYOUT), *_texture(fine, FINE), *_texture(coarse, COARSE)], axis=1)
+
+
+def distances(
+    found: NDArray[np.float32], centre: NDArray[np.float32], whitening: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """Root mean square of whitened features, shape (n, SIZE); returns n distances."""
+    parts = [(found[start : start + PART] - centre) @ whitening for start in range(0, len(found), PART)]
+    white = np.concatenate([np.empty((0, SIZE), np.float32), *parts]).astype(np.float64)
+    return np.asarray(np.sqrt((white**2).mean(axis=1)), dtype=np.float64)
+
+
+def load(path: Path, limit: float) -> Familiarity:
+    """Read the parameters that lie beside a version's weights; raises BrokenModel."""
+    try:
+        with np.load(BytesIO(path.read_bytes()), allow_pickle=False) as stored:
+            parameters: Mapping[str, NDArray[np.float32]] = {
+                name: np.asarray(stored[name], dtype=np.float32) for name in ("centre", "whitening")
+            }
+    except Exception as error:
+        raise BrokenModel(f"{path} does not load: {error}") from error
+    shapes = {"centre": (SIZE,), "whitening": (SIZE, SIZE)}
+    for name, found in parameters.items():
+        if found.shape != shapes[name] or not np.isfinite(found).all():
+            raise BrokenModel(f"{path} holds no usable {name}: numbers of shape {shapes[name]} are wanted")
+    return Familiarity(parameters["centre"], parameters["whitening"], limit)
+
+
+def _shrink(values: NDArray[Any], step: int, wide: type[Number]) -> NDArray[Number]:
+    """Sums over squares of step x step points; what is left over at the right and the bottom is dropped."""
+    height, width = (side - side % step for side in values.shape[1:])
+    rows = values[:, 0:height:step, :width].astype(wide)  # rows first: neighbours in memory are added fastest
+    for row in range(1, step):
+        rows += values[:, row:height:step, :width]
+    total = rows[:, :, 0::step].copy()
+    for column in range(1, step):
+        total += rows[:, :, column::step]
+    return total
+
+
+def _texture(grey: NDArray[np.float32], count: int) -> list[NDArray[np.float32]]:
+    steps = np.abs(np.diff(grey, axis=2)), np.abs(np.diff(grey, axis=1))
+    return [np.log(_cells(step, count) + np.float32(FLOOR)) for step in steps]
+
+
+def _cells(values: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    """Means over count x count cells, shape (n, count * count)."""
+    number, height, width = values.shape
+    rows = _averaging(height, count).T @ values
+    means = rows.reshape(-1, width) @ _averaging(width, count)
+    return np.asarray(means.reshape(number, count * count), dtype=np.float32)
+
+
+@cache
+def _averaging(side: int, count: int) -> NDArray[np.float32]:
+    """A matrix of shape (side, count) that takes the means of `count` neighbouring parts."""
+    part = np.arange(side) * count // side
+    member = part[:, np.newaxis] == np.arange(count)
+    return np.asarray(member / member.sum(axis=0), dtype=np.float32)

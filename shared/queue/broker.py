@@ -1,0 +1,112 @@
+"""Redis: Celery's settings, which producer and worker share, and the lanes."""
+
+import ssl
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+from celery import Celery
+from kombu.utils.url import parse_url
+from redis import Redis
+from redis.exceptions import AuthenticationError, RedisError
+
+from shared.base.errors import ServiceUnavailable
+from shared.base.lanes import LANES, Lane
+from shared.base.settings import Settings
+
+QUEUE = "pneumoscreen"
+EPOCH_KEY = "pneumoscreen.epoch"
+SEPARATOR = "\x06\x16"
+"""kombu's own, between a queue's name and a priority: another would have to occur in no queue's or host's name."""
+DAY = 24 * 3600
+
+
+def url(settings: Settings) -> str:
+    """The broker's address; raises ServiceUnavailable if none is set and no `up` runs in this home."""
+    if settings.broker_url is None:
+        raise ServiceUnavailable(
+            f"No broker is known for {settings.home}: start `pneumoscreen up`, or set PNEUMOSCREEN_BROKER_URL."
+        )
+    return settings.broker_url.get_secret_value()
+
+
+def configuration(settings: Settings) -> dict[str, Any]:
+    """Celery's settings. `docs/why.md` says why prefetch, retries and the visibility timeout are as they are."""
+    return {
+        "broker_url": url(settings),
+        "broker_use_ssl": _tls(url(settings)),
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "broker_channel_error_retry": True,  # a Redis that is full refuses commands: no reason for a worker to end
+        "broker_transport_options": {
+            "visibility_timeout": DAY,  # recovery rests on leases alone
+            "queue_order_strategy": "priority",
+            "sep": SEPARATOR,
+            "socket_timeout": 30,
+            "socket_connect_timeout": 5,
+            "socket_keepalive": True,
+            "health_check_interval": 10,
+        },
+        "accept_content": ["json"],
+        "task_serializer": "json",
+        "task_default_queue": QUEUE,
+        "task_ignore_result": True,
+        "task_acks_late": True,
+        "task_track_started": True,
+        "task_send_sent_event": True,
+        "task_publish_retry": False,
+        "worker_send_task_events": True,
+        "worker_concurrency": settings.processes,
+        "worker_prefetch_multiplier": 1,
+        "worker_disable_prefetch": True,
+        "worker_proc_alive_timeout": 120,  # importing TensorFlow takes longer than the default of 4 s
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "imports": ["worker.tasks"],
+    }
+
+
+def _tls(url: str) -> dict[str, Any] | None:
+    """What the address says of TLS, for Flower does not read it there; kombu trusts anybody where nothing is said."""
+    if not url.startswith("rediss://"):
+        return None
+    return {"ssl_cert_reqs": ssl.CERT_REQUIRED, **parse_url(url).get("ssl", {})}
+
+
+def application(settings: Settings) -> Celery:
+    """A Celery application for sending; the worker's own is `worker.app`."""
+    app = Celery("pneumoscreen", set_as_current=False)
+    app.conf.update(configuration(settings))
+    return app
+
+
+def client(settings: Settings) -> Redis:
+    return Redis.from_url(url(settings), socket_timeout=5, socket_connect_timeout=5, decode_responses=True)
+
+
+def wait_until_ready(url: str, seconds: float) -> None:
+    """Raises ServiceUnavailable if the broker does not answer in time, or at once if it refuses the password."""
+    place = urlsplit(url)
+    name = f"{place.hostname or 'localhost'}:{place.port or 6379}"
+    deadline = time.monotonic() + seconds
+    with Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as redis:
+        while True:
+            try:
+                redis.ping()
+            except AuthenticationError as error:
+                raise ServiceUnavailable(f"The broker at {name} refuses the password of broker_url: {error}") from error
+            except RedisError as error:
+                if time.monotonic() > deadline:
+                    raise ServiceUnavailable(
+                        f"The broker at {name} is out of reach: {error} Is it running, and is broker_url right?"
+                    ) from error
+                time.sleep(0.05)
+            else:
+                return
+
+
+def lengths(redis: Redis) -> dict[Lane, int]:
+    """How many messages wait in each lane."""
+    pipeline = redis.pipeline(transaction=False)
+    for record in LANES.values():
+        pipeline.llen(f"{QUEUE}{SEPARATOR}{record.priority}" if record.priority else QUEUE)
+    return dict(zip(LANES, pipeline.execute(), strict=True))

@@ -1,0 +1,72 @@
+"""Reading a file's bytes once, from inside its root, and telling the file's fault from the world's."""
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+from shared.base.errors import Changed, OutOfReach, Unreadable, Unsuitable
+from shared.base.filesystem import MARKER, open_within
+from shared.imaging import Limits
+from shared.ledger.register import REMOVED
+from shared.sources.folder.facts import Facts
+
+
+def read(root: Path, path: str, revision: str, limits: Limits) -> bytes:
+    """The bytes of a file that is still the one that was registered.
+
+    Raises Changed if it is not, Unreadable for what is its own fault, OutOfReach for what is the world's.
+    """
+    try:
+        return _read(root, path, revision, limits)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if not (root / MARKER).exists():
+            raise OutOfReach(f"the folder {root} is out of reach: its marker {MARKER} cannot be seen") from error
+        if (root / path).exists():
+            raise OutOfReach(f"the folder {root} was out of reach a moment ago") from error
+        raise Unreadable(REMOVED) from error
+    except PermissionError as error:
+        raise OutOfReach("the file cannot be opened: no permission to read it") from error
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise Unsuitable("this is not a regular file: a socket, or a link that leads to itself") from error
+        raise OutOfReach(f"the file cannot be read: {error.strerror or error}") from error
+
+
+def _read(root: Path, path: str, revision: str, limits: Limits) -> bytes:
+    descriptor = _open(root, path)
+    try:
+        before = os.fstat(descriptor)
+        if not stat.S_ISREG(before.st_mode):
+            raise Unsuitable("this is not a regular file")
+        if Facts.of(before).revision != revision:
+            raise _changed(before)
+        if before.st_size > limits.bytes:
+            raise Unsuitable(f"{before.st_size:,} bytes are more than the limit of {limits.bytes:,} (max_bytes)")
+        with open(descriptor, "rb", buffering=0, closefd=False) as file:
+            data = file.readall()
+        after = os.fstat(descriptor)
+        if Facts.of(after).revision != revision or len(data) != after.st_size:
+            raise _changed(after)
+    finally:
+        os.close(descriptor)
+    return data
+
+
+def _changed(stat_now: os.stat_result) -> Changed:
+    facts = Facts.of(stat_now)
+    return Changed(facts.revision, facts.size)
+
+
+def _open(root: Path, path: str) -> int:
+    """A descriptor of a file in its root. A link on the way costs a second look; none is followed after that check."""
+    flags = os.O_RDONLY | os.O_NONBLOCK  # a pipe put in the file's place cannot hold the worker
+    try:
+        return open_within(root, path, flags)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENOTDIR, errno.EXDEV):
+            raise
+    real, real_root = Path(os.path.realpath(root / path, strict=True)), Path(os.path.realpath(root))
+    if not real.is_relative_to(real_root):
+        raise Unsuitable("the path is a link that leads out of its folder")
+    return open_within(real_root, str(real.relative_to(real_root)), flags)

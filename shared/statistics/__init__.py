@@ -1,0 +1,1 @@
+"""Figures of a screening test and their intervals, in NumPy alone."""

@@ -1,0 +1,98 @@
+"""How a network does on patients that it was not fitted to: calibration, operating threshold and metrics."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.base.errors import WorkFailed
+from shared.models.manifest import Calibration, is_positive
+from shared.statistics import metrics
+from shared.statistics.metrics import Answers
+
+RECALL_GOAL = 0.97  # of patients that nobody has seen: a missed pneumonia costs most, so specificity is what is left
+RECALL_TARGET = 0.98
+"""The recall that the threshold must reach on the held-out patients, so that it reaches RECALL_GOAL on others.
+
+A threshold that just reaches 0.97 on a sample misses it on the next one every second time. On 585 pneumonias of 250
+patients, thresholds chosen on bootstrap samples of patients had a recall of at least 0.97 among all of them in 52 % of
+the rounds for a target of 0.97, 79 % for 0.975, 94 % for 0.98 and 99 % for 0.985, at a specificity of 0.96, 0.95, 0.94
+and 0.92: beyond 0.98 each further step costs more false alarms than it buys certainty.
+"""
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What an examination found: the two decisions that a manifest carries, and the figures that speak for them.
+
+    metrics: `shared.statistics.metrics.NAMES`, each with its interval, `confusion`, and how they were made; answers: the rows
+    behind them, for pictures and for comparing versions on the same patients.
+    """
+
+    calibration: Calibration
+    threshold: float
+    metrics: dict[str, Any]
+    answers: Answers
+
+
+def examine(logits: NDArray[np.float64], labels: NDArray[np.uint8], patients: tuple[str, ...]) -> Examination:
+    """Calibrate, choose the threshold and measure, on held-out patients; arrays of shape (n,), labels 0 or 1.
+
+    The calibration and the threshold of the result use every held-out patient. The metrics are cross-fitted: each
+    patient is measured with a calibration and a threshold that were fitted to the others.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    probabilities = np.empty(len(labels))
+    decisions = np.empty(len(labels), dtype=np.bool_)
+    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
+    for others, fold in folds.split(logits, labels, groups=np.asarray(patients)):
+        calibration = calibrate(logits[others], labels[others])
+        threshold = choose_threshold(apply(calibration, logits[others]), labels[others])
+        probabilities[fold] = apply(calibration, logits[fold])
+        decisions[fold] = is_positive(probabilities[fold], threshold)
+    calibration = calibrate(logits, labels)
+    threshold = choose_threshold(apply(calibration, logits), labels)
+    answers = Answers(labels, logits, probabilities, decisions, patients)
+    decided = is_positive(apply(calibration, logits), threshold)
+    figures: dict[str, Any] = {
+        **metrics.measure(answers),
+        "confusion": metrics.confusion(answers),
+        "images": len(labels),
+        "patients": len(set(patients)),
+        "prevalence": float(labels.mean()),
+        "recall_goal": RECALL_GOAL,
+        "recall_target": RECALL_TARGET,
+        "recall_at_threshold": float(decided[labels == 1].mean()),
+        "specificity_at_threshold": float((~decided)[labels == 0].mean()),
+        "method": f"calibration and threshold cross-fitted by patient in {FOLDS} folds for the metrics; "
+        "those of the manifest, and the two figures at_threshold, use all held-out patients; "
+        f"intervals are 95 % percentile bootstrap intervals over patients, {metrics.ROUNDS:,} rounds",
+    }
+    return Examination(calibration, threshold, figures, answers)
+
+
+def calibrate(logits: NDArray[np.float64], labels: NDArray[np.uint8]) -> Calibration:
+    """Platt scaling (Platt, 1999) without a penalty; raises WorkFailed where a higher logit means less pneumonia."""
+    from sklearn.linear_model import LogisticRegression
+
+    line = LogisticRegression(C=np.inf).fit(logits[:, np.newaxis], labels)
+    slope, intercept = float(line.coef_[0, 0]), float(line.intercept_[0])
+    if not slope > 0:
+        raise WorkFailed("the network cannot tell the classes apart on patients held out: fit it for longer")
+    return Calibration(slope=slope, intercept=intercept)
+
+
+def apply(calibration: Calibration, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Calibrated probabilities of PNEUMONIA, 0 to 1, with the very function that serving uses."""
+    return np.array([calibration.probability(float(logit)) for logit in logits])
+
+
+def choose_threshold(
+    probabilities: NDArray[np.float64], labels: NDArray[np.uint8], recall: float = RECALL_TARGET
+) -> float:
+    """The largest threshold that finds at least this share of the pneumonias, by `is_positive`."""
+    ill = np.sort(probabilities[labels == 1])[::-1]
+    return float(ill[int(np.ceil(recall * len(ill) - 1e-9)) - 1])

@@ -1,0 +1,122 @@
+"""When a training is due, and who may do it: a lease with a heartbeat and a fence, all of it in SQL."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import func, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from shared.base.settings import Settings
+from shared.database import Review, RunState, TrainingRun
+from shared.ledger.send import AHEAD
+
+ALIVE = timedelta(minutes=2)
+"""A run whose heartbeat is older is dead, and another trainer may resume it."""
+AFTER_FAILURE = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to do a run. Whoever holds an older fence has lost it."""
+
+    run: int
+    fence: int
+    architecture: str
+
+
+def take(session: Session, settings: Settings, has_data: bool, now: datetime) -> Lease | None:
+    """Begin a run if one is due, or take over one that is dead; None if there is nothing to do.
+
+    `has_data` says whether there are labelled folders; without them only reviews are learned from.
+    """
+    running = session.scalars(select(TrainingRun).where(TrainingRun.state == RunState.RUNNING)).one_or_none()
+    if running is not None:
+        is_alive = -AHEAD < now - running.heartbeat_at <= ALIVE  # further ahead is the time of a clock that was wrong
+        return None if is_alive else _take_over(session, running, now)
+    cause = _cause(session, settings, has_data, now)
+    return begin(session, settings.architecture, cause, now) if cause else None
+
+
+def begin(session: Session, architecture: str, cause: str, now: datetime) -> Lease | None:
+    """None if another trainer was faster: only one run can be running."""
+    row = TrainingRun(
+        architecture=architecture,
+        cause=cause,
+        state=RunState.RUNNING,
+        fence=1,
+        reviews=session.scalar(select(func.max(Review.id))) or 0,
+        started_at=now,
+        heartbeat_at=now,
+    )
+    try:
+        with session.begin_nested():
+            session.add(row)
+    except IntegrityError:
+        return None
+    return Lease(row.id, 1, architecture)
+
+
+def progress(settings: Settings, run: TrainingRun) -> tuple[int, int] | None:
+    """Epochs done, and how many there are at most; None where what the run writes is not, or not yet, on this host."""
+    since = run.started_at.timestamp()  # one by hand may have the same number as its seed
+    stories = (settings.home / "training").glob(f"*-[0-9]*-{run.id}-????????/epochs.jsonl")
+    try:
+        found = {written: story for story in stories if (written := story.stat().st_mtime) >= since}
+        if not found:
+            return None
+        newest = found[max(found)]
+        return len(newest.read_text(encoding="utf-8").splitlines()), int(newest.parent.name.split("-")[-3])
+    except FileNotFoundError:  # the run is just over
+        return None
+
+
+def keep(session: Session, lease: Lease, now: datetime) -> bool:
+    """Say that the run is alive; False if the lease is lost."""
+    return _held(session, lease, heartbeat_at=now)
+
+
+def has_ended(session: Session, lease: Lease) -> bool:
+    """Whether the last word on the run was said under this very lease."""
+    row = session.get(TrainingRun, lease.run)
+    return row is not None and row.fence == lease.fence and row.state != RunState.RUNNING
+
+
+def end(
+    session: Session, lease: Lease, state: RunState, now: datetime, version: str | None, problem: str | None
+) -> bool:
+    """The last word on a run, in the transaction that publishes; False if the lease is lost: then nothing may be."""
+    return _held(session, lease, state=state, finished_at=now, heartbeat_at=now, version=version, problem=problem)
+
+
+def give_back(session: Session, lease: Lease) -> None:
+    """The run was stopped on purpose: whoever looks next resumes it, without waiting for its heartbeat to grow old."""
+    _held(session, lease, heartbeat_at=datetime(2000, 1, 1, tzinfo=UTC))
+
+
+def _held(session: Session, lease: Lease, **values: object) -> bool:
+    mine = (TrainingRun.id == lease.run) & (TrainingRun.fence == lease.fence) & (TrainingRun.state == RunState.RUNNING)
+    return bool(session.execute(update(TrainingRun).where(mine).values(**values).returning(TrainingRun.id)).all())
+
+
+def _take_over(session: Session, dead: TrainingRun, now: datetime) -> Lease | None:
+    fence = dead.fence + 1
+    mine = (TrainingRun.id == dead.id) & (TrainingRun.fence == dead.fence) & (TrainingRun.state == RunState.RUNNING)
+    taken = update(TrainingRun).where(mine).values(fence=fence, heartbeat_at=now).returning(TrainingRun.id)
+    return Lease(dead.id, fence, dead.architecture) if session.execute(taken).all() else None
+
+
+def _cause(session: Session, settings: Settings, has_data: bool, now: datetime) -> str | None:
+    """Why a run is due: `labels` or `schedule`; None if it is not."""
+    newest = select(TrainingRun).order_by(TrainingRun.id.desc()).limit(1)
+    last = session.scalars(newest).first()
+    if last is not None and last.state == RunState.FAILED and -AHEAD < now - (last.finished_at or now) < AFTER_FAILURE:
+        return None
+    not_failed = newest.where(TrainingRun.state != RunState.FAILED)
+    learnt = session.scalars(not_failed).first()
+    known = learnt.reviews if learnt else 0
+    new = session.scalar(select(func.count(func.distinct(Review.sha256))).where(Review.id > known)) or 0
+    if new >= settings.retrain_after_labels:
+        return "labels"
+    is_fresh = learnt is not None and -AHEAD < now - learnt.started_at < timedelta(seconds=settings.retrain_every)
+    return "schedule" if has_data and not is_fresh else None

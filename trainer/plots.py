@@ -1,0 +1,108 @@
+"""ROC curve, calibration curve and confusion matrix as PNG; matplotlib is imported when one is drawn, not before."""
+
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shared.models.manifest import Manifest
+from shared.statistics import metrics
+from shared.statistics.metrics import BINS, Answers
+
+ROC, CALIBRATION, CONFUSION = "roc.png", "calibration.png", "confusion.png"
+TITLES = {ROC: "ROC curve", CALIBRATION: "Calibration curve", CONFUSION: "Confusion matrix"}
+
+_BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#666666"  # told apart by the colour-blind (Okabe & Ito, 2008)
+
+
+def write(folder: Path, answers: Answers) -> None:
+    """Write the pictures of `TITLES` into a folder, which must exist."""
+    for name, content in draw(answers).items():
+        (folder / name).write_bytes(content)
+
+
+def accompany(answers: Answers) -> Callable[[Path, Manifest], None]:
+    """The step of a publication that writes the pictures."""
+    return lambda folder, manifest: write(folder, answers)
+
+
+def draw(answers: Answers) -> dict[str, bytes]:
+    """The pictures as PNG by file name: the same bytes for the same answers and version of matplotlib."""
+    return {
+        ROC: _png(lambda axes: _roc(axes, answers)),
+        CALIBRATION: _png(lambda axes: _calibration(axes, answers)),
+        CONFUSION: _png(lambda axes: _confusion(axes, answers)),
+    }
+
+
+def _png(paint: Callable[[Any], None]) -> bytes:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.8, 4.4), dpi=100, layout="constrained")  # never pyplot: it keeps global state
+    FigureCanvasAgg(figure)
+    paint(figure.add_subplot())
+    content = BytesIO()
+    figure.savefig(content, format="png", metadata={"Software": None})
+    return content.getvalue()
+
+
+def _roc(axes: Any, answers: Answers) -> None:
+    order = np.argsort(-answers.logits, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(answers.logits[order])), len(answers) - 1)
+    ill = answers.labels[order] == 1
+    found = np.concatenate([[0.0], np.cumsum(ill)[ends] / ill.sum()])
+    alarms = np.concatenate([[0.0], np.cumsum(~ill)[ends] / (~ill).sum()])
+    area = float(((alarms[1:] - alarms[:-1]) * (found[1:] + found[:-1]) / 2).sum())
+    axes.plot([0, 1], [0, 1], color=_GREY, linestyle=":", label="chance")
+    axes.plot(alarms, found, color=_BLUE, linewidth=2, label=f"AUC {area:.3f}")
+    called = metrics.confusion(answers)
+    axes.plot(
+        called["false_positive"] / (called["false_positive"] + called["true_negative"]),
+        called["true_positive"] / (called["true_positive"] + called["false_negative"]),
+        color=_ORANGE,
+        marker="o",
+        linestyle="none",
+        label="operating point",
+    )
+    axes.set(xlabel="1 - specificity", ylabel="recall", title=TITLES[ROC], xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    axes.legend(loc="lower right")
+
+
+def _calibration(axes: Any, answers: Answers) -> None:
+    places = metrics.bins(answers.probabilities)
+    counts = np.bincount(places, minlength=BINS)
+    used = counts > 0
+    said = np.bincount(places, weights=answers.probabilities, minlength=BINS)[used] / counts[used]
+    was = np.bincount(places, weights=answers.labels, minlength=BINS)[used] / counts[used]
+    axes.plot([0, 1], [0, 1], color=_GREY, linestyle=":", label="perfect")
+    axes.plot(said, was, color=_BLUE, linewidth=1, zorder=2)
+    sizes = 15 + 150 * counts[used] / counts.max()
+    axes.scatter(said, was, s=sizes, color=_BLUE, zorder=3, label="images (size: how many)")
+    axes.set(
+        xlabel="mean probability of pneumonia",
+        ylabel="share with pneumonia",
+        title=TITLES[CALIBRATION],
+        xlim=(-0.05, 1.05),
+        ylim=(-0.05, 1.05),
+    )
+    axes.legend(loc="upper left")
+
+
+def _confusion(axes: Any, answers: Answers) -> None:
+    called = metrics.confusion(answers)
+    counts = np.array(
+        [[called["true_negative"], called["false_positive"]], [called["false_negative"], called["true_positive"]]]
+    )
+    shares = counts / counts.sum(axis=1, keepdims=True)
+    axes.imshow(shares, cmap="cividis", vmin=0.0, vmax=1.0)  # cividis is made for the colour-blind
+    for (row, column), count in np.ndenumerate(counts):
+        colour = "black" if shares[row, column] > 0.5 else "white"
+        text = f"{count:,}\n{shares[row, column]:.1%}"
+        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=14)
+    names = ["NORMAL", "PNEUMONIA"]
+    axes.set_xticks([0, 1], names)
+    axes.set_yticks([0, 1], names, rotation=90, va="center")
+    axes.set(xlabel="called", ylabel="is", title=TITLES[CONFUSION])
