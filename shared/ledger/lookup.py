@@ -6,7 +6,6 @@ from collections.abc import Set as AbstractSet
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
-from shared.base.settings import SUBMITTED
 from shared.database import Sighting
 
 
@@ -16,9 +15,12 @@ def known_sources(session: Session) -> Sequence[str]:
 
 
 def bearing(names: AbstractSet[str], sources: Sequence[str]) -> Iterator[ColumnElement[bool]]:
-    """Conditions that together find the sightings with one of these names: apart, as the index begins with the source."""
+    """Conditions that together find the sightings with one of these names: one per source and one for origins.
+
+    Apart, each can use its index.
+    """
     for source in sources:
         yield (Sighting.source == source) & Sighting.path.in_(
             names | {name.removeprefix(f"{source}/") for name in names}
         )
-    yield (Sighting.source == SUBMITTED) & Sighting.origin.in_(names)
+    yield Sighting.origin.in_(names)

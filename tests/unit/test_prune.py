@@ -10,7 +10,8 @@ from cli import prune as pruning
 from cli.prune import prune
 from shared.base import settings
 from shared.base.filesystem import MARKER
-from shared.base.settings import Folder, Settings
+from shared.base.settings import Settings
+from shared.base.source_settings import FolderSettings
 from shared.database import (
     AuditEntry,
     Database,
@@ -40,7 +41,7 @@ def ward(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def chosen(database: Database, tmp_path: Path, ward: Path) -> Settings:
-    return settings.load(tmp_path, folders={"ward": Folder(path=ward)})
+    return settings.load(tmp_path, sources={"ward": FolderSettings(path=ward)})
 
 
 def count(database: Database, table: type) -> int:

@@ -17,7 +17,8 @@ from sqlalchemy.orm import Session
 
 from shared.base.filesystem import MARKER
 from shared.base.lanes import Lane
-from shared.base.settings import Folder, load
+from shared.base.settings import load
+from shared.base.source_settings import FolderSettings
 from shared.database import Database, DeadLetter, Job, Sighting
 from shared.ledger import work
 from shared.ledger.register import register
@@ -45,8 +46,8 @@ def root(tmp_path: Path) -> Path:
 def process(tmp_path: Path, database: Database, root: Path) -> Iterator[WorkerProcess]:
     go_live(database, make_linear_version(tmp_path / "models", "v1"))
     url = database.engine.url.render_as_string(hide_password=False)
-    folders = {"ward": Folder(path=root)}
-    process = WorkerProcess(load(tmp_path, database_url=url, folders=folders, batch_size=4, decode_threads=2))
+    folders = {"ward": FolderSettings(path=root)}
+    process = WorkerProcess(load(tmp_path, database_url=url, sources=folders, batch_size=4, decode_threads=2))
     yield process
     process.stop()
     process.threads.shutdown()

@@ -28,7 +28,7 @@ def announce(home: Path, text: str) -> None:
 
 def test_a_fresh_home_needs_no_settings_file(tmp_path: Path) -> None:
     found = settings.load(tmp_path)
-    assert (found.settle, found.message_size, found.folders) == (2.0, 128, {})
+    assert (found.settle, found.message_size, found.sources) == (2.0, 128, {})
     assert found.database == f"sqlite:///{tmp_path}/pneumoscreen.db"
     assert found.models == tmp_path / "models"
 
@@ -62,9 +62,9 @@ def test_a_password_in_the_brokers_address_is_not_shown(tmp_path: Path) -> None:
 
 
 def test_folders_come_from_the_file_with_their_lane(tmp_path: Path) -> None:
-    write(tmp_path, '[folders.ward]\npath = "/srv/ward"\n[folders.er]\npath = "/srv/er"\nlane = "stat"\n')
+    write(tmp_path, '[sources.ward]\npath = "/srv/ward"\n[sources.er]\npath = "/srv/er"\nlane = "stat"\n')
     found = settings.load(tmp_path)
-    assert {name: (str(f.path), f.lane, f.polling) for name, f in found.folders.items()} == {
+    assert {name: (str(f.path), f.lane, f.polling) for name, f in found.sources.items()} == {
         "ward": ("/srv/ward", "routine", None),
         "er": ("/srv/er", "stat", None),
     }
@@ -73,13 +73,13 @@ def test_folders_come_from_the_file_with_their_lane(tmp_path: Path) -> None:
 
 
 def test_folders_may_come_from_the_environment_as_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PNEUMOSCREEN_FOLDERS", '{"ward": {"path": "/srv/ward"}}')
-    assert settings.load(tmp_path).folders["ward"].path == Path("/srv/ward")
+    monkeypatch.setenv("PNEUMOSCREEN_SOURCES", '{"ward": {"path": "/srv/ward"}}')
+    assert settings.load(tmp_path).sources["ward"].path == Path("/srv/ward")
 
 
 def test_a_tilde_in_a_path_is_the_users_home(tmp_path: Path) -> None:
-    write(tmp_path, '[folders.ward]\npath = "~/ward"\n')
-    assert settings.load(tmp_path).folders["ward"].path == Path.home() / "ward"
+    write(tmp_path, '[sources.ward]\npath = "~/ward"\n')
+    assert settings.load(tmp_path).sources["ward"].path == Path.home() / "ward"
 
 
 @pytest.mark.parametrize(
@@ -120,10 +120,10 @@ def test_a_wrong_value_gives_one_sentence_that_names_the_setting(
     ("text", "named"),
     [
         ("settle = 'soon'", "settle"),
-        ("[folders.ward]\nlane = 'stat'", "folders.ward.path"),
-        ("[folders.ward]\npath = '/srv'\nlane = 'express'", "folders.ward.lane"),
-        ("[folders.ward]\npath = '/srv'\nlane = 'suspect'", "folders.ward.lane"),
-        ("[folders.submitted]\npath = '/srv'", "folders"),
+        ("[sources.ward]\nlane = 'stat'", "folders.ward.path"),
+        ("[sources.ward]\npath = '/srv'\nlane = 'express'", "folders.ward.lane"),
+        ("[sources.ward]\npath = '/srv'\nlane = 'suspect'", "folders.ward.lane"),
+        ("[sources.submitted]\npath = '/srv'", "folders"),
     ],
 )
 def test_a_wrong_line_in_the_file_gives_one_sentence_that_names_the_setting(
@@ -136,7 +136,7 @@ def test_a_wrong_line_in_the_file_gives_one_sentence_that_names_the_setting(
 
 @pytest.mark.parametrize(
     ("text", "named"),
-    [("setle = 3\nlinger = 'soon'", "setle"), ("[folders.ward]\npath = '/srv'\npoling = true", "folders.ward.poling")],
+    [("setle = 3\nlinger = 'soon'", "setle"), ("[sources.ward]\npath = '/srv'\npoling = true", "folders.ward.poling")],
 )
 def test_a_misspelt_line_is_refused_in_the_words_of_a_misspelt_variable(tmp_path: Path, text: str, named: str) -> None:
     write(tmp_path, text)
@@ -214,12 +214,12 @@ def test_folders_that_overlap_each_other_or_what_is_the_homes_own_are_refused(
     tmp_path: Path, folders: dict[str, str], named: str
 ) -> None:
     with pytest.raises(WrongSettings, match=f"^Wrong setting: folders: {named}"):
-        settings.load(tmp_path / "home", folders={name: {"path": tmp_path / path} for name, path in folders.items()})
+        settings.load(tmp_path / "home", sources={name: {"path": tmp_path / path} for name, path in folders.items()})
 
 
 def test_folders_that_lie_apart_are_taken_and_so_is_the_inbox_in_the_home(tmp_path: Path) -> None:
     paths = {"inbox": "home/inbox", "ward": "data/ward", "ward-7": "data/ward-7", "clinic": "home-clinic"}
-    found = settings.load(tmp_path / "home", folders={name: {"path": tmp_path / path} for name, path in paths.items()})
+    found = settings.load(tmp_path / "home", sources={name: {"path": tmp_path / path} for name, path in paths.items()})
     settings.check_links(found)
     assert set(found.roots) == {*paths, "submitted"}
 
@@ -230,7 +230,7 @@ def test_folders_that_overlap_by_a_link_are_refused_where_they_are_watched(tmp_p
         (tmp_path / path).mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / target)
     folders = {"ward": {"path": tmp_path / "data"}, "linked": {"path": tmp_path / "link"}}
-    found = settings.load(tmp_path / "home", folders=folders)
+    found = settings.load(tmp_path / "home", sources=folders)
     with pytest.raises(WrongSettings, match=r"linked \(.*/link\) overlaps with"):
         settings.check_links(found)
 
@@ -256,7 +256,7 @@ def test_a_file_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
 def test_folders_in_the_environment_that_are_not_json_give_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PNEUMOSCREEN_FOLDERS", "/srv/ward")
+    monkeypatch.setenv("PNEUMOSCREEN_SOURCES", "/srv/ward")
     with pytest.raises(WrongSettings, match="folders"):
         settings.load(tmp_path)
 
@@ -277,9 +277,9 @@ def test_a_time_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[folders.ward]\npath = '~nobody-of-that-name/ward'", "folders.ward.path: .*no such user"),
+        ("[sources.ward]\npath = '~nobody-of-that-name/ward'", "folders.ward.path: .*no such user"),
         ("training_data = '~nobody-of-that-name'", "training_data: .*no such user"),
-        ('[folders.ward]\npath = "/srv\\u0000"', "folders.ward.path: .*zero byte"),
+        ('[sources.ward]\npath = "/srv\\u0000"', "folders.ward.path: .*zero byte"),
         ("folders = " + "[" * 5000, "brackets within brackets"),
     ],
 )
@@ -290,7 +290,7 @@ def test_what_can_be_no_path_or_no_value_gives_a_sentence(tmp_path: Path, text: 
 
 
 def test_variables_nested_without_end_give_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PNEUMOSCREEN_FOLDERS", "[" * 50_000)
+    monkeypatch.setenv("PNEUMOSCREEN_SOURCES", "[" * 50_000)
     with pytest.raises(WrongSettings, match="brackets within brackets"):
         settings.load(tmp_path)
 
@@ -370,4 +370,4 @@ def test_the_example_shows_the_defaults() -> None:
 def test_the_example_is_a_valid_file(tmp_path: Path) -> None:
     text = re.sub(r"^# ?(?=[a-z_]+ = |\[)", "", EXAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE)
     write(tmp_path, text)
-    assert settings.load(tmp_path).folders
+    assert settings.load(tmp_path).sources
