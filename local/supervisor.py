@@ -108,8 +108,8 @@ def run(home: Path, inbox: Path | None, flower_port: int | None, *, trainer: boo
         if inbox is not None:
             chosen = with_inbox(chosen, inbox)
         settings.check_links(chosen)
-        for port in (chosen.producer_metrics_port, chosen.worker_metrics_port):
-            services.check_metrics_port(chosen, port)
+        services.check_metrics_port(chosen, "producer")
+        services.check_metrics_port(chosen, "worker")
         if chosen.broker_url is None:
             broker = private_broker.prepare(home)
         else:
