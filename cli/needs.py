@@ -7,7 +7,7 @@ from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session, aliased
 
 from cli.console import shown, table
-from shared.base.filesystem import MARKER
+from shared import sources
 from shared.base.settings import Settings
 from shared.database import OPEN_JOB, DeadLetter, Job, Sighting, SightingState, Worker
 from shared.ledger.work import ATTEMPT_EPOCH
@@ -27,11 +27,9 @@ class Report:
 
 
 def unseen_folders(settings: Settings, report: Report) -> None:
-    for name, folder in settings.folders.items():
-        if not (folder.path / MARKER).exists():
-            report.needs.append(
-                f"the folder {name} ({folder.path}) is out of reach of this host: is its share mounted?"
-            )
+    for name, source in sources.build(settings).items():
+        if source.is_watched and not source.is_in_reach():
+            report.needs.append(f"the source {name} ({source.place}) is out of reach of this host: is it mounted?")
 
 
 def quarantined(session: Session, report: Report) -> None:

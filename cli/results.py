@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from cli.console import err, out, table
 from cli.instant import instant
+from shared import sources
 from shared.base.errors import WrongSettings
 from shared.base.settings import Settings
 from shared.database import opened
@@ -84,9 +85,10 @@ def results(settings: Settings, filters: Filters, limit: int | None, format: str
 
 def _check_root(settings: Settings, session: Session, root: str | None) -> None:
     """Raises WrongSettings for a name that no folder of the settings has, and none that rows still tell of."""
-    if root is None or root in settings.roots:
+    configured = sources.build(settings)
+    if root is None or root in configured:
         return
-    known = sorted({*settings.roots, *known_sources(session)})
+    known = sorted({*configured, *known_sources(session)})
     if root not in known:
         raise WrongSettings(f"There is no folder named {root!r}; there are: {', '.join(known)}.")
 
