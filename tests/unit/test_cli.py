@@ -28,6 +28,7 @@ from cli.up import REFRESH_SECONDS, Rate, Watch, describe
 from local import private_broker, services, supervisor
 from local.private_broker import free_port
 from queries.counts import Counts
+from queries.submission import outcomes
 from shared import __version__
 from shared.database import Database, connect
 from shared.database.tables import Instant
@@ -419,12 +420,14 @@ def test_a_flag_is_true_or_false_whatever_the_database(
 
 def test_screen_says_which_images_are_unfamiliar(database: Database, capsys: pytest.CaptureFixture[str]) -> None:
     odd, usual = odd_and_usual(database)
-    screening._show(database, [odd, usual])
+    with database.read() as session:
+        both, one = (outcomes(session, ids) for ids in ([odd, usual], [usual]))
+    screening._show(both)
     out = capsys.readouterr().out
     assert cells(out, "odd.png") == ["odd.png", "done", "PNEUMONIA", "0.9998", "0.5000", "yes", ""]
     assert cells(out, "usual.png")[-2:] == ["", ""]
     assert out.endswith("2 images: 1 PNEUMONIA, 1 unfamiliar, 0 quarantined. A screening aid, not a diagnosis.\n")
-    screening._show(database, [usual])
+    screening._show(one)
     assert "1 images: 0 PNEUMONIA, 0 quarantined." in capsys.readouterr().out
 
 

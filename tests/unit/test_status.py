@@ -270,7 +270,7 @@ def test_a_folder_whose_marker_cannot_be_seen_needs_a_person(look: Status, tmp_p
     folders = {"ward": {"path": tmp_path / "ward"}}
     code, screen = look(sources=folders)
     assert code == 1
-    assert f"the folder ward ({tmp_path / 'ward'}) is out of reach" in screen
+    assert f"the source ward ({tmp_path / 'ward'}) is out of reach" in screen
     (tmp_path / "ward" / MARKER).touch()
     assert look(sources=folders)[0] == 0
 
