@@ -51,9 +51,7 @@ def test_what_accompanies_images_and_what_systems_leave_is_ignored_by_default(pa
     assert is_ignored(path)
 
 
-@pytest.mark.parametrize(
-    "path", ["IM000001", "DICOM/IM1", "pdf", "a.pdf.png", "reports/a.dcm", "eaDir/a.png"]
-)
+@pytest.mark.parametrize("path", ["IM000001", "DICOM/IM1", "pdf", "a.pdf.png", "reports/a.dcm", "eaDir/a.png"])
 def test_an_image_is_not_ignored_for_a_name_that_resembles_one(path: str) -> None:
     assert not is_ignored(path)
 
