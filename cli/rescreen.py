@@ -3,8 +3,8 @@
 from datetime import UTC, datetime
 
 from cli.console import out, progress
-from cli.instant import instant
 from cli.versions import user
+from queries.instant import instant
 from shared.base.errors import WrongSettings
 from shared.base.settings import Settings
 from shared.database import AuditEntry, opened

@@ -20,7 +20,7 @@ from sqlalchemy.exc import DatabaseError
 import shared.database
 from cli.archive import Client, aside, connected, copy_sqlite, revision_of, sqlite_file
 from cli.console import err, out
-from queries.counts import workers
+from queries.workers import live_workers
 from shared.base.errors import ServiceUnavailable, WrongSettings
 from shared.base.filesystem import sync
 from shared.base.settings import Settings
@@ -84,7 +84,7 @@ def _alone(settings: Settings, database: Database) -> Iterator[None]:
         if target is None or target.exists():
             # A database that is damaged or empty has no workers to tell of; it may be why a backup is wanted.
             with suppress(DatabaseError), database.read() as session:
-                alive = workers(session)
+                alive = live_workers(session, datetime.now(UTC))
             database.close()
         if alive:
             names = ", ".join(f"{worker.host} (process {worker.pid})" for worker in alive)

@@ -12,7 +12,7 @@ import typer
 from sqlalchemy import select
 
 from cli.console import out, progress, table
-from queries.counts import workers
+from queries.workers import live_workers
 from shared.base.errors import ServiceUnavailable, WrongSettings
 from shared.base.filesystem import MARKER, check_room, sync
 from shared.base.settings import SUBMITTED, Folder, Settings
@@ -30,7 +30,7 @@ def screen(settings: Settings, paths: list[Path]) -> None:
     """Ends with exit code 1 if an image was quarantined."""
     with opened(settings) as with_database:
         with with_database.read() as session:
-            if not workers(session):
+            if not live_workers(session, datetime.now(UTC)):
                 raise ServiceUnavailable(
                     "No worker is running: start `pneumoscreen up` in another shell, then try again."
                 )
@@ -97,7 +97,7 @@ def _wait(with_database: Database, sightings: list[int], task: int, bar) -> None
     while waiting:
         time.sleep(0.1)
         with with_database.read() as session:
-            alive = bool(workers(session))
+            alive = bool(live_workers(session, datetime.now(UTC)))
             for start in range(0, len(sightings), MAX_ROWS):
                 part = [s for s in sightings[start : start + MAX_ROWS] if s in waiting]
                 open_ones = select(Sighting.id).where(Sighting.id.in_(part), Sighting.state == SightingState.WAITING)

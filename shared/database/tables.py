@@ -142,7 +142,9 @@ class Sighting(Base):
     source: Mapped[str]
     path: Mapped[str]
     path_bytes: Mapped[bytes | None] = mapped_column(LargeBinary)  # the name as it is, where it is not valid UTF-8
-    revision: Mapped[str] = mapped_column(server_default=text("''"))  # opaque: whether it is still the same, the source knows
+    revision: Mapped[str] = mapped_column(
+        server_default=text("''")
+    )  # opaque: whether it is still the same, the source knows
     size: Mapped[int]
     origin: Mapped[str | None]  # where `screen` copied it from
     lane: Mapped[str | None] = mapped_column(String(16))  # of its arrival; None for some rows of older schemas
@@ -196,6 +198,10 @@ class ReviewLabel(StrEnum):
     PNEUMONIA = "PNEUMONIA"
     UNCLEAR = "UNCLEAR"  # the reader cannot tell: trains and counts nowhere
     NOT_READABLE = "NOT_READABLE"  # of the sighting alone; the other words are on the content
+
+
+CLASS_LABELS = (ReviewLabel.NORMAL, ReviewLabel.PNEUMONIA)
+"""The words that name a class: they alone train, count as labels, and are shown as `reviewed_label`."""
 
 
 class Review(Base):
@@ -292,6 +298,8 @@ class AuditEntry(Base):
 
 WORKER_ALIVE = timedelta(seconds=30)
 """A worker process whose heartbeat is older counts as gone."""
+TRAINER_ALIVE = timedelta(minutes=2)
+"""A training run whose heartbeat is older is dead, and another trainer may resume it."""
 
 
 class Worker(Base):
