@@ -85,6 +85,17 @@ def test_new_labels_bring_a_run_forward_and_count_once(database: Database, setti
     assert take(database, settings, 7200) is None
 
 
+@pytest.mark.parametrize("word", ["UNCLEAR", "NOT_READABLE"])
+def test_a_word_that_names_no_class_is_no_new_label(database: Database, settings: Settings, word: str) -> None:
+    bare = settings.model_copy(update={"training_data": None})
+    review(database, 19)
+    with database.write() as session:
+        session.add(Review(sha256="f" * 64, sighting_id=1, label=word, reviewer="Dr. Okafor", created_at=NOW))
+    assert take(database, bare) is None
+    review(database, 1, first=19)
+    assert take(database, bare) is not None
+
+
 def test_a_run_whose_trainer_died_is_resumed_by_another_and_the_first_has_lost_its_lease(
     database: Database, settings: Settings
 ) -> None:
