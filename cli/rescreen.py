@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from cli.console import out, progress
 from cli.versions import user
 from queries.instant import instant
+from shared import sources
 from shared.base.errors import WrongSettings
 from shared.base.settings import Settings
 from shared.database import AuditEntry, opened
@@ -16,8 +17,9 @@ from shared.models import manifest, registry
 def rescreen(settings: Settings, model: str, root: str | None, since: str | None, by: str | None) -> None:
     """Raises BrokenModel for a version that was never published or is damaged, WrongSettings for an unknown folder."""
     moment, now = instant(since, "--since") if since else None, datetime.now(UTC)
-    if root is not None and root not in settings.roots:
-        raise WrongSettings(f"There is no folder named {root!r}; there are: {', '.join(settings.roots)}.")
+    known = sources.build(settings)
+    if root is not None and root not in known:
+        raise WrongSettings(f"There is no folder named {root!r}; there are: {', '.join(known)}.")
     seen = new = 0
     with opened(settings) as database, progress() as bar:
         with database.read() as session:

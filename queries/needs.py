@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from queries.trainings import Training
 from queries.workers import WorkerProcess
-from shared.base.filesystem import MARKER
+from shared import sources
 from shared.base.settings import Settings
 from shared.database import OPEN_JOB, DeadLetter, Job, RunState, Sighting, SightingState
 from shared.ledger.latest import is_newest
@@ -19,9 +19,9 @@ LATELY = timedelta(days=1)
 
 
 def sources_out_of_reach(settings: Settings) -> Iterator[str]:
-    for name, folder in settings.folders.items():
-        if not (folder.path / MARKER).exists():
-            yield f"the source {name} ({folder.path}) is out of reach of this host: is its share mounted?"
+    for name, source in sources.build(settings).items():
+        if source.is_watched and not source.is_in_reach():
+            yield f"the source {name} ({source.place}) is out of reach of this host: is it mounted?"
 
 
 def quarantined(session: Session, now: datetime) -> Iterator[str]:

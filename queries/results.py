@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Label, Select, Table, false, or_, select
 from sqlalchemy.orm import Session
 
 from queries import worklist
+from shared import sources
 from shared.base.errors import InvalidRequest, WorkFailed
 from shared.base.settings import Settings
 from shared.database.views import RESULTS, RESULTS_HISTORY
@@ -99,9 +100,10 @@ def _one_of(value: str | None, option: str, allowed: Sequence[str]) -> None:
 
 def _check_source(session: Session, settings: Settings, source: str | None) -> None:
     """Raises InvalidRequest for a source that the settings do not name and that no row tells of."""
-    if source is None or source in settings.roots:
+    configured = sources.build(settings)
+    if source is None or source in configured:
         return
-    known = sorted({*settings.roots, *lookup.known_sources(session, RESULTS)})
+    known = sorted({*configured, *lookup.known_sources(session, RESULTS)})
     if source not in known:
         raise InvalidRequest(f"There is no source named {source!r}; there are: {', '.join(known)}.")
 

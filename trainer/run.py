@@ -16,7 +16,7 @@ from rich.console import Console
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from shared import database
+from shared import database, sources
 from shared.base import settings
 from shared.base.errors import PneumoscreenError, WorkFailed
 from shared.base.settings import Settings
@@ -160,7 +160,7 @@ def _reviewed(found: Settings, session: Session, most: int) -> Iterator[tuple[st
     on_content = (Review.id <= most) & Review.sha256.is_not(None) & (Review.label != ReviewLabel.NOT_READABLE)
     oldest_first = select(Review).where(on_content).order_by(Review.created_at, Review.id)
     labels = {str(review.sha256): review.label for review in session.scalars(oldest_first)}
-    contents = sorted(labels)
+    contents, known = sorted(labels), sources.build(found)
     for start in range(0, len(contents), MAX_ROWS):
         part = contents[start : start + MAX_ROWS]
         keys = dict(
@@ -170,11 +170,11 @@ def _reviewed(found: Settings, session: Session, most: int) -> Iterator[tuple[st
         )
         taken = set()
         for sighting in session.scalars(select(Sighting).where(Sighting.sha256.in_(part)).order_by(Sighting.id.desc())):
-            root = found.roots.get(sighting.source)
+            source = known.get(sighting.source)
             digest = str(sighting.sha256)
-            if root is None or digest in taken:
+            if source is None or digest in taken:
                 continue
-            file = root.path / as_path(sighting.path, sighting.path_bytes)
+            file = source.local_copy(as_path(sighting.path, sighting.path_bytes))
             if _is(file, digest):
                 taken.add(digest)
                 yield digest, (file, labels[digest], _patient(file, keys.get(digest)))

@@ -18,7 +18,6 @@ from sqlalchemy import ColumnElement, FromClause, select
 from sqlalchemy.orm import Session
 
 from shared.base.errors import WorkFailed
-from shared.base.settings import SUBMITTED
 from shared.database import Sighting, SightingState
 from shared.ledger.register import as_text
 
@@ -140,11 +139,14 @@ def known_sources(session: Session, table: FromClause = SIGHTINGS) -> Sequence[s
 def bearing(
     names: AbstractSet[str], sources: Sequence[str], table: FromClause = SIGHTINGS
 ) -> Iterator[ColumnElement[bool]]:
-    """One condition per source, so that each can use the (source, path) index; together they find these paths."""
+    """Conditions that together find the sightings with one of these names: one per source and one for origins.
+
+    Apart, each can use its index.
+    """
     for source in sources:
         paths = names | {name.removeprefix(f"{source}/") for name in names}
         yield (table.c.source == source) & table.c.path.in_(paths)
-    yield (table.c.source == SUBMITTED) & table.c.origin.in_(names)
+    yield table.c.origin.in_(names)
 
 
 Found = Mapping[str, Sequence[Named]]

@@ -31,6 +31,7 @@ from local import private_broker, services, supervisor
 from local.private_broker import free_port
 from queries.counts import Counts
 from queries.results import Filters, statement
+from queries.submission import outcomes
 from shared import __version__
 from shared.base.settings import load
 from shared.database import Database, connect
@@ -346,7 +347,7 @@ def test_superseded_is_a_state_of_the_history_alone(pneumoscreen: Command, datab
 def test_a_source_is_known_by_the_settings_or_by_its_rows(
     pneumoscreen: Command, database: Database, tmp_path: Path
 ) -> None:
-    (tmp_path / "pneumoscreen.toml").write_text(f'[folders.clinic]\npath = "{tmp_path / "clinic"}"\n')
+    (tmp_path / "pneumoscreen.toml").write_text(f'[sources.clinic]\npath = "{tmp_path / "clinic"}"\n')
     fill(database)
     for source in ("clinic", "ward", "submitted"):
         assert pneumoscreen("results", "--source", source, "--home", tmp_path)[0] == 0
@@ -432,12 +433,14 @@ def test_a_flag_is_true_or_false_whatever_the_database(
 
 def test_screen_says_which_images_are_unfamiliar(database: Database, capsys: pytest.CaptureFixture[str]) -> None:
     odd, usual = odd_and_usual(database)
-    screening._show(database, [odd, usual])
+    with database.read() as session:
+        both, one = (outcomes(session, ids) for ids in ([odd, usual], [usual]))
+    screening._show(both)
     out = capsys.readouterr().out
     assert cells(out, "odd.png") == ["odd.png", "done", "PNEUMONIA", "0.9998", "0.5000", "yes", ""]
     assert cells(out, "usual.png")[-2:] == ["", ""]
     assert out.endswith("2 images: 1 PNEUMONIA, 1 unfamiliar, 0 quarantined. A screening aid, not a diagnosis.\n")
-    screening._show(database, [usual])
+    screening._show(one)
     assert "1 images: 0 PNEUMONIA, 0 quarantined." in capsys.readouterr().out
 
 

@@ -10,7 +10,8 @@ from cli.rescreen import rescreen
 from shared.base import settings
 from shared.base.errors import BrokenModel, WrongSettings
 from shared.base.lanes import Lane
-from shared.base.settings import Folder, Settings
+from shared.base.settings import Settings
+from shared.base.source_settings import FolderSettings
 from shared.database import AuditEntry, Database, JobState
 from shared.ledger import register
 from shared.ledger.work import Claimed, PutOff, Quarantined, Superseded
@@ -21,7 +22,7 @@ from tests.unit.steps import NOW, after, claim, drop, file, finish, in_hand, job
 
 @pytest.fixture
 def chosen(database: Database, tmp_path: Path) -> Settings:
-    found = settings.load(tmp_path, folders={"ward": Folder(path=tmp_path / "ward")})
+    found = settings.load(tmp_path, sources={"ward": FolderSettings(path=tmp_path / "ward")})
     for name in ("v1", "v2"):
         registry.publish(database, found.models, make_linear_version(tmp_path / "made", name), DAY)
     return found
@@ -72,11 +73,11 @@ def test_the_new_result_takes_the_place_of_the_old_one_which_stays_in_the_histor
 def test_the_old_result_stays_if_the_file_is_gone(database: Database, chosen: Settings) -> None:
     done(database, "a")
     (claimed,) = asked(database, chosen)
-    finish(database, Quarantined(claimed, "the file was removed before it was read"))
+    finish(database, Quarantined(claimed, "the file is gone: it was removed from its source"))
     assert results(database) == [("a.png", "done", "v1")]
     assert [row["reason"] for row in rows(database)] == [None]
     job = jobs(database)[-1]
-    assert (job.state, job.problem) == (JobState.FINISHED, "the file was removed before it was read")
+    assert (job.state, job.problem) == (JobState.FINISHED, "the file is gone: it was removed from its source")
 
 
 def test_the_old_result_stays_while_the_world_is_at_fault(database: Database, chosen: Settings) -> None:
