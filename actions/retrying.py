@@ -8,12 +8,9 @@ from sqlalchemy.orm import Session
 
 from shared.base.errors import InvalidRequest, WorkFailed
 from shared.base.lanes import Lane
-from shared.database import Sighting, SightingState, audit
+from shared.database import Sighting, audit
 from shared.ledger import lookup, register
-from shared.ledger.latest import is_newest
-
-IS_QUARANTINED = (Sighting.state == SightingState.QUARANTINED) & is_newest()
-"""What was replaced by a newer file of the same path is history."""
+from shared.ledger.quarantine import is_quarantined, is_unresolved
 
 
 def choose(session: Session, names: Sequence[str], reason: str | None, everything: bool) -> list[int]:
@@ -36,13 +33,13 @@ def named(session: Session, names: Sequence[str]) -> list[int]:
     meant = sorted({image.id for name in names for image in lookup.images(session, name)})
     chosen: list[int] = []
     for part in register.parts(meant):
-        chosen += session.scalars(select(Sighting.id).where(Sighting.id.in_(part), IS_QUARANTINED))
+        chosen += session.scalars(select(Sighting.id).where(Sighting.id.in_(part), is_quarantined()))
     return chosen
 
 
 def matching(session: Session, reason: str | None) -> list[int]:
     """The unresolved ones, or those of them whose reason contains this."""
-    query = select(Sighting.id).where(IS_QUARANTINED, Sighting.resolution.is_(None)).order_by(Sighting.id)
+    query = select(Sighting.id).where(is_unresolved()).order_by(Sighting.id)
     if reason:
         query = query.where(Sighting.reason.contains(reason, autoescape=True))
     return list(session.scalars(query))

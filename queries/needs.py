@@ -10,8 +10,8 @@ from queries.trainings import Training
 from queries.workers import WorkerProcess
 from shared import sources
 from shared.base.settings import Settings
-from shared.database import OPEN_JOB, DeadLetter, Job, RunState, Sighting, SightingState
-from shared.ledger.latest import is_newest
+from shared.database import OPEN_JOB, DeadLetter, Job, RunState, Sighting
+from shared.ledger.quarantine import is_unresolved
 from shared.ledger.work import ATTEMPT_EPOCH, MAX_ATTEMPTS
 
 LATELY = timedelta(days=1)
@@ -27,10 +27,7 @@ def sources_out_of_reach(settings: Settings) -> Iterator[str]:
 def quarantined(session: Session, now: datetime) -> Iterator[str]:
     """The images of the last day that nobody retried, replaced, removed or dismissed."""
     number = session.scalar(
-        select(func.count())
-        .select_from(Sighting)
-        .where(Sighting.state == SightingState.QUARANTINED, Sighting.finished_at > now - LATELY)
-        .where(Sighting.resolution.is_(None), is_newest())
+        select(func.count()).select_from(Sighting).where(is_unresolved(), Sighting.finished_at > now - LATELY)
     )
     if number:
         were = _count(number, "image was", "images were")

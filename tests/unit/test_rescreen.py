@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from cli.rescreen import rescreen
 from shared.base import settings
-from shared.base.errors import BrokenModel, WrongSettings
+from shared.base.errors import BrokenModel, InvalidRequest, WrongSettings
 from shared.base.lanes import Lane
 from shared.base.settings import Settings
 from shared.base.source_settings import FolderSettings
@@ -155,7 +155,7 @@ def test_what_makes_no_sense_is_said(database: Database, chosen: Settings) -> No
     with pytest.raises(WrongSettings, match="There is no folder named 'attic'"):
         rescreen(chosen, "v2", "attic", None, "Ada")
     for since in ("yesterday", "0001-01-01T00:00+14:00"):
-        with pytest.raises(WrongSettings, match="--since"):
+        with pytest.raises(InvalidRequest, match="--since"):
             rescreen(chosen, "v2", None, since, "Ada")
 
 

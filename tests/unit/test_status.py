@@ -10,10 +10,11 @@ import pytest
 import typer
 from sqlalchemy import text
 
-from actions import dismissal
 from cli.dismiss import dismiss
 from cli.retry import retry
 from cli.status import status
+from producer.resolving import RESOLVE_EVERY, Resolver
+from shared import sources
 from shared.base.errors import InvalidRequest, WorkFailed
 from shared.base.filesystem import MARKER
 from shared.base.home import announcement
@@ -177,11 +178,33 @@ def test_an_image_whose_file_is_gone_needs_nobody_and_retry_says_so_truly(
         retry(load(tmp_path), [], None, True)
 
 
-def test_files_that_were_deleted_after_they_were_quarantined_are_resolved(database: Database) -> None:
-    finish(database, *(Quarantined(one, "no image") for one in in_hand(database, "a.pdf", "b.pdf")))
-    with database.write() as session:
-        assert dismissal.resolve_removed(session, "ward", lambda row: row.path == "a.pdf") is None
-    assert [row["resolution"] for row in rows(database)] == ["removed", None]
+def test_what_is_deleted_after_it_was_quarantined_is_resolved_where_the_source_is_in_reach(
+    look: Status, database: Database, tmp_path: Path
+) -> None:
+    ward = tmp_path / "ward"
+    ward.mkdir()
+    for name in ("a.pdf", "b.pdf", "inv\udcff.pdf"):
+        (ward / name).touch()
+    now = datetime.now(UTC)
+    images = in_hand(database, "a.pdf", "b.pdf", "inv\udcff.pdf")
+    finish(database, *(Quarantined(image, "no image") for image in images), now=now)
+    resolver = Resolver(database, sources.build(load(tmp_path, sources={"ward": {"kind": "folder", "path": ward}})))
+    (ward / "a.pdf").unlink()
+    (ward / "inv\udcff.pdf").unlink()
+    resolver.resolve(0.0)
+    assert {row["resolution"] for row in rows(database)} == {None}, "without its marker the share may be away"
+    (ward / MARKER).touch()
+    resolver.resolve(RESOLVE_EVERY - 1)
+    assert {row["resolution"] for row in rows(database)} == {None}, "it is too early to look again"
+    resolver.resolve(RESOLVE_EVERY)
+    assert {row["path"]: row["resolution"] for row in rows(database)} == {
+        "a.pdf": "removed",
+        "b.pdf": None,
+        "inv\\xff.pdf": "removed",
+    }
+    (ward / "b.pdf").unlink()
+    resolver.resolve(2 * RESOLVE_EVERY)
+    assert look()[0] == 0
 
 
 @pytest.mark.parametrize(

@@ -166,7 +166,7 @@ def test_what_reviewers_labelled_is_learned_from_and_their_word_wins(
 def test_from_an_image_that_a_reader_calls_unclear_nothing_is_learned_and_not_readable_is_no_word_on_its_pixels(
     database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch, labelled: Path
 ) -> None:
-    ward = settings.folders["ward"].path
+    ward = settings.sources["ward"].path
     digests = {}
     for name in ("IM-0007-0001.png", "IM-0008-0001.png"):
         (ward / name).write_bytes((labelled / "NORMAL" / name).read_bytes())
