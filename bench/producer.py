@@ -60,7 +60,7 @@ def _producer(work: Path, inbox: Path, broker_url: str) -> Iterator[psutil.Popen
     """Started when all that lies in the inbox has settled, so that no start includes the wait for it."""
     time.sleep(SETTLED_SECONDS)
     kept = {name: value for name, value in os.environ.items() if name not in PLACES}
-    settings = {"FOLDERS": f'{{"inbox": {{"path": "{inbox}"}}}}', "BROKER_URL": broker_url}
+    settings = {"SOURCES": f'{{"inbox": {{"path": "{inbox}"}}}}', "BROKER_URL": broker_url}
     environment = kept | {f"PNEUMOSCREEN_{name}": value for name, value in settings.items()}
     command = [sys.executable, "-m", "cli.main", "producer", "--home", str(work)]
     with (work / "producer.out").open("a") as output:

@@ -4,19 +4,18 @@ import os
 import re
 import sqlite3
 from collections.abc import Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 import typer
 from sqlalchemy.orm import Session
 
 from cli.console import out, table
-from cli.prune import is_gone, is_in_reach
+from shared import sources
 from shared.base.errors import WorkFailed, WrongSettings
 from shared.base.filesystem import MARKER
-from shared.base.settings import SUBMITTED, Settings
+from shared.base.settings import Settings
 from shared.database import AuditEntry, Database, DicomHeader, Prediction, Review, Sighting, opened
 from shared.ledger import retention
 from shared.ledger.register import as_path, as_text
@@ -52,7 +51,7 @@ def forget(settings: Settings, target: str, by: str, yes: bool) -> None:
         if not yes:
             typer.confirm("Erase all of this for good?", abort=True)
         for copy in copies:
-            _remove(copy, settings.roots[SUBMITTED].path)
+            sources.build(settings)[copy.source].delete(as_path(copy.path, copy.path_bytes))
         _erase(with_database, as_text(target)[0], by, traces, len(copies))
         is_sqlite = with_database.engine.dialect.name == "sqlite"
         if is_sqlite:
@@ -87,18 +86,17 @@ def _find(session: Session, target: str) -> Traces:
     return Traces(found, known, in_place, *said)
 
 
-def _check_files(settings: Settings, traces: Traces) -> list[Path]:
+def _check_files(settings: Settings, traces: Traces) -> list[Sighting]:
     """Raises WorkFailed if a file would be registered again; returns the copies of ours that are to be deleted."""
-    copies, there, hidden = [], [], set()
+    copies, there, hidden, known = [], [], set(), sources.build(settings)
     for sighting in traces.in_place:
-        root = settings.roots.get(sighting.source)
-        file = root.path / as_path(sighting.path, sighting.path_bytes) if root else None
-        if sighting.source == SUBMITTED and sighting.origin is not None and file is not None:
-            if not is_gone(file):
-                copies.append(file)
-        elif file is not None and not is_gone(file):
-            there.append(str(file))
-        elif not is_in_reach(settings, sighting.source):
+        source, path = known.get(sighting.source), as_path(sighting.path, sighting.path_bytes)
+        is_there = source.exists(path) if source else None
+        if source is not None and source.is_owned:
+            copies += [sighting] if is_there else []
+        elif source is not None and is_there:
+            there.append(str(source.local_copy(path)))
+        elif is_there is None:
             hidden.add(sighting.source)
     if there:
         names = ", ".join(os.fsencode(name).decode("utf-8", "backslashreplace") for name in there[:SHOWN])
@@ -115,23 +113,13 @@ def _check_files(settings: Settings, traces: Traces) -> list[Path]:
     return copies
 
 
-def _show(traces: Traces, copies: Sequence[Path]) -> None:
+def _show(traces: Traces, copies: Sequence[Sighting]) -> None:
     rows = [(s.id, s.source, s.path, s.state, f"{s.seen_at:%Y-%m-%d %H:%M}") for s in traces.sightings]
     table(("sighting", "folder", "path", "state", "seen at"), rows[:SHOWN], "To be erased")
     out.print(
         f"{len(rows)} sightings of {len(traces.contents)} contents with their jobs; {traces.predictions} predictions, "
         f"{traces.headers} DICOM headers, {traces.reviews} reviews; {len(copies)} copies that `screen` made."
     )
-
-
-def _remove(copy: Path, root: Path) -> None:
-    """Delete a copy, and the folders that were made for it."""
-    if not Path(os.path.realpath(copy.parent)).is_relative_to(os.path.realpath(root)):
-        raise WorkFailed(f"{copy} lies outside {root} by a link, so it is not ours to delete: delete it by hand.")
-    copy.unlink(missing_ok=True)
-    for folder in list(copy.relative_to(root).parents)[:-1]:
-        with suppress(OSError):  # others lie in it
-            (root / folder).rmdir()
 
 
 def _erase(database: Database, target: str, by: str, traces: Traces, copies: int) -> None:

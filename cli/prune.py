@@ -1,20 +1,18 @@
 """`db prune`: old history and bookkeeping, and the rows of files that are gone, are deleted in short transactions."""
 
-import os
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import psutil
 from rich.progress import Progress
-from sqlalchemy import make_url
 from sqlalchemy.orm import Session
 
 from cli.console import out, progress, table
+from shared import sources
 from shared.base.filesystem import MARKER
-from shared.base.settings import SUBMITTED, Settings
-from shared.database import AuditEntry, Database, DeadLetter, DicomHeader, Job, Prediction, opened
+from shared.base.settings import Settings
+from shared.database import AuditEntry, Database, DeadLetter, DicomHeader, Job, Prediction, Sighting, opened
 from shared.ledger import retention
 from shared.ledger.register import as_path
 
@@ -51,30 +49,9 @@ def _tell_kept(kept: int, out_of_reach: Counter[str]) -> None:
     for root, count in sorted(out_of_reach.items()):
         out.print(
             f"{count:,} old rows of the folder {root!r} stay, since this host cannot see whether their files are "
-            f"still there: run it where [folders.{root}] is set and {MARKER} can be seen in it.",
+            f"still there: run it where [sources.{root}] is set and {MARKER} can be seen in it.",
             markup=False,
         )
-
-
-def is_in_reach(settings: Settings, root: str) -> bool:
-    """Whether a file that this host does not find in the root is really gone from it."""
-    folder = settings.roots.get(root)
-    if folder is None:
-        return False
-    # Nobody watches the copies that `screen` made, so they have no marker; with SQLite there is only this host.
-    is_ours = root == SUBMITTED and make_url(settings.database).get_backend_name() == "sqlite"
-    return os.path.exists(folder.path if is_ours else folder.path / MARKER)  # noqa: PTH110 - no error means False
-
-
-def is_gone(file: Path) -> bool:
-    """Whether nothing has this name; False also where that cannot be told."""
-    try:
-        file.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except OSError:
-        return False
-    return False
 
 
 class Pruning:
@@ -83,7 +60,8 @@ class Pruning:
     def __init__(self, settings: Settings, database: Database, cutoff: datetime, dry_run: bool, bar: Progress) -> None:
         self.counts = dict.fromkeys((JOBS, REPLACED, GONE, LETTERS, PREDICTIONS, HEADERS), 0)
         self.kept, self.out_of_reach = 0, Counter[str]()
-        self._settings, self._database, self._cutoff, self._dry_run = settings, database, cutoff, dry_run
+        self._sources = sources.build(settings)
+        self._database, self._cutoff, self._dry_run = database, cutoff, dry_run
         self._bar, self._doomed = bar, set[int]()
 
     def jobs(self) -> None:
@@ -103,18 +81,16 @@ class Pruning:
             if not found:
                 break
             after = found[-1].id
-            reach = {root: is_in_reach(self._settings, root) for root in {s.source for s in found}}
-            roots = self._settings.roots
-            gone = [
-                s for s in found if reach[s.source] and is_gone(roots[s.source].path / as_path(s.path, s.path_bytes))
-            ]
-            # Once more: a share that went away during the look took its files and its marker with it.
-            reach = {root: is_seen and is_in_reach(self._settings, root) for root, is_seen in reach.items()}
-            gone = [sighting for sighting in gone if reach[sighting.source]]
-            self.out_of_reach.update(s.source for s in found if not reach[s.source])
-            self.kept += sum(reach[s.source] for s in found) - len(gone)
+            are_there = {sighting.id: self._is_there(sighting) for sighting in found}
+            gone = [sighting for sighting in found if are_there[sighting.id] is False]
+            self.out_of_reach.update(sighting.source for sighting in found if are_there[sighting.id] is None)
+            self.kept += sum(is_there is True for is_there in are_there.values())
             self._delete(GONE, [s.id for s in gone], self._delete_sightings, self._doomed)
             self._bar.advance(task, len(found))
+
+    def _is_there(self, sighting: Sighting) -> bool | None:
+        source = self._sources.get(sighting.source)
+        return source.exists(as_path(sighting.path, sighting.path_bytes)) if source else None
 
     def contents(self) -> None:
         """Predictions and headers that no sighting leads to; reviews stay, they are people's words."""

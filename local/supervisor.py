@@ -26,7 +26,8 @@ from shared.base import home as home_folder
 from shared.base import settings
 from shared.base.errors import WorkFailed, WrongSettings
 from shared.base.filesystem import replace_file
-from shared.base.settings import Folder, Settings
+from shared.base.settings import Settings
+from shared.base.source_settings import FolderSettings
 from shared.models import registry
 from shared.queue.broker import url as broker_url
 from shared.queue.broker import wait_until_ready
@@ -102,7 +103,7 @@ def run(home: Path, inbox: Path | None, flower_port: int | None, *, trainer: boo
         _end_programs(home)
         home_folder.announcement(home).unlink(missing_ok=True)  # left behind by a killed `up`
         chosen = settings.load(home)
-        if inbox is None and not chosen.folders:
+        if inbox is None and not chosen.sources:
             inbox = home / INBOX
         if inbox is not None:
             chosen = with_inbox(chosen, inbox)
@@ -114,23 +115,23 @@ def run(home: Path, inbox: Path | None, flower_port: int | None, *, trainer: boo
         else:
             broker = None
             wait_until_ready(broker_url(chosen), 0)
-        for folder in (chosen.logs, chosen.models, chosen.roots[settings.SUBMITTED].path):
+        for folder in (chosen.logs, chosen.models):
             folder.mkdir(parents=True, exist_ok=True)
         with closing(database.connect(chosen.database)) as with_database:
             with_database.upgrade()
-            if INBOX in chosen.folders:
+            if INBOX in chosen.sources:
                 remember(chosen, with_database)
             registry.install_bundled(with_database, chosen.models, datetime.now(UTC), chosen.signing_key)
             registry.check(with_database, chosen.models, chosen.signing_key)
         if inbox is not None:
-            chosen.folders[INBOX].path.mkdir(parents=True, exist_ok=True)
+            chosen.sources[INBOX].path.mkdir(parents=True, exist_ok=True)
         known = {
             "broker_url": broker.url if broker else broker_url(chosen),
             "database_url": chosen.database,
             "patient_secret": _secret(chosen),
         }
-        _announce(home, known, chosen.folders)
-        chosen = settings.load(home, folders=chosen.folders)
+        _announce(home, known, chosen.sources)
+        chosen = settings.load(home, sources=chosen.sources)
         note = home_folder.register_home(home)
         process = _supervise(chosen, broker, flower_port, trainer=trainer)
         system = System(chosen, process, f"http://127.0.0.1:{flower_port}" if flower_port else None)
@@ -206,12 +207,13 @@ def _secret(chosen: Settings) -> str:
     return file.read_text(encoding="utf-8").strip()
 
 
-def _announce(home: Path, known: dict[str, str], folders: dict[str, Folder]) -> None:
+def _announce(home: Path, known: dict[str, str], configured: dict[str, FolderSettings]) -> None:
     """Write what a second shell cannot know, for the owner alone to read: passwords are in it."""
     lines = [f"{name} = {_quoted(value)}" for name, value in known.items()]
-    for name, folder in folders.items():
-        lines += [f"[folders.{_quoted(name)}]", f"path = {_quoted(str(folder.path))}", f'lane = "{folder.lane}"']
-        lines += [f"polling = {str(folder.polling).lower()}"] if folder.polling is not None else []
+    for name, source in configured.items():
+        lines += [f"[sources.{_quoted(name)}]", f"path = {_quoted(str(source.path))}", f'lane = "{source.lane}"']
+        lines += [f"polling = {str(source.polling).lower()}"] if source.polling is not None else []
+        lines += [f"ignore = {json.dumps(source.ignore)}"]
     descriptor = os.open(home_folder.announcement(home), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123
         file.write("\n".join(lines) + "\n")

@@ -55,16 +55,16 @@ class Metrics:
             registry=registry,
         )
         # From 0 on, or the first of a kind would count for no rate.
-        for root in settings.folders:
-            self._registered.labels(root)
+        for source in settings.sources:
+            self._registered.labels(source)
         for lane in Lane:
             self._sent.labels(lane)
         for cause in CAUSES:
             self._recovered.labels(cause)
 
-    def count_registered(self, root: str, images: int) -> None:
+    def count_registered(self, source: str, images: int) -> None:
         if images:
-            self._registered.labels(root).inc(images)
+            self._registered.labels(source).inc(images)
 
     def count_sent(self, lane: Lane, jobs: int) -> None:
         self._sent.labels(lane).inc(jobs)

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import delete
 from sqlalchemy.exc import SQLAlchemyError
 
-from shared import database
+from shared import database, sources
 from shared.base.errors import BrokenModel
 from shared.base.settings import Settings
 from shared.database import Worker
@@ -32,7 +32,7 @@ HANG_SECONDS = 60.0
 class WorkerProcess:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.roots = settings.roots
+        self.sources = sources.build(settings)
         self.database = database.connect(settings.database)
         self.metrics = Metrics()
         self.models = Models(settings.models, self.metrics, settings.signing_key, settings.engine)

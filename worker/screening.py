@@ -36,8 +36,7 @@ from shared.ledger.work import Claimed, Identifiers, Outcome, PutOff, Quarantine
 from shared.models import registry
 from shared.models.registry import Loaded, Published
 from shared.queue.messages import SCHEMA, Message
-from shared.sources.folder.facts import Facts
-from shared.sources.folder.reading import read
+from shared.sources import Source
 from worker.failures import MAX_ATTEMPTS, Damaged, judge, put_off, retreat
 from worker.process import WorkerProcess
 
@@ -167,14 +166,14 @@ def _look(process: WorkerProcess, loaded: Loaded, claimed: Claimed) -> Prepared 
     """Read, hash and decode one image, in a thread; whatever is wrong with it becomes its outcome."""
     settings = process.settings
     limits = Limits(settings.max_pixels, settings.max_bytes)
+    source = process.sources.get(claimed.source)
+    if source is None:
+        return put_off(claimed, f"no source named {claimed.source!r} is configured on this host")
     digest: str | None = None
     identifiers, age = None, None
     try:
-        root = process.roots.get(claimed.source)
-        if root is None:
-            return put_off(claimed, f"no folder named {claimed.source!r} is configured on this host")
         began = time.monotonic()
-        data = read(root.path, claimed.path, claimed.revision, limits)
+        data = source.read(claimed.path, claimed.revision, limits)
         digest = hashlib.sha256(data).hexdigest()
         process.decoding[threading.get_ident()] = decoding = time.monotonic()
         process.metrics.read.observe(decoding - began)
@@ -186,7 +185,7 @@ def _look(process: WorkerProcess, loaded: Loaded, claimed: Claimed) -> Prepared 
         settled = datetime.now(UTC) + timedelta(seconds=settings.settle)
         return Superseded(claimed, Found(claimed.path, error.revision, error.size), settled)
     except Unfinished as error:
-        if _is_young(claimed, datetime.now(UTC)):
+        if _is_young(source, claimed, datetime.now(UTC)):
             return PutOff(claimed, str(error), datetime.now(UTC) + GRACE_PERIOD / 6)
         return Damaged(claimed, str(error), digest, identifiers)
     except Unsuitable as error:
@@ -246,8 +245,8 @@ def _classify(process: WorkerProcess, loaded: Loaded, prepared: Sequence[Prepare
     return outcomes
 
 
-def _is_young(claimed: Claimed, now: datetime) -> bool:
-    written = Facts.parse(claimed.revision).written_at
+def _is_young(source: Source, claimed: Claimed, now: datetime) -> bool:
+    written = source.written_at(claimed.revision)
     return now - (written if written <= now else claimed.seen_at) < GRACE_PERIOD
 
 

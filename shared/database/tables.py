@@ -135,6 +135,12 @@ class Sighting(Base):
         Index("ix_sightings_state", "state"),
         Index("ix_sightings_finished_at", "finished_at"),
         Index("ix_sightings_sha256", "sha256"),
+        Index(
+            "ix_sightings_origin",
+            "origin",
+            sqlite_where=text("origin IS NOT NULL"),
+            postgresql_where=text("origin IS NOT NULL"),
+        ),
         _one_of("state", SightingState),
     )
 
@@ -142,7 +148,9 @@ class Sighting(Base):
     source: Mapped[str]
     path: Mapped[str]
     path_bytes: Mapped[bytes | None] = mapped_column(LargeBinary)  # the name as it is, where it is not valid UTF-8
-    revision: Mapped[str] = mapped_column(server_default=text("''"))  # opaque: whether it is still the same, the source knows
+    revision: Mapped[str] = mapped_column(
+        server_default=text("''")
+    )  # opaque: whether it is still the same, the source knows
     size: Mapped[int]
     origin: Mapped[str | None]  # where `screen` copied it from
     lane: Mapped[str | None] = mapped_column(String(16))  # of its arrival; None for some rows of older schemas

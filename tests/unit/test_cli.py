@@ -340,7 +340,7 @@ def test_superseded_is_a_state_of_the_history_alone(pneumoscreen: Command, datab
 def test_a_folder_is_known_by_the_settings_or_by_its_rows(
     pneumoscreen: Command, database: Database, tmp_path: Path
 ) -> None:
-    (tmp_path / "pneumoscreen.toml").write_text(f'[folders.clinic]\npath = "{tmp_path / "clinic"}"\n')
+    (tmp_path / "pneumoscreen.toml").write_text(f'[sources.clinic]\npath = "{tmp_path / "clinic"}"\n')
     fill(database)
     for root in ("clinic", "ward", "submitted"):
         assert pneumoscreen("results", "--root", root, "--home", tmp_path)[0] == 0

@@ -14,7 +14,8 @@ from cli.forget import forget
 from shared.base import settings
 from shared.base.errors import WorkFailed, WrongSettings
 from shared.base.filesystem import MARKER
-from shared.base.settings import Folder, Settings
+from shared.base.settings import Settings
+from shared.base.source_settings import FolderSettings
 from shared.database import AuditEntry, Database, DicomHeader, Job, Prediction, Review, Sighting
 from shared.ledger import work
 from shared.ledger.register import register
@@ -34,7 +35,7 @@ def ward(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def chosen(database: Database, tmp_path: Path, ward: Path) -> Settings:
-    return settings.load(tmp_path, folders={"ward": Folder(path=ward)})
+    return settings.load(tmp_path, sources={"ward": FolderSettings(path=ward)})
 
 
 def counts(database: Database) -> list[int]:
@@ -92,7 +93,7 @@ def two_folders(chosen: Settings, tmp_path: Path) -> Settings:
     """Settings with `ward` and `clinic`."""
     (tmp_path / "clinic").mkdir()
     (tmp_path / "clinic" / MARKER).touch()
-    return settings.load(tmp_path, folders={**chosen.folders, "clinic": Folder(path=tmp_path / "clinic")})
+    return settings.load(tmp_path, sources={**chosen.sources, "clinic": FolderSettings(path=tmp_path / "clinic")})
 
 
 def two_of_one_name(database: Database, first: str | None, second: str | None) -> None:

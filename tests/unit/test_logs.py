@@ -6,7 +6,7 @@ from pathlib import Path
 PROGRAM = """
 import logging, sys
 from pathlib import Path
-from shared import logs, settings
+from shared.base import logs, settings
 logs.configure(settings.load(Path(sys.argv[1])))
 log = logging.getLogger("producer.service")
 log.info("watching root %s", "ward")

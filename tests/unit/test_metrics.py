@@ -56,7 +56,7 @@ def of(metrics: Metrics) -> dict[tuple[str, ...], float]:
 @pytest.fixture
 def settings(tmp_path: Path, database: Database) -> Settings:
     """Those of a producer whose broker is out of reach."""
-    return load(tmp_path, broker_url="redis://127.0.0.1:1/0", folders={"ward": {"path": tmp_path / "ward"}})
+    return load(tmp_path, broker_url="redis://127.0.0.1:1/0", sources={"ward": {"path": tmp_path / "ward"}})
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from cli import prune as pruning
 from cli.prune import prune
 from shared.base import settings
 from shared.base.filesystem import MARKER
-from shared.base.settings import Folder, Settings
+from shared.base.settings import Settings
+from shared.base.source_settings import FolderSettings
 from shared.database import (
     AuditEntry,
     Database,
@@ -25,6 +26,7 @@ from shared.database import (
 from shared.ledger import retention
 from shared.ledger.register import register
 from shared.ledger.work import Identifiers, PutOff, Quarantined, Screened
+from shared.sources.folder import source
 from tests.unit.steps import claim, drop, file, finish, in_hand, rows, screened, send_all, sightings
 
 LONG_AGO = datetime.now(UTC) - timedelta(days=100)
@@ -40,7 +42,7 @@ def ward(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def chosen(database: Database, tmp_path: Path, ward: Path) -> Settings:
-    return settings.load(tmp_path, folders={"ward": Folder(path=ward)})
+    return settings.load(tmp_path, sources={"ward": FolderSettings(path=ward)})
 
 
 def count(database: Database, table: type) -> int:
@@ -158,19 +160,11 @@ def test_a_share_that_goes_away_during_the_look_loses_no_row(
 
     def unmount(_: Path) -> bool:
         (ward / MARKER).unlink(missing_ok=True)
-        return True
+        return False
 
-    monkeypatch.setattr(pruning, "is_gone", unmount)
+    monkeypatch.setattr(source, "_is_there", unmount)
     prune(chosen, 30, dry_run=False)
     assert paths(database) == ["a.png"]
-
-
-def test_a_folder_without_permission_is_not_an_empty_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_: Path) -> None:
-        raise PermissionError
-
-    monkeypatch.setattr(Path, "lstat", refuse)
-    assert not pruning.is_gone(tmp_path / "a.png")
 
 
 def test_waiting_sightings_and_open_jobs_are_never_touched(

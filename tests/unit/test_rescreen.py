@@ -10,7 +10,8 @@ from cli.rescreen import rescreen
 from shared.base import settings
 from shared.base.errors import BrokenModel, WrongSettings
 from shared.base.lanes import Lane
-from shared.base.settings import Folder, Settings
+from shared.base.settings import Settings
+from shared.base.source_settings import FolderSettings
 from shared.database import AuditEntry, Database, JobState
 from shared.ledger import register
 from shared.ledger.work import Claimed, PutOff, Quarantined, Superseded
@@ -21,7 +22,7 @@ from tests.unit.steps import NOW, after, claim, drop, file, finish, in_hand, job
 
 @pytest.fixture
 def chosen(database: Database, tmp_path: Path) -> Settings:
-    found = settings.load(tmp_path, folders={"ward": Folder(path=tmp_path / "ward")})
+    found = settings.load(tmp_path, sources={"ward": FolderSettings(path=tmp_path / "ward")})
     for name in ("v1", "v2"):
         registry.publish(database, found.models, make_linear_version(tmp_path / "made", name), DAY)
     return found

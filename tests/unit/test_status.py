@@ -268,11 +268,11 @@ def test_a_disk_that_runs_low_needs_a_person(look: Status) -> None:
 def test_a_folder_whose_marker_cannot_be_seen_needs_a_person(look: Status, tmp_path: Path) -> None:
     (tmp_path / "ward").mkdir()
     folders = {"ward": {"path": tmp_path / "ward"}}
-    code, screen = look(folders=folders)
+    code, screen = look(sources=folders)
     assert code == 1
     assert f"the folder ward ({tmp_path / 'ward'}) is out of reach" in screen
     (tmp_path / "ward" / MARKER).touch()
-    assert look(folders=folders)[0] == 0
+    assert look(sources=folders)[0] == 0
 
 
 def put_off_after(database: Database, tries: int, *claimed: Claimed) -> None:

@@ -63,7 +63,7 @@ def hash_of(label: str, number: int) -> int:
 def settings(tmp_path: Path, database: Database, labelled: Path) -> Settings:
     go_live(database, version(tmp_path / "models", "champion", 20.0))
     (tmp_path / "ward").mkdir()
-    return load(tmp_path, training_data=labelled, folders={"ward": {"path": tmp_path / "ward"}})
+    return load(tmp_path, training_data=labelled, sources={"ward": {"path": tmp_path / "ward"}})
 
 
 def making_of(slope: float, monkeypatch: pytest.MonkeyPatch, seen: list[Path] | None = None) -> None:
@@ -143,7 +143,7 @@ def screened(database: Database, file: Path, content: bytes | None = None) -> st
 def test_what_reviewers_labelled_is_learned_from_and_their_word_wins(
     database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch, labelled: Path
 ) -> None:
-    ward = settings.folders["ward"].path
+    ward = settings.sources["ward"].path
     new = screened(database, picture(ward / "scan.png", True, 9001))
     gone = screened(database, picture(ward / "gone.png", True, 9002))
     (ward / "gone.png").unlink()

@@ -11,6 +11,7 @@ branch_labels = None
 depends_on = None
 
 WAITING = sa.text("state = 'waiting'")
+ORIGIN = sa.text("origin IS NOT NULL")
 
 
 def upgrade() -> None:
@@ -41,6 +42,14 @@ def upgrade() -> None:
         unique=True,
         sqlite_where=WAITING,
         postgresql_where=WAITING,
+    )
+    op.create_index(
+        "ix_sightings_origin",
+        "sightings",
+        ["origin"],
+        unique=False,
+        sqlite_where=ORIGIN,
+        postgresql_where=ORIGIN,
     )
     op.execute("ALTER TABLE jobs RENAME COLUMN delivery TO attempt")
     with op.batch_alter_table("reviews") as reviews:
