@@ -1,20 +1,19 @@
-"""The command line: what each command takes, and what its help says. The work is done elsewhere."""
+"""The command line: what each command takes, and what its help says. The work is done elsewhere.
+
+Each command imports what it needs when it runs, so that `--version` and `--help` answer at once.
+"""
 
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
-from redis.exceptions import RedisError
-from sqlalchemy.exc import InterfaceError, OperationalError
 
-from cli import console
-from local import services
 from shared import __version__
-from shared.base import home as home_folder
-from shared.base import settings
-from shared.base.errors import PneumoscreenError, ServiceUnavailable, WorkFailed
-from shared.base.settings import Settings
+from shared.base.errors import InvalidRequest, PneumoscreenError, ServiceUnavailable, WorkFailed
+
+if TYPE_CHECKING:
+    from shared.base.settings import Settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -34,7 +33,9 @@ Home = Annotated[
 ]
 
 
-def _load(home: Path | None) -> Settings:
+def _load(home: Path | None) -> "Settings":
+    from shared.base import settings
+
     return settings.load(home)
 
 
@@ -64,8 +65,9 @@ def up(
 ) -> None:
     """Run the whole system on this machine until Ctrl-C or SIGTERM, which finish running batches first."""
     from cli.up import up
+    from shared.base.home import default_home
 
-    up(home or home_folder.default_home(), inbox, flower_port, trainer=trainer)
+    up(home or default_home(), inbox, flower_port, trainer=trainer)
 
 
 @app.command(epilog="Example: pneumoscreen demo --home demo-home")
@@ -82,18 +84,24 @@ def demo(
 @app.command(epilog="Example: PNEUMOSCREEN_BROKER_URL=redis://broker/0 pneumoscreen producer")
 def producer(home: Home = None) -> None:
     """Watch the folders of the settings, register what is dropped, send it to the workers, recover what got lost."""
+    from local import services
+
     services.producer(_load(home))
 
 
 @app.command(epilog="Example: PNEUMOSCREEN_PROCESSES=2 pneumoscreen worker")
 def worker(home: Home = None) -> None:
     """Classify what the producers send: a Celery worker that loads the network once per process."""
+    from local import services
+
     services.worker(_load(home))
 
 
 @app.command(epilog="Example: PNEUMOSCREEN_TRAINING_DATA=/data/labelled pneumoscreen trainer")
 def trainer(home: Home = None) -> None:
     """Retrain on a schedule and when there are new labels; what passes the gate goes live, what does not is kept."""
+    from local import services
+
     services.trainer(_load(home))
 
 
@@ -102,6 +110,8 @@ def flower(
     home: Home = None, port: Annotated[int, typer.Option(help="The port to listen on.", min=1, max=65535)] = 5555
 ) -> None:
     """Show the work under way in a browser; on this machine only, unless a password is set (see flower_host)."""
+    from local import services
+
     services.flower(_load(home), port)
 
 
@@ -204,8 +214,15 @@ def bench(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure on this machine: the whole system, the limit of one process, and image by image."""
-    from bench.rows import ROWS
-    from bench.run import bench
+    try:
+        from bench.rows import ROWS
+        from bench.run import bench
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != "bench":
+            raise
+        raise InvalidRequest(
+            "The benchmark is part of the repository, not of the installed package: run it in a checkout."
+        ) from error
     from local import private_broker
 
     chosen = list(ROWS) if only == "all" else only.split(",")
@@ -398,17 +415,35 @@ def main() -> None:
     """The entry point: errors of ours become a sentence and an exit code, never a traceback."""
     try:
         app()  # ends the process itself, with exit code 2 for wrong usage
-    except PneumoscreenError as error:
-        _end(error)
-    except (OperationalError, InterfaceError) as error:
-        _end(ServiceUnavailable(f"The database is out of reach: {' '.join(str(error.orig).split())}"))
-    except OSError as error:  # a home that cannot be made, a disk that is full
-        _end(WorkFailed(f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")))
-    except RedisError as error:
-        _end(ServiceUnavailable(f"The broker is out of reach: {error}"))
+    except Exception as error:
+        known = _explain(error)
+        if known is None:
+            raise
+        _end(known)
+
+
+def _explain(error: Exception) -> PneumoscreenError | None:
+    """The error of ours that it is or stands for. A library that was never imported has raised nothing."""
+    if isinstance(error, PneumoscreenError):
+        return error
+    if "sqlalchemy" in sys.modules:
+        from sqlalchemy.exc import InterfaceError, OperationalError
+
+        if isinstance(error, OperationalError | InterfaceError):
+            return ServiceUnavailable(f"The database is out of reach: {' '.join(str(error.orig).split())}")
+    if isinstance(error, OSError):  # a home that cannot be made, a disk that is full
+        return WorkFailed(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "))
+    if "redis" in sys.modules:
+        from redis.exceptions import RedisError
+
+        if isinstance(error, RedisError):
+            return ServiceUnavailable(f"The broker is out of reach: {error}")
+    return None
 
 
 def _end(error: PneumoscreenError) -> NoReturn:
+    from cli import console
+
     console.err.print(f"Error: {error}", style="red", markup=False)
     sys.exit(error.exit_code)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 from sqlalchemy import ColumnElement, Row, insert, select
 from sqlalchemy.orm import Session
@@ -19,7 +19,8 @@ from shared.base.settings import Settings
 from shared.database import AuditEntry, Prediction, Review, Sighting, SightingState, opened
 from shared.ledger.lookup import bearing, known_sources
 from shared.ledger.register import MAX_ROWS, as_text
-from shared.models.manifest import Label
+
+Label = Literal["NORMAL", "PNEUMONIA"]
 
 MAX_LINES_SHOWN = 20
 KEYS = ("sha256", "sighting_id", "path")

@@ -30,7 +30,7 @@ from shared.database import (
     Worker,
     opened,
 )
-from shared.models import registry
+from shared.models import published
 from shared.queue import broker
 from trainer import leases
 
@@ -85,7 +85,7 @@ def _broker(settings: Settings, report: Report) -> str:
 
 def _model(settings: Settings, session: Session, report: Report) -> str | None:
     """Returns the live version."""
-    live = registry.live(session)
+    live = published.live(session)
     promotion = session.scalars(select(Promotion).order_by(Promotion.id.desc()).limit(1)).first()
     trained = session.scalar(select(func.max(ModelVersion.created_at)))
     if not live or promotion is None:

@@ -18,7 +18,7 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from shared.base.errors import WorkFailed
-from shared.base.settings import SUBMITTED
+from shared.base.source_settings import OWN_SOURCES
 from shared.database import Sighting, SightingState
 from shared.ledger.register import as_text
 
@@ -132,7 +132,7 @@ def bearing(names: AbstractSet[str], sources: Sequence[str]) -> Iterator[ColumnE
     for source in sources:
         paths = names | {name.removeprefix(f"{source}/") for name in names}
         yield (Sighting.source == source) & Sighting.path.in_(paths)
-    yield (Sighting.source == SUBMITTED) & Sighting.origin.in_(names)
+    yield Sighting.source.in_(OWN_SOURCES) & Sighting.origin.in_(names)
 
 
 Found = Mapping[str, Sequence[Named]]
