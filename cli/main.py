@@ -274,7 +274,7 @@ def prune(
 @db.command(epilog="Example: pneumoscreen db forget ward-7/scan.dcm --by 'A. Nurse'")
 def forget(
     target: Annotated[
-        str, typer.Argument(help="A path as `results` shows it, ROOT/PATH, or the SHA-256 of a content.")
+        str, typer.Argument(help="A path as `results` shows it, SOURCE/PATH, a sighting_id, or a SHA-256.")
     ],
     by: Annotated[str, typer.Option(help="Who asks for it.")],
     home: Home = None,
