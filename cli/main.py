@@ -33,10 +33,23 @@ Home = Annotated[
 ]
 
 
+WHICH = "a path as `results` shows it, SOURCE/PATH, the path given to `screen`, a sighting_id, or a SHA-256"
+"""How every command is told which image is meant: `shared/ledger/lookup.py`."""
+
+
 def _load(home: Path | None) -> "Settings":
     from shared.base import settings
 
     return settings.load(home)
+
+
+def _renamed(old: str, new: str, value: str | None) -> str | None:
+    """The value of an option's old name, with a warning where it is used."""
+    if value is not None:
+        from cli import console
+
+        console.err.print(f"{old} is called {new} now; the old name will go with the next release.", style="yellow")
+    return value
 
 
 def _print_version(is_wanted: bool) -> None:
@@ -273,9 +286,7 @@ def prune(
 
 @db.command(epilog="Example: pneumoscreen db forget ward-7/scan.dcm --by 'A. Nurse'")
 def forget(
-    target: Annotated[
-        str, typer.Argument(help="A path as `results` shows it, SOURCE/PATH, a sighting_id, or a SHA-256.")
-    ],
+    target: Annotated[str, typer.Argument(help=f"The image: {WHICH}.")],
     by: Annotated[str, typer.Option(help="Who asks for it.")],
     home: Home = None,
     yes: Annotated[bool, typer.Option("--yes", help="Without asking.")] = False,
@@ -321,15 +332,17 @@ def train(
 @app.command(epilog="Example: pneumoscreen rescreen --model screen-20260131-0a1b2c3d --since 2026-01-01")
 def rescreen(
     model: Annotated[str, typer.Option(help="The published version that is to screen them again.")],
+    which: Annotated[list[str] | None, typer.Argument(help=f"Only these images, each by {WHICH}.")] = None,
     home: Home = None,
-    root: Annotated[str | None, typer.Option(help="Only this watched folder.")] = None,
+    source: Annotated[str | None, typer.Option(help="Only this source.")] = None,
+    root: Annotated[str | None, typer.Option(help="The old name of --source.", hidden=True)] = None,
     since: Annotated[str | None, typer.Option(help="Only images seen since this date or time (UTC).")] = None,
     by: Annotated[str | None, typer.Option(help="Who asks for it; the user's name if left out.")] = None,
 ) -> None:
     """Have one version screen again what another did, in the background lane; the old results stay in the history."""
     from cli.rescreen import rescreen
 
-    rescreen(_load(home), model, root, since, by)
+    rescreen(_load(home), which or [], model, source or _renamed("--root", "--source", root), since, by)
 
 
 @models.command(
