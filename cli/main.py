@@ -1,20 +1,21 @@
-"""The command line: what each command takes, and what its help says. The work is done elsewhere."""
+"""The command line: what each command takes, and what its help says. The work is done elsewhere.
+
+Each command imports what it needs when it runs, so that `--version` and `--help` answer at once.
+"""
 
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
-from redis.exceptions import RedisError
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
-from cli import console
-from local import services
 from shared import __version__
-from shared.base import home as home_folder
-from shared.base import settings
-from shared.base.errors import PneumoscreenError, ServiceUnavailable, WorkFailed
-from shared.base.settings import Settings
+from shared.base.errors import InvalidRequest, PneumoscreenError, ServiceUnavailable, WorkFailed
+
+if TYPE_CHECKING:
+    from sqlalchemy.exc import DBAPIError
+
+    from shared.base.settings import Settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -38,13 +39,17 @@ WHICH = "a path as `results` shows it, SOURCE/PATH, the path given to `screen`, 
 """How every command is told which image is meant: `shared/ledger/lookup.py`."""
 
 
-def _load(home: Path | None) -> Settings:
+def _load(home: Path | None) -> "Settings":
+    from shared.base import settings
+
     return settings.load(home)
 
 
 def _renamed(old: str, new: str, value: str | None) -> str | None:
     """The value of an option's old name, with a warning where it is used."""
     if value is not None:
+        from cli import console
+
         console.err.print(f"{old} is called {new} now; the old name will go with the next release.", style="yellow")
     return value
 
@@ -75,8 +80,9 @@ def up(
 ) -> None:
     """Run the whole system on this machine until Ctrl-C or SIGTERM, which finish running batches first."""
     from cli.up import up
+    from shared.base.home import default_home
 
-    up(home or home_folder.default_home(), inbox, flower_port, trainer=trainer)
+    up(home or default_home(), inbox, flower_port, trainer=trainer)
 
 
 @app.command(epilog="Example: pneumoscreen demo --home demo-home")
@@ -93,18 +99,24 @@ def demo(
 @app.command(epilog="Example: PNEUMOSCREEN_BROKER_URL=redis://broker/0 pneumoscreen producer")
 def producer(home: Home = None) -> None:
     """Watch the folders of the settings, register what is dropped, send it to the workers, recover what got lost."""
+    from local import services
+
     services.producer(_load(home))
 
 
 @app.command(epilog="Example: PNEUMOSCREEN_PROCESSES=2 pneumoscreen worker")
 def worker(home: Home = None) -> None:
     """Classify what the producers send: a Celery worker that loads the network once per process."""
+    from local import services
+
     services.worker(_load(home))
 
 
 @app.command(epilog="Example: PNEUMOSCREEN_TRAINING_DATA=/data/labelled pneumoscreen trainer")
 def trainer(home: Home = None) -> None:
     """Retrain on a schedule and when there are new labels; what passes the gate goes live, what does not is kept."""
+    from local import services
+
     services.trainer(_load(home))
 
 
@@ -113,6 +125,8 @@ def flower(
     home: Home = None, port: Annotated[int, typer.Option(help="The port to listen on.", min=1, max=65535)] = 5555
 ) -> None:
     """Show the work under way in a browser; on this machine only, unless a password is set (see flower_host)."""
+    from local import services
+
     services.flower(_load(home), port)
 
 
@@ -255,8 +269,15 @@ def bench(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure on this machine: the whole system, the limit of one process, and image by image."""
-    from bench.rows import ROWS
-    from bench.run import bench
+    try:
+        from bench.rows import ROWS
+        from bench.run import bench
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != "bench":
+            raise
+        raise InvalidRequest(
+            "The benchmark is part of the repository, not of the installed package: run it in a checkout."
+        ) from error
     from local import private_broker
 
     chosen = list(ROWS) if only == "all" else only.split(",")
@@ -307,9 +328,7 @@ def prune(
 
 @db.command(epilog="Example: pneumoscreen db forget ward-7/scan.dcm --by 'A. Nurse'")
 def forget(
-    target: Annotated[
-        str, typer.Argument(help="A path as `results` shows it, ROOT/PATH, or the SHA-256 of a content.")
-    ],
+    target: Annotated[str, typer.Argument(help=f"The image: {WHICH}.")],
     by: Annotated[str, typer.Option(help="Who asks for it.")],
     home: Home = None,
     yes: Annotated[bool, typer.Option("--yes", help="Without asking.")] = False,
@@ -355,15 +374,17 @@ def train(
 @app.command(epilog="Example: pneumoscreen rescreen --model screen-20260131-0a1b2c3d --since 2026-01-01")
 def rescreen(
     model: Annotated[str, typer.Option(help="The published version that is to screen them again.")],
+    which: Annotated[list[str] | None, typer.Argument(help=f"Only these images, each by {WHICH}.")] = None,
     home: Home = None,
-    root: Annotated[str | None, typer.Option(help="Only this watched folder.")] = None,
+    source: Annotated[str | None, typer.Option(help="Only this source.")] = None,
+    root: Annotated[str | None, typer.Option(help="The old name of --source.", hidden=True)] = None,
     since: Annotated[str | None, typer.Option(help="Only images seen since this date or time (UTC).")] = None,
     by: Annotated[str | None, typer.Option(help="Who asks for it; the user's name if left out.")] = None,
 ) -> None:
     """Have one version screen again what another did, in the background lane; the old results stay in the history."""
     from cli.rescreen import rescreen
 
-    rescreen(_load(home), model, root, since, by)
+    rescreen(_load(home), which or [], model, source or _renamed("--root", "--source", root), since, by)
 
 
 @models.command(
@@ -449,18 +470,36 @@ def main() -> None:
     """The entry point: errors of ours become a sentence and an exit code, never a traceback."""
     try:
         app()  # ends the process itself, with exit code 2 for wrong usage
-    except PneumoscreenError as error:
-        _end(error)
-    except DBAPIError as error:
-        _end(_of_the_database(error))
-    except OSError as error:  # a home that cannot be made, a disk that is full
-        _end(WorkFailed(f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")))
-    except RedisError as error:
-        _end(ServiceUnavailable(f"The broker is out of reach: {error}"))
+    except Exception as error:
+        known = _explain(error)
+        if known is None:
+            raise
+        _end(known)
 
 
-def _of_the_database(error: DBAPIError) -> ServiceUnavailable:
-    """The sentence for a role without a right, or for a server out of reach; any other error is ours: raised again."""
+def _explain(error: Exception) -> PneumoscreenError | None:
+    """The error of ours that it is or stands for. A library that was never imported has raised nothing."""
+    if isinstance(error, PneumoscreenError):
+        return error
+    if "sqlalchemy" in sys.modules:
+        from sqlalchemy.exc import DBAPIError
+
+        if isinstance(error, DBAPIError):
+            return _explain_database(error)
+    if isinstance(error, OSError):  # a home that cannot be made, a disk that is full
+        return WorkFailed(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "))
+    if "redis" in sys.modules:
+        from redis.exceptions import RedisError
+
+        if isinstance(error, RedisError):
+            return ServiceUnavailable(f"The broker is out of reach: {error}")
+    return None
+
+
+def _explain_database(error: "DBAPIError") -> ServiceUnavailable | None:
+    """For a role that lacks a right, or a server out of reach; any other error of SQL is a fault of ours."""
+    from sqlalchemy.exc import InterfaceError, OperationalError
+
     from shared.database.connection import is_refused
 
     reason = " ".join(str(error.orig).split())
@@ -469,12 +508,13 @@ def _of_the_database(error: DBAPIError) -> ServiceUnavailable:
         return ServiceUnavailable(
             f"The database does not permit this to {who}: {reason}. docs/roles.sql says what each role may do."
         )
-    if isinstance(error, OperationalError | InterfaceError):
-        return ServiceUnavailable(f"The database is out of reach: {reason}")
-    raise error
+    is_out_of_reach = isinstance(error, OperationalError | InterfaceError)
+    return ServiceUnavailable(f"The database is out of reach: {reason}") if is_out_of_reach else None
 
 
 def _end(error: PneumoscreenError) -> NoReturn:
+    from cli import console
+
     console.err.print(f"Error: {error}", style="red", markup=False)
     sys.exit(error.exit_code)
 

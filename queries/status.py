@@ -28,7 +28,7 @@ from shared.database import (
     Sighting,
     SightingState,
 )
-from shared.models import registry
+from shared.models import published
 from shared.queue import broker
 
 STARTING = timedelta(minutes=2)
@@ -151,7 +151,7 @@ def _broker(settings: Settings) -> Broker:
 
 
 def _model(settings: Settings, session: Session) -> Model | None:
-    live = registry.live(session)
+    live = published.live(session)
     promotion = session.scalars(select(Promotion).order_by(Promotion.id.desc()).limit(1)).first()
     last_training = session.scalar(select(func.max(ModelVersion.created_at)))
     if not live or promotion is None or last_training is None:

@@ -19,10 +19,11 @@ from sqlalchemy.orm import Session
 
 from shared.base.errors import ServiceUnavailable, WrongSettings
 from shared.base.filesystem import network_filesystem
-from shared.base.settings import Settings
 
 if TYPE_CHECKING:
     from alembic.config import Config
+
+    from shared.base.settings import Settings
 
 SCHEMA = "0004"
 """The newest migration: only who migrates needs Alembic, which takes longer to import than all else here."""
@@ -127,7 +128,7 @@ def is_refused(error: BaseException | None) -> bool:
 
 
 @contextmanager
-def opened(settings: Settings) -> Iterator[Database]:
+def opened(settings: "Settings") -> Iterator[Database]:
     """The database of the settings, closed at the end.
 
     Raises ServiceUnavailable if it is out of reach or has another schema than this program.

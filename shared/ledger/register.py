@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
-from sqlalchemy import FromClause, Select, func, insert, select, update
+from sqlalchemy import FromClause, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from shared.base.lanes import Lane
-from shared.database import Job, JobState, Prediction, Resolution, Sighting, SightingState
+from shared.database import Job, JobState, Resolution, Sighting, SightingState
 from shared.ledger.latest import is_newest
 
 MAX_ROWS = 1000
@@ -111,53 +110,6 @@ def retry(session: Session, sightings: Sequence[int], lane: str, now: datetime) 
     ).all()
     add_jobs(session, again, lane, now)
     return len(again)
-
-
-def rescreen(
-    session: Session, version: str, now: datetime, after: int, source: str | None = None, since: datetime | None = None
-) -> tuple[int, int, int | None]:
-    """Have a version screen again the next MAX_ROWS results that another one made, of sightings above `after`.
-
-    Returns how many it had seen before, whose result is now its own; how many jobs were added; and where to go on,
-    None at the end. What was done stays done, with its old result, until the new one is there.
-    """
-    chosen = _others(version, source, since).add_columns(Sighting.sha256)
-    rows = session.execute(chosen.where(Sighting.id > after).order_by(Sighting.id).limit(MAX_ROWS)).all()
-    ids = [sighting for sighting, _ in rows]
-    contents = select(Prediction.sha256).where(Prediction.model_version == version)
-    known = set(session.scalars(contents.where(Prediction.sha256.in_({digest for _, digest in rows}))))
-    seen = [sighting for sighting, digest in rows if digest in known]
-    own = select(Prediction.id).where(Prediction.sha256 == Sighting.sha256, Prediction.model_version == version)
-    if seen:
-        result = update(Sighting).where(Sighting.id.in_(seen), Sighting.state == SightingState.DONE)
-        session.execute(
-            result.values(prediction_id=own.scalar_subquery(), finished_at=now),
-            execution_options={"synchronize_session": False},
-        )
-    open_jobs = select(Job.sighting_id).where(
-        Job.sighting_id.in_(ids), Job.model_version == version, Job.state != JobState.FINISHED
-    )
-    waits = set(session.scalars(open_jobs))
-    new = [sighting for sighting, digest in rows if digest not in known and sighting not in waits]
-    add_jobs(session, new, Lane.BACKGROUND, now, model_version=version)
-    return len(seen), len(new), ids[-1] if len(ids) == MAX_ROWS else None
-
-
-def count_others(session: Session, version: str, source: str | None = None, since: datetime | None = None) -> int:
-    """How many paths have a result of another version than this one."""
-    return session.scalar(select(func.count()).select_from(_others(version, source, since).subquery())) or 0
-
-
-def _others(version: str, source: str | None, since: datetime | None) -> Select[int]:
-    """The newest sighting of each path, where it is done with the result of another version."""
-    query = (
-        select(Sighting.id)
-        .join(Prediction, Prediction.id == Sighting.prediction_id)
-        .where(Sighting.state == SightingState.DONE, Prediction.model_version != version, is_newest())
-    )
-    if source is not None:
-        query = query.where(Sighting.source == source)
-    return query if since is None else query.where(Sighting.seen_at >= since)
 
 
 def add_jobs(

@@ -1,7 +1,7 @@
 """A worker claims jobs, keeps its lease, and finishes them."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import cast
 
@@ -163,7 +163,7 @@ def finish(session: Session, outcomes: Sequence[Outcome], now: datetime) -> list
                     session,
                     claimed.source,
                     claimed.lane,
-                    [found],
+                    [replace(found, path=claimed.path)],
                     now,
                     origin=claimed.origin,
                     not_before=not_before,
