@@ -20,26 +20,34 @@ from sqlalchemy.exc import DatabaseError
 import shared.database
 from cli.archive import Client, aside, connected, copy_sqlite, revision_of, sqlite_file
 from cli.console import err, out
-from queries.counts import workers
+from queries.workers import live_workers
 from shared.base.errors import ServiceUnavailable, WrongSettings
 from shared.base.filesystem import sync
 from shared.base.settings import Settings
 from shared.database import AuditEntry, Database, Job, JobState, ModelVersion, connect
+from shared.database.connection import SCHEMA
 from shared.database.tables import Base
 from shared.ledger.work import ATTEMPT_EPOCH
 
 HEADERS = {b"SQLite format 3\0": "sqlite", b"PGDMP": "postgresql"}
 KINDS = {"sqlite": "an SQLite", "postgresql": "a PostgreSQL"}
-START_OVER = (
-    # A number far beyond what a job may have had since the backup: what a worker that was cut off still holds of that
-    # time, or a message in the broker, is never taken for the restored job's.
-    f"UPDATE jobs SET state = '{JobState.UNSENT}', lease_until = NULL, attempt = attempt + {ATTEMPT_EPOCH} "  # noqa: S608 - our own
-    f"WHERE state <> '{JobState.FINISHED}'",
-    "DELETE FROM broker_epoch",
-    "DELETE FROM workers",
-)
 NEW_JOB_IDS = "SELECT setval(pg_get_serial_sequence('jobs', 'id'), (SELECT coalesce(max(id), 0) + 1000000 FROM jobs))"
 """For the same reason; with SQLite nobody can be cut off and come back: everything runs on this host."""
+
+
+def start_over(revision: str) -> tuple[str, ...]:
+    """The statements after which open jobs are sent again, for a database of that schema.
+
+    The attempt number jumps far beyond what a job may have had since the backup, so that neither a message that is
+    left in the broker nor a worker that was cut off counts for the restored job.
+    """
+    attempt = "attempt" if revision >= "0004" else "delivery"
+    return (
+        f"UPDATE jobs SET state = '{JobState.UNSENT}', lease_until = NULL, {attempt} = {attempt} + {ATTEMPT_EPOCH} "  # noqa: S608 - our own
+        f"WHERE state <> '{JobState.FINISHED}'",
+        "DELETE FROM broker_epoch",
+        "DELETE FROM workers",
+    )
 
 
 def restore(settings: Settings, file: Path, yes: bool) -> None:
@@ -84,7 +92,7 @@ def _alone(settings: Settings, database: Database) -> Iterator[None]:
         if target is None or target.exists():
             # A database that is damaged or empty has no workers to tell of; it may be why a backup is wanted.
             with suppress(DatabaseError), database.read() as session:
-                alive = workers(session)
+                alive = live_workers(session, datetime.now(UTC))
             database.close()
         if alive:
             names = ", ".join(f"{worker.host} (process {worker.pid})" for worker in alive)
@@ -142,14 +150,15 @@ def _check_kind(file: Path, wanted: str) -> None:
         )
 
 
-def _check_revision(file: Path, revision: str | None) -> None:
-    """Raises WrongSettings for a schema that this program does not know."""
+def _check_revision(file: Path, revision: str | None) -> str:
+    """Returns it. Raises WrongSettings for a schema that this program does not know."""
     if revision is None:
         raise WrongSettings(f"{file} holds no tables of Pneumoscreen: name a file that `db backup` wrote.")
     if not _is_known(revision):
         raise WrongSettings(
             f"{file} has schema {revision}, which a newer version of Pneumoscreen made: install that one to restore it."
         )
+    return revision
 
 
 def _is_known(revision: str) -> bool:
@@ -168,7 +177,7 @@ def _restore_sqlite(database: Database, target: Path, file: Path) -> Path | None
             _check_revision(file, revision_of(copy))
             copy.upgrade()
             with copy.write() as session:
-                for statement in START_OVER:
+                for statement in start_over(SCHEMA):
                     session.execute(text(statement))
             _audit(copy)
         finally:
@@ -210,10 +219,10 @@ def _restore_postgresql(database: Database, home: Path, file: Path) -> None:
         raise WrongSettings(f"{file} holds no tables of Pneumoscreen in the schema {schema}, where they should be.")
     version = client.run("pg_restore", "--data-only", "--table=alembic_version", "--file=-", str(file))
     row = re.search(r"^COPY .*\n(\S+)$", version, re.MULTILINE)
-    _check_revision(file, row[1] if row else None)
-    if (revision := revision_of(database)) is not None and not _is_known(revision):
+    revision = _check_revision(file, row[1] if row else None)
+    if (current := revision_of(database)) is not None and not _is_known(current):
         raise WrongSettings(
-            f"{database.name} has schema {revision}, which a newer version of Pneumoscreen made, with tables that "
+            f"{database.name} has schema {current}, which a newer version of Pneumoscreen made, with tables that "
             "this one cannot replace: restore into an empty database."
         )
     tables = ", ".join(["alembic_version", *Base.metadata.tables])
@@ -238,7 +247,7 @@ def _restore_postgresql(database: Database, home: Path, file: Path) -> None:
             f"--dbname={client.conninfo}",
             *(f"--command={statement}" for statement in statements),
             f"--file={script}",
-            *(f"--command={statement}" for statement in ("RESET search_path", *START_OVER, NEW_JOB_IDS)),
+            *(f"--command={statement}" for statement in ("RESET search_path", *start_over(revision), NEW_JOB_IDS)),
         )
     database.upgrade()
     _audit(database)

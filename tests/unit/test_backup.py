@@ -178,12 +178,19 @@ def test_a_backup_of_an_older_schema_is_made_and_migrated_when_it_is_restored(
 ) -> None:
     """People make one before they upgrade; what the newer schema added is there already when they go back to it."""
     migrate(database, "0001")
-    drop(database, "a.png")
+    run(
+        database,
+        "INSERT INTO sightings (root, path, size, mtime_ns, inode, state, seen_at) "
+        "VALUES ('ward', 'a.png', 10, 2, 3, 'waiting', '2026-05-04 12:00:00')",
+        "INSERT INTO jobs (sighting_id, lane, state, delivery, created_at, deaths) "
+        "VALUES (1, 'routine', 'unsent', 0, '2026-05-04 12:00:00', 0)",
+    )
     backup(chosen, kept)
     database.upgrade()
     restored(database, chosen, kept)
     database.check()
-    assert [row["path"] for row in rows(database)] == ["a.png"]
+    assert [(row["path"], row["source"]) for row in rows(database)] == [("a.png", "ward")]
+    assert [(sighting.revision, sighting.lane) for sighting in sightings(database)] == [("10:2:3", "routine")]
 
 
 def test_a_backup_of_a_newer_schema_is_refused_and_nothing_is_changed(
