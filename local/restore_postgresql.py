@@ -13,7 +13,10 @@ from shared.database import Database
 from shared.database.tables import Base
 
 NEW_JOB_IDS = "SELECT setval(pg_get_serial_sequence('jobs', 'id'), (SELECT coalesce(max(id), 0) + 1000000 FROM jobs))"
-"""For the same reason; with SQLite nobody can be cut off and come back: everything runs on this host."""
+"""No new job gets the number of one that was lost, whose result a worker that was cut off may still hold.
+
+With SQLite everything runs on this host, so that nobody can be cut off and come back.
+"""
 
 
 def check_nobody_is_connected(database: Database) -> None:
@@ -34,10 +37,10 @@ def check_nobody_is_connected(database: Database) -> None:
 def restore(database: Database, home: Path, file: Path, actor: str) -> None:
     """A failure leaves what is there."""
     client = Client(database)
-    listed = re.search(r" TABLE (\S+) alembic_version ", client.run("pg_restore", "--list", str(file)))
+    listed_table = re.search(r" TABLE (\S+) alembic_version ", client.run("pg_restore", "--list", str(file)))
     with database.read() as session:
         schema = session.scalar(text("SELECT current_schema()"))
-    if listed is None or listed[1] != schema:
+    if listed_table is None or listed_table[1] != schema:
         raise InvalidRequest(f"{file} holds no tables of Pneumoscreen in the schema {schema}, where they should be.")
     version = client.run("pg_restore", "--data-only", "--table=alembic_version", "--file=-", str(file))
     row = re.search(r"^COPY .*\n(\S+)$", version, re.MULTILINE)
