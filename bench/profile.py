@@ -16,7 +16,7 @@ STAGES = {
     "network": ("_logit (shared/inference.py", "logits (shared/inference.py"),
     "read": ("read (worker/reading.py",),
     "hash": ("_look (worker/screening.py",),
-    "unfamiliar": ("scores (shared/familiarity.py",),
+    "unfamiliar": ("scores (shared/models/novelty.py",),
     "rows": ("_finish (worker/screening.py", "_write (worker/screening.py"),
     "rest_of_the_batch": ("screen_message (worker/screening.py",),
     "heartbeat": ("_keep_alive (worker/process.py", "_keep_up (worker/process.py"),

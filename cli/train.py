@@ -75,8 +75,8 @@ def _published(settings: Settings, version: str) -> Path:
     with opened(settings) as database, database.read() as session:
         row = registry.published(session, version)
     folder = settings.models / row.version
-    if manifest.read(folder, row.manifest_sha256, settings.signing_key).engine != "keras":
-        raise WorkFailed(f"{version} is no Keras network: it cannot be fine-tuned.")
+    if manifest.read(folder, row.manifest_sha256, settings.signing_key).export("keras") is None:
+        raise WorkFailed(f"{version} is not a Keras network: it cannot be fine-tuned.")
     return folder
 
 

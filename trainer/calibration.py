@@ -27,8 +27,8 @@ FOLDS = 5
 class Examination:
     """What an examination found: the two decisions that a manifest carries, and the figures that speak for them.
 
-    metrics: `shared.statistics.metrics.NAMES`, each with its interval, `confusion`, and how they were made; answers: the rows
-    behind them, for pictures and for comparing versions on the same patients.
+    metrics: those of `metrics.NAMES`, each with its interval, `confusion`, and how they were computed; answers: the
+    rows behind them, for plots and for comparing versions on the same patients.
     """
 
     calibration: Calibration

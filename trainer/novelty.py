@@ -25,12 +25,12 @@ from shared.base.errors import PneumoscreenError, WorkFailed, WrongSettings
 from shared.imaging import Preprocessing
 from shared.models import manifest, novelty
 from shared.models.manifest import Manifest
-from shared.models.novelty import Familiarity
+from shared.models.novelty import NoveltyCheck
 from trainer import datasets, ood_samples
 from trainer.datasets import Dataset
 from trainer.robustness import CHANGES
 
-FILE = "familiarity.npz"
+FILE = "novelty.npz"
 SOURCE = "Lee et al., A simple unified framework for detecting out-of-distribution samples, NeurIPS 2018"
 SHARE = 0.015
 """Of X-rays like those that set the limit, at most so many are to be above it; of the held-out ones, 0.02."""
@@ -39,8 +39,7 @@ MIN_IMAGES = 100
 """X-rays to fit to: with fewer, a share of 0.015 is less than two of them."""
 METHOD = (
     f"the limit is to leave {SHARE} of X-rays above it, by the scores of the training patients' own, each under a fit "
-    f"to other patients, in {FOLDS} folds; flagged: X-rays of patients held out; caught: nothing was fitted to any of "
-    "the families, so that each of them is left out"
+    f"to other patients, in {FOLDS} folds; flagged: X-rays of patients held out"
 )
 
 
@@ -49,7 +48,7 @@ class Fitted:
     """The bytes of FILE, and the manifest's field that speaks of it."""
 
     parameters: bytes
-    field: manifest.Familiarity
+    field: manifest.Novelty
 
     def write(self, folder: Path, _manifest: Manifest) -> None:
         """Write FILE into a version's folder: a step of a publication."""
@@ -57,28 +56,25 @@ class Fitted:
 
 
 def fit_for(train: Dataset, validation: Dataset, preprocessing: Preprocessing) -> Fitted | None:
-    """Fit the check to the training patients and measure it on those held out; None where too few are there.
+    """Fit the check to the training patients and measure it on those held out; None where there are too few.
 
-    The pixels are those that the network sees; the files behind `validation` are read again, to be changed.
+    What it flags of images that are out of distribution is measured by `measure`, not in each training.
     """
     if not _are_enough(train, preprocessing):
         return None
     centre, whitening, limit = fit(train.pixels, train.patients)
-    check = Familiarity(centre, whitening, limit)
-    others = ood_samples.families(ood_samples.originals(validation), preprocessing)
+    check = NoveltyCheck(centre, whitening, limit)
     stored = BytesIO()
     np.savez(stored, centre=centre, whitening=whitening)
-    field = manifest.Familiarity(
+    field = manifest.Novelty(
         source=SOURCE,
         file=FILE,
         limit=limit,
         flagged=flagged(check, validation.pixels),
-        caught={name: flagged(check, pixels) for name, pixels in others.items()},
         measured={
             "method": METHOD,
             "training_images": len(train),
             "held_out_images": len(validation),
-            "pictures": {name: len(pixels) for name, pixels in others.items()},
         },
     )
     return Fitted(stored.getvalue(), field)
@@ -99,9 +95,18 @@ def fit(pixels: NDArray[np.uint8], patients: Sequence[str]) -> tuple[NDArray[np.
     return centre, whitening, float(np.sort(scores)[len(scores) - int(SHARE * (len(scores) + 1))])
 
 
-def flagged(check: Familiarity, pixels: NDArray[np.uint8]) -> float:
+def flagged(check: NoveltyCheck, pixels: NDArray[np.uint8]) -> float:
     """The share of pictures of shape (n, height, width, channels) that are called unfamiliar; n is not 0."""
     return float(np.mean([check.is_unfamiliar(score) for score in check.scores(pixels).tolist()]))
+
+
+def caught(check: NoveltyCheck, validation: Dataset, preprocessing: Preprocessing) -> dict[str, tuple[int, float]]:
+    """Of each family of images that are out of distribution: how many there are, and the share that is flagged.
+
+    The files behind `validation` are read again, to be changed.
+    """
+    families = ood_samples.families(ood_samples.originals(validation), preprocessing)
+    return {name: (len(pixels), flagged(check, pixels)) for name, pixels in families.items()}
 
 
 def _are_enough(train: Dataset, preprocessing: Preprocessing) -> bool:
@@ -150,7 +155,7 @@ def measure(data: Path, version: Path, pictures: Path | None, errors: Console) -
         raise WorkFailed(f"{data} holds no patients who are held out: there is nothing to measure on")
     validation = datasets.select(everything, held_out)
     check = _check(found, version, datasets.select(everything, ~held_out))
-    has_one = "its own check" if found.familiarity else "a check fitted to this data"
+    has_one = "its own check" if found.novelty else "a check fitted to this data"
     table = Table("what", "pictures", "flagged", title=f"{found.version}\n{has_one}, limit {check.limit:.3f}")
 
     def add(name: str, pixels: NDArray[np.uint8]) -> None:
@@ -173,15 +178,15 @@ def measure(data: Path, version: Path, pictures: Path | None, errors: Console) -
     return table
 
 
-def _check(found: Manifest, version: Path, train: Dataset) -> Familiarity:
-    if found.familiarity is not None:
-        return novelty.load(version / found.familiarity.file, found.familiarity.limit)
+def _check(found: Manifest, version: Path, train: Dataset) -> NoveltyCheck:
+    if found.novelty is not None:
+        return novelty.load(version / found.novelty.file, found.novelty.limit)
     if not _are_enough(train, found.preprocessing):
         raise WorkFailed(
             f"there are {len(train)} X-rays of {len(set(train.patients))} patients to fit to, and {MIN_IMAGES} of {FOLDS} "
             f"are the fewest that say anything, of {novelty.SMALLEST_SIDE} pixels or more a side"
         )
-    return Familiarity(*fit(train.pixels, train.patients))
+    return NoveltyCheck(*fit(train.pixels, train.patients))
 
 
 if __name__ == "__main__":

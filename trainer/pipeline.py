@@ -16,8 +16,8 @@ from rich.console import Console
 from shared.base.errors import BrokenModel, WorkFailed, WrongSettings
 from shared.imaging import Preprocessing
 from shared.models import manifest
-from shared.models.engines import KERAS_FILE
-from shared.models.manifest import Manifest
+from shared.models.engines.keras import ENGINE as KERAS
+from shared.models.manifest import Export, Manifest
 from trainer import (
     adaptation,
     architectures,
@@ -155,18 +155,19 @@ def make_from(
         soft_wrap=True,
     )
 
+    converted = () if isinstance(faster, str) else (faster.export,)
+
     def describe(version: str, files: dict[str, str]) -> Manifest:
         return Manifest(
             version=version,
             created_at=created_at,
-            engine="keras",
+            exports=(Export(engine=KERAS.name, file=KERAS.file), *converted),
             architecture=order.architecture,
             parameters=bare.count_params(),
             preprocessing=preprocessing(order),
             threshold=found.threshold,
             calibration=found.calibration,
-            familiarity=check.field if check else None,
-            lite=None if isinstance(faster, str) else faster.field,
+            novelty=check.field if check else None,
             metrics=measured,
             population=said.population,
             data=said.source | _data(everything, train, validation, whole) | {"command": _command(order, run.epochs)},
@@ -201,12 +202,8 @@ def _check(data: Dataset, purpose: str) -> None:
 
 def _told(check: novelty.Fitted | None) -> str:
     if check is None:
-        return "there are too few X-rays for a check for unfamiliar pictures: this version will have none"
-    field = check.field
-    return (
-        f"calls {field.flagged:.1%} of the held-out X-rays unfamiliar, and of each family of other pictures "
-        f"{min(field.caught.values()):.1%} or more"
-    )
+        return "there are too few X-rays to fit a novelty check to: this version will have none"
+    return f"the novelty check flags {check.field.flagged:.1%} of the held-out X-rays as unfamiliar"
 
 
 def run_for(order: Order, train: Dataset) -> Run:
@@ -228,9 +225,10 @@ def _begin(order: Order, fresh: bool = False) -> Callable[[], Any]:
             return architectures.build(order.architecture, None if fresh else order.weights)
         import keras
 
-        if manifest.read(order.start_from).engine != "keras":
-            raise BrokenModel(f"the version in {order.start_from} is no Keras network: it cannot be fine-tuned")
-        return keras.saving.load_model(order.start_from / KERAS_FILE, compile=False, safe_mode=True)
+        export = manifest.read(order.start_from).export(KERAS.name)
+        if export is None:
+            raise BrokenModel(f"the version in {order.start_from} is not a Keras network: it cannot be fine-tuned")
+        return keras.saving.load_model(order.start_from / export.file, compile=False, safe_mode=True)
 
     return begin
 

@@ -36,9 +36,9 @@ import json, sys, tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 import numpy as np
-from shared import manifest
+from shared.models import manifest
 from shared.models.engines import KERAS_FILE, load
-from shared.manifest import Manifest
+from shared.models.manifest import Export, Manifest
 from trainer import architectures
 
 found = {}
@@ -50,7 +50,8 @@ for name in sys.argv[1:]:
         file = Path(folder) / KERAS_FILE
         model.save(file)
         described = Manifest(
-            version="v", created_at=datetime.now(UTC), engine="keras", architecture=name,
+            version="v", created_at=datetime.now(UTC), architecture=name,
+            exports=[Export(engine="keras", file=KERAS_FILE)],
             parameters=model.count_params(), preprocessing=size, threshold=0.5, metrics={}, population={}, data={},
             libraries={}, files={KERAS_FILE: manifest.sha256(file.read_bytes())},
         )

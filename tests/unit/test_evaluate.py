@@ -14,7 +14,7 @@ from PIL import Image
 from cli import main as cli
 from shared.database import ModelVersion, connect
 from shared.models import manifest, registry
-from shared.models.manifest import Familiarity
+from shared.models.manifest import Novelty
 from shared.models.novelty import SIZE
 from shared.statistics.metrics import NAMES
 from tests.models import give_check, go_live, make_linear_version
@@ -82,7 +82,7 @@ def test_a_version_that_has_a_check_tells_the_share_of_images_that_are_unfamilia
 ) -> None:
     parameters = BytesIO()
     np.savez(parameters, centre=np.zeros(SIZE, np.float32), whitening=np.eye(SIZE, dtype=np.float32))
-    check = Familiarity(source="a test", file="familiarity.npz", limit=limit, flagged=0.0, caught={})
+    check = Novelty(source="a test", file="novelty.npz", limit=limit, flagged=0.0, caught={})
     checked = make_linear_version(home / "models", "v3")
     give_check(checked, check, parameters.getvalue())
     database = connect(f"sqlite:///{home / 'pneumoscreen.db'}")

@@ -15,7 +15,8 @@ from sqlalchemy.exc import InternalError
 from shared.base.settings import Folder, load
 from shared.database import Database, ModelVersion, Worker, connection
 from shared.models import registry
-from shared.models.engines import LINEAR_FILE, LinearNetwork
+from shared.models.engines import LINEAR_FILE
+from shared.models.engines.linear import LinearNetwork
 from tests.models import go_live, make_linear_version, published
 from tests.unit.steps import rows
 from tests.unit.test_screening import drop, message, png
