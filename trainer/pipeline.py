@@ -32,7 +32,6 @@ from trainer import (
 )
 from trainer.datasets import Dataset
 from trainer.fit import Run
-from trainer.recipes import recipe
 
 ABOUT = "dataset.toml"
 """A file in the labelled folder that says, in the tables `source` and `population`, what a manifest is to say."""
@@ -208,7 +207,7 @@ def _told(check: novelty.Fitted | None) -> str:
 
 def run_for(order: Order, train: Dataset) -> Run:
     """The run for an order; other arguments, other data or another recipe start afresh, in another folder."""
-    chosen = recipe(order.architecture)
+    chosen = architectures.recipe(order.architecture)
     if order.start_from is not None:
         chosen = replace(chosen, learning_rate=FINE_TUNING * chosen.learning_rate)
     epochs = order.epochs or chosen.epochs

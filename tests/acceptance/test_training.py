@@ -34,7 +34,7 @@ import numpy as np
 from rich.console import Console
 from sklearn.metrics import roc_auc_score
 from trainer import architectures, datasets, fit
-from trainer.recipes import recipe
+from trainer.architectures import recipe
 
 data, work, others = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
 for name, (epochs, rate) in json.loads(sys.argv[4]).items():

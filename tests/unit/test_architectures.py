@@ -11,7 +11,7 @@ import pytest
 
 from shared.base.errors import WrongSettings
 from trainer import architectures
-from trainer.recipes import recipe
+from trainer.architectures import recipe
 
 TOP = Path(__file__).parents[2]
 PUBLISHED = ("screen", "tiny7", "variants", "blocks5", "grey150", "rgb224")
@@ -163,6 +163,15 @@ def test_every_name_fits_into_the_name_of_a_version(name: str) -> None:
     version = f"{architectures.file_name(name)}-20260504-0a1b2c3d"
     assert len(version) <= 64
     assert set(version) <= set("abcdefghijklmnopqrstuvwxyz0123456789._-")
+
+
+@pytest.mark.parametrize("name", [name.replace(":NAME", ":MobileNetV2") for name in architectures.NAMES])
+def test_each_architecture_is_one_record_that_says_its_pixels_recipe_and_file_name(name: str) -> None:
+    record = architectures.ARCHITECTURES[name.partition(":")[0]]
+    detail = name.partition(":")[2]
+    assert record.preprocessing(detail) == architectures.preprocessing(name)
+    assert record.recipe(detail) == architectures.recipe(name)
+    assert record.file_name(detail) == architectures.file_name(name)
 
 
 def test_published_recipes_are_followed() -> None:

@@ -213,7 +213,7 @@ SEAMS: dict[str, Sequence[tuple[str, Any]]] = {
     ],
     "trainer.leases": [("ALIVE", given("ALIVE", seconds)), ("AFTER_FAILURE", given("AFTER_FAILURE", seconds))],
     "trainer.run": [("datetime", wrong_clock)],
-    "trainer.recipes": [("recipe", fewer_epochs)],
+    "trainer.architectures": [("recipe", fewer_epochs)],
     "trainer.pipeline": [
         ("datetime", wrong_clock),
         ("make", without_a_network),
@@ -231,7 +231,7 @@ SEAMS: dict[str, Sequence[tuple[str, Any]]] = {
         ("publish", after("renamed")),
     ],
     "shared.models.registry": [
-        ("_sync", before("copying")),
+        ("sync", before("copying")),
         ("copy_aside", after("placed")),
         ("make_live", before("publishing")),
         ("reject", before("publishing")),
