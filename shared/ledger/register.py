@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import FromClause, Select, exists, func, insert, or_, select, update
+from sqlalchemy import FromClause, Select, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
 from shared.base.lanes import Lane
 from shared.database import Job, JobState, Prediction, Sighting, SightingState
+from shared.ledger.latest import is_newest
 
 MAX_ROWS = 1000
 """Rows a transaction, so that it stays short and the parameters of a statement within SQLite's limit."""
@@ -49,11 +50,9 @@ def unknown(session: Session, source: str, files: Sequence[Found]) -> list[Found
     A file that was removed before it was read, and is back, has not been screened yet.
     """
     texts = [as_text(file.path)[0] for file in files]
-    columns = (Sighting.path, Sighting.revision)
-    mine = (Sighting.source == source) & Sighting.path.in_(texts) & (Sighting.state != SightingState.SUPERSEDED)
-    newest = select(func.max(Sighting.id)).where(mine).group_by(Sighting.path)
+    mine = (Sighting.source == source) & Sighting.path.in_(texts)
     was_there = or_(Sighting.state != SightingState.QUARANTINED, Sighting.reason != REMOVED)
-    rows = session.execute(select(*columns).where(Sighting.id.in_(newest), was_there))
+    rows = session.execute(select(Sighting.path, Sighting.revision).where(mine, is_newest(), was_there))
     known = {(path, revision) for path, revision in rows}
     return [file for file, text in zip(files, texts, strict=True) if (text, file.revision) not in known]
 
@@ -142,13 +141,10 @@ def count_others(session: Session, version: str, source: str | None = None, sinc
 
 def _others(version: str, source: str | None, since: datetime | None) -> Select[int]:
     """The newest sighting of each path, where it is done with the result of another version."""
-    newer = aliased(Sighting)
-    same = (newer.source == Sighting.source) & (newer.path == Sighting.path) & (newer.id > Sighting.id)
     query = (
         select(Sighting.id)
         .join(Prediction, Prediction.id == Sighting.prediction_id)
-        .where(Sighting.state == SightingState.DONE, Prediction.model_version != version)
-        .where(~exists().where(same, newer.state != SightingState.SUPERSEDED).correlate(Sighting))
+        .where(Sighting.state == SightingState.DONE, Prediction.model_version != version, is_newest())
     )
     if source is not None:
         query = query.where(Sighting.source == source)
