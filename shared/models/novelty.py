@@ -44,6 +44,10 @@ class NoveltyCheck:
         """Takes pixels of shape (n, height, width, channels), 0 to 255; returns n distances."""
         return distances(features(batch), self._centre, self._whitening)
 
+    def flags(self, batch: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Which images of a batch, shape (n, height, width, channels), are called unfamiliar."""
+        return np.array([self.is_unfamiliar(score) for score in self.scores(batch).tolist()], dtype=np.bool_)
+
     def is_unfamiliar(self, score: float) -> bool:
         """The only place where a score becomes a flag."""
         return score > self.limit
