@@ -83,13 +83,16 @@ class Made:
 
 def about(data: Path) -> About:
     """What `dataset.toml` in a labelled folder says; raises WrongSettings where it cannot be read."""
+    return read_about(data / ABOUT) if (data / ABOUT).exists() else About()
+
+
+def read_about(file: Path) -> About:
+    """What a `dataset.toml` says; raises WrongSettings where it cannot be read."""
     try:
-        found = tomllib.loads((data / ABOUT).read_text(encoding="utf-8"))
-        return About(found.get("source", {}), found.get("population", dict(NOT_STATED)))
-    except FileNotFoundError:
-        return About()
+        tables = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise WrongSettings(f"{data / ABOUT} cannot be read: {error}") from error
+        raise WrongSettings(f"{file} cannot be read: {error}") from error
+    return About(tables.get("source", {}), tables.get("population", dict(NOT_STATED)))
 
 
 def preprocessing(order: Order) -> Preprocessing:
@@ -126,11 +129,12 @@ def make_from(
         everything = datasets.select(everything, chosen)
     held_out = everything.held_out()
     train, validation = datasets.select(everything, ~held_out), datasets.select(everything, held_out)
-    _check(train, "to fit to")
-    _check(validation, "held out to examine on")
+    more = "label more" if order.limit is None else "label more, or allow more with --limit"
+    _check(train, "to fit to", more)
+    _check(validation, "held out to examine on", more)
     if original is not None:
         original = datasets.select(original, original.held_out())
-        _check(original, "held out in the original data")
+        _check(original, "held out in the original data", "give more of it")
     console.print(f"fitting to {train.summary()}, holding out {validation.summary()}", soft_wrap=True)
 
     run = run_for(order, train)
@@ -189,13 +193,13 @@ def discard(*folders: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _check(data: Dataset, purpose: str) -> None:
+def _check(data: Dataset, purpose: str, remedy: str) -> None:
     for number, name in enumerate(datasets.CLASSES):
-        patients = {one for one, label in zip(data.patients, data.labels, strict=True) if label == number}
+        patients = {patient for patient, label in zip(data.patients, data.labels, strict=True) if label == number}
         if len(patients) < MIN_PATIENTS:
             raise WorkFailed(
-                f"there are images labelled {name} of {len(patients)} patients {purpose}, and {MIN_PATIENTS} are "
-                "the fewest that say anything: label more, or allow more with --limit"
+                f"there are images labelled {name} of {len(patients)} patients {purpose}; at least {MIN_PATIENTS} "
+                f"patients are needed: {remedy}"
             )
 
 

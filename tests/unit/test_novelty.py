@@ -54,6 +54,7 @@ FAMILIES = {
     "strongly cropped: any third",
 }
 Halves = tuple[Dataset, Dataset]
+Run = Callable[..., tuple[int, str, str]]
 
 
 def halves(data: Dataset) -> Halves:
@@ -358,7 +359,7 @@ def test_a_worker_stores_what_is_unfamiliar_and_how_much(
 
 
 def test_the_command_prints_every_family_and_those_of_a_folder(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], fitted: Fitted
+    folder: Path, tmp_path: Path, run_command: Run, fitted: Fitted
 ) -> None:
     version = make_linear_version(tmp_path, "v1")
     (tmp_path / "strangers" / "cats").mkdir(parents=True)
@@ -366,9 +367,9 @@ def test_the_command_prints_every_family_and_those_of_a_folder(
         tmp_path / "strangers" / "cats" / "a.png"
     )
     (tmp_path / "strangers" / "cats" / "notes.txt").write_text("no picture")
-    options = ["--data", str(folder), "--version", str(version)]
-    assert fitting.main([*options, "--pictures", str(tmp_path / "strangers")]) == 0
-    printed = capsys.readouterr().out
+    options = ("models", "measure", "novelty", version, "--data", folder, "--home", tmp_path)
+    code, printed, _ = run_command(*options, "--images", tmp_path / "strangers")
+    assert code == 0
     lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed.splitlines()]
     shown = {cells[0]: cells[1:] for cells in lines if len(cells) == 3}
     assert set(shown) >= {*FAMILIES, "X-rays of patients held out", "of them PNEUMONIA", "X-rays, brighter"}
@@ -376,19 +377,22 @@ def test_the_command_prints_every_family_and_those_of_a_folder(
     assert "a check fitted to this data" in printed
     before = (version / manifest.NAME).read_bytes()
     give_check(version, fitted.field, fitted.parameters)
-    assert fitting.main(options) == 0
-    assert f"its own check, limit {fitted.field.limit:.3f}" in capsys.readouterr().out
+    code, printed, _ = run_command(*options)
+    assert code == 0
+    assert f"its own check, limit {fitted.field.limit:.3f}" in printed
     assert before != (version / manifest.NAME).read_bytes()
 
 
-def test_the_command_says_what_is_missing(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_says_what_is_missing(folder: Path, tmp_path: Path, run_command: Run) -> None:
     version = make_linear_version(tmp_path, "v1")
     few = labelled(tmp_path / "few", 30)
-    assert fitting.main(["--data", str(few), "--version", str(version)]) == 1
-    assert "100 of 5 are the fewest" in capsys.readouterr().err
-    nowhere = ["--pictures", str(tmp_path / "nowhere")]
-    assert fitting.main(["--data", str(folder), "--version", str(version), *nowhere]) == 2
-    assert "is no folder" in capsys.readouterr().err
+    command = ("models", "measure", "novelty", version, "--home", tmp_path)
+    code, _, errors = run_command(*command, "--data", few)
+    assert code == 1
+    assert "at least 100 of 5 patients are needed" in errors
+    code, _, errors = run_command(*command, "--data", folder, "--images", tmp_path / "nowhere")
+    assert code == 2
+    assert "is not a folder" in errors
 
 
 @needs_data

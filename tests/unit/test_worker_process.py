@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sqlalchemy import select, update
 from sqlalchemy.exc import InternalError
 
+from actions import promotion
 from shared.base.settings import Folder, load
 from shared.database import Database, ModelVersion, Worker, connection
 from shared.models import registry
@@ -58,7 +59,7 @@ def publish_broken(database: Database, folder: Path, name: str) -> None:
 
 
 def promote(database: Database, name: str) -> None:
-    registry.promote(database, name, "Ada", datetime.now(UTC))
+    promotion.promote(database, name, "Ada", datetime.now(UTC))
 
 
 def reported(database: Database) -> tuple[str | None, str]:

@@ -66,9 +66,7 @@ def _backbone(maker: Any, shape: Shape, weights: Weights) -> Any:
         try:
             return maker(include_top=False, input_shape=shape, weights="imagenet")
         except Exception as error:  # noqa: BLE001 - what Keras raises where a download fails
-            _log.warning(
-                "%s starts from random weights: ImageNet's could not be fetched: %s", maker.__name__, error
-            )
+            _log.warning("%s starts from random weights: ImageNet's could not be fetched: %s", maker.__name__, error)
     return maker(include_top=False, input_shape=shape, weights=None)
 
 

@@ -233,11 +233,10 @@ SEAMS: dict[str, Sequence[tuple[str, Any]]] = {
     "shared.models.registry": [
         ("sync", before("copying")),
         ("copy_aside", after("placed")),
-        ("make_live", before("publishing")),
-        ("reject", before("publishing")),
     ],
+    "actions.promotion": [("make_live", before("publishing")), ("reject", before("publishing"))],
+    "actions.verdict": [("MIN_PATIENTS", given("MIN_PATIENTS", int))],
     "trainer.gate": [
-        ("MIN_PATIENTS", given("MIN_PATIENTS", int)),
         ("examine", after("judged")),
         ("examine", frozen("judged")),
     ],
