@@ -41,7 +41,7 @@ def train(
     described = pipeline.about(data) if about is None else pipeline.read_about(about)
     trained = []
     for name in names:
-        option = "" if start else f" --architecture {name}"
+        option = ("" if start else f" --architecture {name}") + ("" if about is None else " --about FILE")
         order = pipeline.Order(
             architecture=name,
             out=folder or settings.home / "candidates",

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from shared.base.errors import BrokenModel, WorkFailed
-from shared.base.settings import Settings
+from shared.base.settings import EngineName, Settings
 from shared.database import ModelVersion, Promotion, opened
 from shared.models import engines, manifest, registry
 from shared.models.manifest import Manifest
@@ -110,8 +110,12 @@ def show_manifest(session: Session, models: Path, version: str | None, key: Secr
     return manifest.read(models / row.version, row.manifest_sha256, key)
 
 
-def load_named_or_live(settings: Settings, version: str | None) -> Loaded:
-    """The version named, else the live one; where none was ever live, the one that comes with the program."""
+def load_named_or_live(settings: Settings, version: str | None, engine: EngineName | None = None) -> Loaded:
+    """The version named, else the live one; where none was ever live, the one that comes with the program.
+
+    The setting `engine` decides what runs it, unless one is given.
+    """
+    engine = engine or settings.engine
     row = None
     if settings.database_url is not None or (settings.home / "pneumoscreen.db").exists():
         with opened(settings) as database, database.read() as session:
@@ -119,16 +123,19 @@ def load_named_or_live(settings: Settings, version: str | None) -> Loaded:
     elif version not in (None, registry.bundled().name):
         raise BrokenModel(f"There is no model version {version!r}: {settings.home} has no database yet.")
     if row is None:
-        return registry.load_bundled(settings.engine)
-    return registry.load(settings.models, row, settings.signing_key, settings.engine)
+        return registry.load_bundled(engine)
+    return registry.load(settings.models, row, settings.signing_key, engine)
 
 
 def load_for_measuring(settings: Settings, version: str | None) -> Loaded:
-    """The same; a version's folder, as `train` leaves it, can be named too."""
+    """The same with the network as it was fitted; a version's folder, as `train` leaves it, can be named too.
+
+    The threshold lies exactly on the probability of an image, so the rounding of another engine could change a figure.
+    """
     if version is None or not (Path(version) / manifest.NAME).is_file():
-        return load_named_or_live(settings, version)
+        return load_named_or_live(settings, version, "tensorflow")
     described = manifest.read(Path(version))
-    return Loaded(described, engines.load(Path(version), described, settings.engine))
+    return Loaded(described, engines.load(Path(version), described, "tensorflow"))
 
 
 def _find_or_bundled(session: Session, version: str | None) -> Published | None:
