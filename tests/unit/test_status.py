@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from actions import promotion
 from cli.retry import retry
 from cli.status import status
 from shared.base.filesystem import MARKER
@@ -16,7 +17,6 @@ from shared.base.home import announcement
 from shared.base.settings import load
 from shared.database import Database, DeadLetter, Job, RunState, Sighting, TrainingRun, Worker
 from shared.ledger.work import ATTEMPT_EPOCH, Claimed, PutOff, Quarantined
-from shared.models import registry
 from tests.models import go_live, make_linear_version
 from tests.unit.steps import drop, file, finish, in_hand, screened, send_all
 from worker.failures import MAX_ATTEMPTS
@@ -234,7 +234,7 @@ def test_the_last_run_is_shown_with_its_version_and_verdict(look: Status, databa
     begin(database, state=RunState.REJECTED, version="linear-2", finished_at=over)
     row = go_live(database, make_linear_version(tmp_path / "models", "linear-2"))
     with database.write() as session:
-        registry.reject(session, row.version, "trainer", over, '{"failed": ["Its recall is 0.9."]}')
+        promotion.reject(session, row.version, "trainer", over, '{"failed": ["Its recall is 0.9."]}')
     code, screen = look()
     assert (code, "ended 2026-05-04 14:00: linear-2 was rejected. Its recall is 0.9.\n" in screen) == (0, True)
     assert "training run 1" not in screen
