@@ -4,7 +4,7 @@ import gc
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -32,11 +32,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScope
     return plan.FilesInOrder(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The limit of every test is scaled to this machine."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, None, None]:
+    """Each test has its place and its markers; when all markers are set, its limit is scaled to this machine."""
     plan.put_longest_first(items)
     plan.mark(items)
+    yield
     for item in items:
         marker = item.get_closest_marker("timeout")
         seconds = float(marker.args[0] if marker else config.getini("timeout"))

@@ -1,8 +1,9 @@
 """Which files of tests share a worker of pytest-xdist, which start first, and which `make check` leaves out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pytest
+from _pytest.mark import ParameterSet
 from xdist.scheduler import LoadScopeScheduling
 
 ONE_WORKER = {
@@ -56,6 +57,12 @@ SLOW = (
     "tests/unit/test_worker_process.py",
 )
 """Unit tests with a network, with many processes or with long computations, which `make check` has no time for."""
+
+
+def short(chosen: Iterable[object], values: Iterable[object]) -> list[ParameterSet]:
+    """Parameters of a test or a fixture, of which `make test` takes only the chosen ones, and `make soak` all."""
+    chosen = list(chosen)
+    return [pytest.param(value, marks=() if value in chosen else pytest.mark.soak) for value in values]
 
 
 class FilesInOrder(LoadScopeScheduling):

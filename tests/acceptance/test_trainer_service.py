@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from local.private_broker import free_port
+from tests import pace
 from tests.system import QUICK, System, distinct, make_linear_home, running, specimens
 from tests.unit.test_train import specimens as labelled
 from trainer.fit import STORY, losses
@@ -18,7 +19,7 @@ ARCHITECTURE = "tiny7"
 """The network whose recipe is over first; the number of epochs is no setting."""
 PATIENTS = 220
 """Of each class: thirty of them are held out, which is the least that the gate decides by."""
-SECONDS = 180
+SECONDS = pace.seconds(180)
 
 
 @pytest.fixture(scope="module")

@@ -32,8 +32,8 @@ from shared.base.settings import load
 from shared.queue import broker
 from shared.queue.messages import TASK
 from tests import dicom
-from tests.faults.trial import IS_LONG
 from tests.models import make_linear_version
+from tests.plan import short
 from tests.system import QUICK, SAMPLES, System, distinct, make_linear_home, running, specimens
 
 PATIENT = ("Okonkwo", "PID-4711-GEHEIM", "18830417", "Weizenbaum", "Blinddarmnarbe", "Unfallklinik", "Kauderwelsch")
@@ -133,7 +133,7 @@ def _labelled(folder: Path, kind: str) -> Path:
     return data
 
 
-@pytest.fixture(scope="module", params=["text", "json"] if IS_LONG else ["text"])
+@pytest.fixture(scope="module", params=short(["text"], ["text", "json"]))
 def evidence(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Evidence:
     folder = tmp_path_factory.mktemp("private")
     make_linear_home(folder / "home")

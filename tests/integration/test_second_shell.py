@@ -9,14 +9,14 @@ import sys
 import urllib.request
 from pathlib import Path
 
-from tests.system import System, distinct, specimens
+from tests.system import SECONDS, System, distinct, specimens
 
 
 def _celery(system: System, *arguments: str) -> str:
     """Celery's command with nothing set but what every shell has: it finds the running system by itself."""
     variables = {name: value for name, value in system.environment.items() if not name.startswith("PNEUMOSCREEN_")}
     command = [sys.executable, "-m", "celery", "-A", "worker.app", *arguments]
-    return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60).stdout
+    return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=SECONDS).stdout
 
 
 def test_celery_inspect_finds_the_worker_with_nothing_set(system: System) -> None:
@@ -65,7 +65,7 @@ def test_results_come_as_csv_json_and_parquet(system: System) -> None:
     assert [row["path"] for row in rows] == ["formats.jpeg"]
     assert json.loads(system.command(*arguments, "json").stdout)[0]["path"] == "formats.jpeg"
     command = [sys.executable, "-m", "cli.main", *arguments, "parquet"]
-    done = subprocess.run(command, env=system.environment, capture_output=True, timeout=60)
+    done = subprocess.run(command, env=system.environment, capture_output=True, timeout=SECONDS)
     assert done.stdout[:4] == b"PAR1", done.stderr
 
 

@@ -231,7 +231,7 @@ SEAMS: dict[str, Sequence[tuple[str, Any]]] = {
         ("publish", after("renamed")),
     ],
     "shared.models.registry": [
-        ("_sync", before("copying")),
+        ("sync", before("copying")),
         ("copy_aside", after("placed")),
         ("make_live", before("publishing")),
         ("reject", before("publishing")),
