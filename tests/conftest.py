@@ -44,8 +44,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         item.add_marker(pytest.mark.timeout(pace.seconds(seconds)), append=False)
 
 
-def pytest_collection_finish() -> None:
-    """What was imported stays for good: else each collection of garbage, and the product asks for some, walks it."""
+@pytest.fixture(scope="module", autouse=True)
+def _imports_are_no_garbage() -> None:
+    """What was imported so far stays: else each collection of garbage walks it, and the product asks for some."""
     gc.collect()
     gc.freeze()
 
