@@ -44,7 +44,7 @@ def tasks_in_flower(system: System) -> list[tuple[str, str, str]]:
         "tasks/datatable?draw=1&start=0&length=50&search[value]=&order[0][column]=0&order[0][dir]=asc"
         "&columns[0][data]=name&search[regex]=false"
     )
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{page}", timeout=10) as response:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{page}", timeout=SECONDS) as response:
         found = json.loads(response.read())["data"]
     return [(task["name"], task["state"], task["result"]) for task in found]
 

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from local.private_broker import free_port
-from tests.faults.trial import DATABASES, EACH_WAY, IS_LONG, STRIKES, Trial, alive, struck
+from tests.faults.trial import DATABASES, EACH_WAY, IMAGES, IS_LONG, LENGTHY, STRIKES, Trial, alive, struck
 from tests.servers import Servers
 from tests.system import SECONDS, System
 
@@ -22,6 +22,8 @@ SERVICES = {
     "trainer": "celery -A trainer.app worker",
     "flower": "celery -A worker.app flower",
 }
+BESIDE = ("trainer", "flower")
+"""Services that no image passes through."""
 READY = {"producer": "watching root", "worker": " ready.", "trainer": " ready.", "flower": "Visit me at"}
 """What each writes into its log when it has started."""
 ENDS = (("up", signal.SIGTERM, 0), ("up", signal.SIGKILL, -signal.SIGKILL), ("supervisor", signal.SIGKILL, 1))
@@ -44,11 +46,12 @@ def test_sigterm_to_a_service_under_load_ends_it_in_good_order(system: System, t
         _parent(system, service).terminate()
         system.wait(lambda: len(_exits(system, service)) > before, f"{service} to end", SECONDS)
 
-    for _ in range(STRIKES):
+    strikes = LENGTHY if service in BESIDE else STRIKES
+    for _ in range(strikes):
         fault.wait(lambda: _is_ready(system, service), f"{service} to run")
-        fault.strike(stop)
+        fault.strike(stop, images=STRIKES * IMAGES // strikes)
     fault.end()
-    assert _exits(system, service) == ["exit status 0; expected"] * STRIKES
+    assert _exits(system, service) == ["exit status 0; expected"] * strikes
     suspects = "SELECT count(*) FROM jobs WHERE lane = 'suspect'"
     assert system.query(suspects) == [(0,)], "a batch was left to its lease"
 

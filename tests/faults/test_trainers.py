@@ -274,7 +274,7 @@ def test_of_two_trainers_one_publishes_a_run_and_the_other_that_comes_back_does_
     finally:
         os.killpg(second.pid, signal.SIGCONT)
         second.terminate()
-        second.wait(60)
+        second.wait(SECONDS)
 
 
 def is_training(process: psutil.Process) -> bool:

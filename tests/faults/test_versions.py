@@ -14,7 +14,7 @@ import pytest
 from tests import pace
 from tests.faults.trial import DATABASES, IMAGES, IS_LONG, LENGTHY, STRIKES, Trial, struck
 from tests.servers import Servers
-from tests.system import System
+from tests.system import SECONDS, System
 
 OUTDATED = "10" if IS_LONG else pace.setting(3)
 """Seconds for which a worker that is too old leaves jobs to others; ten in the product."""
@@ -52,7 +52,7 @@ def another(system: System, service: str, newer: str = "") -> Iterator[None]:
         assert process.poll() is None, log.read_text(errors="replace")[-2000:]
     finally:
         process.terminate()
-        process.wait(90)
+        process.wait(SECONDS)
 
 
 def strike_with_newer_producer(fault: Trial, system: System) -> None:

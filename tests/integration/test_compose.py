@@ -473,7 +473,7 @@ def test_flower_opens_with_its_password_alone(stack: Stack) -> None:
         if credentials:
             request.add_header("Authorization", f"Basic {base64.b64encode(credentials.encode()).decode()}")
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
+            with urllib.request.urlopen(request, timeout=SECONDS) as answer:
                 return answer.status
         except urllib.error.HTTPError as error:
             error.close()

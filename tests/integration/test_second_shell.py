@@ -35,7 +35,7 @@ def test_flower_shows_a_batch_received_started_and_succeeded_with_its_number_of_
     address = next(part for part in flower if part.startswith("--port=")).removeprefix("--port=")
 
     def get(page: str) -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{address}/{page}", timeout=10) as response:
+        with urllib.request.urlopen(f"http://127.0.0.1:{address}/{page}", timeout=SECONDS) as response:
             return str(response.read().decode())
 
     def counted() -> bool:

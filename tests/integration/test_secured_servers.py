@@ -84,7 +84,7 @@ class Secured:
         if credentials:
             request.add_header("Authorization", f"Basic {base64.b64encode(credentials.encode()).decode()}")
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
+            with urllib.request.urlopen(request, timeout=SECONDS) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             with error:
@@ -101,7 +101,7 @@ def _ask(url: str, sql: str) -> list[tuple[object, ...]]:
 
 
 def _openssl(folder: Path, *arguments: str) -> None:
-    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True, timeout=60)
+    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True, timeout=SECONDS)
 
 
 def _make_authority(folder: Path) -> Path:
@@ -172,7 +172,7 @@ def _proxy(context: ssl.SSLContext, inner: Path) -> Iterator[int]:
     thread = threading.Thread(target=loop.run_until_complete, args=[task])
     thread.start()
     try:
-        assert started.wait(30)
+        assert started.wait(SECONDS)
         yield port
     finally:
         loop.call_soon_threadsafe(task.cancel)
@@ -282,7 +282,7 @@ def test_status_and_metrics_find_both_servers(secured: Secured) -> None:
     done = secured.system.command("status")
     assert "linear-1" in done.stdout, done.stderr
     port = secured.system.environment["PNEUMOSCREEN_PRODUCER_METRICS_PORT"]
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=SECONDS) as answer:
         measured = answer.read().decode()
     assert "pneumoscreen_database_up 1.0" in measured
     assert "pneumoscreen_broker_up 1.0" in measured
