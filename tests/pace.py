@@ -43,15 +43,15 @@ def setting(on_reference: float) -> str:
 class Patience:
     """Runs out when `traces()` stays the same for a limit of seconds, and after LONGEST limits in any case."""
 
-    def __init__(self, limit: float, traces: Callable[[], object]) -> None:
+    def __init__(self, limit: float, traces: Callable[[], object], clock: Callable[[], float] = time.monotonic) -> None:
         """`limit` is in seconds of this machine. `traces` tells what changes while there is progress."""
-        self.limit, self._traces = limit, traces
+        self.limit, self._traces, self._clock = limit, traces, clock
         self._seen = traces()
-        self._until = time.monotonic() + limit
-        self._end = time.monotonic() + LONGEST * limit
+        self._until = clock() + limit
+        self._end = clock() + LONGEST * limit
 
     def is_over(self) -> bool:
-        now = time.monotonic()
+        now = self._clock()
         if now < self._until:
             return False
         seen = self._traces()
