@@ -85,6 +85,12 @@ def test_page_and_picture_show_the_floors_of_the_import_contract_in_its_order(co
     assert sorted(wanted, key=boxes.index) == [name for layer in expected for name in sorted(layer, key=boxes.index)]
 
 
+def test_the_readme_names_every_package() -> None:
+    contract = tomllib.loads((TOP / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
+    table = (TOP / "README.md").read_text(encoding="utf-8").partition("## Contributing")[2]
+    assert set(contract["root_packages"]) <= set(re.findall(r"^\| `(\w+)/` \|", table, re.MULTILINE))
+
+
 def test_a_path_that_is_not_there_and_a_symbol_that_is_not_there_are_noticed() -> None:
     line = "| a lane | `shared/queue/lanes.py` (`Lane`, `LANES`) | `cli/` |"
     assert named_paths(line) == ["cli/", "shared/queue/lanes.py"]
