@@ -1,6 +1,6 @@
-"""DICOM: which files are frontal chest radiographs, what is taken from their headers, and their pixels.
+"""DICOM: selects frontal chest radiographs, reads what is kept of their headers, and decodes their pixels.
 
-Nothing here logs or repeats what a header says of the patient.
+Nothing here logs or repeats what a header says about the patient.
 """
 
 import math
@@ -47,11 +47,11 @@ RAW = "1.2.840.10008.5.1.4.1.1.1.1.1"  # digital X-ray for processing
 DOCUMENTS = "1.2.840.10008.5.1.4.1.1.104."  # encapsulated PDF, CDA, STL …
 YEARS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
 
-config.settings.reading_validation_mode = config.IGNORE  # its warnings would repeat what the header says
+config.settings.reading_validation_mode = config.IGNORE  # its warnings would repeat the header's text
 
 
-def _replace_gdcm() -> None:
-    """GDCM ends the process on some damaged frames: it decodes in another, and nothing that Pillow or OpenJPEG can."""
+def _register_gdcm_process() -> None:
+    """GDCM can crash on damaged frames, so run it in a subprocess, and only where nothing else decodes."""
     for syntax in COMPRESSED:
         decoder = get_decoder(UID(syntax))
         if "gdcm" in decoder.available_plugins:
@@ -60,12 +60,12 @@ def _replace_gdcm() -> None:
             decoder.add_plugin("gdcm_process", ("shared.imaging.gdcm_process", "decode_frame"))
 
 
-_replace_gdcm()
+_register_gdcm_process()
 
 
 @dataclass(frozen=True)
 class Header:
-    """What is taken from a header. `patient` is the patient's id with its issuer: to be hashed, never to be stored."""
+    """What is kept of a header. `patient` is the patient's id with its issuer: it is hashed, never stored."""
 
     study_uid: str | None
     sop_instance_uid: str | None
@@ -75,7 +75,7 @@ class Header:
 
 
 def read_header(data: bytes) -> Header:
-    """What a DICOM file says of itself; raises Unreadable or Unfinished."""
+    """Read what is kept of a DICOM header; raises Unreadable or Unfinished."""
     dataset = _parse(data, stop_before_pixels=True)
     patient = _text(dataset, "PatientID")
     return Header(
@@ -88,7 +88,7 @@ def read_header(data: bytes) -> Header:
 
 
 def decode(data: bytes, limits: Limits) -> Image.Image:
-    """The picture of a frontal chest radiograph as 8-bit grey, black being air: rescaled and windowed as it says.
+    """Decode a frontal chest radiograph to 8-bit grey, air being black: rescaled and windowed as its header says.
 
     Raises Unreadable with the reason for any other file, Unfinished for one that ends too early.
     """
@@ -106,9 +106,9 @@ def decode(data: bytes, limits: Limits) -> Image.Image:
     except MemoryError:
         raise
     except Exception as error:
-        if gdcm_process.WORLDS_FAULT in str(error):
-            raise OutOfReach(gdcm_process.WORLDS_FAULT) from error
-        raise Unreadable(f"the picture in the DICOM file is damaged: {_syntax(dataset).name} did not decode") from error
+        if gdcm_process.NO_PROCESS in str(error):
+            raise OutOfReach(gdcm_process.NO_PROCESS) from error
+        raise Unreadable(f"the image in the DICOM file is damaged: {_syntax(dataset).name} did not decode") from error
 
 
 def _parse(data: bytes, *, stop_before_pixels: bool) -> Dataset:
@@ -123,7 +123,7 @@ def _parse(data: bytes, *, stop_before_pixels: bool) -> Dataset:
         raise Unfinished("the DICOM file ends within its header: it was cut off") from error
     except Exception as error:
         raise Unreadable("the DICOM file is damaged: its header cannot be read") from error
-    if is_closed:  # not even begun: dcmread inflates all there is, and guesses at private syntaxes
+    if is_closed:  # never parsed: dcmread would inflate without a limit, and guess at private syntaxes
         raise _unsupported(syntax)
     return dataset
 
@@ -131,26 +131,26 @@ def _parse(data: bytes, *, stop_before_pixels: bool) -> Dataset:
 def _check_kind(dataset: Dataset) -> None:
     sop_class = _text(dataset, "SOPClassUID") or ""
     if sop_class.startswith(DOCUMENTS) or "EncapsulatedDocument" in dataset:
-        raise Unsuitable("the DICOM file holds a document (such as a PDF), not a picture")
+        raise Unsuitable("the DICOM file holds a document (such as a PDF), not an image")
     modality = _word(dataset, "Modality")
     if "Rows" not in dataset:
         if modality in MODALITIES:
-            raise Unfinished("the DICOM file has no pixels: it is no picture, or was cut off")
-        raise Unsuitable(f"the DICOM file holds no picture (modality {modality or 'not said'})")
+            raise Unfinished("the DICOM file has no pixels: it is not an image, or was cut off")
+        raise Unsuitable(f"the DICOM file is not an image (modality {modality or 'not said'})")
     if modality not in MODALITIES:
         raise Unsuitable(f"the modality is {modality or 'not said'}: only CR and DX are screened")
     frames = _number(dataset, "NumberOfFrames") or 1
     if frames != 1:
-        raise Unsuitable(f"the DICOM file has {frames} frames: a radiograph is a single picture")
+        raise Unsuitable(f"the DICOM file has {frames} frames: a radiograph is a single image")
     if sop_class == RAW or _word(dataset, "PresentationIntentType") == "FOR PROCESSING":
-        raise Unsuitable("the picture is the detector's raw data (FOR PROCESSING): send the one FOR PRESENTATION")
+        raise Unsuitable("the image is the detector's raw data (FOR PROCESSING): send the one FOR PRESENTATION")
     colours = _word(dataset, "PhotometricInterpretation") or "not said"
     if colours not in ("MONOCHROME1", "MONOCHROME2") or (_number(dataset, "SamplesPerPixel") or 1) != 1:
-        raise Unsuitable(f"the picture is no grey one (photometric interpretation {colours})")
+        raise Unsuitable(f"the image is not greyscale (photometric interpretation {colours})")
 
 
 def _check_view(dataset: Dataset) -> None:
-    """What is not said is not held against the file; what is said must be a frontal chest."""
+    """A missing body part or view is accepted; one that is stated must be a frontal chest."""
     part, code = _word(dataset, "BodyPartExamined"), _code(dataset, "AnatomicRegionSequence")
     is_chest = CHEST.search(part) if part else code is None or code[0] in CHEST_CODES or CHEST.search(code[1].upper())
     if not is_chest:
@@ -161,7 +161,7 @@ def _check_view(dataset: Dataset) -> None:
     elif code:
         view, is_frontal = code[1], code[0] in FRONTAL_CODES
     else:
-        view = f"one whose rows run towards {_word(dataset, 'PatientOrientation')}"  # A, P: from front to back
+        view = f"one whose rows run towards {_word(dataset, 'PatientOrientation')}"  # A, P: anterior, posterior
         is_frontal = _word(dataset, "PatientOrientation")[:1] not in ("A", "P")
     if not is_frontal:
         raise Unsuitable(f"the view is {view}: only frontal views (AP, PA) are screened")
@@ -170,7 +170,7 @@ def _check_view(dataset: Dataset) -> None:
 def _check_pixels(dataset: Dataset, limits: Limits) -> None:
     rows, columns = _number(dataset, "Rows") or 0, _number(dataset, "Columns") or 0
     if not rows or not columns:
-        raise Unfinished("the DICOM file does not say how large its picture is: it was cut off, or is damaged")
+        raise Unfinished("the DICOM file does not state its image's size: it was cut off, or is damaged")
     check_size(columns, rows, limits)
     syntax = _syntax(dataset)
     if syntax not in SYNTAXES or (syntax == JPEG_EXTENDED and (_number(dataset, "BitsStored") or 8) > 8):
@@ -178,7 +178,7 @@ def _check_pixels(dataset: Dataset, limits: Limits) -> None:
     pixels = dataset.get("PixelData")
     if pixels is None:
         if "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset:
-            raise Unsuitable("the pixels are fractions, which no radiograph has")
+            raise Unsuitable("floating-point pixel data is not supported")
         raise Unfinished("the DICOM file has no pixels: it was cut off, or never had any")
     if syntax in UNCOMPRESSED:
         if len(pixels) < rows * columns * math.ceil((_number(dataset, "BitsAllocated") or 8) / 8):
@@ -187,14 +187,14 @@ def _check_pixels(dataset: Dataset, limits: Limits) -> None:
         try:
             size = _codestream_size(next(generate_frames(pixels, number_of_frames=1)))
         except Exception as error:
-            raise Unreadable("the DICOM file is damaged: its pixel data hold no picture") from error
+            raise Unreadable("the DICOM file is damaged: its pixel data hold no image") from error
         if size is not None and size != (columns, rows):
-            said, found = f"{columns} x {rows}", f"{size[0]} x {size[1]}"
-            raise Unreadable(f"the DICOM file is damaged: its header says {said} pixels, its picture has {found}")
+            stated, actual = f"{columns} x {rows}", f"{size[0]} x {size[1]}"
+            raise Unreadable(f"the DICOM file is damaged: its header says {stated} pixels, its image has {actual}")
 
 
 def _codestream_size(frame: bytes) -> tuple[int, int] | None:
-    """(width, height) that a JPEG, JPEG-LS or JPEG 2000 stream states: what its decoder would make room for."""
+    """The (width, height) stated in a JPEG, JPEG-LS or JPEG 2000 stream: what its decoder would allocate."""
     start = frame.find(b"\xff\x4f\xff\x51")  # JPEG 2000, perhaps within a file's boxes
     if start >= 0 and frame[:2] != b"\xff\xd8":
         right, bottom, left, top = struct.unpack_from(">4I", frame, start + 8)
@@ -210,7 +210,7 @@ def _codestream_size(frame: bytes) -> tuple[int, int] | None:
 
 
 def _to_8_bit(stored: NDArray[Any], dataset: Dataset) -> NDArray[np.uint8]:
-    """Rescale, window and stretch over 0 to 255. A window that makes no sense is not used."""
+    """Rescale, window and stretch to 0 to 255. A window that makes no sense is not used."""
     try:
         values = apply_modality_lut(stored, dataset)
         values = apply_voi_lut(values, dataset)
@@ -255,7 +255,7 @@ def _text(dataset: Dataset, name: str) -> str | None:
 
 
 def _word(dataset: Dataset, name: str) -> str:
-    """A code string in capitals, and no more of it than DICOM allows, since reasons repeat it; empty if missing."""
+    """A code string in capitals, and cut to the length that DICOM allows, since reasons repeat it; empty if missing."""
     return re.sub(r"[^A-Z0-9 _-]", "?", (_text(dataset, name) or "").upper())[:16]
 
 
@@ -281,6 +281,6 @@ def _syntax(dataset: Dataset) -> UID:
 
 
 def _unsupported(syntax: UID) -> Unreadable:
-    known = syntax.name if syntax.is_valid else "whose number is damaged"  # what stands there may be of the patient
+    known = syntax.name if syntax.is_valid else "whose number is damaged"  # the text may be about the patient
     name = known if syntax else "not said"
     return Unreadable(f"the transfer syntax {name} is not read: have the PACS send it uncompressed or as JPEG 2000")

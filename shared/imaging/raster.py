@@ -44,27 +44,27 @@ def decode(data: bytes, at_least: tuple[int, int], limits: Limits, pillow_format
 
 def _check_single(image: Image.Image) -> None:
     if getattr(image, "is_animated", False):
-        raise Unsuitable("the file is animated or has several pages: a radiograph is a single picture")
+        raise Unsuitable("the file is animated or has several pages: a radiograph is a single image")
 
 
 def _damaged(error: Exception) -> Unfinished | Unreadable:
-    """Pillow raises whatever the damage leads it to."""
+    """Classify a decoding error: Pillow raises many kinds on damaged files."""
     if "truncated" in str(error).lower() or isinstance(error, EOFError):
         return Unfinished("the image ends too early: the file was cut off")
-    said = re.sub("[^ -~]", "?", str(error))[:200]
-    return Unreadable(f"the image is damaged: {said or type(error).__name__}")
+    text = re.sub("[^ -~]", "?", str(error))[:200]
+    return Unreadable(f"the image is damaged: {text or type(error).__name__}")
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Turned as its EXIF data say; data that cannot be read do not cost the image."""
+    """Rotate as the EXIF data say; unreadable EXIF data are ignored."""
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # noqa: BLE001 - Pillow raises whatever the damaged data lead to
+    except Exception:  # noqa: BLE001 - Pillow raises many kinds on damaged data
         return image
 
 
 def _grey(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":  # 16 bits a pixel: stretch what is used of them over 8
+    if image.mode.startswith("I") or image.mode == "F":  # 16 bits a pixel: stretch the range in use to 8 bits
         values = np.array(image, dtype=np.float32)  # changed in place: the largest images need half the memory
         lowest, highest = float(values.min()), float(values.max())
         values -= lowest

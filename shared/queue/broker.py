@@ -17,7 +17,7 @@ from shared.base.settings import Settings
 QUEUE = "pneumoscreen"
 EPOCH_KEY = "pneumoscreen.epoch"
 SEPARATOR = "\x06\x16"
-"""kombu's own, between a queue's name and a priority: another would have to occur in no queue's or host's name."""
+"""kombu's default separator between a queue's name and a priority; it occurs in no queue's or host's name."""
 DAY = 24 * 3600
 
 
@@ -37,7 +37,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "broker_use_ssl": _tls(url(settings)),
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
-        "broker_channel_error_retry": True,  # a Redis that is full refuses commands: no reason for a worker to end
+        "broker_channel_error_retry": True,  # a full Redis refuses commands, which must not end a worker
         "broker_transport_options": {
             "visibility_timeout": DAY,  # recovery rests on leases alone
             "queue_order_strategy": "priority",
@@ -66,7 +66,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
 
 
 def _tls(url: str) -> dict[str, Any] | None:
-    """What the address says of TLS, for Flower does not read it there; kombu trusts anybody where nothing is said."""
+    """TLS options from the broker's URL: Flower does not read them there, and kombu's default verifies nothing."""
     if not url.startswith("rediss://"):
         return None
     return {"ssl_cert_reqs": ssl.CERT_REQUIRED, **parse_url(url).get("ssl", {})}
