@@ -15,20 +15,27 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom import config, dcmread
-from pydicom.dataset import Dataset
+from pydicom.charset import convert_encodings, decode_bytes
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import generate_frames
 from pydicom.filereader import read_dataset
 from pydicom.pixels.decoders.base import get_decoder
-from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, RLELossless
 
 from shared.base.errors import ImageError, OutOfReach, Unfinished, Unreadable, Unsuitable
-from shared.imaging import gdcm_process
+from shared.imaging import anatomy, extent, gdcm_process, greyscale, orientation
+from shared.imaging.anatomy import Stated
+from shared.imaging.formats import has_preamble
+from shared.imaging.greyscale import Notes
 from shared.imaging.limits import Limits, check_size
+from shared.imaging.stored_values import Layout, read_values
 
+IMPLICIT, EXPLICIT, EXPLICIT_BIG_ENDIAN = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
+ITEM, DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0\0\0\0\0"
+ENCAPSULATED = b"\xe0\x7f\x10\x00OB\0\0\xff\xff\xff\xff" + ITEM
 JPEG_EXTENDED = "1.2.840.10008.1.2.4.51"
-UNCOMPRESSED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
+UNCOMPRESSED = (IMPLICIT, EXPLICIT, EXPLICIT_BIG_ENDIAN)
 COMPRESSED = (
     *("1.2.840.10008.1.2.4.50", JPEG_EXTENDED),  # JPEG baseline, and extended of 8 bits: no permissive decoder reads 12
     *("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70"),  # JPEG lossless
@@ -38,11 +45,7 @@ COMPRESSED = (
 )
 SYNTAXES = (*UNCOMPRESSED, *COMPRESSED, str(RLELossless))
 """Transfer syntaxes that are read. Not the deflated one: pydicom inflates it without a bound."""
-MODALITIES = ("CR", "DX")
-CHEST = re.compile("CHEST|THORA|TORA[CX]|LUNG")
-CHEST_CODES = ("816094009", "51185008", "T-D3000", "39607008", "T-28000")
-FRONTAL = re.compile(r"(AP|PA|FRONTAL)\b")
-FRONTAL_CODES = ("399348003", "272479007", "399033003", "R-10206", "R-10214", "R-10202")  # AP, PA, frontal; SCT and SRT
+MODALITIES = ("CR", "DX", "RG")
 RAW = "1.2.840.10008.5.1.4.1.1.1.1.1"  # digital X-ray for processing
 DOCUMENTS = "1.2.840.10008.5.1.4.1.1.104."  # encapsulated PDF, CDA, STL …
 YEARS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
@@ -102,8 +105,8 @@ def decode(data: bytes, limits: Limits) -> Image.Image:
     except Exception as error:
         raise Unreadable("the DICOM file is damaged: an element of its header cannot be read") from error
     try:
-        return Image.fromarray(_to_8_bit(pixel_array(dataset, index=0), dataset))
-    except MemoryError:
+        return Image.fromarray(_render(dataset, Notes()))
+    except (ImageError, MemoryError):
         raise
     except Exception as error:
         if gdcm_process.NO_PROCESS in str(error):
@@ -112,20 +115,61 @@ def decode(data: bytes, limits: Limits) -> Image.Image:
 
 
 def _parse(data: bytes, *, stop_before_pixels: bool) -> Dataset:
+    """The file's elements; raises Unfinished where it was cut off, Unreadable where it is damaged.
+
+    Files without a preamble or a transfer syntax are read as what their first element looks like.
+    """
     try:
-        file = BytesIO(data)
-        file.seek(132)
-        meta = read_dataset(file, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, *_: tag >> 16 != 2)
-        syntax = UID(str(meta.get("TransferSyntaxUID", "")))
-        is_closed = syntax == DeflatedExplicitVRLittleEndian or syntax.is_private
-        dataset = Dataset() if is_closed else dcmread(BytesIO(data), stop_before_pixels=stop_before_pixels)
+        syntax = _stated_syntax(data)
+        is_closed = syntax == DeflatedExplicitVRLittleEndian or (bool(syntax) and syntax.is_private)
+        dataset = Dataset() if is_closed else _read(data, syntax, stop_before_pixels=stop_before_pixels)
     except EOFError as error:
         raise Unfinished("the DICOM file ends within its header: it was cut off") from error
+    except ImageError:
+        raise
     except Exception as error:
         raise Unreadable("the DICOM file is damaged: its header cannot be read") from error
     if is_closed:  # never parsed: dcmread would inflate without a limit, and guess at private syntaxes
         raise _unsupported(syntax)
     return dataset
+
+
+def _stated_syntax(data: bytes) -> UID:
+    if not has_preamble(data):
+        return UID("")
+    file = BytesIO(data)
+    file.seek(132)
+    meta = read_dataset(file, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, *_: tag >> 16 != 2)
+    return UID(str(meta.get("TransferSyntaxUID", "")))
+
+
+def _read(data: bytes, syntax: UID, *, stop_before_pixels: bool) -> Dataset:
+    is_open_ended = syntax in (*COMPRESSED, str(RLELossless)) and not data.rstrip(b"\0").endswith(
+        DELIMITER.rstrip(b"\0")
+    )
+    dataset = dcmread(BytesIO(data), stop_before_pixels=stop_before_pixels or is_open_ended, force=True)
+    if not syntax:
+        is_implicit, is_little = dataset.original_encoding
+        guessed = IMPLICIT if is_implicit else EXPLICIT if is_little else EXPLICIT_BIG_ENDIAN
+        dataset.file_meta = FileMetaDataset() if not hasattr(dataset, "file_meta") else dataset.file_meta
+        dataset.file_meta.TransferSyntaxUID = UID(guessed)
+    if is_open_ended and not stop_before_pixels and "Rows" in dataset:
+        dataset.PixelData = _open_ended_pixels(data)
+    return dataset
+
+
+def _open_ended_pixels(data: bytes) -> bytes:
+    """Encapsulated pixel data without the delimiter at their end; raises Unfinished if their last fragment is cut off."""
+    start = data.rfind(ENCAPSULATED)
+    if start < 0:
+        raise Unfinished("the DICOM file has no pixels: it was cut off, or never had any")
+    pixels = data[start + len(ENCAPSULATED) - len(ITEM) :]
+    at = 0
+    while pixels[at : at + 4] == ITEM:
+        at += 8 + int.from_bytes(pixels[at + 4 : at + 8], "little")
+    if at > len(pixels) or not at:
+        raise Unfinished("the DICOM file ends within its pixels: it was cut off")
+    return pixels[:at] + DELIMITER
 
 
 def _check_kind(dataset: Dataset) -> None:
@@ -136,35 +180,41 @@ def _check_kind(dataset: Dataset) -> None:
     if "Rows" not in dataset:
         if modality in MODALITIES:
             raise Unfinished("the DICOM file has no pixels: it is not an image, or was cut off")
-        raise Unsuitable(f"the DICOM file is not an image (modality {modality or 'not said'})")
+        raise Unsuitable(f"the DICOM file is not an image (modality {modality or 'not stated'})")
     if modality not in MODALITIES:
-        raise Unsuitable(f"the modality is {modality or 'not said'}: only CR and DX are screened")
+        raise Unsuitable(f"the modality is {modality or 'not stated'}: only CR, DX and RG are screened")
     frames = _number(dataset, "NumberOfFrames") or 1
     if frames != 1:
         raise Unsuitable(f"the DICOM file has {frames} frames: a radiograph is a single image")
     if sop_class == RAW or _word(dataset, "PresentationIntentType") == "FOR PROCESSING":
         raise Unsuitable("the image is the detector's raw data (FOR PROCESSING): send the one FOR PRESENTATION")
-    colours = _word(dataset, "PhotometricInterpretation") or "not said"
-    if colours not in ("MONOCHROME1", "MONOCHROME2") or (_number(dataset, "SamplesPerPixel") or 1) != 1:
+    colours, samples = _photometric(dataset), _number(dataset, "SamplesPerPixel") or 1
+    if (colours, samples) not in (("MONOCHROME1", 1), ("MONOCHROME2", 1), ("RGB", 3)):
         raise Unsuitable(f"the image is not greyscale (photometric interpretation {colours})")
 
 
 def _check_view(dataset: Dataset) -> None:
     """A missing body part or view is accepted; one that is stated must be a frontal chest."""
-    part, code = _word(dataset, "BodyPartExamined"), _code(dataset, "AnatomicRegionSequence")
-    is_chest = CHEST.search(part) if part else code is None or code[0] in CHEST_CODES or CHEST.search(code[1].upper())
-    if not is_chest:
-        raise Unsuitable(f"the body part is {part or (code and code[1])}, not the chest")
-    view, code = _word(dataset, "ViewPosition"), _code(dataset, "ViewCodeSequence")
-    if view:
-        is_frontal = FRONTAL.match(view.replace("_", " ")) is not None
-    elif code:
-        view, is_frontal = code[1], code[0] in FRONTAL_CODES
-    else:
-        view = f"one whose rows run towards {_word(dataset, 'PatientOrientation')}"  # A, P: anterior, posterior
-        is_frontal = _word(dataset, "PatientOrientation")[:1] not in ("A", "P")
-    if not is_frontal:
-        raise Unsuitable(f"the view is {view}: only frontal views (AP, PA) are screened")
+    anatomy.check_chest(_stated(dataset, "BodyPartExamined", "AnatomicRegionSequence"))
+    anatomy.check_frontal(stated := _stated(dataset, "ViewPosition", "ViewCodeSequence"))
+    rows_run = _word(dataset, "PatientOrientation")[:1]
+    if stated == Stated() and rows_run in ("A", "P"):  # anterior, posterior
+        raise Unsuitable(f"the view is one whose rows run towards {rows_run}: only frontal views (AP, PA) are screened")
+
+
+def _stated(dataset: Dataset, words: str, codes: str) -> Stated:
+    code = _code(dataset, codes)
+    text = _text(dataset, words)
+    return Stated(code and code[0], code and code[1], text and _in_its_characters(text, dataset))
+
+
+def _in_its_characters(text: str, dataset: Dataset) -> str:
+    """A code string in the file's character set: DICOM allows it none, so pydicom reads it as Latin-1."""
+    encodings = convert_encodings(list(dataset.get("SpecificCharacterSet") or []) or None)
+    try:
+        return decode_bytes(text.encode("latin-1"), [*encodings, "utf-8"], set())
+    except Exception:  # noqa: BLE001 - it stays as it is
+        return text
 
 
 def _check_pixels(dataset: Dataset, limits: Limits) -> None:
@@ -173,7 +223,7 @@ def _check_pixels(dataset: Dataset, limits: Limits) -> None:
         raise Unfinished("the DICOM file does not state its image's size: it was cut off, or is damaged")
     check_size(columns, rows, limits)
     syntax = _syntax(dataset)
-    if syntax not in SYNTAXES or (syntax == JPEG_EXTENDED and (_number(dataset, "BitsStored") or 8) > 8):
+    if syntax not in SYNTAXES:
         raise _unsupported(syntax)
     pixels = dataset.get("PixelData")
     if pixels is None:
@@ -209,27 +259,62 @@ def _codestream_size(frame: bytes) -> tuple[int, int] | None:
     return None
 
 
-def _to_8_bit(stored: NDArray[Any], dataset: Dataset) -> NDArray[np.uint8]:
-    """Rescale, window and stretch to 0 to 255. A window that makes no sense is not used."""
+def _render(dataset: Dataset, notes: Notes) -> NDArray[np.uint8]:
+    """8-bit grey of a single greyscale frame, cut to the part that is picture."""
+    words, stated, overlay_bits = _words(dataset)
+    values, repairs = read_values(words, stated, overlay_bits)
+    for repair in repairs:
+        notes.add(repair)
+    picture = extent.picture(values, dataset, notes)
+    if picture is not None:
+        rows, columns = extent.bounds(picture)
+        values, picture = values[rows, columns], picture[rows, columns]
+        if picture.all():
+            picture = None
+    grey = greyscale.render(values, dataset, picture, _photometric(dataset) == "MONOCHROME1", notes)
+    return orientation.turn(grey, _letters(dataset, "PatientOrientation"), notes)
+
+
+def _words(dataset: Dataset) -> tuple[NDArray[Any], Layout, int]:
+    """The frame's words, unsigned, shape (rows, columns); which bits of them are said to be values, which overlays."""
+    allocated = _number(dataset, "BitsAllocated") or 16
+    stored = min(_number(dataset, "BitsStored") or allocated, allocated)
+    high = _number(dataset, "HighBit")
+    is_signed = _number(dataset, "PixelRepresentation") == 1
+    syntax = _syntax(dataset)
+    rows, columns = _number(dataset, "Rows") or 0, _number(dataset, "Columns") or 0
+    if syntax in UNCOMPRESSED and allocated in (8, 16, 32):
+        order = ">" if syntax == EXPLICIT_BIG_ENDIAN else "<"
+        samples = _samples(dataset)
+        planes = np.frombuffer(dataset.PixelData, f"{order}u{allocated // 8}", samples * rows * columns)
+        words = _grey_plane(planes, rows, columns, samples, is_planar=_number(dataset, "PlanarConfiguration") == 1)
+        shift = high + 1 - stored if high is not None and stored <= high + 1 <= allocated else 0
+    else:
+        _fill_in(dataset)
+        pixels = pixel_array(dataset, index=0, raw=True)
+        if pixels.ndim == 3:
+            pixels = _grey_plane(pixels, *pixels.shape, is_planar=False)
+        words, shift = pixels.view(f"u{pixels.dtype.itemsize}"), 0
+        stored = min(stored, 8 * pixels.dtype.itemsize)
+    overlays = 0
+    for group in range(0x6000, 0x6020, 2):
+        position = dataset.get((group, 0x0102))
+        if position is not None and (bit := int(position.value or 0)):
+            overlays |= 1 << bit
+    return words, Layout(stored, shift, is_signed), overlays
+
+
+def _letters(dataset: Dataset, name: str) -> tuple[str, ...]:
+    """The first letter of each value of an element, in capitals."""
     try:
-        values = apply_modality_lut(stored, dataset)
-        values = apply_voi_lut(values, dataset)
-    except Exception:  # noqa: BLE001 - whatever pydicom raises for odd tables and windows
-        values = stored
-    seen = np.asarray(values, dtype=np.float32)
-    padding = _number(dataset, "PixelPaddingValue")
-    picture = seen[stored != padding] if padding is not None else seen
-    lowest, highest = (float(picture.min()), float(picture.max())) if picture.size else (0.0, 0.0)
-    scale = 255.0 / (highest - lowest) if highest > lowest else 0.0
-    grey = (np.clip(seen, lowest, highest) - lowest) * scale
-    if _word(dataset, "PhotometricInterpretation") == "MONOCHROME1":
-        grey = 255.0 - grey
-    return np.asarray(grey.round(), dtype=np.uint8)
+        return tuple(str(value).strip().upper()[:1] for value in dataset.get(name) or ())
+    except Exception:  # noqa: BLE001 - a damaged element counts as missing
+        return ()
 
 
 def _age(dataset: Dataset) -> float | None:
     """The patient's age in years, as stated, else from the dates of birth and study."""
-    if found := re.fullmatch(r"(\d{1,3})([DWMY])", _text(dataset, "PatientAge") or ""):
+    if found := re.fullmatch(r"(\d{1,4})([DWMY])", (_text(dataset, "PatientAge") or "").upper()):
         return int(found[1]) * YEARS[found[2]]
     born, studied = (_date(_text(dataset, name)) for name in ("PatientBirthDate", "StudyDate"))
     return (studied - born).days / 365.25 if born and studied and studied >= born else None
@@ -240,6 +325,43 @@ def _date(text: str | None) -> date | None:
         return date(int(text[:4]), int(text[4:6]), int(text[6:8])) if text else None
     except ValueError:
         return None
+
+
+def _samples(dataset: Dataset) -> int:
+    return _number(dataset, "SamplesPerPixel") or 1
+
+
+def _fill_in(dataset: Dataset) -> None:
+    """Elements that pydicom's decoders want, where they are missing and can have one value alone."""
+    allocated = _number(dataset, "BitsAllocated") or 16
+    high = _number(dataset, "HighBit")
+    defaults = {
+        "SamplesPerPixel": 1,
+        "PhotometricInterpretation": _photometric(dataset),
+        "PixelRepresentation": 0,
+        "BitsAllocated": allocated,
+        "BitsStored": allocated if high is None else min(high + 1, allocated),
+    }
+    for name, value in defaults.items():
+        if dataset.get(name) is None:
+            setattr(dataset, name, value)
+
+
+def _grey_plane(words: NDArray[Any], rows: int, columns: int, samples: int, *, is_planar: bool) -> NDArray[Any]:
+    """One channel of a grey image, also of one that is stored as red, green and blue; raises Unsuitable for colour."""
+    if samples == 1:
+        return words.reshape(rows, columns)
+    planes = (
+        words.reshape(samples, rows, columns) if is_planar else np.moveaxis(words.reshape(rows, columns, samples), 2, 0)
+    )
+    if not (planes == planes[0]).all():
+        raise Unsuitable("the image is in colour: only greyscale radiographs are screened")
+    return planes[0]
+
+
+def _photometric(dataset: Dataset) -> str:
+    """MONOCHROME2 where nothing is stated: by far the most frequent."""
+    return _word(dataset, "PhotometricInterpretation") or "MONOCHROME2"
 
 
 def _text(dataset: Dataset, name: str) -> str | None:
@@ -255,7 +377,7 @@ def _text(dataset: Dataset, name: str) -> str | None:
 
 
 def _word(dataset: Dataset, name: str) -> str:
-    """A code string in capitals, and cut to the length that DICOM allows, since reasons repeat it; empty if missing."""
+    """A code string in capitals, cut to the length that DICOM allows, since reasons repeat it; empty if missing."""
     return re.sub(r"[^A-Z0-9 _-]", "?", (_text(dataset, name) or "").upper())[:16]
 
 

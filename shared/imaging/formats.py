@@ -1,5 +1,6 @@
 """The picture formats that are read: one record each, found by how a file begins."""
 
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +11,8 @@ from shared.base.errors import Unfinished, Unreadable, Unsuitable
 from shared.imaging import raster
 from shared.imaging.limits import Limits
 
+MAX_FIRST_ELEMENT, MAX_FIRST_LENGTH = 0x60, 64
+"""Of a DICOM file without a preamble: its first element is a length, a character set, a type or a UID."""
 Decoder = Callable[[bytes, tuple[int, int], Limits], Image.Image]
 """Takes a file's bytes and the (width, height) that the picture must at least cover; returns 8-bit grey."""
 
@@ -20,8 +23,17 @@ def _decode_dicom(data: bytes, at_least: tuple[int, int], limits: Limits) -> Ima
     return dicom.decode(data, limits)
 
 
-def is_dicom(data: bytes) -> bool:
+def has_preamble(data: bytes) -> bool:
     return data[128:132] == b"DICM"
+
+
+def is_dicom(data: bytes) -> bool:
+    """Whether it begins as DICOM does; without a preamble, with an element of group 8 or of the file meta group."""
+    if has_preamble(data):
+        return True
+    group, element, length = struct.unpack_from("<HHI", data.ljust(8, b"\0"))
+    has_representation = data[4:6].isalpha() and data[4:6].isupper()
+    return group in (2, 8) and element <= MAX_FIRST_ELEMENT and (has_representation or 0 < length <= MAX_FIRST_LENGTH)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 DECODER_DEPENDENCIES = {
     f"1.2.840.10008.1.2.4.{number}": ("python-gdcm",)
-    for number in (57, 70, 80, 81)  # JPEG lossless, JPEG-LS
+    for number in (51, 57, 70, 80, 81)  # JPEG extended of 12 bits, JPEG lossless, JPEG-LS
 }
 JPEG_LS = ("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81")
 SECONDS = 30
