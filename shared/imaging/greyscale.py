@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-Floats = NDArray[np.float32]
-Mask = NDArray[np.bool_]
+from shared.imaging.stretching import Floats, Mask, stretch
+
 Apply = Callable[[Floats], Floats]
 """Maps rescaled values to brightness from 0 to 1."""
 
@@ -23,8 +23,6 @@ MAX_SATURATED = 0.9
 """A window or table that shows more than this share of the picture as plain black, or as plain white, is not used."""
 MIN_GREY = 0.01
 """Nor is one that leaves less than this share of the picture between black and white."""
-OUTLIERS = 1e-4
-"""This share of the pixels at either end does not decide what is black and what is white: a hot pixel is no anatomy."""
 
 
 @dataclass
@@ -54,35 +52,6 @@ def render(
     if picture is not None:
         grey[~picture] = 0
     return grey
-
-
-def stretch(values: Floats, picture: Mask | None = None) -> NDArray[np.uint8]:
-    """Stretch to 0 to 255 over the range in use, without OUTLIERS at either end."""
-    shown = values.ravel() if picture is None else values[picture]
-    if not shown.size:
-        return np.zeros(values.shape, np.uint8)
-    low, high = robust_range(shown)
-    scale = 255.0 / (high - low) if high > low else 0.0
-    grey = (np.clip(values, low, high) - low) * np.float32(scale)
-    return np.rint(grey).astype(np.uint8)
-
-
-def robust_range(shown: Floats) -> tuple[float, float]:
-    """The range of values, less outliers: they are cut only where they stand apart from all others."""
-    count = max(1, int(OUTLIERS * shown.size))
-    if shown.size <= 2 * count + 2:
-        return float(shown.min()), float(shown.max())
-    lowest = np.partition(shown, count)[: count + 1]
-    highest = np.partition(shown, shown.size - count - 1)[shown.size - count - 1 :]
-    low, high = float(lowest.max()), float(highest.min())
-    span = high - low
-    # The tails of an ordinary histogram reach little further: only what stands apart is cut off.
-    minimum, maximum = float(lowest.min()), float(highest.max())
-    return (low if low - minimum > APART * span else minimum), (high if maximum - high > APART * span else maximum)
-
-
-APART = 0.1
-"""Outliers are cut off if they are further from the rest than this share of the rest's range."""
 
 
 def rescale(stored: NDArray[np.int32], dataset: Dataset, notes: Notes) -> Floats:
