@@ -6,11 +6,17 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from shared.imaging.greyscale import Mask, Notes
+from shared.imaging.greyscale import Notes
 from shared.imaging.limits import MIN_SIDE
+from shared.imaging.stretching import Mask
 
 
-def picture(values: NDArray[np.int32], dataset: Dataset, notes: Notes) -> Mask | None:
+def may_be_cut(dataset: Dataset) -> bool:
+    """Whether the header speaks of padding or of shutters."""
+    return any(name in dataset for name in ("PixelPaddingValue", "ShutterShape"))
+
+
+def picture(values: NDArray[Any], dataset: Dataset, notes: Notes) -> Mask | None:
     """A mask of shape (height, width), None where every pixel is picture; padding or shutters that leave none are not
     used."""
     mask = np.ones(values.shape, np.bool_)
@@ -38,7 +44,7 @@ def bounds(mask: Mask) -> tuple[slice, slice]:
     return sides[0], sides[1]
 
 
-def _not_padding(values: NDArray[np.int32], dataset: Dataset) -> Mask | None:
+def _not_padding(values: NDArray[Any], dataset: Dataset) -> Mask | None:
     value, limit = (_whole(dataset, name) for name in ("PixelPaddingValue", "PixelPaddingRangeLimit"))
     if value is None:
         return None
@@ -46,7 +52,7 @@ def _not_padding(values: NDArray[np.int32], dataset: Dataset) -> Mask | None:
     return np.asarray((values < min(ends)) | (values > max(ends)))
 
 
-def _of_the_sign(number: int, values: NDArray[np.int32]) -> int:
+def _of_the_sign(number: int, values: NDArray[Any]) -> int:
     """Padding is often written with the other sign than the pixels have."""
     lowest, highest = int(values.min()), int(values.max())
     for candidate in (number, number - 65536, number + 65536):

@@ -20,7 +20,7 @@ Decoder = Callable[[bytes, tuple[int, int], Limits], Image.Image]
 def _decode_dicom(data: bytes, at_least: tuple[int, int], limits: Limits) -> Image.Image:
     from shared.imaging import dicom  # only those who decode DICOM need pydicom
 
-    return dicom.decode(data, limits)
+    return dicom.decode(data, at_least, limits)
 
 
 def has_preamble(data: bytes) -> bool:

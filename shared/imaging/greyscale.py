@@ -6,7 +6,7 @@ says so in a note.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,13 +31,17 @@ class Notes:
 
     texts: list[str] = field(default_factory=list)
 
+    def extend(self, texts: Iterable[str]) -> None:
+        for text in texts:
+            self.add(text)
+
     def add(self, text: str) -> None:
         if text not in self.texts:
             self.texts.append(text)
 
 
 def render(
-    stored: NDArray[np.int32], dataset: Dataset, picture: Mask | None, is_inverted: bool, notes: Notes
+    stored: NDArray[Any], dataset: Dataset, picture: Mask | None, is_inverted: bool, notes: Notes
 ) -> NDArray[np.uint8]:
     """8-bit grey, shape (height, width), black being air, of stored values of that shape.
 
@@ -54,7 +58,7 @@ def render(
     return grey
 
 
-def rescale(stored: NDArray[np.int32], dataset: Dataset, notes: Notes) -> Floats:
+def rescale(stored: NDArray[Any], dataset: Dataset, notes: Notes) -> Floats:
     """Values after the Modality LUT, or after slope and intercept."""
     for item in _items(dataset, "ModalityLUTSequence"):
         table = _table(item, dataset)
@@ -64,8 +68,9 @@ def rescale(stored: NDArray[np.int32], dataset: Dataset, notes: Notes) -> Floats
     slope, intercept = _decimal(dataset, "RescaleSlope"), _decimal(dataset, "RescaleIntercept")
     if slope == 0:
         notes.add("a rescale slope of 0 is not used")
-        return stored.astype(np.float32)
-    return stored.astype(np.float32) * np.float32(slope if slope is not None else 1.0) + np.float32(intercept or 0.0)
+        return stored.astype(np.float32, copy=False)
+    values = stored.astype(np.float32, copy=False) * np.float32(1.0 if slope is None else slope)
+    return np.asarray(values + np.float32(intercept or 0.0), dtype=np.float32)
 
 
 def _usable(shown: Floats, dataset: Dataset, notes: Notes) -> Iterator[Apply]:
@@ -121,7 +126,7 @@ class Table:
 
     def look_up(self, values: NDArray[Any]) -> Floats:
         places = np.clip(np.rint(values).astype(np.int64) - self.first, 0, len(self.data) - 1)
-        return self.data[places].astype(np.float32)
+        return np.asarray(self.data[places], dtype=np.float32)
 
     def brightness(self, values: Floats) -> Floats:
         return np.asarray(self.look_up(values) / np.float32(self.highest), dtype=np.float32)

@@ -36,9 +36,9 @@ def decode(data: bytes, at_least: tuple[int, int], limits: Limits, pillow_format
 
 
 def _decode(data: bytes, at_least: tuple[int, int], limits: Limits, pillow_format: str, page: int = 0) -> Image.Image:
-    image = _open(data, pillow_format)
+    image: Any = _open(data, pillow_format)
     image.seek(page)
-    check_size(*image.size, limits)
+    check_size(image.width, image.height, limits)
     if pillow_format == "PNG" and getattr(image, "is_animated", False):
         raise Unsuitable("the file is animated: a radiograph is a single image")
     rawmode = image.tile[0].args if image.tile else None
@@ -62,7 +62,7 @@ def _deep_colour(data: bytes, image: Any, pillow_format: str) -> Image.Image:
     low.tile = [tile._replace(args=LOW_BYTES[tile.args]) for tile in low.tile]
     high_bytes, low_bytes = (np.asarray(each)[:, :, :3].astype(np.float32) for each in (image, low))
     weights = np.array([0.299, 0.587, 0.114], np.float32)
-    return _upright_as(image, stretch((256 * high_bytes + low_bytes) @ weights))
+    return _upright_as(image, stretch(np.asarray((256 * high_bytes + low_bytes) @ weights, dtype=np.float32)))
 
 
 def _decode_tiff(data: bytes, limits: Limits) -> Image.Image:
@@ -90,14 +90,19 @@ def _page(file: Any) -> tuple[Any, int]:
     pages = list(enumerate(file.pages))
     if not pages:
         raise Unfinished("the TIFF file has no page: it was cut off, or is damaged")
-    full = [(number, page) for number, page in pages if not int(page.subfiletype) & REDUCED]
-    largest = max(page.imagewidth * page.imagelength for _, page in full or pages)
-    # Thumbnails are often not marked as such: a page of a quarter of the sides is one.
-    full = [(number, page) for number, page in full or pages if 16 * page.imagewidth * page.imagelength > largest]
-    if len(full) > 1:
-        raise Unsuitable(f"the file has {len(full)} pages: a radiograph is a single image")
-    number, page = full[0]
+    number, page = max(pages, key=lambda each: each[1].imagewidth * each[1].imagelength)
+    others = sum(not _is_smaller_version(each, page) for _, each in pages)
+    if others > 1:
+        raise Unsuitable(f"the file has {others} pages: a radiograph is a single image")
     return page, number
+
+
+def _is_smaller_version(page: Any, largest: Any) -> bool:
+    """Marked as one; or, as thumbnails often are not, of the same proportions and of half the sides at most."""
+    if int(page.subfiletype) & REDUCED:
+        return True
+    ratio = page.imagewidth / largest.imagewidth
+    return ratio <= 0.5 and abs(page.imagelength / largest.imagelength - ratio) < 0.02
 
 
 def _of_colours(values: NDArray[Any], *, is_planar: bool) -> NDArray[np.float32]:

@@ -27,8 +27,13 @@ class Layout:
     shift: int = 0
     is_signed: bool = False
 
-    def read(self, words: NDArray[Any]) -> NDArray[np.int32]:
-        """Values of unsigned words of 8, 16 or 32 bits; of more than 31 bits the lowest are dropped."""
+    def read(self, words: NDArray[Any]) -> NDArray[Any]:
+        """Values of unsigned words of 8, 16 or 32 bits, shape as given; of more than 31 bits the lowest are dropped."""
+        width = 8 * words.dtype.itemsize
+        if self.shift == 0 and self.bits == width and width <= 16:  # by far the fastest, and nearly all there is
+            return words.view(words.dtype.str.replace("u", "i")) if self.is_signed else words
+        if width <= 16 and not self.is_signed:
+            return words >> self.shift & ((1 << self.bits) - 1)
         values = words.astype(np.int64) >> self.shift & ((1 << self.bits) - 1)
         if self.is_signed:
             values -= (values >> (self.bits - 1)) << self.bits
@@ -39,25 +44,24 @@ class Layout:
         return f"{self.bits} bits{place}, {'signed' if self.is_signed else 'unsigned'}"
 
 
-def read_values(words: NDArray[Any], stated: Layout, overlay_bits: int = 0) -> tuple[NDArray[np.int32], list[str]]:
-    """The values in words of shape (height, width), unsigned, and a note for each repair.
+def choose_layout(words: NDArray[Any], stated: Layout, overlay_bits: int = 0) -> tuple[Layout, list[str]]:
+    """How to read words of shape (height, width), unsigned: as stated, or repaired, with a note for each repair.
 
     `overlay_bits` is a mask of bits that hold overlays, not values. Raises Unreadable where the header contradicts the
     data and no other reading is plainly right.
     """
-    words = words & ~np.array(overlay_bits, words.dtype) if overlay_bits else words
-    sample = words[:: max(1, len(words) // ROWS_LOOKED_AT)]
+    sample = words[:: max(1, len(words) // ROWS_LOOKED_AT)] & ~np.array(overlay_bits, words.dtype)
     roughness = _roughness(stated.read(sample))
     best, least = stated, roughness
     for other in (other for other in _others(sample, stated) if _is_possible(sample, other)):
-        found = _roughness(other.read(sample))
-        if found < least:
-            best, least = other, found
+        rough = _roughness(other.read(sample))
+        if rough < least:
+            best, least = other, rough
     if best != stated and least <= MUCH_SMOOTHER * roughness:
-        return best.read(words), [f"the header says {stated}, the pixels are {best}"]
-    if not _is_possible(words, stated):
+        return best, [f"the header says {stated}, the pixels are {best}"]
+    if not _is_possible(sample, stated):
         raise Unreadable(f"the header says {stated}, and the pixels use other bits: it cannot be told which are right")
-    return stated.read(words), []
+    return stated, []
 
 
 def _others(words: NDArray[Any], stated: Layout) -> Iterator[Layout]:
@@ -85,7 +89,7 @@ def _is_possible(words: NDArray[Any], stated: Layout) -> bool:
     return bool(np.isin(top, (0, ones)).all()) and not low.any()
 
 
-def _roughness(values: NDArray[np.int32]) -> float:
+def _roughness(values: NDArray[Any]) -> float:
     """The mean step between neighbours in a row, as a share of the range from the 1st to the 99th percentile."""
     low, high = np.percentile(values, (1, 99))
     steps = np.abs(np.diff(values.astype(np.float64), axis=1)).mean()

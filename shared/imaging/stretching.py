@@ -5,9 +5,9 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
-OUTLIERS = 1e-4
-"""At most this share of the pixels at either end may be cut off: a hot pixel is no anatomy."""
-APART = 0.1
+OUTLIERS = 1e-3
+"""At most this share of the pixels at either end may be cut off: hot pixels and lead letters are no anatomy."""
+APART = 0.05
 """They are cut off only if they are further from the rest than this share of the rest's range."""
 
 
@@ -19,7 +19,7 @@ def stretch(values: Floats, picture: Mask | None = None) -> NDArray[np.uint8]:
     low, high = robust_range(shown)
     scale = 255.0 / (high - low) if high > low else 0.0
     grey = (np.clip(values, low, high) - low) * np.float32(scale)
-    return np.rint(grey).astype(np.uint8)
+    return np.asarray(np.rint(grey), dtype=np.uint8)
 
 
 def robust_range(shown: Floats) -> tuple[float, float]:
