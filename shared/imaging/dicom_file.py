@@ -128,7 +128,7 @@ def code_of(dataset: Dataset, name: str) -> tuple[str, str] | None:
     except Exception:  # noqa: BLE001 - a damaged element is a missing one
         return None
     meaning = re.sub(r"[^A-Za-z -]", "?", text_of(item, "CodeMeaning") or "")[:32]
-    return text_of(item, "CodeValue") or "", meaning or "not said"
+    return text_of(item, "CodeValue") or "", meaning or "not stated"
 
 
 def syntax_of(dataset: Dataset) -> UID:
@@ -137,13 +137,13 @@ def syntax_of(dataset: Dataset) -> UID:
 
 def unsupported(syntax: UID) -> Unreadable:
     known = syntax.name if syntax.is_valid else "whose number is damaged"  # the text may be about the patient
-    name = known if syntax else "not said"
+    name = known if syntax else "not stated"
     return Unreadable(f"the transfer syntax {name} is not read: have the PACS send it uncompressed or as JPEG 2000")
 
 
 def in_its_characters(text: str, dataset: Dataset) -> str:
     """A code string in the file's character set: DICOM allows it none, so pydicom reads it as Latin-1."""
-    encodings = convert_encodings(list(dataset.get("SpecificCharacterSet") or []) or None)
+    encodings = convert_encodings(dataset.get("SpecificCharacterSet") or None)
     try:
         return decode_bytes(text.encode("latin-1"), [*encodings, "utf-8"], set())
     except Exception:  # noqa: BLE001 - it stays as it is

@@ -239,8 +239,8 @@ def _register_gdcm_process() -> None:
     """GDCM can crash on damaged frames, so run it in a subprocess, and only where nothing else decodes."""
     for syntax in COMPRESSED:
         decoder = get_decoder(UID(syntax))
-        if "gdcm" in decoder.available_plugins:
-            decoder.remove_plugin("gdcm")
+        for plugin in {"gdcm", "pyjpegls"} & set(decoder.available_plugins):  # CharLS is guarded in `_jpeg_ls`
+            decoder.remove_plugin(plugin)
         if gdcm_process.is_available(syntax) and "gdcm_process" not in decoder.available_plugins:
             decoder.add_plugin("gdcm_process", ("shared.imaging.gdcm_process", "decode_frame"))
 

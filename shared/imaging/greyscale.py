@@ -21,6 +21,8 @@ Apply = Callable[[Floats], Floats]
 
 MAX_SATURATED = 0.9
 """A window or table that shows more than this share of the picture as plain black, or as plain white, is not used."""
+MIN_SPREAD = 1 / 256
+"""Nor is one that makes everything alike."""
 MIN_GREY = 0.01
 """Nor is one that leaves less than this share of the picture between black and white."""
 
@@ -100,7 +102,8 @@ def _voi(dataset: Dataset, notes: Notes) -> Iterator[tuple[str, Apply]]:
 
 def _makes_sense(brightness: Floats) -> bool:
     black, white = float((brightness <= 0).mean()), float((brightness >= 1).mean())
-    return max(black, white) <= MAX_SATURATED and 1 - black - white >= MIN_GREY
+    is_flat = float(brightness.max() - brightness.min()) < MIN_SPREAD
+    return not is_flat and max(black, white) <= MAX_SATURATED and 1 - black - white >= MIN_GREY
 
 
 def _window(center: float, width: float, function: str) -> Apply:

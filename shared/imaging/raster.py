@@ -2,6 +2,7 @@
 
 import re
 from io import BytesIO
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,10 @@ Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit is only a warning: `check_si
 LOW_BYTES = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}
 """Pillow keeps the high byte of 16-bit colour. Read with the bytes swapped, the same file gives the low one."""
 EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB")
+SEVERAL = "the file is animated or has several pages: a radiograph is a single image"
+MAX_PAGES = 8
+"""More pages are not looked at: whatever the others are, these are no single radiograph with its thumbnails."""
+MAX_SAMPLES = 4
 REDUCED = 1
 """NewSubfileType of a TIFF's page: a smaller version of another page."""
 
@@ -40,7 +45,7 @@ def _decode(data: bytes, at_least: tuple[int, int], limits: Limits, pillow_forma
     image.seek(page)
     check_size(image.width, image.height, limits)
     if pillow_format == "PNG" and getattr(image, "is_animated", False):
-        raise Unsuitable("the file is animated: a radiograph is a single image")
+        raise Unsuitable(SEVERAL)
     rawmode = image.tile[0].args if image.tile else None
     if rawmode in LOW_BYTES:
         return _deep_colour(data, image, pillow_format)
@@ -71,6 +76,8 @@ def _decode_tiff(data: bytes, limits: Limits) -> Image.Image:
     with tifffile.TiffFile(BytesIO(data)) as file:
         page, number = _page(file)
         check_size(page.imagewidth, page.imagelength, limits)
+        if page.size > MAX_SAMPLES * page.imagewidth * page.imagelength:
+            raise Unsuitable("the TIFF file is neither greyscale nor in colour: it has too many samples a pixel")
         is_white_zero = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
         if page.bitspersample <= 8:
             return _decode(data, (0, 0), limits, "TIFF", number)
@@ -87,13 +94,12 @@ def _decode_tiff(data: bytes, limits: Limits) -> Image.Image:
 
 def _page(file: Any) -> tuple[Any, int]:
     """The one page that is no smaller version of another; raises Unsuitable if there are several."""
-    pages = list(enumerate(file.pages))
+    pages = list(islice(enumerate(file.pages), MAX_PAGES))
     if not pages:
         raise Unfinished("the TIFF file has no page: it was cut off, or is damaged")
     number, page = max(pages, key=lambda each: each[1].imagewidth * each[1].imagelength)
-    others = sum(not _is_smaller_version(each, page) for _, each in pages)
-    if others > 1:
-        raise Unsuitable(f"the file has {others} pages: a radiograph is a single image")
+    if sum(not _is_smaller_version(each, page) for _, each in pages) > 1 or len(pages) == MAX_PAGES:
+        raise Unsuitable(SEVERAL)
     return page, number
 
 
@@ -102,7 +108,7 @@ def _is_smaller_version(page: Any, largest: Any) -> bool:
     if int(page.subfiletype) & REDUCED:
         return True
     ratio = page.imagewidth / largest.imagewidth
-    return ratio <= 0.5 and abs(page.imagelength / largest.imagelength - ratio) < 0.02
+    return bool(ratio <= 0.5 and abs(page.imagelength / largest.imagelength - ratio) < 0.02)
 
 
 def _of_colours(values: NDArray[Any], *, is_planar: bool) -> NDArray[np.float32]:

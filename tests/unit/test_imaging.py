@@ -168,7 +168,7 @@ def test_a_blank_image_is_unreadable(mode: str, value: int) -> None:
         prepared(encoded(Image.new(mode, (100, 100), colour)))
 
 
-@pytest.mark.parametrize("format", ["PNG", "TIFF", "MPO"])
+@pytest.mark.parametrize("format", ["PNG", "TIFF"])
 def test_a_file_of_several_pictures_is_unreadable(format: str) -> None:
     data = encoded(picture(), format, save_all=True, append_images=[picture().rotate(90)])
     with pytest.raises(Unreadable, match="animated or has several pages"):
