@@ -11,35 +11,50 @@ from dataclasses import dataclass
 
 from shared.base.errors import Unsuitable
 
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 CHEST_CODES = frozenset({"816094009", "51185008", "T-D3000", "39607008", "T-28000", "43799004", "302551006"})
 """SNOMED CT and SRT: thorax, chest, lung, intrathoracic structures (PS3.16 CID 4031)."""
 FRONTAL_CODES = frozenset({"399348003", "272479007", "399033003", "R-10206", "R-10214", "R-10202"})
 """Antero-posterior, postero-anterior, frontal (PS3.16 CID 4010)."""
 
-CHEST_WORDS = frozenset(
-    "chest thorax torax toraks thoracic thoracal thorakal thoraks thoraxaufnahme brust brustkorb brustraum lung lungs "
-    "lunge lungen pulmon pulmones pulmonar pulmao pulmoes poumon poumons thoracique torace toracico toracica polmone "
-    "polmoni polmonare klatka piersiowa pluca hrudnik plice borst borstkas long longen brost brostkorg lunga lungor "
-    "bryst brystkasse lungerontgen rintakeha keuhko keuhkot mellkas tudo grudni kos gogus akciger cxr "
-    "胸部 胸 胸廓 胸片 肺 肺部 흉부 가슴 폐 грудь грудная грудной груди легкие легких лёгкие огк θωρακας θωρακα صدر الصدر رئة חזה ทรวงอก ปอด "
-    "छाती".split()
+CHEST_WORDS = _words(
+    """
+    chest thorax torax toraks thoracic thoracal thorakal thoraks thoraxaufnahme brust brustkorb brustraum lung
+    lungs lunge lungen pulmon pulmones pulmonar pulmao pulmoes poumon poumons thoracique torace toracico toracica
+    polmone polmoni polmonare klatka piersiowa pluca hrudnik plice borst borstkas long longen brost brostkorg
+    lunga lungor bryst brystkasse lungerontgen rintakeha keuhko keuhkot mellkas tudo grudni kos gogus akciger cxr
+    胸部 胸 胸廓 胸片 肺 肺部 흉부 가슴 폐 грудь грудная грудной груди легкие легких лёгкие огк θωρακας θωρακα صدر الصدر رئة חזה
+    ทรวงอก ปอด छाती
+    """
 )
-NOT_CHEST_WORDS = frozenset(
-    "spine spinal vertebra vertebrae vertebral wirbelsaule bws columna coluna colonna colonne rachis rachide kregoslup "
-    "tspine t-spine thoracolumbar dorsolumbar rib ribs rippen costillas cotes sternum clavicle clavicula schulter "
-    "shoulder abdomen abdominal pelvis head skull hand foot knee".split()
+NOT_CHEST_WORDS = _words(
+    """
+    spine spinal vertebra vertebrae vertebral wirbelsaule bws columna coluna colonna colonne rachis rachide
+    kregoslup tspine t-spine thoracolumbar dorsolumbar rib ribs rippen costillas cotes sternum clavicle clavicula
+    schulter shoulder abdomen abdominal pelvis head skull hand foot knee
+    """
 )
-UNSTATED_WORDS = frozenset(
-    "unknown unspecified undefined none other any na nil not applicable stated body part".split()
+UNSTATED_WORDS = _words(
+    """
+    unknown unspecified undefined none other any na nil not applicable stated body part
+    """
 )
 
-FRONTAL_WORDS = frozenset(
-    "ap pa frontal frontale frontaal frontalna face faz antero posterior postero anterior anteroposterior "
-    "posteroanterior 正面 正位 后前位 前后位 後前 前後".split()
+FRONTAL_WORDS = _words(
+    """
+    ap pa frontal frontale frontaal frontalna face faz antero posterior postero anterior anteroposterior
+    posteroanterior 正面 正位 后前位 前后位 後前 前後
+    """
 )
-NOT_FRONTAL_WORDS = frozenset(
-    "lat lateral laterale laterales lateralis latero ll rl rlat llat profil profilo perfil seitlich seite sidebilde bok "
-    "boczna oblique oblik obl oblicua schrag rao lao rpo lpo 側面 侧位 斜位".split()
+NOT_FRONTAL_WORDS = _words(
+    """
+    lat lateral laterale laterales lateralis latero ll rl rlat llat profil profilo perfil seitlich seite sidebilde
+    bok boczna oblique oblik obl oblicua schrag rao lao rpo lpo 側面 侧位 斜位
+    """
 )
 
 
@@ -59,13 +74,13 @@ class Stated:
 
 
 def check_chest(stated: Stated, own_words: Collection[str] = ()) -> None:
-    """Raises Unsuitable if the body part is stated and is not the chest; `own_words` are a site's, meaning the chest."""
+    """Raises Unsuitable if the body part is stated and is not the chest; `own_words` are a site's own terms for it."""
     if stated.code in CHEST_CODES:
         return
     for text in (stated.meaning if stated.code else None, stated.words):
         words = split_words(text)
         if words and not words <= UNSTATED_WORDS:
-            if not _is_chest(words, text or "", own_words):
+            if not _is_chest(words, own_words):
                 raise Unsuitable(f"the body part is {shown(text or '')}, not the chest")
             return
     if stated.code:
@@ -79,7 +94,7 @@ def check_frontal(stated: Stated, own_words: Collection[str] = ()) -> None:
     for text in (stated.words, stated.meaning if stated.code else None):
         words = split_words(text)
         if words and not words <= UNSTATED_WORDS:
-            if not _is_frontal(words, text or "", own_words):
+            if not _is_frontal(words, own_words):
                 raise Unsuitable(f"the view is {shown(text or '')}: only frontal views (AP, PA) are screened")
             return
     if stated.code:
@@ -100,13 +115,13 @@ def split_words(text: str | None) -> set[str]:
     return set(re.findall(r"[^\W_]+", unicodedata.normalize("NFC", plain)))
 
 
-def _is_chest(words: set[str], text: str, own_words: Collection[str]) -> bool:
+def _is_chest(words: set[str], own_words: Collection[str]) -> bool:
     if _matches(words, own_words):
         return True
     return bool(words & CHEST_WORDS) and not words & NOT_CHEST_WORDS
 
 
-def _is_frontal(words: set[str], text: str, own_words: Collection[str]) -> bool:
+def _is_frontal(words: set[str], own_words: Collection[str]) -> bool:
     if _matches(words, own_words):
         return True
     return bool(words & FRONTAL_WORDS) and not words & NOT_FRONTAL_WORDS

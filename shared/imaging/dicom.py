@@ -32,8 +32,8 @@ from shared.imaging.dicom_file import (
     word_of,
 )
 from shared.imaging.frames import codestream_size, read_frame
-from shared.imaging.greyscale import Notes
 from shared.imaging.limits import Limits, check_size
+from shared.imaging.notes import Notes
 from shared.imaging.scaling import average, choose_step
 from shared.imaging.stored_values import choose_layout
 
@@ -77,7 +77,7 @@ def decode(data: bytes, at_least: tuple[int, int], limits: Limits, notes: Notes 
     dataset = parse(data, stop_before_pixels=False)
     try:
         _check_kind(dataset)
-        _check_view(dataset)
+        _check_view(dataset, limits)
         _check_pixels(dataset, limits)
     except (ImageError, MemoryError):
         raise
@@ -114,10 +114,10 @@ def _check_kind(dataset: Dataset) -> None:
         raise Unsuitable(f"the image is not greyscale (photometric interpretation {colours})")
 
 
-def _check_view(dataset: Dataset) -> None:
+def _check_view(dataset: Dataset, limits: Limits) -> None:
     """A missing body part or view is accepted; one that is stated must be a frontal chest."""
-    anatomy.check_chest(_stated(dataset, "BodyPartExamined", "AnatomicRegionSequence"))
-    anatomy.check_frontal(stated := _stated(dataset, "ViewPosition", "ViewCodeSequence"))
+    anatomy.check_chest(_stated(dataset, "BodyPartExamined", "AnatomicRegionSequence"), limits.chest_words)
+    anatomy.check_frontal(stated := _stated(dataset, "ViewPosition", "ViewCodeSequence"), limits.frontal_words)
     rows_run = word_of(dataset, "PatientOrientation")[:1]
     if stated == Stated() and rows_run in ("A", "P"):  # anterior, posterior
         raise Unsuitable(f"the view is one whose rows run towards {rows_run}: only frontal views (AP, PA) are screened")

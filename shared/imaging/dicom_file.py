@@ -76,7 +76,7 @@ def _read(data: bytes, syntax: UID, *, stop_before_pixels: bool) -> Dataset:
 
 
 def _open_ended_pixels(data: bytes) -> bytes:
-    """Encapsulated pixel data without the delimiter at their end; raises Unfinished if their last fragment is cut off."""
+    """Encapsulated pixel data that lack the last delimiter; raises Unfinished if the last fragment is cut off."""
     start = data.rfind(ENCAPSULATED)
     if start < 0:
         raise Unfinished("the DICOM file has no pixels: it was cut off, or never had any")

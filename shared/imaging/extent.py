@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from shared.imaging.greyscale import Notes
 from shared.imaging.limits import MIN_SIDE
+from shared.imaging.notes import Notes
 from shared.imaging.stretching import Mask
 
 

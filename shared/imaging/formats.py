@@ -10,17 +10,18 @@ from PIL import Image
 from shared.base.errors import Unfinished, Unreadable, Unsuitable
 from shared.imaging import raster
 from shared.imaging.limits import Limits
+from shared.imaging.notes import Notes
 
 MAX_FIRST_ELEMENT, MAX_FIRST_LENGTH = 0x60, 64
 """Of a DICOM file without a preamble: its first element is a length, a character set, a type or a UID."""
-Decoder = Callable[[bytes, tuple[int, int], Limits], Image.Image]
-"""Takes a file's bytes and the (width, height) that the picture must at least cover; returns 8-bit grey."""
+Decoder = Callable[[bytes, tuple[int, int], Limits, Notes], Image.Image]
+"""Takes a file's bytes, the (width, height) that the picture must at least cover, limits, and notes to add to."""
 
 
-def _decode_dicom(data: bytes, at_least: tuple[int, int], limits: Limits) -> Image.Image:
+def _decode_dicom(data: bytes, at_least: tuple[int, int], limits: Limits, notes: Notes) -> Image.Image:
     from shared.imaging import dicom  # only those who decode DICOM need pydicom
 
-    return dicom.decode(data, at_least, limits)
+    return dicom.decode(data, at_least, limits, notes)
 
 
 def has_preamble(data: bytes) -> bool:
@@ -55,12 +56,28 @@ FORMATS = (
     Format("DICOM", is_dicom, _decode_dicom),
     _raster("JPEG", b"\xff\xd8\xff"),
     _raster("PNG", b"\x89PNG\r\n\x1a\n"),
+    _raster("BMP", b"BM"),
+    Format(
+        "WEBP", lambda data: data[:4] == b"RIFF" and data[8:12] == b"WEBP", partial(raster.decode, pillow_format="WEBP")
+    ),
+    _raster("JPEG2000", b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"),
     _raster("TIFF", b"II*\0", b"MM\0*", b"MM*\0", b"II\0*", b"MM\0+", b"II+\0"),
 )
 
 
-def decode(data: bytes, at_least: tuple[int, int], limits: Limits) -> Image.Image:
-    """Decode to 8-bit grey, a JPEG at the smallest scale that still covers `at_least` (width, height).
+def recognise(data: bytes) -> Format:
+    """The format that a file begins as; raises Unreadable."""
+    for each in FORMATS:
+        if each.matches(data):
+            return each
+    known = ", ".join(each.name for each in FORMATS)
+    raise Unreadable(f"the content is not an image in a format that is read ({known})")
+
+
+def decode(data: bytes, at_least: tuple[int, int], limits: Limits, notes: Notes | None = None) -> Image.Image:
+    """Decode to 8-bit grey, at the smallest cheap scale that still covers `at_least` (width, height).
+
+    What was assumed about the file is added to `notes`.
 
     Raises Unreadable for a file that can never be screened, Unfinished for one that ends too early.
     """
@@ -68,11 +85,7 @@ def decode(data: bytes, at_least: tuple[int, int], limits: Limits) -> Image.Imag
         raise Unfinished("the file is empty")
     if len(data) > limits.bytes:
         raise Unsuitable(f"the file has {len(data):,} bytes, more than the limit of {limits.bytes:,} (max_bytes)")
-    found = next((each for each in FORMATS if each.matches(data)), None)
-    if found is None:
-        known = ", ".join(each.name for each in FORMATS)
-        raise Unreadable(f"the content is not an image in a format that is read ({known})")
-    grey = found.decode(data, at_least, limits)
+    grey = recognise(data).decode(data, at_least, limits, Notes() if notes is None else notes)
     darkest, brightest = grey.getextrema()
     if darkest == brightest:
         raise Unreadable("the image is blank: every pixel has the same value")

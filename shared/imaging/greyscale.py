@@ -6,14 +6,15 @@ says so in a note.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+from shared.imaging.notes import Notes
 from shared.imaging.stretching import Floats, Mask, stretch
 
 Apply = Callable[[Floats], Floats]
@@ -25,21 +26,6 @@ MIN_SPREAD = 1 / 256
 """Nor is one that makes everything alike."""
 MIN_GREY = 0.01
 """Nor is one that leaves less than this share of the picture between black and white."""
-
-
-@dataclass
-class Notes:
-    """What was assumed about a file, for the row and for `pneumoscreen inspect`."""
-
-    texts: list[str] = field(default_factory=list)
-
-    def extend(self, texts: Iterable[str]) -> None:
-        for text in texts:
-            self.add(text)
-
-    def add(self, text: str) -> None:
-        if text not in self.texts:
-            self.texts.append(text)
 
 
 def render(
@@ -76,7 +62,7 @@ def rescale(stored: NDArray[Any], dataset: Dataset, notes: Notes) -> Floats:
 
 
 def _usable(shown: Floats, dataset: Dataset, notes: Notes) -> Iterator[Apply]:
-    """The VOI tables and windows of the header that make sense on the picture's values, in the order of PS3.3 C.11.2."""
+    """The VOI tables and windows that make sense on the picture's values, in the order of PS3.3 C.11.2."""
     for name, apply in _voi(dataset, notes):
         if _makes_sense(apply(shown)):
             yield apply

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.imaging.greyscale import Notes
+from shared.imaging.notes import Notes
 
 OPPOSITE = {"L": "R", "R": "L", "H": "F", "F": "H"}
 UPSIDE_DOWN = -0.1

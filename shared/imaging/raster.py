@@ -1,4 +1,4 @@
-"""JPEG, PNG and TIFF files as 8-bit grey pictures: Pillow decodes them, tifffile what Pillow knows of TIFF only in part."""
+"""Plain picture files as 8-bit grey: Pillow decodes them, and tifffile the TIFF files that Pillow reads wrongly."""
 
 import re
 from io import BytesIO
@@ -11,12 +11,14 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from shared.base.errors import Unfinished, Unreadable, Unsuitable
 from shared.imaging.limits import Limits, check_size
+from shared.imaging.notes import Notes
 from shared.imaging.stretching import stretch
 
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit is only a warning: `check_size` applies ours before decoding
 LOW_BYTES = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}
 """Pillow keeps the high byte of 16-bit colour. Read with the bytes swapped, the same file gives the low one."""
 EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB")
+ANIMATED = ("PNG", "WEBP")
 SEVERAL = "the file is animated or has several pages: a radiograph is a single image"
 MAX_PAGES = 8
 """More pages are not looked at: whatever the others are, these are no single radiograph with its thumbnails."""
@@ -25,30 +27,34 @@ REDUCED = 1
 """NewSubfileType of a TIFF's page: a smaller version of another page."""
 
 
-def decode(data: bytes, at_least: tuple[int, int], limits: Limits, pillow_format: str) -> Image.Image:
+def decode(data: bytes, at_least: tuple[int, int], limits: Limits, notes: Notes, *, pillow_format: str) -> Image.Image:
     """Decode one file of the named Pillow format to 8-bit grey; a JPEG at the smallest scale that covers `at_least`.
 
     Raises Unreadable for a file that can never be decoded, Unfinished for one that ends too early.
     """
     try:
         if pillow_format == "TIFF":
-            return _decode_tiff(data, limits)
-        return _decode(data, at_least, limits, pillow_format)
+            return _decode_tiff(data, limits, notes)
+        return _decode(data, at_least, limits, notes, pillow_format)
     except (MemoryError, Unreadable, Unfinished):
         raise
     except Exception as error:
         raise _classify(error) from error
 
 
-def _decode(data: bytes, at_least: tuple[int, int], limits: Limits, pillow_format: str, page: int = 0) -> Image.Image:
+def _decode(
+    data: bytes, at_least: tuple[int, int], limits: Limits, notes: Notes, pillow_format: str, page: int = 0
+) -> Image.Image:
     image: Any = _open(data, pillow_format)
     image.seek(page)
     check_size(image.width, image.height, limits)
-    if pillow_format == "PNG" and getattr(image, "is_animated", False):
+    if pillow_format in ANIMATED and getattr(image, "is_animated", False):
         raise Unsuitable(SEVERAL)
     rawmode = image.tile[0].args if image.tile else None
     if rawmode in LOW_BYTES:
         return _deep_colour(data, image, pillow_format)
+    if image.format == "MPO":
+        notes.add("the first picture of the file was taken, the others belong to it (a preview or a gain map)")
     image.draft("L", at_least)
     image.load()
     return _grey(_upright(image))
@@ -70,21 +76,21 @@ def _deep_colour(data: bytes, image: Any, pillow_format: str) -> Image.Image:
     return _upright_as(image, stretch(np.asarray((256 * high_bytes + low_bytes) @ weights, dtype=np.float32)))
 
 
-def _decode_tiff(data: bytes, limits: Limits) -> Image.Image:
+def _decode_tiff(data: bytes, limits: Limits, notes: Notes) -> Image.Image:
     import tifffile  # only TIFF files need it
 
     with tifffile.TiffFile(BytesIO(data)) as file:
-        page, number = _page(file)
+        page, number = _page(file, notes)
         check_size(page.imagewidth, page.imagelength, limits)
         if page.size > MAX_SAMPLES * page.imagewidth * page.imagelength:
             raise Unsuitable("the TIFF file is neither greyscale nor in colour: it has too many samples a pixel")
         is_white_zero = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
         if page.bitspersample <= 8:
-            return _decode(data, (0, 0), limits, "TIFF", number)
+            return _decode(data, (0, 0), limits, notes, "TIFF", number)
         try:
             values = page.asarray()
         except ValueError:  # tifffile has no decoder for this compression
-            return _invert(_decode(data, (0, 0), limits, "TIFF", number), is_white_zero)
+            return _invert(_decode(data, (0, 0), limits, notes, "TIFF", number), is_white_zero)
         if values.dtype.kind not in "uif" or values.ndim not in (2, 3):
             raise Unsuitable("the pixels of the TIFF file are neither whole numbers nor fractions")
         grey = values if values.ndim == 2 else _of_colours(values, is_planar=page.planarconfig == 2)
@@ -92,7 +98,7 @@ def _decode_tiff(data: bytes, limits: Limits) -> Image.Image:
         return _invert(turned, is_white_zero)
 
 
-def _page(file: Any) -> tuple[Any, int]:
+def _page(file: Any, notes: Notes) -> tuple[Any, int]:
     """The one page that is no smaller version of another; raises Unsuitable if there are several."""
     pages = list(islice(enumerate(file.pages), MAX_PAGES))
     if not pages:
@@ -100,6 +106,8 @@ def _page(file: Any) -> tuple[Any, int]:
     number, page = max(pages, key=lambda each: each[1].imagewidth * each[1].imagelength)
     if sum(not _is_smaller_version(each, page) for _, each in pages) > 1 or len(pages) == MAX_PAGES:
         raise Unsuitable(SEVERAL)
+    if len(pages) > 1:
+        notes.add("the largest of the file's pages was taken, the others are smaller versions of it")
     return page, number
 
 

@@ -14,7 +14,7 @@ from pydicom.sequence import Sequence
 
 from shared.base.errors import Unfinished, Unreadable, Unsuitable
 from shared.imaging import Limits, decode, dicom, prepare
-from shared.imaging.greyscale import Notes
+from shared.imaging.notes import Notes
 from shared.models import registry
 from tests.dicom import compressed, make, written
 
@@ -302,6 +302,19 @@ def test_grey_that_is_stored_as_colour_is_grey_and_colour_is_refused() -> None:
     tinted = np.stack([eight, eight, np.zeros_like(eight)], axis=2)
     with pytest.raises(Unsuitable, match="in colour"):
         grey(make(tinted, **colours))
+
+
+@pytest.mark.parametrize(("stated", "years"), [("003Y", 3), ("0003Y", 3), ("003y", 3), ("018M", 1.5)])
+def test_an_age_is_read_as_devices_write_it(stated: str, years: float) -> None:
+    import pydicom
+
+    dataset = make(PIXELS)
+    dataset["PatientAge"] = pydicom.DataElement("PatientAge", "AS", stated, validation_mode=0)
+    assert dicom.read_header(written(dataset)).age_years == years
+
+
+def test_modality_rg_is_a_radiograph(reference: NDArray[np.int16]) -> None:
+    assert difference(grey(make(PIXELS, Modality="RG", **FULL)), reference) == 0
 
 
 def test_scaling_while_decoding_changes_nothing_but_the_size(tmp_path: Path) -> None:
