@@ -12,8 +12,13 @@ from dataclasses import dataclass
 from shared.base.errors import Unsuitable
 
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
+def split_words(text: str | None) -> frozenset[str]:
+    """Whole words without case and accents; scripts that do not separate words are matched as they stand."""
+    if not text:
+        return frozenset()
+    plain = unicodedata.normalize("NFKD", text.casefold())
+    plain = "".join(character for character in plain if not unicodedata.combining(character))
+    return frozenset(re.findall(r"[^\W_]+", unicodedata.normalize("NFC", plain)))
 
 
 CHEST_CODES = frozenset({"816094009", "51185008", "T-D3000", "39607008", "T-28000", "43799004", "302551006"})
@@ -21,36 +26,36 @@ CHEST_CODES = frozenset({"816094009", "51185008", "T-D3000", "39607008", "T-2800
 FRONTAL_CODES = frozenset({"399348003", "272479007", "399033003", "R-10206", "R-10214", "R-10202"})
 """Antero-posterior, postero-anterior, frontal (PS3.16 CID 4010)."""
 
-CHEST_WORDS = _words(
+CHEST_WORDS = split_words(
     """
     chest thorax torax toraks thoracic thoracal thorakal thoraks thoraxaufnahme brust brustkorb brustraum lung
     lungs lunge lungen pulmon pulmones pulmonar pulmao pulmoes poumon poumons thoracique torace toracico toracica
     polmone polmoni polmonare klatka piersiowa pluca hrudnik plice borst borstkas long longen brost brostkorg
     lunga lungor bryst brystkasse lungerontgen rintakeha keuhko keuhkot mellkas tudo grudni kos gogus akciger cxr
-    胸部 胸 胸廓 胸片 肺 肺部 흉부 가슴 폐 грудь грудная грудной груди легкие легких лёгкие огк θωρακας θωρακα صدر الصدر رئة חזה
-    ทรวงอก ปอด छाती
+    胸部 胸 胸廓 胸片 肺 肺部 흉부 가슴 폐 грудь грудная грудной груди легкие легких лёгкие огк θωρακας θωρακα صدر الصدر رئة
+    חזה ทรวงอก ปอด छाती
     """
 )
-NOT_CHEST_WORDS = _words(
+NOT_CHEST_WORDS = split_words(
     """
     spine spinal vertebra vertebrae vertebral wirbelsaule bws columna coluna colonna colonne rachis rachide
-    kregoslup tspine t-spine thoracolumbar dorsolumbar rib ribs rippen costillas cotes sternum clavicle clavicula
+    kregoslup tspine tspine thoracolumbar dorsolumbar rib ribs rippen costillas cotes sternum clavicle clavicula
     schulter shoulder abdomen abdominal pelvis head skull hand foot knee
     """
 )
-UNSTATED_WORDS = _words(
+UNSTATED_WORDS = split_words(
     """
     unknown unspecified undefined none other any na nil not applicable stated body part
     """
 )
 
-FRONTAL_WORDS = _words(
+FRONTAL_WORDS = split_words(
     """
     ap pa frontal frontale frontaal frontalna face faz antero posterior postero anterior anteroposterior
     posteroanterior 正面 正位 后前位 前后位 後前 前後
     """
 )
-NOT_FRONTAL_WORDS = _words(
+NOT_FRONTAL_WORDS = split_words(
     """
     lat lateral laterale laterales lateralis latero ll rl rlat llat profil profilo perfil seitlich seite sidebilde
     bok boczna oblique oblik obl oblicua schrag rao lao rpo lpo 側面 侧位 斜位
@@ -106,27 +111,18 @@ def shown(text: str) -> str:
     return re.sub(r"[^\w .-]", "?", text)[:MAX_SHOWN].strip()
 
 
-def split_words(text: str | None) -> set[str]:
-    """Whole words without case and accents; scripts that do not separate words are matched as they stand."""
-    if not text:
-        return set()
-    plain = unicodedata.normalize("NFKD", text.casefold())
-    plain = "".join(character for character in plain if not unicodedata.combining(character))
-    return set(re.findall(r"[^\W_]+", unicodedata.normalize("NFC", plain)))
-
-
-def _is_chest(words: set[str], own_words: Collection[str]) -> bool:
+def _is_chest(words: frozenset[str], own_words: Collection[str]) -> bool:
     if _matches(words, own_words):
         return True
     return bool(words & CHEST_WORDS) and not words & NOT_CHEST_WORDS
 
 
-def _is_frontal(words: set[str], own_words: Collection[str]) -> bool:
+def _is_frontal(words: frozenset[str], own_words: Collection[str]) -> bool:
     if _matches(words, own_words):
         return True
     return bool(words & FRONTAL_WORDS) and not words & NOT_FRONTAL_WORDS
 
 
-def _matches(words: set[str], own_words: Collection[str]) -> bool:
+def _matches(words: frozenset[str], own_words: Collection[str]) -> bool:
     """Whether all words of one of the site's own terms are there."""
     return any(split_words(term) <= words for term in own_words if split_words(term))
