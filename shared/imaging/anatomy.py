@@ -32,7 +32,8 @@ CHEST_WORDS = split_words(
     lungs lunge lungen pulmon pulmones pulmonar pulmao pulmoes poumon poumons thoracique torace toracico toracica
     polmone polmoni polmonare klatka piersiowa pluca hrudnik plice borst borstkas long longen brost brostkorg
     lunga lungor bryst brystkasse lungerontgen rintakeha keuhko keuhkot mellkas tudo grudni kos gogus akciger cxr
-    胸部 胸 胸廓 胸片 肺 肺部 흉부 가슴 폐 грудь грудная грудной груди легкие легких лёгкие огк θωρακας θωρακα صدر الصدر رئة
+    胸部 胸 胸廓 胸片 肺 肺部 흉부 가슴 폐
+    грудь грудная грудной груди легкие легких лёгкие огк θωρακας θωρακα صدر الصدر رئة
     חזה ทรวงอก ปอด छाती
     """
 )

@@ -36,6 +36,8 @@ from shared.imaging.stored_values import Layout
 
 Words = NDArray[Any]
 END_OF_IMAGE = b"\xff\xd9"
+SIZE_MARKER, SSIZ = b"\xff\x4f\xff\x51", 42
+"""Where a JPEG 2000 stream states the depth of its first component, from the marker on."""
 MAX_REDUCE = 3
 """JPEG 2000 holds halves of its picture, so many times over; further ones are often missing."""
 
@@ -137,6 +139,10 @@ def _jpeg_ls(frame: bytes, _max_reduce: int) -> tuple[Words, int]:
 
 
 def _jpeg_2000(frame: bytes, max_reduce: int) -> tuple[Words, int]:
+    start = frame.index(SIZE_MARKER) + SSIZ  # ITU T.800 A.5.1
+    depth = (frame[start] & 0x7F) + 1
+    if frame[start] & 0x80 or depth > 16:
+        raise Unreadable("signed samples are left to another decoder")
     for reduce in dict.fromkeys((min(max_reduce, MAX_REDUCE), 0)):  # a good stream may lack the small sizes
         image: Any = Image.open(BytesIO(frame), formats=("JPEG2000",))
         if image.mode not in ("L", "I;16"):
@@ -148,7 +154,8 @@ def _jpeg_2000(frame: bytes, max_reduce: int) -> tuple[Words, int]:
             if not reduce:
                 raise
         else:
-            return np.asarray(image), 2**reduce
+            pixels = np.asarray(image)  # Pillow shifts samples of 9 to 15 bits to the high end of a word
+            return pixels >> (8 * pixels.dtype.itemsize - depth), 2**reduce
     raise AssertionError  # the last size raised
 
 
