@@ -40,6 +40,8 @@ from shared.imaging.stored_values import choose_layout
 MODALITIES = ("CR", "DX", "RG")
 RAW = "1.2.840.10008.5.1.4.1.1.1.1.1"  # digital X-ray for processing
 DOCUMENTS = "1.2.840.10008.5.1.4.1.1.104."  # encapsulated PDF, CDA, STL …
+WAVELET_OVERSAMPLING = 3
+"""The small sizes within a JPEG 2000 stream are less like averages than averages are: more pixels are left."""
 YEARS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
 
 
@@ -159,8 +161,9 @@ def _render(dataset: Dataset, at_least: tuple[int, int], notes: Notes) -> NDArra
     """8-bit grey of a single greyscale frame, cut to the part that is picture, and scaled down to cover `at_least`."""
     rows, columns = number_of(dataset, "Rows") or 0, number_of(dataset, "Columns") or 0
     step = choose_step((columns, rows), at_least)
+    halvings = int(math.log2(choose_step((columns, rows), at_least, WAVELET_OVERSAMPLING)))
     is_whole = not extent.may_be_cut(dataset)  # padding and shutters are found at full size
-    frame = read_frame(dataset, max_reduce=int(math.log2(step)) if is_whole else 0)
+    frame = read_frame(dataset, max_reduce=halvings if is_whole else 0)
     layout, repairs = choose_layout(frame.words, frame.stated, frame.overlay_bits)
     notes.extend(repairs)
     values = layout.read(frame.words)

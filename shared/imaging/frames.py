@@ -42,6 +42,10 @@ MAX_REDUCE = 3
 """JPEG 2000 holds halves of its picture, so many times over; further ones are often missing."""
 
 
+MAX_OVERSHOOT = 0.01
+"""Share of the pixels."""
+
+
 @dataclass(frozen=True)
 class Frame:
     """Unsigned words of shape (height, width); which bits of them are said to be values; which hold overlays.
@@ -69,6 +73,10 @@ def read_frame(dataset: Dataset, max_reduce: int = 0) -> Frame:
         return Frame(_uncompressed(dataset, allocated), Layout(stored, shift, is_signed), _overlay_bits(dataset))
     words, scale = _compressed(dataset, max_reduce)
     stored = min(stored, 8 * words.dtype.itemsize)
+    highest = 2**stored - 1
+    # Lossy and scaled pictures overshoot at edges, beyond the bits that are stated: not to be taken for wrong bits.
+    if not is_signed and 0 < (words > highest).mean() <= MAX_OVERSHOOT:
+        words = np.minimum(words, words.dtype.type(highest))
     return Frame(words, Layout(stored, 0, is_signed), _overlay_bits(dataset), scale)
 
 

@@ -9,9 +9,9 @@ OVERSAMPLING = 2
 """What is left is at least so many times as wide and as high as what is wanted."""
 
 
-def choose_step(size: tuple[int, int], at_least: tuple[int, int]) -> int:
+def choose_step(size: tuple[int, int], at_least: tuple[int, int], oversampling: int = OVERSAMPLING) -> int:
     """How many pixels of each axis may become one; `size` and `at_least` are (width, height)."""
-    return max(1, *(min(have // (OVERSAMPLING * max(want, 1)) for have, want in zip(size, at_least, strict=True)),))
+    return max(1, min(have // (oversampling * max(want, 1)) for have, want in zip(size, at_least, strict=True)))
 
 
 def average(values: NDArray[Any], step: int) -> NDArray[np.float32]:
