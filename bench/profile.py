@@ -11,12 +11,12 @@ from shared.base.errors import WorkFailed
 
 # py-spy knows functions by name and file: whoever renames or moves one of these changes it here, too.
 STAGES = {
-    "decode": ("decode (shared/imaging.py",),
-    "resize_and_contrast": ("arrange (shared/imaging.py",),
-    "network": ("_logit (shared/inference.py", "logits (shared/inference.py"),
+    "decode": ("decode (shared/imaging/formats.py",),
+    "resize_and_contrast": ("arrange (shared/imaging/preprocessing.py",),
+    "network": tuple(f"logits (shared/models/engines/{engine}.py" for engine in ("litert", "keras", "linear")),
     "read": ("read (shared/sources/folder/reading.py",),
     "hash": ("_prepare (worker/preparation.py",),
-    "unfamiliar": ("scores (shared/familiarity.py",),
+    "novelty": ("scores (shared/models/novelty.py",),
     "rows": ("_finish (worker/screening.py", "_write (worker/screening.py"),
     "rest_of_the_batch": ("screen_message (worker/screening.py",),
     "heartbeat": ("_keep_alive (worker/process.py", "_keep_up (worker/process.py"),

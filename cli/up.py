@@ -4,6 +4,7 @@ import signal
 import threading
 import time
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.live import Live
@@ -12,7 +13,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from cli.console import err, out
 from local import supervisor
-from queries.counts import Counts, count, workers
+from queries.counts import Counts, count
+from queries.workers import live_workers
 from shared import database, sources
 from shared.database import Database
 
@@ -80,7 +82,7 @@ class Watch:
         """Returns whether the database answered."""
         try:
             with self._database.read() as session:
-                counts, alive = count(session), workers(session)
+                counts, alive = count(session), live_workers(session, datetime.now(UTC))
         except SQLAlchemyError as error:
             reason = " ".join(str(getattr(error, "orig", error)).split())
             self._line = f"the database is out of reach, everything else goes on: {reason}"

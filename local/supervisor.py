@@ -19,7 +19,7 @@ import psutil
 from local import private_broker, services
 from local.announcing import announce, patient_secret
 from local.inbox import INBOX, remember, with_inbox
-from queries.counts import workers
+from queries.workers import live_workers
 from shared import database, sources
 from shared.base import home as home_folder
 from shared.base import settings
@@ -67,7 +67,7 @@ class System:
         while True:
             self.check()
             with with_database.read() as session:
-                alive = workers(session)
+                alive = live_workers(session, datetime.now(UTC))
             if any(worker.model_version for worker in alive):
                 with_database.close()
                 return

@@ -7,12 +7,10 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
 from shared.base.lanes import Lane
-from shared.ledger.work import Claimed, Outcome, PutOff, Quarantined
+from shared.ledger.work import MAX_ATTEMPTS, Claimed, Outcome, PutOff, Quarantined
 
 RUN_LENGTH = 10
 """This many files in a row that are damaged alike are an environment failure, such as a share that returns zeros."""
-MAX_ATTEMPTS = 8
-"""After this many attempts, in about four minutes, what fails each time is the file's fault after all."""
 
 
 @dataclass(frozen=True)

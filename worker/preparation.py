@@ -16,10 +16,10 @@ from shared.base.errors import Changed, OutOfReach, Unfinished, Unreadable, Unsu
 from shared.imaging import Limits, is_dicom, prepare
 from shared.imaging.identifiers import read_identifiers
 from shared.ledger.register import Found
-from shared.ledger.work import Claimed, Identifiers, Outcome, PutOff, Quarantined, Superseded
+from shared.ledger.work import MAX_ATTEMPTS, Claimed, Identifiers, Outcome, PutOff, Quarantined, Superseded
 from shared.models.registry import Loaded
 from shared.sources import Source
-from worker.failures import MAX_ATTEMPTS, Damaged, put_off
+from worker.failures import Damaged, put_off
 from worker.process import WorkerProcess
 
 log = logging.getLogger(__name__)

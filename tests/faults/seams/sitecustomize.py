@@ -216,9 +216,9 @@ SEAMS: dict[str, Sequence[tuple[str, Any]]] = {
         ("HEARTBEAT_SECONDS", given("TRAINER_HEARTBEAT")),
         ("app.send_task", before("run taken", lambda name, *_, **__: name == "pneumoscreen.train")),
     ],
-    "trainer.leases": [("ALIVE", given("ALIVE", seconds)), ("AFTER_FAILURE", given("AFTER_FAILURE", seconds))],
+    "trainer.leases": [("TRAINER_ALIVE", given("ALIVE", seconds)), ("AFTER_FAILURE", given("AFTER_FAILURE", seconds))],
     "trainer.run": [("datetime", wrong_clock)],
-    "trainer.recipes": [("recipe", fewer_epochs)],
+    "trainer.architectures": [("recipe", fewer_epochs)],
     "trainer.pipeline": [
         ("datetime", wrong_clock),
         ("make", without_a_network),
@@ -238,11 +238,10 @@ SEAMS: dict[str, Sequence[tuple[str, Any]]] = {
     "shared.models.registry": [
         ("sync", before("copying")),
         ("copy_aside", after("placed")),
-        ("make_live", before("publishing")),
-        ("reject", before("publishing")),
     ],
+    "actions.promotion": [("make_live", before("publishing")), ("reject", before("publishing"))],
+    "actions.verdict": [("MIN_PATIENTS", given("MIN_PATIENTS", int))],
     "trainer.gate": [
-        ("MIN_PATIENTS", given("MIN_PATIENTS", int)),
         ("examine", after("judged")),
         ("examine", frozen("judged")),
     ],
