@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from cli.measure import app as measure
 from shared import __version__
 from shared.base.errors import InvalidRequest, PneumoscreenError, ServiceUnavailable, WorkFailed
 
@@ -28,6 +29,7 @@ db = typer.Typer(no_args_is_help=True, help="Look after the database.")
 models = typer.Typer(no_args_is_help=True, help="Look at model versions.")
 app.add_typer(db, name="db")
 app.add_typer(models, name="models")
+models.add_typer(measure, name="measure")
 
 Home = Annotated[
     Path | None,
@@ -252,6 +254,19 @@ def dismiss(
     dismiss(_load(home), which or [], all_matching, by, reason)
 
 
+@app.command("inspect", epilog="Example: pneumoscreen inspect odd.dcm --png seen.png")
+def inspect_command(
+    file: Annotated[Path, typer.Argument(help="A picture or DICOM file.", exists=True, dir_okay=False)],
+    home: Home = None,
+    png: Annotated[Path | None, typer.Option(help="Write what the network is shown, as PNG.", dir_okay=False)] = None,
+    format: Annotated[str, typer.Option(help="table or json.")] = "table",
+) -> None:
+    """Tell how one file is read: what its header states, what was assumed, and the picture as the network sees it."""
+    from cli.inspect import inspect_file
+
+    inspect_file(_load(home), file, png, format)
+
+
 @app.command(epilog="Example: pneumoscreen bench --images ~/xrays --only system,limit,script --json")
 def bench(
     images: Annotated[
@@ -363,12 +378,20 @@ def train(
         typer.Option(help="With --from: what that version was fitted to, to measure what it loses there.", exists=True),
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Use only so many images, chosen by the seed.", min=20)] = None,
+    about: Annotated[
+        Path | None,
+        typer.Option(
+            help="A dataset.toml that says where the images come from; the one in --data if left out.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Where the version's folder goes. Default: HOME/candidates.")] = None,
 ) -> None:
     """Train a model version and examine it on patients held out; `models publish` and `models promote` come after."""
     from cli.train import train
 
-    train(_load(home), data, architecture, epochs, seed, start_from, limit, out, original)
+    train(_load(home), data, architecture, epochs, seed, start_from, limit, out, original, about)
 
 
 @app.command(epilog="Example: pneumoscreen rescreen --model screen-20260131-0a1b2c3d --since 2026-01-01")

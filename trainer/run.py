@@ -16,6 +16,7 @@ from rich.console import Console
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from actions import promotion
 from shared import database, sources
 from shared.base import settings
 from shared.base.errors import PneumoscreenError, WorkFailed
@@ -79,11 +80,11 @@ def run(found: Settings, number: int, fence: int, console: Console) -> None:
             now = datetime.now(UTC)
             if not leases.end(session, lease, state, now, version.version, None):
                 raise WorkFailed(TAKEN_OVER)
-            registry.make_known(session, version, made.manifest.created_at, BY, now)
+            promotion.make_known(session, version, made.manifest.created_at, BY, now)
             if verdict.passed:
-                registry.make_live(session, version.version, BY, now, verdict=verdict.as_json())
+                promotion.make_live(session, version.version, BY, now, verdict=verdict.as_json())
             else:
-                registry.reject(session, version.version, BY, now, verdict.as_json())
+                promotion.reject(session, version.version, BY, now, verdict.as_json())
     pipeline.discard(folder, made.folder.parent)
 
 

@@ -18,7 +18,7 @@ class Published:
 
 
 def live(session: Session) -> list[Published]:
-    """The live version first, then those that were live before it, latest first; empty before the first publication."""
+    """The live version first, then those that were live before it, latest first; empty where none ever was."""
     rows = session.execute(
         select(ModelVersion.version, ModelVersion.manifest_sha256)
         .join(Promotion, Promotion.version == ModelVersion.version)

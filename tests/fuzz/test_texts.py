@@ -208,9 +208,12 @@ def changes(draw: st.DrawFn) -> list[tuple[tuple[str, ...], Any]]:
         ("created_at",),
         ("classes",),
         ("metrics",),
+        ("exports",),
         ("engine",),
         ("schema_version",),
+        ("novelty",),
         ("familiarity",),
+        ("lite",),
         ("parameters",),
     ]
     files = st.dictionaries(

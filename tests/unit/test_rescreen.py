@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
+from actions import promotion
 from cli.rescreen import rescreen
 from shared.base import settings
 from shared.base.errors import BrokenModel, InvalidRequest, PneumoscreenError, WorkFailed
@@ -15,7 +16,6 @@ from shared.base.source_settings import FolderSettings
 from shared.database import AuditEntry, Database, JobState
 from shared.ledger import rescreening
 from shared.ledger.work import Claimed, PutOff, Quarantined, Superseded
-from shared.models import registry
 from tests.models import DAY, make_linear_version
 from tests.unit.steps import NOW, after, claim, drop, file, finish, in_hand, jobs, rows, screened, send_all, sightings
 
@@ -24,7 +24,7 @@ from tests.unit.steps import NOW, after, claim, drop, file, finish, in_hand, job
 def chosen(database: Database, tmp_path: Path) -> Settings:
     found = settings.load(tmp_path, sources={"ward": FolderSettings(path=tmp_path / "ward")})
     for name in ("v1", "v2"):
-        registry.publish(database, found.models, make_linear_version(tmp_path / "made", name), DAY)
+        promotion.publish(database, found.models, make_linear_version(tmp_path / "made", name), DAY)
     return found
 
 

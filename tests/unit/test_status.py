@@ -10,6 +10,7 @@ import pytest
 import typer
 from sqlalchemy import text
 
+from actions import promotion
 from cli.dismiss import dismiss
 from cli.retry import retry
 from cli.status import status
@@ -22,7 +23,6 @@ from shared.base.settings import load
 from shared.database import Database, DeadLetter, Job, RunState, Sighting, TrainingRun, Worker
 from shared.ledger.register import REMOVED
 from shared.ledger.work import ATTEMPT_EPOCH, MAX_ATTEMPTS, Claimed, PutOff, Quarantined
-from shared.models import registry
 from tests.models import go_live, make_linear_version
 from tests.unit.steps import claim, drop, file, finish, in_hand, rows, screened, send_all
 
@@ -332,7 +332,7 @@ def test_the_last_run_is_shown_with_its_version_and_verdict(look: Status, databa
     begin(database, state=RunState.REJECTED, version="linear-2", finished_at=over)
     row = go_live(database, make_linear_version(tmp_path / "models", "linear-2"))
     with database.write() as session:
-        registry.reject(session, row.version, "trainer", over, '{"failed": ["Its recall is 0.9."]}')
+        promotion.reject(session, row.version, "trainer", over, '{"failed": ["Its recall is 0.9."]}')
     code, screen = look()
     assert (code, "ended 2026-05-04 14:00: linear-2 was rejected. Its recall is 0.9.\n" in screen) == (0, True)
     assert "training run 1" not in screen

@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from sqlalchemy import select, update
 from sqlalchemy.exc import InternalError
 
+from actions import promotion
 from shared.base.settings import load
 from shared.base.source_settings import FolderSettings
 from shared.database import Database, ModelVersion, Worker, connection
 from shared.models import registry
-from shared.models.engines import LINEAR_FILE, LinearNetwork
+from shared.models.engines import LINEAR_FILE
+from shared.models.engines.linear import LinearNetwork
 from tests.models import go_live, make_linear_version, published
 from tests.unit.steps import rows
 from tests.unit.test_screening import drop, message, png
@@ -58,7 +60,7 @@ def publish_broken(database: Database, folder: Path, name: str) -> None:
 
 
 def promote(database: Database, name: str) -> None:
-    registry.promote(database, name, "Ada", datetime.now(UTC))
+    promotion.promote(database, name, "Ada", datetime.now(UTC))
 
 
 def reported(database: Database) -> tuple[str | None, str]:

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from trainer import group_holdout
 from trainer.datasets import Dataset
-from trainer.group_holdout import MIN_IMAGES, Found, leave_out, measure_images
+from trainer.group_holdout import MIN_IMAGES, GroupFigures, leave_out, measure_images, sort_worst_first
 from trainer.pipeline import Order
 
 COUNT = 400
@@ -107,8 +107,12 @@ def test_too_small_a_series_is_no_group(data: Dataset) -> None:
 
 
 def test_the_worst_recall_stands_first_also_where_it_is_nought() -> None:
-    found = [Found("a", 40, 0.9, 0.5, 1.0), Found("b", 40, 0.9, None, 0.0), Found("c", 40, 0.9, 0.0, 1.0)]
-    assert list(group_holdout.show("screen", found).columns[0].cells) == ["c", "a", "b"]
+    figures = [
+        GroupFigures("a", 40, 0.9, 0.5, 1.0),
+        GroupFigures("b", 40, 0.9, None, 0.0),
+        GroupFigures("c", 40, 0.9, 0.0, 1.0),
+    ]
+    assert [group.group for group in sort_worst_first(figures)] == ["c", "a", "b"]
 
 
 def test_another_network_or_length_has_a_file_of_figures_of_its_own(data: Dataset, tmp_path: Path) -> None:
@@ -118,4 +122,4 @@ def test_another_network_or_length_has_a_file_of_figures_of_its_own(data: Datase
         Order("variants", tmp_path, tmp_path, 3),
         Order("variants", tmp_path, tmp_path, 4),
     ]
-    assert len({group_holdout._story(order, data) for order in (*orders, orders[0])}) == 4
+    assert len({group_holdout._record(order, data) for order in (*orders, orders[0])}) == 4

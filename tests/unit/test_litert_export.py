@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from shared.imaging import Preprocessing
-from shared.models import engines
+from shared.models.engines.litert import LiteRTNetwork
 from trainer import litert_export
 
 SIZE = Preprocessing(width=32, height=32)
@@ -26,9 +26,9 @@ def network(convolution: str) -> Any:
 def test_a_separable_network_is_converted_and_answers_as_before() -> None:
     made = litert_export.convert(network("SeparableConv2D"), SIZE, PIXELS)
     assert not isinstance(made, str), made
-    assert made.field.images == 5
-    assert made.field.largest_difference < 1e-4
-    assert len(made.field.trial) == 4
+    assert made.export.images == 5
+    assert (made.export.largest_difference or 0.0) < 1e-4
+    assert len(made.export.reference_logits or ()) == 4
 
 
 def test_plain_convolutions_are_left_to_tensorflow() -> None:
@@ -46,7 +46,7 @@ def test_a_conversion_that_fails_without_a_word_costs_litert_alone(monkeypatch: 
 
 
 def test_a_network_whose_answers_differ_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines.LiteNetwork, "logits", lambda *_: np.full(5, 7.0, np.float32))
+    monkeypatch.setattr(LiteRTNetwork, "logits", lambda *_: np.full(5, 7.0, np.float32))
     found = litert_export.convert(network("SeparableConv2D"), SIZE, PIXELS)
     assert isinstance(found, str)
     assert "differ" in found

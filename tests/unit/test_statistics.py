@@ -3,11 +3,11 @@ import time
 
 import numpy as np
 import pytest
+from scipy import special, stats
 from sklearn import metrics as reference
 
-from shared.base.errors import WorkFailed
-from shared.statistics.metrics import NAMES, Answers, confusion, measure, value
-from trainer.calibration import RECALL_GOAL, RECALL_TARGET, choose_threshold, examine
+from shared.statistics.intervals import beta_quantile, bound_mean_difference, clopper_pearson, incomplete_beta
+from shared.statistics.metrics import NAMES, Answers, auc, confusion, measure, rates, value
 
 
 def answers(patients: int, images: int = 1, noise: float = 1.5, seed: int = 0) -> Answers:
@@ -133,39 +133,64 @@ def test_two_thousand_rounds_take_seconds() -> None:
     assert time.monotonic() - began < 10
 
 
-def test_the_threshold_is_the_largest_that_finds_enough_pneumonias() -> None:
-    labels = np.array([0] * 100 + [1] * 100, np.uint8)
-    probabilities = np.concatenate([np.linspace(0.0, 0.5, 100), np.linspace(0.01, 1.0, 100)])
-    threshold = choose_threshold(probabilities, labels, recall=0.9)
-    called = probabilities >= threshold
-    assert called[labels == 1].mean() == pytest.approx(0.9)
-    assert (probabilities > threshold)[labels == 1].mean() < 0.9
-    assert choose_threshold(probabilities, labels, recall=1.0) == pytest.approx(0.01)
+@pytest.mark.parametrize(("a", "b"), [(0.5, 0.5), (1.0, 30.0), (31.0, 1.0), (7.0, 2.5), (500.0, 13.0), (3000.0, 1.0)])
+def test_the_incomplete_beta_function_and_its_inverse_are_those_of_scipy(a: float, b: float) -> None:
+    for x in (0.0, 1e-9, 0.02, 0.3, 0.5, 0.77, 0.98, 1 - 1e-9, 1.0):
+        assert incomplete_beta(x, a, b) == pytest.approx(special.betainc(a, b, x), rel=1e-9, abs=1e-14)
+    for probability in (0.001, 0.025, 0.5, 0.975):
+        assert beta_quantile(probability, a, b) == pytest.approx(stats.beta.ppf(probability, a, b), rel=1e-8)
 
 
-def test_a_threshold_chosen_on_some_patients_finds_enough_pneumonias_of_others() -> None:
-    assert RECALL_TARGET > RECALL_GOAL
-    reached = 0
-    for seed in range(100):
-        chosen, unseen = answers(1000, seed=seed), answers(20_000, seed=1000 + seed)
-        threshold = choose_threshold(chosen.logits, chosen.labels)
-        reached += (unseen.logits >= threshold)[unseen.labels == 1].mean() >= RECALL_GOAL
-    assert reached >= 85
+@pytest.mark.parametrize(("successes", "trials"), [(30, 30), (0, 30), (29, 30), (1, 1), (0, 1), (500, 1000)])
+def test_an_exact_interval_is_that_of_scipy(successes: int, trials: int) -> None:
+    low, high = clopper_pearson(successes / trials, trials)
+    exact = stats.binomtest(successes, trials).proportion_ci(0.95, "exact")
+    assert (low, high) == pytest.approx((exact.low, exact.high), abs=1e-9)
 
 
-def test_an_examination_calibrates_chooses_a_threshold_and_measures_across_patients() -> None:
-    given = answers(400, images=2)
-    found = examine(given.logits, given.labels, given.patients)
-    assert found.calibration.slope > 0
-    assert 0 < found.threshold < 1
-    assert found.metrics["recall_at_threshold"] >= RECALL_TARGET
-    assert set(NAMES) <= set(found.metrics)
-    assert found.metrics["recall"]["low"] <= found.metrics["recall"]["value"] <= found.metrics["recall"]["high"]
-    assert found.metrics["confusion"] == confusion(found.answers)
-    assert (found.metrics["images"], found.metrics["patients"]) == (800, 400)
+def test_where_every_answer_is_right_the_interval_still_says_how_few_were_asked() -> None:
+    labels = np.tile(np.array([0, 1], np.uint8), 30)
+    sure = labels.astype(float)
+    figures = measure(Answers(labels, sure, sure, labels == 1, tuple(f"p{number}" for number in range(60))))
+    for name in ("recall", "specificity", "precision"):
+        assert (figures[name]["value"], figures[name]["high"]) == (1.0, 1.0)
+        assert figures[name]["low"] == pytest.approx(0.8843, abs=1e-4), "30 of 30"
+    assert figures["accuracy"]["low"] == pytest.approx(0.9404, abs=1e-4), "60 of 60"
+    never = dataclasses.replace(
+        Answers(labels, sure, sure, labels == 1, tuple(f"p{number}" for number in range(60))),
+        decisions=np.zeros(60, np.bool_),
+    )
+    found = measure(never)
+    assert (found["recall"]["low"], found["recall"]["high"]) == (0.0, pytest.approx(1 - 0.8843, abs=1e-4))
+    assert (found["precision"]["low"], found["precision"]["high"]) == (0.0, 1.0), "nobody was called ill"
 
 
-def test_a_network_that_calls_the_healthy_ill_is_not_calibrated() -> None:
-    given = answers(100)
-    with pytest.raises(WorkFailed, match="cannot tell the classes apart"):
-        examine(-given.logits, given.labels, given.patients)
+def test_images_of_one_patient_count_once_in_an_exact_interval() -> None:
+    labels = np.tile(np.array([0, 1], np.uint8), 50)
+    sure = labels.astype(float)
+    patients = tuple(f"p{number % 10}" for number in range(100))
+    figures = measure(Answers(labels, sure, sure, labels == 1, patients))
+    assert figures["recall"]["low"] == pytest.approx(clopper_pearson(1.0, 5)[0])
+
+
+def test_the_auc_is_the_share_of_pairs_in_the_right_order() -> None:
+    is_ill = np.array([True, False, True, False])
+    assert auc(np.array([0.9, 0.5, 0.5, 0.1]), is_ill) == (1 + 1 + 0.5 + 1) / 4
+    assert auc(np.array([0.9, 0.5]), np.array([True, True])) is None
+    given = answers(301)
+    assert auc(given.logits, given.labels == 1) == pytest.approx(reference.roc_auc_score(given.labels, given.logits))
+
+
+def test_recall_and_specificity_of_a_missing_class_are_not_there() -> None:
+    decisions = np.array([True, False, False])
+    assert rates(decisions, np.array([True, True, False])) == (0.5, 1.0)
+    assert rates(decisions, np.array([True, True, True])) == (1 / 3, None)
+    assert rates(decisions, np.array([False, False, False])) == (None, 2 / 3)
+
+
+def test_a_difference_is_bounded_by_patients_and_nobody_bounds_nothing() -> None:
+    differences = np.array([0, 0, 1, 1, -1, 0] * 20)
+    whose = np.array([f"p{number}" for number in range(60) for _ in range(2)])
+    low, high = bound_mean_difference(differences, whose, 1)
+    assert low < differences.mean() < high
+    assert bound_mean_difference(np.array([], np.int64), np.array([], np.str_), 1) == (-1.0, 1.0)

@@ -25,7 +25,7 @@ from shared.ledger.register import register
 from shared.ledger.send import take
 from shared.models import engines, manifest, novelty, registry
 from shared.models.manifest import Manifest
-from shared.models.novelty import SIZE, Familiarity
+from shared.models.novelty import SIZE, NoveltyCheck
 from shared.sources.folder.facts import Facts
 from tests import models
 from tests.models import give_check, go_live, make_linear_version
@@ -55,6 +55,7 @@ FAMILIES = {
     "strongly cropped: any third",
 }
 Halves = tuple[Dataset, Dataset]
+Run = Callable[..., tuple[int, str, str]]
 
 
 def halves(data: Dataset) -> Halves:
@@ -86,19 +87,23 @@ def fitted(data: Halves) -> Fitted:
 
 
 @pytest.fixture
-def check(fitted: Fitted, tmp_path: Path) -> Familiarity:
+def check(fitted: Fitted, tmp_path: Path) -> NoveltyCheck:
     (tmp_path / fitting.FILE).write_bytes(fitted.parameters)
     return novelty.load(tmp_path / fitting.FILE, fitted.field.limit)
 
 
-def test_every_family_of_other_pictures_is_flagged_and_x_rays_of_other_patients_hardly_ever(fitted: Fitted) -> None:
+def test_every_family_of_other_images_is_flagged_and_x_rays_of_other_patients_hardly_ever(
+    fitted: Fitted, check: NoveltyCheck, data: Halves
+) -> None:
     assert fitted.field.flagged <= 0.05, "two of about fifty"
-    assert set(fitted.field.caught) == FAMILIES == set(fitted.field.measured["pictures"])
-    for family, share in fitted.field.caught.items():
+    shares = fitting.caught(check, data[1], PIXELS)
+    assert set(shares) == FAMILIES
+    for family, (count, share) in shares.items():
+        assert count > 0, family
         assert share >= 0.95, family
 
 
-def test_a_single_picture_that_is_no_x_ray_is_flagged(check: Familiarity) -> None:
+def test_a_single_picture_that_is_no_x_ray_is_flagged(check: NoveltyCheck) -> None:
     xray = radiograph(9001)
     noise = Image.fromarray(np.random.default_rng(1).integers(0, 256, (96, 96)).astype(np.uint8))
     pictures = {
@@ -115,7 +120,7 @@ def test_a_single_picture_that_is_no_x_ray_is_flagged(check: Familiarity) -> Non
         assert check.is_unfamiliar(float(score)) is is_other, (name, score)
 
 
-def test_a_score_does_not_depend_on_what_else_is_in_the_batch(check: Familiarity, data: Halves) -> None:
+def test_a_score_does_not_depend_on_what_else_is_in_the_batch(check: NoveltyCheck, data: Halves) -> None:
     pixels = data[1].pixels[:30]
     together = check.scores(pixels)
     alone = np.concatenate([check.scores(pixels[row : row + 1]) for row in range(len(pixels))])
@@ -128,22 +133,24 @@ def test_the_same_x_rays_give_the_same_check(fitted: Fitted, data: Halves) -> No
     assert fitting.fit_for(*data, PIXELS) == fitted
 
 
-def test_no_family_takes_part_in_what_it_is_measured_by(
-    fitted: Fitted, data: Halves, monkeypatch: pytest.MonkeyPatch
+def test_a_training_fits_the_check_without_the_families_which_are_measured_apart(
+    data: Halves, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ood_samples, "families", lambda *_: {"X-rays": data[0].pixels})
+    def fail(*_: object) -> None:
+        raise AssertionError("the families were prepared")
+
+    monkeypatch.setattr(ood_samples, "families", fail)
     other = fitting.fit_for(*data, PIXELS)
     assert other is not None
-    assert (other.parameters, other.field.limit) == (fitted.parameters, fitted.field.limit)
-    assert other.field.caught["X-rays"] < 0.05
+    assert other.field.caught is None
 
 
-def test_files_that_are_gone_cost_the_families_that_are_made_of_them_and_nothing_else(data: Halves) -> None:
+def test_files_that_are_gone_cost_the_families_that_are_made_of_them_and_nothing_else(
+    check: NoveltyCheck, data: Halves
+) -> None:
     validation = replace(data[1], paths=tuple(Path("/nowhere") / path.name for path in data[1].paths))
-    found = fitting.fit_for(data[0], validation, PIXELS)
-    assert found is not None
     changed = {name for name in FAMILIES if name.startswith(("inverted", "rotated", "upside", "strongly"))}
-    assert set(found.field.caught) == FAMILIES - changed
+    assert set(fitting.caught(check, validation, PIXELS)) == FAMILIES - changed
 
 
 @pytest.mark.parametrize(
@@ -216,19 +223,19 @@ def test_a_check_that_was_damaged_or_deleted_after_publication_is_noticed(tmp_pa
     version = make_linear_version(tmp_path, "v1")
     give_check(version, fitted.field, fitted.parameters)
     row = models.published(version)
-    assert registry.load(tmp_path, row).network.familiarity is not None
+    assert registry.load(tmp_path, row).network.novelty is not None
     (version / fitting.FILE).write_bytes(parameters())
-    with pytest.raises(BrokenModel, match=r"familiarity\.npz is damaged"):
+    with pytest.raises(BrokenModel, match=r"novelty\.npz is damaged"):
         registry.load(tmp_path, row)
     (version / fitting.FILE).unlink()
-    with pytest.raises(BrokenModel, match=r"familiarity\.npz"):
+    with pytest.raises(BrokenModel, match=r"novelty\.npz"):
         registry.load(tmp_path, row)
 
 
 def test_a_check_that_the_manifest_does_not_vouch_for_is_refused(tmp_path: Path, fitted: Fitted) -> None:
     version = make_linear_version(tmp_path, "v1")
     models.describe(version, fitted.field)
-    with pytest.raises(BrokenModel, match=r"does not vouch for familiarity\.npz"):
+    with pytest.raises(BrokenModel, match=r"does not vouch for novelty\.npz"):
         registry.load(tmp_path, models.published(version))
 
 
@@ -243,7 +250,7 @@ def test_a_manifest_with_a_check_reads_back_as_it_was_written(tmp_path: Path, fi
     version = make_linear_version(tmp_path, "v1")
     digest = give_check(version, fitted.field, fitted.parameters)
     found = manifest.read(version, digest)
-    assert found.familiarity == fitted.field
+    assert found.novelty == fitted.field
     assert set(found.files) == {engines.LINEAR_FILE, fitting.FILE}
     assert manifest.write(version, found) == digest
 
@@ -251,7 +258,7 @@ def test_a_manifest_with_a_check_reads_back_as_it_was_written(tmp_path: Path, fi
 @pytest.mark.parametrize("limit", [0.0, -1.0, float("inf"), float("nan")])
 def test_a_limit_that_would_flag_everything_or_nothing_is_none(fitted: Fitted, limit: float) -> None:
     with pytest.raises(ValueError, match="limit"):
-        manifest.Familiarity.model_validate(fitted.field.model_dump() | {"limit": limit})
+        manifest.Novelty.model_validate(fitted.field.model_dump() | {"limit": limit})
 
 
 def test_a_version_is_published_with_its_check_which_its_card_describes(tmp_path: Path, fitted: Fitted) -> None:
@@ -259,14 +266,14 @@ def test_a_version_is_published_with_its_check_which_its_card_describes(tmp_path
 
     def describe(version: str, files: dict[str, str]) -> Manifest:
         plain = manifest.read(make_linear_version(tmp_path / f"{len(files)}", "v1"))
-        return plain.model_copy(update={"version": version, "files": files, "familiarity": fitted.field})
+        return plain.model_copy(update={"version": version, "files": files, "novelty": fitted.field})
 
     made = packaging.publish(
         tmp_path / "out", "linear", day, lambda path: path.touch(), describe, [fitted.write, card.write]
     )
     found = manifest.read(made)
     assert found.files[fitting.FILE] == manifest.sha256(fitted.parameters)
-    assert "| photographs | 99 | 100.0% |" in (made / card.MARKDOWN_FILE).read_text()
+    assert "`pneumoscreen models measure novelty` does" in (made / card.MARKDOWN_FILE).read_text()
 
 
 class Network:
@@ -303,18 +310,18 @@ def test_a_training_gives_its_version_a_check_unless_there_are_too_few_x_rays(
     made = pipeline.make_from(order, everything, pipeline.About(), console)
     said.close()
     assert (made.folder / fitting.FILE).exists() is has_enough is (fitting.FILE in made.manifest.files)
-    line = "held-out X-rays unfamiliar" if has_enough else "too few X-rays for a check"
+    line = "of the held-out X-rays as unfamiliar" if has_enough else "too few X-rays to fit a novelty check"
     assert line in (tmp_path / "said").read_text()
     if has_enough:
-        assert made.manifest.familiarity is not None
-        check = novelty.load(made.folder / fitting.FILE, made.manifest.familiarity.limit)
-        assert fitting.flagged(check, data[1].pixels) == made.manifest.familiarity.flagged
+        assert made.manifest.novelty is not None
+        check = novelty.load(made.folder / fitting.FILE, made.manifest.novelty.limit)
+        assert fitting.flagged(check, data[1].pixels) == made.manifest.novelty.flagged
     else:
-        assert made.manifest.familiarity is None
+        assert made.manifest.novelty is None
 
 
 def test_a_worker_stores_what_is_unfamiliar_and_how_much(
-    database: Database, tmp_path: Path, check: Familiarity, fitted: Fitted
+    database: Database, tmp_path: Path, check: NoveltyCheck, fitted: Fitted
 ) -> None:
     version = make_linear_version(tmp_path / "models", "v1")
     give_check(version, fitted.field, fitted.parameters)
@@ -353,7 +360,7 @@ def test_a_worker_stores_what_is_unfamiliar_and_how_much(
 
 
 def test_the_command_prints_every_family_and_those_of_a_folder(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], fitted: Fitted
+    folder: Path, tmp_path: Path, run_command: Run, fitted: Fitted
 ) -> None:
     version = make_linear_version(tmp_path, "v1")
     (tmp_path / "strangers" / "cats").mkdir(parents=True)
@@ -361,9 +368,9 @@ def test_the_command_prints_every_family_and_those_of_a_folder(
         tmp_path / "strangers" / "cats" / "a.png"
     )
     (tmp_path / "strangers" / "cats" / "notes.txt").write_text("no picture")
-    options = ["--data", str(folder), "--version", str(version)]
-    assert fitting.main([*options, "--pictures", str(tmp_path / "strangers")]) == 0
-    printed = capsys.readouterr().out
+    options = ("models", "measure", "novelty", version, "--data", folder, "--home", tmp_path)
+    code, printed, _ = run_command(*options, "--images", tmp_path / "strangers")
+    assert code == 0
     lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed.splitlines()]
     shown = {cells[0]: cells[1:] for cells in lines if len(cells) == 3}
     assert set(shown) >= {*FAMILIES, "X-rays of patients held out", "of them PNEUMONIA", "X-rays, brighter"}
@@ -371,33 +378,39 @@ def test_the_command_prints_every_family_and_those_of_a_folder(
     assert "a check fitted to this data" in printed
     before = (version / manifest.NAME).read_bytes()
     give_check(version, fitted.field, fitted.parameters)
-    assert fitting.main(options) == 0
-    assert f"its own check, limit {fitted.field.limit:.3f}" in capsys.readouterr().out
+    code, printed, _ = run_command(*options)
+    assert code == 0
+    assert f"its own check, limit {fitted.field.limit:.3f}" in printed
     assert before != (version / manifest.NAME).read_bytes()
 
 
-def test_the_command_says_what_is_missing(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_says_what_is_missing(folder: Path, tmp_path: Path, run_command: Run) -> None:
     version = make_linear_version(tmp_path, "v1")
     few = labelled(tmp_path / "few", 30)
-    assert fitting.main(["--data", str(few), "--version", str(version)]) == 1
-    assert "100 of 5 are the fewest" in capsys.readouterr().err
-    nowhere = ["--pictures", str(tmp_path / "nowhere")]
-    assert fitting.main(["--data", str(folder), "--version", str(version), *nowhere]) == 2
-    assert "is no folder" in capsys.readouterr().err
+    command = ("models", "measure", "novelty", version, "--home", tmp_path)
+    code, _, errors = run_command(*command, "--data", few)
+    assert code == 1
+    assert "at least 100 of 5 patients are needed" in errors
+    code, _, errors = run_command(*command, "--data", folder, "--images", tmp_path / "nowhere")
+    assert code == 2
+    assert "is not a folder" in errors
 
 
 @needs_data
-def test_of_childrens_x_rays_few_are_flagged_and_of_everything_else_nearly_all() -> None:
+def test_of_childrens_x_rays_few_are_flagged_and_of_everything_else_nearly_all(tmp_path: Path) -> None:
     pixels = Preprocessing(width=160, height=160, contrast="equalize")
     listed = [
         (path, label)
         for path, label in datasets.files(DATA)
         if datasets.is_held_out(datasets.patient(path.name), 0.3, "a part of them is enough")
     ]
-    found = fitting.fit_for(*halves(datasets.read_files(listed, pixels, CONSOLE)), pixels)
+    train, validation = halves(datasets.read_files(listed, pixels, CONSOLE))
+    found = fitting.fit_for(train, validation, pixels)
     assert found is not None
     assert found.field.measured["held_out_images"] > 150
     assert found.field.flagged <= 0.03
-    assert set(found.field.caught) == FAMILIES
-    for family, share in found.field.caught.items():
+    (tmp_path / fitting.FILE).write_bytes(found.parameters)
+    shares = fitting.caught(novelty.load(tmp_path / fitting.FILE, found.field.limit), validation, pixels)
+    assert set(shares) == FAMILIES
+    for family, (_, share) in shares.items():
         assert share >= 0.95, family
