@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from cli.console import out, table
 from cli.needs import Report, complaint, dead_letters, duration, put_off, quarantined, unseen_folders
+from queries.candidates import bundled_candidate
 from queries.counts import count, workers
 from shared.base.errors import DiskLow, ServiceUnavailable
 from shared.base.filesystem import check_room
@@ -95,6 +96,8 @@ def _model(settings: Settings, session: Session, report: Report) -> str | None:
     out.print(
         f"Model     {live[0].version} is live {since}; last training {trained:%Y-%m-%d %H:%M} (UTC)", markup=False
     )
+    if candidate := bundled_candidate(session):
+        out.print(f"Candidate {candidate} comes with this program and is not live: `models evaluate`, `models promote`")
     if not (settings.models / live[0].version).is_dir():
         report.needs.append(
             f"the folder of {live[0].version} is out of reach in {settings.models}: workers that hold it go on, "

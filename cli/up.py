@@ -34,6 +34,11 @@ def up(home: Path, inbox: Path | None, flower_port: str, *, trainer: bool) -> No
         out.print(f"Results are in   [bold]{with_database.name}[/] (view `results`)")
         if running.flower:
             out.print(f"Flower shows the work at [bold]{running.flower}[/]")
+        if running.candidate:
+            out.print(
+                f"Model version [bold]{running.candidate}[/] comes with this program and is not live: try it with "
+                "`pneumoscreen models evaluate`, take it with `pneumoscreen models promote`"
+            )
         out.print("Ctrl-C ends it, after the batches that are running.")
         _show(with_database, running, stop)
         with_database.close()
