@@ -2,11 +2,11 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
-from queries.counts import workers
 from queries.submission import sighting_of, waiting
+from queries.workers import count_live
 from shared.base.errors import InvalidRequest, ServiceUnavailable
 from shared.base.filesystem import check_room
 from shared.base.settings import Settings
@@ -24,7 +24,7 @@ QUIET_SECONDS = 120
 def check(settings: Settings, database: Database) -> None:
     """Raises ServiceUnavailable if nobody would screen what is submitted, or too little room is left for copies."""
     with database.read() as session:
-        if not workers(session):
+        if not count_live(session, datetime.now(UTC)):
             raise ServiceUnavailable("No worker is running: start `pneumoscreen up` in another shell, then try again.")
     check_room(settings.home, settings.min_free_disk)
 
@@ -77,7 +77,7 @@ def wait(database: Database, sightings: Sequence[int]) -> Iterator[int]:
     while still:
         time.sleep(POLL_SECONDS)
         with database.read() as session:
-            is_alive = bool(workers(session))
+            is_alive = count_live(session, datetime.now(UTC)) > 0
             still = waiting(session, sorted(still))
         last_life = time.monotonic() if is_alive else last_life
         if time.monotonic() - last_life > QUIET_SECONDS:

@@ -14,6 +14,8 @@ from shared import __version__
 from shared.base.errors import InvalidRequest, PneumoscreenError, ServiceUnavailable, WorkFailed
 
 if TYPE_CHECKING:
+    from sqlalchemy.exc import DBAPIError
+
     from shared.base.settings import Settings
 
 app = typer.Typer(
@@ -150,15 +152,26 @@ def screen(
 
 @app.command(epilog="Example: pneumoscreen results --label PNEUMONIA --since 2026-01-31 --format csv > positives.csv")
 def results(
+    which: Annotated[list[str] | None, typer.Argument(help=f"Only these images: {WHICH}.")] = None,
     home: Home = None,
     state: Annotated[
         str | None, typer.Option(help="waiting, done or quarantined; with --history also superseded.")
     ] = None,
     label: Annotated[str | None, typer.Option(help="NORMAL or PNEUMONIA, in capitals or not.")] = None,
     path: Annotated[str | None, typer.Option(help="Only paths that contain this.")] = None,
-    root: Annotated[str | None, typer.Option(help="Only this watched folder.")] = None,
+    source: Annotated[str | None, typer.Option(help="Only this source.")] = None,
+    root: Annotated[str | None, typer.Option(help="The old name of --source.", hidden=True)] = None,
     model: Annotated[str | None, typer.Option(help="Only this model version.")] = None,
     since: Annotated[str | None, typer.Option(help="Only images seen since this date or time (UTC).")] = None,
+    accession: Annotated[str | None, typer.Option(help="Only this accession number.")] = None,
+    study_uid: Annotated[str | None, typer.Option(help="Only images of this study.")] = None,
+    patient: Annotated[
+        str | None,
+        typer.Option(help="Only images of the patient with this id, which is hashed, never stored or logged."),
+    ] = None,
+    issuer: Annotated[
+        str | None, typer.Option(help="With --patient: who issued the id, if the DICOM headers name one.")
+    ] = None,
     to_review: Annotated[
         bool,
         typer.Option("--to-review", help="What a reader should see first, of what nobody has reviewed."),
@@ -169,18 +182,31 @@ def results(
         bool, typer.Option("--history", help="Every sighting and prediction, not the newest alone.")
     ] = False,
 ) -> None:
-    """Print rows of the view `results`, newest first; --to-review: unfamiliar, near the threshold, positive first."""
-    from cli.results import Filters, results
+    """Print rows of the view `results`, newest first; --to-review: urgent, unfamiliar, near the threshold first."""
+    from cli.results import results
+    from queries.results import Filters
 
-    results(_load(home), Filters(state, label, path, root, model, since, to_review), limit, format, history)
+    filters = Filters(
+        names=which or (),
+        state=state,
+        label=label,
+        path=path,
+        source=source or _renamed("--root", "--source", root),
+        model=model,
+        accession=accession,
+        study_uid=study_uid,
+        history=history,
+        to_review=to_review,
+    )
+    results(_load(home), filters, limit, format, since=since, patient=patient, issuer=issuer)
 
 
 @app.command(epilog="Example: pneumoscreen review ward-7/scan.dcm NORMAL --by 'Dr. Okafor'")
 def review(
-    target: Annotated[
-        str | None, typer.Argument(help="A path as `results` shows it, ROOT/PATH, or a sighting_id.")
+    which: Annotated[str | None, typer.Argument(help=f"The image: {WHICH}.")] = None,
+    label: Annotated[
+        str | None, typer.Argument(help="NORMAL, PNEUMONIA, UNCLEAR or NOT_READABLE, in capitals or not.")
     ] = None,
-    label: Annotated[str | None, typer.Argument(help="NORMAL or PNEUMONIA.")] = None,
     home: Home = None,
     by: Annotated[str | None, typer.Option(help="Who says so.")] = None,
     note: Annotated[str | None, typer.Option(help="Why, in a few words; nothing that names a patient.")] = None,
@@ -195,21 +221,37 @@ def review(
     """Record a reader's word on an image: nothing is overwritten, and the last word counts."""
     from cli.review import review
 
-    review(_load(home), target, label, by, note, csv)
+    review(_load(home), which, label, by, note, csv)
 
 
 @app.command(epilog="Example: pneumoscreen retry --all")
 def retry(
-    paths: Annotated[list[str] | None, typer.Argument(help="Paths as `results` shows them.")] = None,
+    which: Annotated[list[str] | None, typer.Argument(help=f"The images, each by {WHICH}.")] = None,
     home: Home = None,
-    reason: Annotated[str | None, typer.Option(help="All whose reason contains this.")] = None,
-    all: Annotated[bool, typer.Option("--all", help="Everything that is quarantined.")] = False,
+    reason: Annotated[str | None, typer.Option(help="All whose reason contains this, but what is resolved.")] = None,
+    all: Annotated[bool, typer.Option("--all", help="All that is quarantined, but what is resolved.")] = False,
     by: Annotated[str | None, typer.Option(help="Who asks for it; the user's name if left out.")] = None,
 ) -> None:
     """Screen quarantined images again, after what was wrong with them has been mended."""
     from cli.retry import retry
 
-    retry(_load(home), paths or [], reason, all, by)
+    retry(_load(home), which or [], reason, all, by)
+
+
+@app.command(epilog="Example: pneumoscreen dismiss ward-7/report.pdf --by 'A. Nurse' --reason 'a letter, no X-ray'")
+def dismiss(
+    by: Annotated[str, typer.Option(help="Who says so.")],
+    reason: Annotated[str, typer.Option(help="Why it needs nobody; nothing that names a patient.")],
+    which: Annotated[list[str] | None, typer.Argument(help=f"The images, each by {WHICH}.")] = None,
+    home: Home = None,
+    all_matching: Annotated[
+        str | None, typer.Option(help="All quarantined images whose quarantine reason contains this.")
+    ] = None,
+) -> None:
+    """Say that quarantined images need nobody, so that `status` no longer reports them; they stay quarantined."""
+    from cli.dismiss import dismiss
+
+    dismiss(_load(home), which or [], all_matching, by, reason)
 
 
 @app.command(epilog="Example: pneumoscreen bench --images ~/xrays --only system,limit,script --json")
@@ -450,10 +492,10 @@ def _explain(error: Exception) -> PneumoscreenError | None:
     if isinstance(error, PneumoscreenError):
         return error
     if "sqlalchemy" in sys.modules:
-        from sqlalchemy.exc import InterfaceError, OperationalError
+        from sqlalchemy.exc import DBAPIError
 
-        if isinstance(error, OperationalError | InterfaceError):
-            return ServiceUnavailable(f"The database is out of reach: {' '.join(str(error.orig).split())}")
+        if isinstance(error, DBAPIError):
+            return _explain_database(error)
     if isinstance(error, OSError):  # a home that cannot be made, a disk that is full
         return WorkFailed(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "))
     if "redis" in sys.modules:
@@ -462,6 +504,22 @@ def _explain(error: Exception) -> PneumoscreenError | None:
         if isinstance(error, RedisError):
             return ServiceUnavailable(f"The broker is out of reach: {error}")
     return None
+
+
+def _explain_database(error: "DBAPIError") -> ServiceUnavailable | None:
+    """For a role that lacks a right, or a server out of reach; any other error of SQL is a fault of ours."""
+    from sqlalchemy.exc import InterfaceError, OperationalError
+
+    from shared.database.connection import is_refused
+
+    reason = " ".join(str(error.orig).split())
+    if is_refused(error.orig):
+        who = " ".join(error.detail) or "the role of database_url"
+        return ServiceUnavailable(
+            f"The database does not permit this to {who}: {reason}. docs/roles.sql says what each role may do."
+        )
+    is_out_of_reach = isinstance(error, OperationalError | InterfaceError)
+    return ServiceUnavailable(f"The database is out of reach: {reason}") if is_out_of_reach else None
 
 
 def _end(error: PneumoscreenError) -> NoReturn:

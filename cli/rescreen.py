@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from actions import rescreening
 from actions.actor import named_or_user
 from cli.console import out, progress
-from cli.instant import instant
+from queries.instant import instant
 from shared import sources
 from shared.base.settings import Settings
 from shared.database import opened

@@ -4,6 +4,7 @@ import fcntl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy import select
@@ -11,7 +12,7 @@ from sqlalchemy.exc import DatabaseError
 
 from local import restore_postgresql, restore_sqlite
 from local.archive import Advance, connected, sqlite_file
-from queries.counts import workers
+from queries.workers import live_workers
 from shared.base.errors import InvalidRequest, ServiceUnavailable
 from shared.base.settings import Settings
 from shared.database import Database, ModelVersion
@@ -78,7 +79,7 @@ def _alone(settings: Settings, database: Database) -> Iterator[None]:
         if target is None or target.exists():
             # A damaged or empty database lists no workers, and may be why a backup is restored.
             with suppress(DatabaseError), database.read() as session:
-                alive = workers(session)
+                alive = live_workers(session, datetime.now(UTC))
             database.close()
         if alive:
             names = ", ".join(f"{worker.host} (process {worker.pid})" for worker in alive)

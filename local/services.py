@@ -5,7 +5,9 @@ import signal
 import socket
 import sys
 import threading
+from typing import Literal
 
+from local.node_names import take_node_name
 from shared.base import logs
 from shared.base.errors import WrongSettings
 from shared.base.settings import Settings, check_links
@@ -24,7 +26,7 @@ def producer(settings: Settings) -> None:
     from producer.service import Producer
 
     check_links(settings)
-    check_metrics_port(settings, settings.producer_metrics_port)
+    check_metrics_port(settings, "producer")
     broker.wait_until_ready(broker.url(settings), BROKER_SECONDS)
     logs.configure(settings)
     stop = threading.Event()
@@ -41,11 +43,12 @@ def worker(settings: Settings) -> None:
     broker.url(settings)
     with opened(settings) as database:  # a sentence now is better than a worker that can do nothing
         registry.check(database, settings.models, settings.signing_key)
-    check_metrics_port(settings, settings.worker_metrics_port)
+    check_metrics_port(settings, "worker")
     os.environ.pop(metrics.FOLDER, None)  # another program's
     if settings.worker_metrics_port:
         os.environ[metrics.FOLDER] = str(metrics.make_folder(settings.home))
-    _celery(settings, "worker", "--loglevel", settings.log_level, "--hostname", "screening@%h", "--without-gossip")
+    name = take_node_name(settings.home, "screening")
+    _celery(settings, "worker", "--loglevel", settings.log_level, "--hostname", name, "--without-gossip")
 
 
 def trainer(settings: Settings) -> None:
@@ -53,11 +56,14 @@ def trainer(settings: Settings) -> None:
     with opened(settings):
         pass  # a sentence now is better than a trainer that can do nothing
     beat = ("--beat", "--scheduler", "celery.beat:Scheduler")  # in memory: the default one keeps a pickle
-    _celery(settings, "worker", "--loglevel", settings.log_level, "--hostname", "trainer@%h", *beat, app="trainer.app")
+    name = take_node_name(settings.home, "trainer")
+    _celery(settings, "worker", "--loglevel", settings.log_level, "--hostname", name, *beat, app="trainer.app")
 
 
-def check_metrics_port(settings: Settings, port: int) -> None:
-    """Raises WrongSettings if the port is taken, for later nobody would see why."""
+def check_metrics_port(settings: Settings, service: Literal["producer", "worker"]) -> None:
+    """Raises WrongSettings if the service's port for metrics is taken, for later nobody would see why."""
+    name = f"{service}_metrics_port"
+    port = int(getattr(settings, name))
     if not port:
         return
     try:
@@ -69,8 +75,9 @@ def check_metrics_port(settings: Settings, port: int) -> None:
             listener.bind(address)
     except OSError as error:
         raise WrongSettings(
-            f"Metrics cannot be served on {settings.metrics_host}, port {port}: {error.strerror or error}. Choose "
-            "another with producer_metrics_port, worker_metrics_port or metrics_host; port 0 switches them off."
+            f"Metrics cannot be served on {settings.metrics_host} (metrics_host), port {port} ({name}): "
+            f"{error.strerror or error}. A second {service} on this host needs a port of its own, such as "
+            f"PNEUMOSCREEN_{name.upper()}={min(port + 1, 65535)} pneumoscreen {service}; port 0 switches metrics off."
         ) from error
 
 
@@ -83,7 +90,7 @@ def flower(settings: Settings, port: int) -> None:
             raise WrongSettings(
                 "Flower cannot use this password: set PNEUMOSCREEN_FLOWER_PASSWORD to one without commas and accents."
             )
-        # In the environment, for Flower reads it there: others see command lines.
+        # In the environment, where Flower reads it too: others see command lines.
         os.environ["FLOWER_BASIC_AUTH"] = f"{FLOWER_USER}:{password}"
     elif settings.flower_host not in LOOPBACK:
         raise WrongSettings(

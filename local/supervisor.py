@@ -21,7 +21,7 @@ import psutil
 from actions.installation import install_bundled
 from local import private_broker, services
 from local.inbox import INBOX, remember, with_inbox
-from queries.counts import workers
+from queries.workers import live_workers
 from shared import database
 from shared.base import home as home_folder
 from shared.base import settings
@@ -74,7 +74,7 @@ class System:
         while True:
             self.check()
             with with_database.read() as session:
-                alive = workers(session)
+                alive = live_workers(session, datetime.now(UTC))
             if any(worker.model_version for worker in alive):
                 with_database.close()
                 return
@@ -112,8 +112,8 @@ def run(home: Path, inbox: Path | None, flower_port: int | None, *, trainer: boo
         if inbox is not None:
             chosen = with_inbox(chosen, inbox)
         settings.check_links(chosen)
-        for port in (chosen.producer_metrics_port, chosen.worker_metrics_port):
-            services.check_metrics_port(chosen, port)
+        services.check_metrics_port(chosen, "producer")
+        services.check_metrics_port(chosen, "worker")
         if chosen.broker_url is None:
             broker = private_broker.prepare(home)
         else:

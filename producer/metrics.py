@@ -14,10 +14,11 @@ from sqlalchemy import func, make_url, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from queries.workers import count_live_by_version
 from shared import database
 from shared.base.lanes import Lane
 from shared.base.settings import Settings
-from shared.database import OPEN_JOB, WORKER_ALIVE, DeadLetter, Job, JobState, RunState, TrainingRun, Worker
+from shared.database import OPEN_JOB, DeadLetter, Job, JobState, RunState, TrainingRun
 from shared.queue import broker
 
 OPEN = (JobState.UNSENT, JobState.SENT, JobState.CLAIMED)
@@ -174,10 +175,10 @@ def _add_jobs(session: Session, now: datetime, jobs: GaugeMetricFamily, age: Gau
 
 
 def _add_workers(session: Session, now: datetime, alive: GaugeMetricFamily) -> None:
-    columns = (func.coalesce(Worker.model_version, ""), func.count())
-    fresh = Worker.heartbeat_at > now - WORKER_ALIVE
-    counts = dict(session.execute(select(*columns).where(fresh).group_by(columns[0])).all())
-    for version, count in {"": 0, **counts}.items():  # with a figure also when no process lives
+    for version, count in {
+        "": 0,
+        **count_live_by_version(session, now),
+    }.items():  # with a figure also when no process lives
         alive.add_metric([version], count)
 
 

@@ -6,12 +6,12 @@ from datetime import datetime, timedelta
 
 from celery import Celery
 from redis import Redis
-from sqlalchemy import func, select
 
 from producer.metrics import Metrics
+from queries.workers import count_live
 from shared.base.lanes import LANES, Lane
 from shared.base.settings import Settings
-from shared.database import WORKER_ALIVE, Database, Worker
+from shared.database import Database
 from shared.ledger import send
 from shared.queue import broker
 from shared.queue.messages import TASK, Message
@@ -81,7 +81,6 @@ class Sender:
 
     def _count_processes(self, now: datetime) -> None:
         if self._counted_at is None or abs(now - self._counted_at) > timedelta(seconds=5):
-            alive = select(func.count()).select_from(Worker).where(Worker.heartbeat_at > now - WORKER_ALIVE)
             with self._database.read() as session:
-                self._processes = max(1, session.scalar(alive) or 0)
+                self._processes = max(1, count_live(session, now))
             self._counted_at = now

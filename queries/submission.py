@@ -48,5 +48,6 @@ def outcomes(session: Session, sightings: Sequence[int]) -> list[Outcome]:
     rows: list[Outcome] = []
     for start in range(0, len(sightings), MAX_ROWS):
         part = query.where(Sighting.id.in_(sightings[start : start + MAX_ROWS]))
-        rows += [Outcome(row[0] or row[1], *row[2:]) for row in session.execute(part).tuples()]
+        for origin, path, state, label, probability, threshold, unfamiliar, reason in session.execute(part):
+            rows.append(Outcome(origin or path, state, label, probability, threshold, unfamiliar, reason))
     return sorted(rows, key=lambda row: -1.0 if row.probability is None else row.probability, reverse=True)

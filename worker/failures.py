@@ -7,12 +7,10 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
 from shared.base.lanes import Lane
-from shared.ledger.work import Claimed, Outcome, PutOff, Quarantined
+from shared.ledger.work import MAX_ATTEMPTS, Claimed, Outcome, PutOff, Quarantined
 
 RUN_LENGTH = 10
 """So many files in a row that are damaged alike are the world's fault: a share that hands out zeros, say."""
-MAX_ATTEMPTS = 8
-"""Deliveries, about four minutes, after which what is wrong with a file each time is its own fault after all."""
 
 
 @dataclass(frozen=True)

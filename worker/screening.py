@@ -32,12 +32,12 @@ from shared.imaging import Limits, is_dicom, prepare
 from shared.imaging.identifiers import read_identifiers
 from shared.ledger import work
 from shared.ledger.register import Found
-from shared.ledger.work import Claimed, Identifiers, Outcome, PutOff, Quarantined, Screened, Superseded
+from shared.ledger.work import MAX_ATTEMPTS, Claimed, Identifiers, Outcome, PutOff, Quarantined, Screened, Superseded
 from shared.models import registry
 from shared.models.registry import Loaded, Published
 from shared.queue.messages import SCHEMA, Message
 from shared.sources import Source
-from worker.failures import MAX_ATTEMPTS, Damaged, judge, put_off, retreat
+from worker.failures import Damaged, judge, put_off, retreat
 from worker.process import WorkerProcess
 
 log = logging.getLogger(__name__)

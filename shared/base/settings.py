@@ -120,16 +120,6 @@ class Settings(BaseSettings):
     def logs(self) -> Path:
         return self.home / "logs"
 
-    # Until every caller asks `shared.sources`.
-    @property
-    def folders(self) -> dict[str, FolderSettings]:
-        return self.sources
-
-    @property
-    def roots(self) -> dict[str, FolderSettings]:
-        own = {name: FolderSettings(path=self.home / name, polling=False) for name in OWN_SOURCES}
-        return {**self.sources, **own}
-
     @classmethod
     def settings_customise_sources(
         cls,

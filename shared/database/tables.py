@@ -204,6 +204,10 @@ class ReviewLabel(StrEnum):
     NOT_READABLE = "NOT_READABLE"  # of the sighting alone; the other words are on the content
 
 
+CLASS_LABELS = (ReviewLabel.NORMAL, ReviewLabel.PNEUMONIA)
+"""The words that name a class: they alone train, count as labels, and are shown as `reviewed_label`."""
+
+
 class Review(Base):
     """A person's word on an image; append-only, the last word counts."""
 
@@ -298,6 +302,8 @@ class AuditEntry(Base):
 
 WORKER_ALIVE = timedelta(seconds=30)
 """A worker process whose heartbeat is older counts as gone."""
+TRAINER_ALIVE = timedelta(minutes=2)
+"""A training run whose heartbeat is older is dead, and another trainer may resume it."""
 
 
 class Worker(Base):

@@ -1,20 +1,24 @@
 """A file becomes a sighting and a job."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
-from sqlalchemy import FromClause, insert, or_, select, update
+from sqlalchemy import FromClause, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from shared.database import Job, JobState, Sighting, SightingState
+from shared.database import Job, JobState, Resolution, Sighting, SightingState
 from shared.ledger.latest import is_newest
 
 MAX_ROWS = 1000
 """Rows a transaction, so that it stays short and the parameters of a statement within SQLite's limit."""
-REMOVED = "the file was removed before it was read"
+REMOVED = "the file is gone: it was removed from its source"
+"""True of a file that was never read, and of one that is retried after somebody deleted it."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,11 @@ class Found:
     path: str
     revision: str
     size: int
+
+
+def parts(rows: Sequence[T]) -> Iterator[Sequence[T]]:
+    """At most MAX_ROWS at a time."""
+    return (rows[start : start + MAX_ROWS] for start in range(0, len(rows), MAX_ROWS))
 
 
 def as_text(path: str) -> tuple[str, bytes | None]:
@@ -46,11 +55,11 @@ def as_path(text: str, raw: bytes | None) -> str:
 def unknown(session: Session, source: str, files: Sequence[Found]) -> list[Found]:
     """Those of at most MAX_ROWS files whose newest sighting does not show them as they are now.
 
-    A file that was removed before it was read, and is back, has not been screened yet.
+    A file that was removed and is back is looked at again: it may not have been read before.
     """
     texts = [as_text(file.path)[0] for file in files]
     mine = (Sighting.source == source) & Sighting.path.in_(texts)
-    was_there = or_(Sighting.state != SightingState.QUARANTINED, Sighting.reason != REMOVED)
+    was_there = Sighting.resolution.is_distinct_from(Resolution.REMOVED)
     rows = session.execute(select(Sighting.path, Sighting.revision).where(mine, is_newest(), was_there))
     known = {(path, revision) for path, revision in rows}
     return [file for file, text in zip(files, texts, strict=True) if (text, file.revision) not in known]
@@ -96,7 +105,7 @@ def retry(session: Session, sightings: Sequence[int], lane: str, now: datetime) 
     again = session.scalars(
         update(Sighting)
         .where(Sighting.id.in_(sightings), Sighting.state == SightingState.QUARANTINED)
-        .values(state=SightingState.WAITING, reason=None, finished_at=None)
+        .values(state=SightingState.WAITING, reason=None, resolution=None, finished_at=None)
         .returning(Sighting.id)
     ).all()
     add_jobs(session, again, lane, now)

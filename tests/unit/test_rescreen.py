@@ -73,11 +73,11 @@ def test_the_new_result_takes_the_place_of_the_old_one_which_stays_in_the_histor
 def test_the_old_result_stays_if_the_file_is_gone(database: Database, chosen: Settings) -> None:
     done(database, "a")
     (claimed,) = asked(database, chosen)
-    finish(database, Quarantined(claimed, "the file was removed before it was read"))
+    finish(database, Quarantined(claimed, "the file is gone: it was removed from its source"))
     assert results(database) == [("a.png", "done", "v1")]
     assert [row["reason"] for row in rows(database)] == [None]
     job = jobs(database)[-1]
-    assert (job.state, job.problem) == (JobState.FINISHED, "the file was removed before it was read")
+    assert (job.state, job.problem) == (JobState.FINISHED, "the file is gone: it was removed from its source")
 
 
 def test_the_old_result_stays_while_the_world_is_at_fault(database: Database, chosen: Settings) -> None:

@@ -23,14 +23,14 @@ from shared.database import Database, DeadLetter, Job, Sighting
 from shared.ledger import work
 from shared.ledger.register import register
 from shared.ledger.send import take
-from shared.ledger.work import Claimed, Outcome, Screened
+from shared.ledger.work import MAX_ATTEMPTS, Claimed, Outcome, Screened
 from shared.models import registry
 from shared.queue.messages import SCHEMA
 from shared.sources.folder.facts import Facts
 from shared.sources.folder.source import FolderSource
 from tests.models import go_live, make_linear_version
 from tests.unit.steps import jobs, rows
-from worker.failures import MAX_ATTEMPTS, RUN_LENGTH
+from worker.failures import RUN_LENGTH
 from worker.process import WorkerProcess
 from worker.screening import _is_young, screen_message
 

@@ -163,6 +163,27 @@ def test_what_reviewers_labelled_is_learned_from_and_their_word_wins(
     assert not [name for name in names if "IM-0007" in name], "under its old label it is not learned from"
 
 
+def test_from_an_image_that_a_reader_calls_unclear_nothing_is_learned_and_not_readable_is_no_word_on_its_pixels(
+    database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch, labelled: Path
+) -> None:
+    ward = settings.sources["ward"].path
+    digests = {}
+    for name in ("IM-0007-0001.png", "IM-0008-0001.png"):
+        (ward / name).write_bytes((labelled / "NORMAL" / name).read_bytes())
+        digests[name] = screened(database, ward / name)
+    unclear, readable = digests.values()
+    with database.write() as session:
+        for digest, label in ((unclear, "PNEUMONIA"), (unclear, "UNCLEAR"), (readable, "NOT_READABLE")):
+            session.add(Review(sha256=digest, sighting_id=1, label=label, reviewer="Dr. Okafor", created_at=NOW))
+    seen: list[Path] = []
+    making_of(25.0, monkeypatch, seen)
+    lease = begun(database)
+    run.run(settings, lease.run, lease.fence, CONSOLE)
+    assert len(seen) == 599
+    assert not [path for path in seen if "IM-0007" in path.name]
+    assert len([path for path in seen if "IM-0008" in path.name]) == 1
+
+
 def test_a_patients_key_decides_whose_an_image_is() -> None:
     one = run._patient(Path("a.dcm"), "k" * 64)
     assert run._patient(Path("b.dcm"), "k" * 64) == one != run._patient(Path("a.dcm"), "j" * 64)

@@ -211,7 +211,7 @@ SEAMS: dict[str, Sequence[tuple[str, Any]]] = {
         ("HEARTBEAT_SECONDS", given("TRAINER_HEARTBEAT")),
         ("app.send_task", before("run taken", lambda name, *_, **__: name == "pneumoscreen.train")),
     ],
-    "trainer.leases": [("ALIVE", given("ALIVE", seconds)), ("AFTER_FAILURE", given("AFTER_FAILURE", seconds))],
+    "trainer.leases": [("TRAINER_ALIVE", given("ALIVE", seconds)), ("AFTER_FAILURE", given("AFTER_FAILURE", seconds))],
     "trainer.run": [("datetime", wrong_clock)],
     "trainer.architectures": [("recipe", fewer_epochs)],
     "trainer.pipeline": [

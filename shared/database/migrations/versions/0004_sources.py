@@ -34,6 +34,10 @@ def upgrade() -> None:
         "AND j.lane IN ('stat', 'routine', 'background') ORDER BY j.id LIMIT 1)"
     )
     op.execute("ALTER TABLE sightings ADD COLUMN resolution VARCHAR(16)")
+    op.execute(
+        "UPDATE sightings SET resolution = 'removed' "
+        "WHERE state = 'quarantined' AND reason = 'the file was removed before it was read'"
+    )
     op.create_index("ix_sightings_path", "sightings", ["source", "path", "id"], unique=False)
     op.create_index(
         "uq_sightings_file",
