@@ -254,6 +254,19 @@ def dismiss(
     dismiss(_load(home), which or [], all_matching, by, reason)
 
 
+@app.command("inspect", epilog="Example: pneumoscreen inspect odd.dcm --png seen.png")
+def inspect_command(
+    file: Annotated[Path, typer.Argument(help="A picture or DICOM file.", exists=True, dir_okay=False)],
+    home: Home = None,
+    png: Annotated[Path | None, typer.Option(help="Write what the network is shown, as PNG.", dir_okay=False)] = None,
+    format: Annotated[str, typer.Option(help="table or json.")] = "table",
+) -> None:
+    """Tell how one file is read: what its header states, what was assumed, and the picture as the network sees it."""
+    from cli.inspect import inspect_file
+
+    inspect_file(_load(home), file, png, format)
+
+
 @app.command(epilog="Example: pneumoscreen bench --images ~/xrays --only system,limit,script --json")
 def bench(
     images: Annotated[

@@ -17,7 +17,7 @@ from shared.queue import broker
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 BROKER_SECONDS = 10
-"""So long a service waits at its start for a broker that may be starting too."""
+"""How long a starting service waits for a broker that may be starting too."""
 FLOWER_USER = "pneumoscreen"
 
 
@@ -41,7 +41,7 @@ def worker(settings: Settings) -> None:
     from worker import metrics
 
     broker.url(settings)
-    with opened(settings) as database:  # a sentence now is better than a worker that can do nothing
+    with opened(settings) as database:  # fail now with a sentence, not later in a worker that can do nothing
         registry.check(database, settings.models, settings.signing_key)
     check_metrics_port(settings, "worker")
     os.environ.pop(metrics.FOLDER, None)  # another program's
@@ -54,14 +54,14 @@ def worker(settings: Settings) -> None:
 def trainer(settings: Settings) -> None:
     broker.url(settings)
     with opened(settings):
-        pass  # a sentence now is better than a trainer that can do nothing
+        pass  # fail now with a sentence, not later in a trainer that can do nothing
     beat = ("--beat", "--scheduler", "celery.beat:Scheduler")  # in memory: the default one keeps a pickle
     name = take_node_name(settings.home, "trainer")
     _celery(settings, "worker", "--loglevel", settings.log_level, "--hostname", name, *beat, app="trainer.app")
 
 
 def check_metrics_port(settings: Settings, service: Literal["producer", "worker"]) -> None:
-    """Raises WrongSettings if the service's port for metrics is taken, for later nobody would see why."""
+    """Raises WrongSettings if the port for the service's metrics is taken; later only a log would say so."""
     name = f"{service}_metrics_port"
     port = int(getattr(settings, name))
     if not port:
@@ -82,10 +82,10 @@ def check_metrics_port(settings: Settings, service: Literal["producer", "worker"
 
 
 def flower(settings: Settings, port: int) -> None:
-    """Raises WrongSettings if it would listen beyond this machine without a password, or cannot take this one."""
+    """Raises WrongSettings if Flower would listen beyond this machine without a password, or cannot use this one."""
     if settings.flower_password is not None:
         password = settings.flower_password.get_secret_value()
-        # Of `one,two` Flower would make two passwords, each as good as the other; beyond ASCII it cannot compare.
+        # Flower splits it at commas into several passwords, and cannot compare characters beyond ASCII.
         if "," in password or not password.isascii():
             raise WrongSettings(
                 "Flower cannot use this password: set PNEUMOSCREEN_FLOWER_PASSWORD to one without commas and accents."
@@ -102,6 +102,6 @@ def flower(settings: Settings, port: int) -> None:
 
 def _celery(settings: Settings, *arguments: str, app: str = "worker.app") -> None:
     """Become Celery's own command, so that signals reach it directly."""
-    broker.wait_until_ready(broker.url(settings), BROKER_SECONDS)  # a sentence now is better than Celery's later
+    broker.wait_until_ready(broker.url(settings), BROKER_SECONDS)  # fail now with a sentence, not later with Celery's
     os.environ["PNEUMOSCREEN_HOME"] = str(settings.home)
     os.execv(sys.executable, [sys.executable, "-m", "celery", "-A", app, *arguments])

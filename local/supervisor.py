@@ -2,9 +2,7 @@
 
 import ctypes
 import fcntl
-import json
 import os
-import secrets
 import signal
 import socket
 import subprocess
@@ -20,24 +18,23 @@ import psutil
 
 from actions.installation import install_bundled
 from local import private_broker, services
+from local.announcing import announce, patient_secret
 from local.inbox import INBOX, remember, with_inbox
 from queries.workers import live_workers
 from shared import database
 from shared.base import home as home_folder
 from shared.base import settings
 from shared.base.errors import WorkFailed, WrongSettings
-from shared.base.filesystem import replace_file
 from shared.base.settings import Settings
-from shared.base.source_settings import FolderSettings
 from shared.models import registry
 from shared.queue.broker import url as broker_url
 from shared.queue.broker import wait_until_ready
 
 STOP_SECONDS = {"producer": 10, "trainer": 20, "worker": 60, "flower": 5, "broker": 10}
-"""So long each program has to end by itself; then it is killed, which costs no image either."""
+"""How long each program has to end by itself; then it is killed, which loses no image either."""
 BROKER_SECONDS = 20
 MARK = "PROGRAM_OF_UP"
-"""In the environment of the supervisor and of all that it starts: the home, by which they are known if it is killed."""
+"""A variable in the environment of all programs of `up`, with the home: by it they are found if `up` is killed."""
 PROGRAM = """
 [program:{name}]
 command={command}
@@ -85,7 +82,7 @@ class System:
             time.sleep(0.1)
 
     def stop(self) -> None:
-        """Running batches finish first. Nothing is left behind that would work on in this home."""
+        """Stop all programs; running batches finish first. No program is left that works in this home."""
         if self._process.poll() is None:
             self._process.terminate()
             with suppress(subprocess.TimeoutExpired):
@@ -97,7 +94,7 @@ class System:
 def run(home: Path, inbox: Path | None, flower_port: int | None, *, trainer: bool = True) -> Iterator[System]:
     """Start the system in a home folder and stop it at the end.
 
-    Raises WrongSettings if a system runs there already, the port is taken, or the folders cannot be watched.
+    Raises WrongSettings if a system runs there already, a port is taken, or the sources overlap.
     """
     home = home.expanduser().absolute()
     home.mkdir(mode=0o700, parents=True, exist_ok=True)  # paths and results are nobody else's business
@@ -129,12 +126,12 @@ def run(home: Path, inbox: Path | None, flower_port: int | None, *, trainer: boo
             registry.check(with_database, chosen.models, chosen.signing_key)
         if inbox is not None:
             chosen.sources[INBOX].path.mkdir(parents=True, exist_ok=True)
-        known = {
+        announced = {
             "broker_url": broker.url if broker else broker_url(chosen),
             "database_url": chosen.database,
-            "patient_secret": _secret(chosen),
+            "patient_secret": patient_secret(chosen),
         }
-        _announce(home, known, chosen.sources)
+        announce(home, announced, chosen.sources)
         chosen = settings.load(home, sources=chosen.sources)
         note = home_folder.register_home(home)
         process = _supervise(chosen, broker, flower_port, trainer=trainer)
@@ -180,12 +177,12 @@ def _lock(lock: TextIO, home: Path) -> None:
 
 
 def _end_programs(home: Path) -> None:
-    """Kill what a supervisor of this home left that was killed itself: two brokers would write into one file."""
+    """Kill what a killed supervisor of this home left: two brokers would write into one file."""
     for _ in range(100):
-        left = [process for process in psutil.process_iter() if _is_program(process, home)]
-        if not left:
+        leftovers = [process for process in psutil.process_iter() if _is_program(process, home)]
+        if not leftovers:
             return
-        for process in left:
+        for process in leftovers:
             with suppress(psutil.Error):
                 process.kill()
         time.sleep(0.1)
@@ -197,34 +194,8 @@ def _is_program(process: psutil.Process, home: Path) -> bool:
             return True
         # A Redis writes its title over the environment that it was started with.
         return process.name() in private_broker.SERVERS and process.cwd() == str(private_broker.folder(home).resolve())
-    except (psutil.Error, OSError):  # it is another user's, or gone
+    except (psutil.Error, OSError):  # another user's, or gone
         return False
-
-
-def _secret(chosen: Settings) -> str:
-    """The key for patients' ids: as set, else the one of this home, made once, for the owner alone to read."""
-    if chosen.patient_secret is not None:
-        return chosen.patient_secret.get_secret_value()
-    file = chosen.home / "patient.secret"
-    if not file.exists():
-        replace_file(file, secrets.token_urlsafe(32).encode(), mode=0o600)
-    return file.read_text(encoding="utf-8").strip()
-
-
-def _announce(home: Path, known: dict[str, str], configured: dict[str, FolderSettings]) -> None:
-    """Write what a second shell cannot know, for the owner alone to read: passwords are in it."""
-    lines = [f"{name} = {_quoted(value)}" for name, value in known.items()]
-    for name, source in configured.items():
-        lines += [f"[sources.{_quoted(name)}]", f"path = {_quoted(str(source.path))}", f'lane = "{source.lane}"']
-        lines += [f"polling = {str(source.polling).lower()}"] if source.polling is not None else []
-        lines += [f"ignore = {json.dumps(source.ignore)}"]
-    descriptor = os.open(home_folder.announcement(home), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123
-        file.write("\n".join(lines) + "\n")
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text)  # TOML's basic strings are JSON's
 
 
 def _supervise(

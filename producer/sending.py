@@ -1,4 +1,4 @@
-"""Unsent jobs become messages, as many as each lane may hold: the rest of the backlog waits in SQL."""
+"""Sends jobs: fills each lane with as many messages as it may hold, while the rest of the backlog waits in SQL."""
 
 import logging
 import math
@@ -26,7 +26,7 @@ class Sender:
         self._processes = 1
         self._counted_at: datetime | None = None
         self.lingers = math.inf
-        """Seconds from the last look on, until jobs that are too few for a message have waited long enough for more."""
+        """Seconds, from the last call of `send`, until a message that is not full has waited long enough."""
 
     def send(self, now: datetime) -> int:
         """Fill the lanes; returns how many jobs were sent. Raises RedisError if the broker is out of reach."""
@@ -46,9 +46,9 @@ class Sender:
         return sent
 
     def _take(self, lane: Lane, length: int, now: datetime) -> Message | None:
-        """A full message; or one that is not full, if the lane is short and the oldest job waited for `linger`.
+        """A full message; or one that is not full, if the lane is short and its oldest job has waited for `linger`.
 
-        Other producers may take jobs between the look and the taking: then the message holds fewer, or there is none.
+        Another producer may take jobs after the look at the backlog: then the message holds fewer, or there is none.
         """
         size = 1 if lane is Lane.SUSPECT else self._settings.message_size
         with self._database.read() as session:
@@ -74,7 +74,7 @@ class Sender:
                 argsrepr=f"({len(message.jobs)} images, {lane} lane, attempt {message.attempt})",
                 kwargsrepr="{}",
             )
-        except Exception:  # whatever it is, the jobs are not in Redis
+        except Exception:  # whatever the reason, the jobs are not in Redis
             with self._database.write() as session:
                 send.take_back(session, message)
             raise

@@ -51,7 +51,7 @@ class Producer:
         self._trouble: str | None = None
 
     def run(self, stop: threading.Event) -> None:
-        """Until `stop` is set. What is out of reach is tried again; nothing is lost meanwhile: SQL knows it all."""
+        """Run until `stop` is set. What is out of reach is retried; nothing is lost, since SQL knows it all."""
         for name in self.pollers:
             log.info("watching source %s for the %s lane", name, self.sources[name].lane)
         if not self.pollers:
@@ -70,9 +70,9 @@ class Producer:
         except (*OUT_OF_REACH, RedisError, BrokerError, DiskLow) as error:
             trouble = str(error).splitlines()[0]
             if trouble != self._trouble:
-                log.warning("trying again every second: %s", trouble)
+                log.warning("retrying every second: %s", trouble)
             self._trouble = trouble
-            self._next_maintenance = 0.0  # so that only a look at everything says that all is well
+            self._next_maintenance = 0.0  # so that only a whole step with maintenance clears it
             self.metrics.show_step(is_ready=False)
             stop.wait(1.0)
         else:
@@ -86,7 +86,7 @@ class Producer:
         is_maintenance_due = now >= self._next_maintenance
         if is_maintenance_due:
             check_room(self.settings.home, self.settings.min_free_disk)
-        self._register()  # first what an error left over, before there is more
+        self._register()  # first what an error left over
         if is_maintenance_due:
             self._maintain()
         self._wait()

@@ -49,6 +49,8 @@ class Settings(BaseSettings):
     decode_threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
     max_pixels: int = Field(default=100_000_000, ge=1)
     max_bytes: int = Field(default=200_000_000, ge=1)
+    chest_words: tuple[str, ...] = ()
+    frontal_words: tuple[str, ...] = ()
     lease: Seconds = 60.0
     resend_after: Seconds = 120.0
     recover_every: Seconds = 5.0

@@ -8,11 +8,13 @@ from redis import Redis
 
 from shared.base.lanes import Lane
 from shared.queue import broker
+from tests.faults.trial import KINDS
+from tests.plan import short
 from tests.servers import Servers
 from tests.system import QUICK, System, distinct, make_linear_home, running, specimens
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=short(["postgresql"], KINDS))
 def system(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,

@@ -10,14 +10,14 @@ import sys
 import urllib.request
 from pathlib import Path
 
-from tests.system import System, distinct, specimens
+from tests.system import SECONDS, System, distinct, specimens
 
 
 def _celery(system: System, *arguments: str) -> str:
     """Celery's command with nothing set but what every shell has: it finds the running system by itself."""
     variables = {name: value for name, value in system.environment.items() if not name.startswith("PNEUMOSCREEN_")}
     command = [sys.executable, "-m", "celery", "-A", "worker.app", *arguments]
-    return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60).stdout
+    return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=SECONDS).stdout
 
 
 def test_celery_inspect_finds_the_worker_with_nothing_set(system: System) -> None:
@@ -58,7 +58,7 @@ def test_flower_shows_a_batch_received_started_and_succeeded_with_its_number_of_
     address = next(part for part in flower if part.startswith("--port=")).removeprefix("--port=")
 
     def get(page: str) -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{address}/{page}", timeout=10) as response:
+        with urllib.request.urlopen(f"http://127.0.0.1:{address}/{page}", timeout=SECONDS) as response:
             return str(response.read().decode())
 
     def counted() -> bool:
@@ -88,7 +88,7 @@ def test_results_come_as_csv_json_and_parquet(system: System) -> None:
     assert [row["path"] for row in rows] == ["formats.jpeg"]
     assert json.loads(system.command(*arguments, "json").stdout)[0]["path"] == "formats.jpeg"
     command = [sys.executable, "-m", "cli.main", *arguments, "parquet"]
-    done = subprocess.run(command, env=system.environment, capture_output=True, timeout=60)
+    done = subprocess.run(command, env=system.environment, capture_output=True, timeout=SECONDS)
     assert done.stdout[:4] == b"PAR1", done.stderr
 
 

@@ -31,8 +31,9 @@ from shared.sources.folder.source import FolderSource
 from tests.models import go_live, make_linear_version
 from tests.unit.steps import jobs, rows
 from worker.failures import RUN_LENGTH
+from worker.preparation import is_young
 from worker.process import WorkerProcess
-from worker.screening import _is_young, screen_message
+from worker.screening import screen_message
 
 
 @pytest.fixture
@@ -212,7 +213,7 @@ def test_a_file_is_as_old_as_its_last_write_unless_its_clock_runs_ahead(written:
     claimed = Claimed(
         1, 1, 1, "routine", "ward", "a", Facts(1, mtime_ns, 1).revision, None, NOW + timedelta(seconds=seen), None
     )
-    assert _is_young(FolderSource("ward", Path("/srv")), claimed, NOW) is young
+    assert is_young(FolderSource("ward", Path("/srv")), claimed, NOW) is young
 
 
 def test_many_files_in_a_row_that_are_damaged_alike_wait_and_say_so(
@@ -263,7 +264,7 @@ def test_an_image_that_memory_never_suffices_for_is_quarantined_in_the_end(
     def exhaust(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("worker.screening.prepare", exhaust)
+    monkeypatch.setattr("worker.preparation.prepare", exhaust)
     drop(database, root / "huge.png", png())
     now = datetime.now(UTC)
     for _ in range(MAX_ATTEMPTS):

@@ -132,7 +132,7 @@ def test_an_inbox_whose_name_was_not_unicode_is_told_from_another(start: Start, 
 
 def test_an_inbox_that_a_setting_names_otherwise_is_refused(start: Start, tmp_path: Path) -> None:
     (tmp_path / "pneumoscreen.toml").write_text(f'[sources.inbox]\npath = "{tmp_path}/x2"\nlane = "stat"\n')
-    refuses(start, tmp_path / "x3", saying=f"settings name {tmp_path}/x2 as the folder inbox: leave out --inbox")
+    refuses(start, tmp_path / "x3", saying=f"settings name {tmp_path}/x2 as the source inbox: leave out --inbox")
     assert start(tmp_path / "x2").sources["inbox"].lane == "stat"
 
 
