@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import SecretStr
 from sqlalchemy.orm import Session
 
+from actions.actor import named
 from actions.verdict import Verdict
 from shared.base.errors import BrokenModel, InvalidRequest, WorkFailed
 from shared.base.settings import Settings
@@ -72,7 +73,7 @@ def request_promotion(
 
     Raises InvalidRequest with neither `measure` nor a reason, BrokenModel for a version that is damaged or not signed.
     """
-    actor, reason = _named(actor), (reason or "").strip() or None
+    actor, reason = named(actor), (reason or "").strip() or None
     if measure is None and reason is None:
         raise InvalidRequest(
             "Say what decides: --data DIR, on whose held-out patients the version is compared with the live one, "
@@ -101,7 +102,7 @@ def request_rollback(database: Database, settings: Settings, actor: str, now: da
     Raises InvalidRequest without an actor or a reason, WorkFailed if none was live before, BrokenModel if that one is
     damaged.
     """
-    actor = _named(actor)
+    actor = named(actor)
     if not reason.strip():
         raise InvalidRequest("Say why: --reason TEXT.")
     with database.read() as session:
@@ -113,12 +114,6 @@ def request_rollback(database: Database, settings: Settings, actor: str, now: da
         except BrokenModel as error:
             raise BrokenModel(f"{error}. `pneumoscreen models promote` takes another version back.") from error
     return rollback(database, actor, now, reason.strip())
-
-
-def _named(actor: str) -> str:
-    if not actor.strip():
-        raise InvalidRequest("missing name: use --by NAME")
-    return actor.strip()
 
 
 def promote(

@@ -1,4 +1,4 @@
-"""How the command speaks: tables for people, plain text for pipes."""
+"""Prints tables and progress: fitted to a terminal, of any width into a pipe."""
 
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -17,27 +17,27 @@ JOINERS = "\u200c\u200d"
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str | None = None) -> None:
     """Print a table; one that goes into a pipe is as wide as its content."""
-    found = Table(title=title, title_justify="left")
+    grid = Table(title=title, title_justify="left")
     for column in columns:
-        found.add_column(column, overflow="fold", justify="left")
+        grid.add_column(column, overflow="fold", justify="left")
     for row in rows:
-        found.add_row(*(escape(shown(value)) for value in row))
+        grid.add_row(*(escape(shown(value)) for value in row))
     if out.is_terminal:
-        out.print(found)
+        out.print(grid)
     else:
-        Console(width=10_000, highlight=False).print(found, soft_wrap=False, crop=False)
+        Console(width=10_000, highlight=False).print(grid, soft_wrap=False, crop=False)
 
 
 def shown(value: Any) -> str:
-    """A value as a person reads it; a file's name cannot give the terminal orders, nor break a line."""
+    """A value as a person reads it; control characters in a file's name are escaped."""
     if value is None:
         return ""
     if isinstance(value, float):
         return f"{value:.4f}"
-    return "".join(ascii(c)[1:-1] if _is_order(c) else c for c in str(value))
+    return "".join(ascii(c)[1:-1] if _is_control(c) else c for c in str(value))
 
 
-def _is_order(character: str) -> bool:
+def _is_control(character: str) -> bool:
     kind = unicodedata.category(character)
     return (kind[0] == "C" or kind in ("Zl", "Zp")) and character not in JOINERS
 

@@ -3,17 +3,19 @@
 import os
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
-
-from sqlalchemy import text
 
 from cli.console import out, progress, table
 from local import supervisor
+from queries import results
 from queries.counts import count
+from queries.results import Filters
 from shared import database
-from shared.base.errors import WorkFailed, WrongSettings
+from shared.base.errors import InvalidRequest, WorkFailed
+from shared.database import Database
 
-SECONDS = 180
+MAX_SECONDS = 180
 SUFFIXES = (".jpeg", ".jpg", ".png", ".tiff", ".tif", ".dcm")
 COLUMNS = ("path", "state", "label", "probability", "threshold", "model_version", "reason")
 
@@ -21,38 +23,20 @@ COLUMNS = ("path", "state", "label", "probability", "threshold", "model_version"
 def demo(home: Path, samples: Path) -> None:
     specimens = sorted(path for path in samples.glob("*") if path.suffix in SUFFIXES)
     if not specimens:
-        raise WrongSettings(
+        raise InvalidRequest(
             f"There are no specimens in {samples.absolute()}: run this in the repository, or name --samples."
         )
     home = home.absolute()
-    if home.exists():
-        if not (home / "run").is_dir():
-            raise WrongSettings(f"{home} exists and is no home of an earlier demo: choose another --home.")
-        shutil.rmtree(home)
-    # A demo is by itself: settings of a real installation in this shell are not for it.
-    for name in [name for name in os.environ if name.startswith("PNEUMOSCREEN_")]:
-        del os.environ[name]
+    _clear(home)
     out.print("Starting broker, producer, worker and Flower …")
     with supervisor.run(home, home / "inbox", supervisor.port_for_flower("auto")) as running:
-        running.wait_until_ready(SECONDS)
+        running.wait_until_ready(MAX_SECONDS)
         out.print(f"Flower shows the work at {running.flower} while this runs.")
         with_database = database.connect(running.settings.database)
-        with progress() as bar:
-            task = bar.add_task(f"screening {len(specimens)} specimens", total=len(specimens))
-            for specimen in specimens:
-                shutil.copy(specimen, home / "inbox")
-            deadline = time.monotonic() + SECONDS
-            finished = 0
-            while finished < len(specimens):
-                running.check()
-                if time.monotonic() > deadline:
-                    raise WorkFailed(f"Only {finished} of {len(specimens)} were screened: see {running.settings.logs}.")
-                time.sleep(0.1)
-                with with_database.read() as session:
-                    finished = count(session).finished
-                bar.update(task, completed=finished)
+        _screen(running, with_database, specimens, home / "inbox")
         with with_database.read() as session:
-            rows = session.execute(text(f"SELECT {', '.join(COLUMNS)} FROM results ORDER BY path")).all()  # noqa: S608 - our own names
+            listing = results.find(session, running.settings, Filters())
+            rows = sorted(([row[column] for column in COLUMNS] for row in listing.rows), key=lambda row: str(row[0]))
         with_database.close()
         table(COLUMNS, rows, title="Computer-generated specimens, read from the view `results`")
     out.print(
@@ -62,3 +46,30 @@ def demo(home: Path, samples: Path) -> None:
     out.print("  SELECT path, probability FROM results ORDER BY abs(probability - threshold) LIMIT 5;", markup=False)
     out.print("The database:")
     out.print(str(home / "pneumoscreen.db"), markup=False)
+
+
+def _clear(home: Path) -> None:
+    """Remove an earlier demo, and the settings of a real installation from this process's environment."""
+    if home.exists():
+        if not (home / "run").is_dir():
+            raise InvalidRequest(f"{home} exists and is no home of an earlier demo: choose another --home.")
+        shutil.rmtree(home)
+    for name in [name for name in os.environ if name.startswith("PNEUMOSCREEN_")]:
+        del os.environ[name]
+
+
+def _screen(running: supervisor.System, with_database: Database, specimens: Sequence[Path], inbox: Path) -> None:
+    """Drop the specimens and wait until each has its row. Raises WorkFailed if that takes too long."""
+    deadline, finished = time.monotonic() + MAX_SECONDS, 0
+    with progress() as bar:
+        task = bar.add_task(f"screening {len(specimens)} specimens", total=len(specimens))
+        for specimen in specimens:
+            shutil.copy(specimen, inbox)
+        while finished < len(specimens):
+            running.check()
+            if time.monotonic() > deadline:
+                raise WorkFailed(f"Only {finished} of {len(specimens)} were screened: see {running.settings.logs}.")
+            time.sleep(0.1)
+            with with_database.read() as session:
+                finished = count(session).finished
+            bar.update(task, completed=finished)

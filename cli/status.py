@@ -49,6 +49,9 @@ def _print_services(state: Status, database: str) -> None:
         since = f"since {model.promoted_at:%Y-%m-%d %H:%M} by {model.promoted_by}"
         last = f"last training {model.last_training:%Y-%m-%d %H:%M} (UTC)"
         out.print(f"Model     {model.version} is live {since}; {last}", markup=False)
+        if model.candidate is not None:
+            way = "try it with `models evaluate`, take it with `models promote`"
+            out.print(f"Candidate {model.candidate} comes with this program: {way}", markup=False)
 
 
 def _print_trainings(state: Status) -> None:

@@ -20,9 +20,9 @@ from shared.database import Database
 
 REFRESH_SECONDS = 0.5
 SILENT_SECONDS = 10.0
-REST = 20
-"""So many times as long as a look at the database took, it is left alone: counting millions of rows takes a while."""
-MAX_REST_SECONDS = 30.0
+PAUSE_FACTOR = 20
+"""Pause between counts, as a multiple of the last one's duration: counting millions of rows takes a while."""
+MAX_PAUSE_SECONDS = 30.0
 
 
 def up(home: Path, inbox: Path | None, flower_port: str, *, trainer: bool) -> None:
@@ -37,6 +37,11 @@ def up(home: Path, inbox: Path | None, flower_port: str, *, trainer: bool) -> No
         out.print(f"Results are in   [bold]{with_database.name}[/] (view `results`)")
         if running.flower:
             out.print(f"Flower shows the work at [bold]{running.flower}[/]")
+        if running.candidate:
+            out.print(
+                f"Model version [bold]{running.candidate}[/] comes with this program and is not live: try it with "
+                "`pneumoscreen models evaluate`, take it with `pneumoscreen models promote`"
+            )
         out.print("Ctrl-C ends it, after the batches that are running.")
         _show(with_database, running, stop)
         with_database.close()
@@ -52,7 +57,7 @@ def _show(with_database: Database, running: supervisor.System, stop: threading.E
         while not stop.wait(REFRESH_SECONDS):
             running.check()
             line = watch.line(time.monotonic())
-            with suppress(OSError):  # the disk that holds our own output is full: no reason to end
+            with suppress(OSError):  # a full disk under our own output is no reason to end
                 if err.is_terminal:
                     live.update(Text(line), refresh=True)
                 elif line != last and time.monotonic() - shown > 10:
@@ -61,7 +66,7 @@ def _show(with_database: Database, running: supervisor.System, stop: threading.E
 
 
 class Watch:
-    """Asks for the counts in a thread of its own: a database that does not answer must not hold up the end."""
+    """Counts in a thread of its own, since a database that does not answer must not delay the end."""
 
     def __init__(self, with_database: Database) -> None:
         self._database = with_database
@@ -74,8 +79,8 @@ class Watch:
         while not stop.wait(pause):
             began = time.monotonic()
             answered = self.look(began)
-            rest = min(REST * (time.monotonic() - began), MAX_REST_SECONDS)
-            pause = max(REFRESH_SECONDS, rest) if answered else REFRESH_SECONDS
+            longest = min(PAUSE_FACTOR * (time.monotonic() - began), MAX_PAUSE_SECONDS)
+            pause = max(REFRESH_SECONDS, longest) if answered else REFRESH_SECONDS
             self._fresh_until += pause
 
     def look(self, now: float) -> bool:
@@ -111,7 +116,7 @@ class Rate:
         self._points: list[tuple[float, int]] = []
 
     def update(self, finished: int, now: float) -> float:
-        kept = [point for point in self._points if now - point[0] <= self._seconds] or self._points[-1:]
-        self._points = [*kept, (now, finished)]
+        recent = [point for point in self._points if now - point[0] <= self._seconds] or self._points[-1:]
+        self._points = [*recent, (now, finished)]
         (then, before) = self._points[0]
         return max(0.0, (finished - before) / (now - then)) if now > then else 0.0

@@ -1,12 +1,12 @@
 """`models publish`, `models promote` and `models rollback`: call the actions and print what became of it."""
 
-import getpass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import typer
 
 from actions import promotion
+from actions.actor import named_or_user
 from actions.verdict import Verdict
 from cli.console import err, out, table
 from shared.base.settings import Settings
@@ -16,7 +16,8 @@ from shared.models.registry import Published
 
 def publish(settings: Settings, folder: Path) -> None:
     with opened(settings) as database:
-        row = promotion.publish(database, settings.models, folder, datetime.now(UTC), user(), settings.signing_key)
+        actor, now = named_or_user(None), datetime.now(UTC)
+        row = promotion.publish(database, settings.models, folder, now, actor, settings.signing_key)
     out.print(f"{row.version} is published. It is not live before `pneumoscreen models promote {row.version}`.")
 
 
@@ -73,11 +74,3 @@ def show(verdict: Verdict) -> None:
         out.print(note, markup=False)
     for sentence in verdict.failed:
         out.print(sentence, style="red", markup=False)
-
-
-def user() -> str:
-    """Who runs the command, where no option names somebody."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a user id without a name, as in a container
-        return "unknown"

@@ -16,6 +16,7 @@ from typing import TextIO
 
 import psutil
 
+from actions.installation import install_bundled
 from local import private_broker, services
 from local.announcing import announce, patient_secret
 from local.inbox import INBOX, remember, with_inbox
@@ -51,9 +52,12 @@ stdout_logfile_backups=3
 class System:
     """A running system; made by `run`."""
 
-    def __init__(self, settings: Settings, process: "subprocess.Popen[bytes]", flower: str | None) -> None:
+    def __init__(
+        self, settings: Settings, process: "subprocess.Popen[bytes]", flower: str | None, candidate: str | None
+    ) -> None:
         self.settings = settings
         self.flower = flower
+        self.candidate = candidate  # a model version that came with the program, and that nobody has taken yet
         self._process = process
 
     def check(self) -> None:
@@ -120,7 +124,7 @@ def run(home: Path, inbox: Path | None, flower_port: int | None, *, trainer: boo
             with_database.upgrade()
             if INBOX in chosen.sources:
                 remember(chosen, with_database)
-            registry.install_bundled(with_database, chosen.models, datetime.now(UTC), chosen.signing_key)
+            candidate = install_bundled(with_database, chosen.models, datetime.now(UTC), chosen.signing_key).candidate
             registry.check(with_database, chosen.models, chosen.signing_key)
         if inbox is not None:
             chosen.sources[INBOX].path.mkdir(parents=True, exist_ok=True)
@@ -133,7 +137,7 @@ def run(home: Path, inbox: Path | None, flower_port: int | None, *, trainer: boo
         chosen = settings.load(home, sources=chosen.sources)
         note = home_folder.register_home(home)
         process = _supervise(chosen, broker, flower_port, trainer=trainer)
-        system = System(chosen, process, f"http://127.0.0.1:{flower_port}" if flower_port else None)
+        system = System(chosen, process, f"http://127.0.0.1:{flower_port}" if flower_port else None, candidate)
         try:
             if broker:
                 wait_until_ready(broker.url, BROKER_SECONDS)

@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from queries import needs, trainings
+from queries.candidates import bundled_candidate
 from queries.counts import Counts, count
 from queries.needs import duration
 from queries.trainings import Training
@@ -57,6 +58,7 @@ class Model:
     promoted_by: str
     last_training: datetime
     is_in_reach: bool
+    candidate: str | None = None  # a version that came with the program, and that nobody has taken or rejected
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,8 @@ def _model(settings: Settings, session: Session) -> Model | None:
         return None
     version = live[0].version
     is_in_reach = (settings.models / version).is_dir()
-    return Model(version, promotion.promoted_at, promotion.promoted_by, last_training, is_in_reach)
+    candidate = bundled_candidate(session)
+    return Model(version, promotion.promoted_at, promotion.promoted_by, last_training, is_in_reach, candidate)
 
 
 def _throughput(session: Session, name: str, span: timedelta, now: datetime) -> Throughput:

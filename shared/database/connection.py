@@ -17,7 +17,7 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.orm import Session
 
-from shared.base.errors import ServiceUnavailable, WrongSettings
+from shared.base.errors import ServiceUnavailable, WorkFailed, WrongSettings
 from shared.base.filesystem import network_filesystem
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 SCHEMA = "0004"
 """The newest migration: only who migrates needs Alembic, which takes longer to import than all else here."""
+DEPENDENT_OBJECTS = "2BP01"
+"""PostgreSQL's code for what cannot be dropped, since others depend on it."""
 SQLITE_BUSY_SECONDS = 60
 REACH = {
     "connect_timeout": 10,
@@ -67,9 +69,14 @@ class Database:
         with Session(self._writing, expire_on_commit=False) as session, session.begin():
             yield session
 
-    def upgrade(self) -> None:
-        """Bring the schema up to date, one process at a time: Alembic takes no lock of its own."""
+    def upgrade(self) -> str | None:
+        """Bring the schema up to date, one process at a time: Alembic takes no lock of its own.
+
+        Returns the schema that was there before, None in an empty database. Raises ServiceUnavailable for a newer one,
+        WorkFailed if somebody's own views stand in the way; then nothing was changed.
+        """
         from alembic import command
+        from alembic.migration import MigrationContext
         from alembic.util import CommandError
 
         config = _alembic()
@@ -77,15 +84,25 @@ class Database:
             if connection.dialect.name == "postgresql":
                 connection.exec_driver_sql("SELECT pg_advisory_lock(7355608)")
             config.attributes["connection"] = connection
+            before = MigrationContext.configure(connection).get_current_revision()
             try:
                 command.upgrade(config, "head")
             except CommandError as error:
                 raise ServiceUnavailable(
                     f"The database cannot be brought up to date ({error}): a newer version of Pneumoscreen made it."
                 ) from error
+            except InternalError as error:
+                if getattr(error.orig, "sqlstate", None) != DEPENDENT_OBJECTS:
+                    raise
+                reason = " ".join(str(error.orig).split())
+                raise WorkFailed(
+                    f"The database cannot be brought up to date, and nothing was changed: {reason} Drop what others "
+                    "built on these views, upgrade, and make it anew."
+                ) from error
             connection.commit()
             if connection.dialect.name == "postgresql":
                 connection.exec_driver_sql("SELECT pg_advisory_unlock(7355608)")
+        return before
 
     def check(self) -> None:
         """Raises ServiceUnavailable if the database cannot be reached or has another schema than this code."""

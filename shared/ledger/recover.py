@@ -1,4 +1,4 @@
-"""Jobs whose message or process was lost are sent again: always safe, since an old attempt is dropped unread."""
+"""Takes back jobs whose message or process was lost. This is always safe, since workers drop an old attempt unread."""
 
 from datetime import datetime, timedelta
 
@@ -14,16 +14,16 @@ MAX_DEATHS = 3
 
 
 def recover_claimed(session: Session, now: datetime, lease: float) -> tuple[int, int]:
-    """Take back jobs whose lease ran out: their process died, or hangs. Returns (sent again, quarantined).
+    """Take back jobs whose lease expired because their process died or hangs. Returns (sent again, quarantined).
 
-    Any one of a message's images may be to blame, so each is sent alone in the suspect lane;
-    only a death while alone counts, and MAX_DEATHS of them quarantine the image.
+    Any image of a message may have killed the process, so each is sent alone, in the suspect lane. Only deaths while
+    alone count, and MAX_DEATHS of them quarantine the image.
 
-    `lease` is how many seconds one lasts: those are taken back too whose end no right clock can have written, since
-    a process that lives renews its lease by the clock as it is now. Nobody is blamed for them.
+    Leases that end later than `lease` seconds from now, by more than clocks differ, are taken back too: they come from
+    a clock that was later corrected, and a live process would have renewed them. No death is counted for those.
     """
-    lost = and_(OPEN_JOB, Job.state == JobState.CLAIMED) & (Job.lease_until < now)
-    alone = lost & (Job.lane == Lane.SUSPECT)
+    expired = and_(OPEN_JOB, Job.state == JobState.CLAIMED) & (Job.lease_until < now)
+    alone = expired & (Job.lane == Lane.SUSPECT)
     session.execute(update(Job).where(alone).values(deaths=Job.deaths + 1))
     killers = (
         session.execute(
@@ -45,20 +45,20 @@ def recover_claimed(session: Session, now: datetime, lease: float) -> tuple[int,
         )
     )
     again = session.execute(
-        update(Job).where(lost).values(state=JobState.UNSENT, lane=Lane.SUSPECT, lease_until=None).returning(Job.id)
+        update(Job).where(expired).values(state=JobState.UNSENT, lane=Lane.SUSPECT, lease_until=None).returning(Job.id)
     ).all()
     ahead = now + timedelta(seconds=lease) + AHEAD
-    wrong = and_(OPEN_JOB, Job.state == JobState.CLAIMED) & (Job.lease_until > ahead)
+    impossible = and_(OPEN_JOB, Job.state == JobState.CLAIMED) & (Job.lease_until > ahead)
     taken = session.execute(
-        update(Job).where(wrong).values(state=JobState.UNSENT, lease_until=None).returning(Job.id)
+        update(Job).where(impossible).values(state=JobState.UNSENT, lease_until=None).returning(Job.id)
     ).all()
     return len(again) + len(taken), len(killers)
 
 
 def recover_sent(session: Session, now: datetime, resend_after: float) -> int:
-    """Take back jobs that were sent so long ago that their message must be lost; or, as it seems, in the future.
+    """Take back jobs that were sent more than `resend_after` seconds ago, whose message must be lost.
 
-    A clock that was set back since cannot say how long ago that was.
+    A time of sending in the future comes from a clock that was set back since, and counts as long ago.
     """
     is_late = or_(Job.sent_at < now - timedelta(seconds=resend_after), Job.sent_at > now + AHEAD)
     late = and_(OPEN_JOB, Job.state == JobState.SENT) & is_late
@@ -71,9 +71,9 @@ def epoch(session: Session) -> str | None:
 
 
 def recover_all_sent(session: Session, old: str | None, new: str) -> int:
-    """The broker lost its messages: begin a new epoch and take back every sent job.
+    """Begin a new epoch after the broker lost its messages, and take back every sent job.
 
-    Returns how many; none if another producer was faster.
+    Returns how many; 0 if another producer was faster.
     """
     if old is None:
         first = insert_new(session, BrokerEpoch).values(id=1, value=new).returning(BrokerEpoch.id)

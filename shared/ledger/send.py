@@ -1,4 +1,4 @@
-"""Unsent jobs become a message."""
+"""Makes messages of unsent jobs whose time has come."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,8 +11,10 @@ from shared.database import OPEN_JOB, Job, JobState
 from shared.queue.messages import Message
 
 AHEAD = timedelta(minutes=15)
-"""More than the clocks of hosts differ and than a job is put off: a moment further ahead was written by a clock that
-was wrong, and was set back since. Waiting for it could take a day."""
+"""Timestamps further ahead than this come from a clock that was later corrected; treat them as due.
+
+It is more than the clocks of hosts differ, and more than a job is ever put off.
+"""
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 DUE = and_(
     OPEN_JOB,
@@ -24,16 +26,18 @@ DUE = and_(
         and_(Job.problem.is_not(None), Job.not_before > bindparam("ahead")),
     ),
 )
-"""Unsent, and its time has come. What was sent or put off by a clock that has been set back since does not wait for
-that clock's time. Made once, for it is asked many times a second."""
+"""Unsent and due. Jobs that were sent or put off by a clock that was set back since are due at once.
+
+Built once, since it runs many times a second.
+"""
 ANY_DUE = select(Job.id).where(DUE).limit(1)
 
 
 @dataclass(frozen=True)
 class Backlog:
-    """What waits in SQL for a place in one lane: at least so many jobs, the first of them since then.
+    """Jobs that wait in SQL for a place in one lane: at least `jobs` of them, the oldest since `since`.
 
-    LONG_AGO stands for a moment that is still to come: the clock was set back.
+    `since` is LONG_AGO where the stored time is in the future, after the clock was set back.
     """
 
     jobs: int
@@ -41,12 +45,12 @@ class Backlog:
 
 
 def is_due(session: Session, now: datetime) -> bool:
-    """Whether any lane has an unsent job whose time has come."""
+    """Whether any lane has an unsent job that is due."""
     return session.scalar(ANY_DUE, _times(now)) is not None
 
 
 def backlog(session: Session, lane: Lane, most: int, now: datetime) -> Backlog | None:
-    """A lane's unsent jobs whose time has come, counted up to `most`."""
+    """A lane's due jobs, counted up to `most`; None if there are none."""
     first = select(Job.created_at).where(DUE, Job.lane == lane).order_by(Job.id).limit(most)
     rows = session.execute(first, _times(now)).all()
     if not rows:
@@ -56,10 +60,10 @@ def backlog(session: Session, lane: Lane, most: int, now: datetime) -> Backlog |
 
 
 def take(session: Session, lane: Lane, most: int, now: datetime) -> Message | None:
-    """Mark up to `most` unsent jobs of a lane as sent, under the next attempt number.
+    """Mark up to `most` due jobs of a lane as sent, under the next attempt number; None if there are none.
 
-    All of them ask for the version that the oldest one asks for, so that no message is screened by two versions;
-    and were delivered as often, so that the number tells how often each was tried.
+    All ask for the same model version as the oldest one, so that one version screens a message, and all were sent
+    equally often, so that the attempt number holds for each.
     """
     order = (Job.deaths, Job.id) if lane is Lane.SUSPECT else (Job.id,)
     chosen = session.execute(
@@ -83,9 +87,9 @@ def take(session: Session, lane: Lane, most: int, now: datetime) -> Message | No
 
 
 def take_back(session: Session, message: Message) -> None:
-    """The message could not be published: its jobs are unsent again.
+    """Mark the jobs of a message that could not be published as unsent again.
 
-    The attempt number stays raised, so that the message is worthless if it reached Redis after all.
+    The attempt number stays raised, so that workers drop the message if it reached Redis after all.
     """
     session.execute(
         update(Job)
@@ -95,5 +99,5 @@ def take_back(session: Session, message: Message) -> None:
 
 
 def _times(now: datetime) -> dict[str, datetime]:
-    """What DUE asks for."""
+    """The parameters of DUE."""
     return {"now": now, "ahead": now + AHEAD}

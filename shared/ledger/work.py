@@ -14,7 +14,7 @@ from shared.ledger.register import REMOVED, Found, as_path, insert_new, register
 from shared.queue.messages import Message
 
 ATTEMPT_EPOCH = 1_000_000
-"""What a restored backup adds to attempt numbers, so that none is one that a worker holds; tries begin afresh."""
+"""A restore adds this to attempt numbers, so that no worker holds one of them; the count of attempts starts again."""
 MAX_ATTEMPTS = 8
 """Attempts, about four minutes, after which the back-off is at its longest, and a failure counts as permanent."""
 
@@ -36,7 +36,7 @@ class Claimed:
 
     @property
     def attempts(self) -> int:
-        """How often the job was delivered, this time counted."""
+        """How often the job was sent, this time included."""
         return self.attempt % ATTEMPT_EPOCH
 
 
@@ -49,7 +49,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Identifiers:
-    """What is kept of a DICOM header: enough to join a result to a PACS, nothing of the patient but a keyed hash."""
+    """The part of a DICOM header that is stored: enough to join a result to a PACS, and a keyed hash of the patient."""
 
     study_uid: str | None = None
     sop_instance_uid: str | None = None
@@ -79,7 +79,7 @@ class Quarantined(Outcome):
 
 @dataclass(frozen=True)
 class Superseded(Outcome):
-    """The image changed since it was registered; this is its new state, to be looked at when it may have settled."""
+    """The image changed since it was registered; `found` is its new state, to be read from `not_before` on."""
 
     found: Found
     not_before: datetime
@@ -87,7 +87,7 @@ class Superseded(Outcome):
 
 @dataclass(frozen=True)
 class PutOff(Outcome):
-    """The world is at fault, or the file is still under way: to be tried again at `not_before`, `alone` if it must."""
+    """A transient failure, or a file that is still being written: retried at `not_before`, `alone` if it may kill."""
 
     problem: str
     not_before: datetime
@@ -95,7 +95,7 @@ class PutOff(Outcome):
 
 
 def claim(session: Session, message: Message, now: datetime, lease: float) -> list[Claimed]:
-    """Claim those of a message's jobs that are still under its attempt number; the others are dropped."""
+    """Claim the message's jobs that are still under its attempt number, and drop the others."""
     mine = session.scalars(
         update(Job)
         .where(Job.id.in_(message.jobs), Job.state == JobState.SENT, Job.attempt == message.attempt)
@@ -136,47 +136,77 @@ def renew(session: Session, message: Message, now: datetime, lease: float) -> No
 
 
 def finish(session: Session, outcomes: Sequence[Outcome], now: datetime) -> list[Outcome]:
-    """Write a message part's outcomes; returns those that counted: a job given to another meanwhile does not."""
+    """Write outcomes of a message's jobs; returns those that count. Jobs that another worker got meanwhile do not."""
     held = _release(session, outcomes)
     counted = [outcome for outcome in outcomes if outcome.claimed.job in held]
     _write_identifiers(session, [o for o in counted if isinstance(o, Screened | Quarantined)])
     _write_screened(session, [o for o in counted if isinstance(o, Screened)], now)
-    done = _done(session, [o for o in counted if isinstance(o, Quarantined | Superseded)])
-    for outcome in (o for o in counted if not isinstance(o, Screened)):
-        sighting = update(Sighting).where(Sighting.id == outcome.claimed.sighting)
-        job = update(Job).where(Job.id == outcome.claimed.job)
-        is_done = outcome.claimed.sighting in done
+    screened_before = _screened_before(session, [o for o in counted if isinstance(o, Quarantined | Superseded)])
+    for outcome in counted:
         match outcome:
-            case Quarantined(_, reason, _, _) if is_done:
-                session.execute(job.values(problem=reason))
-            case Quarantined(_, reason, digest, _):
-                state = SightingState.QUARANTINED
-                resolution = Resolution.REMOVED if reason == REMOVED else None
-                values = {"state": state, "reason": reason, "resolution": resolution, "sha256": digest}
-                session.execute(sighting.values(**values, finished_at=now))
-            case Superseded(claimed, found, not_before):
-                if is_done:
-                    session.execute(job.values(problem="the file changed since it was screened"))
-                else:
-                    session.execute(sighting.values(state=SightingState.SUPERSEDED, finished_at=now))
-                register(
-                    session,
-                    claimed.source,
-                    claimed.lane,
-                    [replace(found, path=claimed.path)],
-                    now,
-                    origin=claimed.origin,
-                    not_before=not_before,
-                    model_version=claimed.model_version,
-                )
-            case PutOff(_, problem, not_before, alone):
-                lane = Lane.SUSPECT if alone else outcome.claimed.lane
-                session.execute(job.values(state=JobState.UNSENT, lane=lane, problem=problem, not_before=not_before))
+            case Quarantined(claimed) | Superseded(claimed) if claimed.sighting in screened_before:
+                _keep_result(session, outcome, now)
+            case Quarantined():
+                _quarantine(session, outcome, now)
+            case Superseded():
+                _supersede(session, outcome, now)
+            case PutOff():
+                _put_off(session, outcome)
     return counted
 
 
-def _done(session: Session, outcomes: Sequence[Outcome]) -> set[int]:
-    """The sightings that have a result: what becomes of a rescreen never takes it from them."""
+def _keep_result(session: Session, outcome: Quarantined | Superseded, now: datetime) -> None:
+    """A rescreen failed: the sighting keeps its result, and the job tells why."""
+    if isinstance(outcome, Quarantined):
+        problem = outcome.reason
+    else:
+        problem = "the file changed since it was screened"
+        _register_again(session, outcome, now)
+    session.execute(update(Job).where(Job.id == outcome.claimed.job).values(problem=problem))
+
+
+def _quarantine(session: Session, outcome: Quarantined, now: datetime) -> None:
+    session.execute(
+        update(Sighting)
+        .where(Sighting.id == outcome.claimed.sighting)
+        .values(
+            state=SightingState.QUARANTINED,
+            reason=outcome.reason,
+            resolution=Resolution.REMOVED if outcome.reason == REMOVED else None,
+            sha256=outcome.sha256,
+            finished_at=now,
+        )
+    )
+
+
+def _supersede(session: Session, outcome: Superseded, now: datetime) -> None:
+    sighting = update(Sighting).where(Sighting.id == outcome.claimed.sighting)
+    session.execute(sighting.values(state=SightingState.SUPERSEDED, finished_at=now))
+    _register_again(session, outcome, now)
+
+
+def _register_again(session: Session, outcome: Superseded, now: datetime) -> None:
+    claimed = outcome.claimed
+    register(
+        session,
+        claimed.source,
+        claimed.lane,
+        [replace(outcome.found, path=claimed.path)],
+        now,
+        origin=claimed.origin,
+        not_before=outcome.not_before,
+        model_version=claimed.model_version,
+    )
+
+
+def _put_off(session: Session, outcome: PutOff) -> None:
+    lane = Lane.SUSPECT if outcome.alone else outcome.claimed.lane
+    values = {"state": JobState.UNSENT, "lane": lane, "problem": outcome.problem, "not_before": outcome.not_before}
+    session.execute(update(Job).where(Job.id == outcome.claimed.job).values(**values))
+
+
+def _screened_before(session: Session, outcomes: Sequence[Outcome]) -> set[int]:
+    """The sightings that have a result already, which a failed rescreen never takes away."""
     if not outcomes:
         return set()
     sightings = Sighting.id.in_({outcome.claimed.sighting for outcome in outcomes})

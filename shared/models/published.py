@@ -1,12 +1,15 @@
 """The rows of published versions, apart from their files: whoever only asks which one is live needs no NumPy."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from shared.base.errors import BrokenModel
 from shared.database import ModelVersion, Promotion
+
+BUNDLED = Path(__file__).parent / "bundled"
 
 
 @dataclass(frozen=True)
@@ -33,3 +36,9 @@ def published(session: Session, version: str) -> Published:
     if row is None:
         raise BrokenModel(f"There is no model version {version!r}: `pneumoscreen models list` shows those that exist.")
     return Published(row.version, row.manifest_sha256)
+
+
+def bundled() -> Path:
+    """The folder of the version that comes with the program."""
+    (folder,) = [path for path in BUNDLED.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    return folder

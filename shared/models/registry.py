@@ -17,10 +17,9 @@ from shared.database import Database, ModelVersion, Promotion
 from shared.models import engines, manifest
 from shared.models.manifest import Manifest
 from shared.models.published import Published as Published
+from shared.models.published import bundled as bundled
 from shared.models.published import live as live
 from shared.models.published import published as published
-
-BUNDLED = Path(__file__).parent / "bundled"
 
 
 @dataclass(frozen=True)
@@ -61,12 +60,6 @@ def check(database: Database, models: Path, key: SecretStr | None = None) -> Non
         else:
             return
     raise ServiceUnavailable(f"There is no model version to screen with: {problem}.")
-
-
-def bundled() -> Path:
-    """The folder of the version that comes with the program."""
-    (folder,) = [path for path in BUNDLED.iterdir() if path.is_dir() and not path.name.startswith(".")]
-    return folder
 
 
 def install_bundled(database: Database, models: Path, now: datetime, key: SecretStr | None = None) -> None:

@@ -218,3 +218,18 @@ def count_statements(database: Database) -> int:
         event.remove(database.engine, "before_cursor_execute", count)
         event.remove(database.engine, "commit", note)
     return until_commit
+
+
+def test_an_image_whose_file_was_removed_before_it_was_read_needs_nobody_after_the_upgrade(old: Database) -> None:
+    make(old, "0003")
+    reasons = {1: "the file was removed before it was read", 2: "blank"}
+    with old.write() as session:
+        for number, reason in reasons.items():
+            session.execute(
+                text("UPDATE sightings SET state = 'quarantined', reason = :reason WHERE id = :id"),
+                {"reason": reason, "id": number},
+            )
+    old.upgrade()
+    with old.read() as session:
+        resolutions = dict(session.execute(text("SELECT id, resolution FROM sightings WHERE id < 3")).all())
+    assert resolutions == {1: "removed", 2: None}

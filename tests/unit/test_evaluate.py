@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from shared.database import ModelVersion, connect
-from shared.models import manifest, registry
+from shared.models import manifest
 from shared.models.manifest import Novelty
 from shared.models.novelty import SIZE
 from shared.statistics.metrics import NAMES
@@ -202,7 +202,7 @@ def test_a_fresh_home_has_the_version_that_comes_with_the_program_and_stays_fres
     run: Run, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bundled = make_linear_version(tmp_path / "bundled", "first", seed=3)
-    monkeypatch.setattr(registry, "BUNDLED", bundled.parent)
+    monkeypatch.setattr("shared.models.published.BUNDLED", bundled.parent)
     for arguments in ((), ("first",)):
         code, out, _ = run(*arguments, "--home", tmp_path / "fresh", "--data", labelled, "--format", "json")
         assert (code, json.loads(out)["version"]) == (0, "first")

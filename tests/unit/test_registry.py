@@ -135,7 +135,7 @@ def test_a_home_with_a_live_version_of_its_own_keeps_it(database: Database, tmp_
 
 
 def test_an_installation_that_died_between_files_and_row_is_completed(database: Database, tmp_path: Path) -> None:
-    (source,) = (path for path in registry.BUNDLED.iterdir() if (path / manifest.NAME).exists())
+    source = registry.bundled()
     registry.copy_aside(source, tmp_path / "models" / source.name)
     registry.install_bundled(database, tmp_path / "models", DAY)
     assert [row.version for row in live(database)] == [source.name]
