@@ -59,9 +59,9 @@ def _make(kept: Path, packages: Sequence[str], beside: Sequence[str]) -> None:
         ]
         done = subprocess.run([*install, *packages], capture_output=True, text=True, timeout=INSTALL_SECONDS)
         if done.returncode != 0:
-            said = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+            lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
             raise WorkFailed(
-                f"pip could not install {' '.join(packages)}; it said last: {said[-1] if said else 'nothing'}"
+                f"pip could not install {' '.join(packages)}; its last line: {lines[-1] if lines else 'none'}"
             )
         try:
             aside.rename(kept)

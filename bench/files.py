@@ -21,10 +21,10 @@ JPEG = b"\xff\xd8"
 def sources(images: Path | None) -> list[bytes]:
     """The images in a folder as they are, else specimens in the size of an X-ray; raises WrongSettings if none is."""
     folder = images or SPECIMENS
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    if not found:
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not paths:
         raise WrongSettings(f"There are no JPEG or PNG files in {folder}: name a folder of X-rays with --images.")
-    return [path.read_bytes() if images else scaled(path.read_bytes(), FULL_SIZE) for path in found]
+    return [path.read_bytes() if images else scaled(path.read_bytes(), FULL_SIZE) for path in paths]
 
 
 def scaled(data: bytes, side: int) -> bytes:

@@ -42,16 +42,16 @@ def measure(files: Path, work: Path, server: str | None = None) -> dict[str, flo
         work.mkdir(parents=True)
         if server is not None:
             url = servers.started(stack, server).database_url
-        found = {}
+        figures = {}
         for before, rows in zip((0, *ROWS), ROWS, strict=False):
             fill(url, rows, before)
             with_database = database.connect(url)
             _screen(with_database, f"warm-{rows}", 512)
             began = time.perf_counter()
             _screen(with_database, f"drop-{rows}", IMAGES)
-            found[f"ms_per_image_at_{rows}"] = 1000 * (time.perf_counter() - began) / IMAGES
+            figures[f"ms_per_image_at_{rows}"] = 1000 * (time.perf_counter() - began) / IMAGES
             with_database.close()
-    return found
+    return figures
 
 
 def fill(url: str, rows: int, before: int = 0) -> None:

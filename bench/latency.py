@@ -18,7 +18,7 @@ MAX_SECONDS = 30
 
 def measure(files: Path, work: Path) -> dict[str, float]:
     """Median and 99th percentile of single drops, one after the other."""
-    found = []
+    seconds = []
     with running(work) as system:
         for number, source in enumerate(sorted(files.iterdir())[: WARM_UP + DROPS]):
             time.sleep(0.3)  # idle again
@@ -33,9 +33,9 @@ def measure(files: Path, work: Path) -> dict[str, float]:
                 if time.monotonic() - closed > MAX_SECONDS:
                     raise WorkFailed(f"A single file had no row after {MAX_SECONDS} s.")
                 time.sleep(POLL_SECONDS)
-            found.append(time.monotonic() - closed)
-    found = found[WARM_UP:]
+            seconds.append(time.monotonic() - closed)
+    seconds = seconds[WARM_UP:]
     return {
-        "seconds_median": statistics.median(found),
-        "seconds_99th_percentile": statistics.quantiles(found, n=100, method="inclusive")[98],
+        "seconds_median": statistics.median(seconds),
+        "seconds_99th_percentile": statistics.quantiles(seconds, n=100, method="inclusive")[98],
     }

@@ -92,9 +92,9 @@ def measure(files: Path, work: Path, server: str, kind: str = "script") -> dict[
         last_progress = time.monotonic()
         while len(finished) < len(paths):
             time.sleep(0.5)
-            found = [row[0] for row in connection.execute("SELECT finished_at FROM results ORDER BY finished_at")]
-            if len(found) > len(finished):
-                finished, last_progress = found, time.monotonic()
+            times = [row[0] for row in connection.execute("SELECT finished_at FROM results ORDER BY finished_at")]
+            if len(times) > len(finished):
+                finished, last_progress = times, time.monotonic()
             if time.monotonic() - last_progress > IDLE_SECONDS:
                 raise WorkFailed(f"Celery stopped after {len(finished)} of {len(paths)} images.")
     finally:

@@ -37,17 +37,17 @@ def measure(files: Path, work: Path) -> dict[str, float]:
         files.rename(system.inbox / "drop")
         try:
             system.wait_until_finished(count // 10)
-            child = next(found for found in system.processes(PARTS["worker"]) if not found.children())
+            child = next(process for process in system.processes(PARTS["worker"]) if not process.children())
             command = [str(spy), "record", "--pid", str(child.pid), "--format", "raw", "--rate", str(RATE), "--threads"]
             looking = subprocess.Popen([*command, "--output", str(work / "looks")], stderr=subprocess.PIPE, text=True)
             system.wait_until_finished(count - count // 10)
             looking.send_signal(signal.SIGINT)  # then it writes what it saw
-            _, said = looking.communicate(timeout=60)
+            _, output = looking.communicate(timeout=60)
             system.wait_until_finished(count)
         finally:
             (system.inbox / "drop").rename(files)
     if not (work / "looks").exists():
-        raise WorkFailed(f"py-spy could not look at the worker: {said.strip()}")
+        raise WorkFailed(f"py-spy could not look at the worker: {output.strip()}")
     looks = Counter[str]()
     for line in (work / "looks").read_text().splitlines():
         stack, _, number = line.rpartition(" ")

@@ -17,7 +17,7 @@ SPEED = "images_per_second"
 
 
 def make(
-    found: Mapping[str, Sequence[Mapping[str, float]]], missing: Mapping[str, str], about: Mapping[str, Any]
+    figures_by_row: Mapping[str, Sequence[Mapping[str, float]]], missing: Mapping[str, str], about: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Medians, with the lowest and the highest of a speed; ratios; goals, met or missed.
 
@@ -29,10 +29,12 @@ def make(
             for key in figures[0]
             if all(key in figure for figure in figures)
         }
-        for name, figures in found.items()
+        for name, figures in figures_by_row.items()
         if name not in missing
     }
-    speeds = {name: [figure[SPEED] for figure in found[name]] for name, median in medians.items() if SPEED in median}
+    speeds = {
+        name: [figure[SPEED] for figure in figures_by_row[name]] for name, median in medians.items() if SPEED in median
+    }
     ratios = {
         f"system_to_{other}": ratio("system", other)(medians)
         for other in speeds
@@ -50,7 +52,7 @@ def make(
         "machine": {"cores": os.cpu_count(), "processor": platform.machine(), "python": platform.python_version()},
         **about,
         "figures": medians,
-        "spread": {name: {"lowest": min(found), "highest": max(found)} for name, found in speeds.items()},
+        "spread": {name: {"lowest": min(rates), "highest": max(rates)} for name, rates in speeds.items()},
         "ratios": ratios,
         "goals": goals,
         "missing": dict(missing),

@@ -98,8 +98,8 @@ class Goal:
     least: float | None = None
     most: float | None = None
 
-    def is_met(self, found: float) -> bool:
-        return (self.least is None or found >= self.least) and (self.most is None or found <= self.most)
+    def is_met(self, figure: float) -> bool:
+        return (self.least is None or figure >= self.least) and (self.most is None or figure <= self.most)
 
 
 def ratio(first: str, second: str) -> Callable[[Figures], float]:

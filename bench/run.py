@@ -41,16 +41,16 @@ def bench(
     if unknown:
         raise WrongSettings(f"--only takes {', '.join(ROWS)}, not {', '.join(unknown)}.")
     err = Console(stderr=True)
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in ROWS if name in only}
+    figures_by_row: dict[str, list[dict[str, float]]] = {name: [] for name in ROWS if name in only}
     missing: dict[str, str] = {}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with tempfile.TemporaryDirectory(prefix="pneumoscreen-bench-") as folder, Progress(*columns, console=err) as bar:
         work = Path(folder)
-        sizes = _make_files(images, work, count, {ROWS[name].files for name in found}, bar)
-        total = sum(1 if ROWS[name].once else rounds for name in found)
+        sizes = _make_files(images, work, count, {ROWS[name].files for name in figures_by_row}, bar)
+        total = sum(1 if ROWS[name].once else rounds for name in figures_by_row)
         running = bar.add_task("measuring", total=total)
         for number in range(rounds):
-            for name, figures in found.items():
+            for name, figures in figures_by_row.items():
                 if name in missing or (ROWS[name].once and number > 0):
                     continue
                 bar.update(running, description=f"measuring {name}, round {number + 1}")
@@ -60,9 +60,9 @@ def bench(
                     missing[name] = str(error)
                     err.print(f"{name} could not be measured: {error}", markup=False, soft_wrap=True)
                 bar.advance(running)
-    if set(missing) == set(found):
-        raise WorkFailed("Nothing could be measured: what each row said stands above.")
-    measured = report.make(found, missing, {"images": count, "bytes_each": sizes, "rounds": rounds})
+    if set(missing) == set(figures_by_row):
+        raise WorkFailed("Nothing could be measured: see the messages above.")
+    measured = report.make(figures_by_row, missing, {"images": count, "bytes_each": sizes, "rounds": rounds})
     if out is not None:
         report.write(measured, out)
     if as_json:
@@ -70,7 +70,7 @@ def bench(
     else:
         report.show(measured)
     if missing:
-        raise WorkFailed(f"Not measured: {', '.join(missing)}. What each said stands above.")
+        raise WorkFailed(f"Not measured: {', '.join(missing)}. See the messages above.")
 
 
 def _make_files(images: Path | None, work: Path, count: int, kinds: set[str], bar: Progress) -> dict[str, int]:

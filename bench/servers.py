@@ -68,8 +68,8 @@ class PostgreSQL:
                 engine.connect().close()
             except OperationalError as error:
                 if self.process.poll() is not None or time.monotonic() > deadline:
-                    said = (self.folder / "log").read_text(errors="replace")
-                    raise ServiceUnavailable(f"PostgreSQL does not start: {said}") from error
+                    reason = (self.folder / "log").read_text(errors="replace")
+                    raise ServiceUnavailable(f"PostgreSQL does not start: {reason}") from error
                 time.sleep(0.05)
             else:
                 return

@@ -118,8 +118,8 @@ async def _screen(session: Any, waiting: Iterator[Path], rows: list[Row], connec
         async with session.post("/predict", data=data, headers=headers) as answer:
             if answer.status != 200:
                 raise WorkFailed(f"LitServe answered {answer.status} for {path.name}: {await answer.text()}")
-            found = await answer.json()
-        rows.append((path.name, found["probability"], found["label"], time.time()))
+            result = await answer.json()
+        rows.append((path.name, result["probability"], result["label"], time.time()))
         if len(rows) >= BATCH:
             _write(connection, rows)
 

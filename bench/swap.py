@@ -47,6 +47,6 @@ def _second(work: Path) -> Path:
     """The bundled version under another name."""
     folder = work / NAME
     copy_aside(registry.bundled(), folder)
-    found = manifest.read(folder)
-    manifest.write(folder, found.model_copy(update={"version": NAME}))
+    described = manifest.read(folder)
+    manifest.write(folder, described.model_copy(update={"version": NAME}))
     return folder

@@ -49,7 +49,7 @@ class System:
     def cpu_seconds(self) -> dict[str, float]:
         """What each part has used so far."""
         times = {part: [process.cpu_times() for process in self.processes(text)] for part, text in PARTS.items()}
-        return {part: sum(one.user + one.system for one in found) for part, found in times.items()}
+        return {part: sum(each.user + each.system for each in cpu_times) for part, cpu_times in times.items()}
 
     def processes(self, part: str) -> list[psutil.Process]:
         """Of all that this process started, servers included."""
@@ -70,9 +70,9 @@ class System:
                 raise WorkFailed(f"The system stopped after {before} of {count} images.")
             time.sleep(0.5)
             with self.database.read() as session:
-                found = session.scalar(done) or 0
-            if found > before:
-                last_progress, before = time.monotonic(), found
+                finished = session.scalar(done) or 0
+            if finished > before:
+                last_progress, before = time.monotonic(), finished
 
 
 def measure(
