@@ -18,7 +18,7 @@ from trainer.datasets import Dataset
 from trainer.recipes import Recipe
 
 BEST = "best.weights.h5"
-STORY = "epochs.jsonl"
+HISTORY = "epochs.jsonl"
 LOGS = "logs"
 WATCHED = "val_loss"
 
@@ -91,7 +91,7 @@ def _run(model: Any, run: Run, train: Dataset, validation: Dataset, console: Con
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     # Two states are kept, so that one whose writing was cut off costs an epoch and not the run.
     backup = keras.callbacks.BackupAndRestore(run.work / "state", double_checkpoint=True, delete_checkpoint=False)
-    values = losses(run.work / STORY)
+    values = losses(run.work / HISTORY)
     epochs = len(values) if is_over(values, run.recipe) else run.epochs  # then nothing is left but to restore
     with Progress(*columns, console=console) as progress:
         model.fit(
@@ -110,7 +110,7 @@ def _run(model: Any, run: Run, train: Dataset, validation: Dataset, console: Con
 def forget(work: Path) -> None:
     """Remove a run's checkpoints once its network is published; the logs for TensorBoard stay."""
     shutil.rmtree(work / "state", ignore_errors=True)
-    for name in (BEST, STORY):
+    for name in (BEST, HISTORY):
         (work / name).unlink(missing_ok=True)
 
 
@@ -126,10 +126,10 @@ def logits(model: Any, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     return np.concatenate([np.asarray(model.predict_on_batch(batch)) for batch in batches])[:, 0].astype(np.float64)
 
 
-def losses(story: Path) -> list[float]:
+def losses(history: Path) -> list[float]:
     """The watched loss of each epoch that a run has finished; a line that was cut off ends it."""
     found: list[float] = []
-    for line in story.read_text().splitlines() if story.exists() else ():
+    for line in history.read_text().splitlines() if history.exists() else ():
         try:
             found.append(float(json.loads(line)[WATCHED]))
         except ValueError:
@@ -184,26 +184,26 @@ def _watch(run: Run) -> Any:
     import keras
     import tensorflow as tf
 
-    recipe, story = run.recipe, run.work / STORY
+    recipe, history = run.recipe, run.work / HISTORY
 
     class Watch(keras.callbacks.Callback):  # type: ignore[misc]
         writer: Any = None
 
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
             self.writer = self.writer or tf.summary.create_file_writer(str(run.work / LOGS))
-            lines = story.read_text().splitlines() if story.exists() else []
-            story.write_text("".join(f"{line}\n" for line in lines[:epoch]))  # later ones are done again
+            lines = history.read_text().splitlines() if history.exists() else []
+            history.write_text("".join(f"{line}\n" for line in lines[:epoch]))  # later ones are done again
 
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
             figures = {name: float(value) for name, value in (logs or {}).items()}
             figures["learning_rate"] = float(self.model.optimizer.learning_rate)
-            with story.open("a") as file:
+            with history.open("a") as file:
                 file.write(json.dumps(figures) + "\n")
             with self.writer.as_default():
                 for name, value in figures.items():
                     _write_scalar(name, value, epoch + 1)
             self.writer.flush()
-            values = losses(story)
+            values = losses(history)
             since = epochs_since_best(values)
             if recipe.keeps_best and since == 0:
                 aside = run.work / f"aside-{BEST}"
