@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint soak bench audit lock clean
+.PHONY: help setup demo test check lint soak bench audit lock clean
 
 help:  ## show what there is to make
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 8
@@ -25,8 +25,14 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 demo: setup  ## the whole system, on computer-generated specimens
 	@$(BIN)/pneumoscreen demo --home demo-home
 
-test: setup lint  ## every check and every test
-	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder  # more than there are cores: most of them wait
+WORKERS ?= 4
+PYTEST := $(BIN)/pytest --dist loadfile --no-loadscope-reorder  # in the order of tests/plan.py
+
+test: setup lint  ## every check and every test but the long forms in `make soak`; about 8 minutes on two cores
+	$(PYTEST) -n $(WORKERS) --durations=25  # more workers than there are cores: most of them wait
+
+check: setup lint  ## in a minute: lint and unit tests; not those with PostgreSQL, a network or many processes, and no running system
+	$(PYTEST) -n 2 -q -m "not (soak or slow or postgresql)" tests/unit
 
 lint: setup  ## ruff, mypy and the floors
 	$(BIN)/ruff check .
@@ -34,7 +40,7 @@ lint: setup  ## ruff, mypy and the floors
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-soak: setup  ## break everything, again and again, for MINUTES=60
+soak: setup  ## for a nightly run: break everything, again and again, for MINUTES=60, and all that `make test` leaves out
 	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),60)
 
 bench: setup  ## measure everything on this machine, for about 70 minutes; on IMAGES=DIR, else on specimens
@@ -44,7 +50,7 @@ audit: setup  ## known weaknesses of the locked dependencies (needs the network)
 	@$(BIN)/python .ci/audit.py
 
 lock:  ## write requirements.lock anew (needs uv)
-	uv pip compile pyproject.toml --extra network --extra trainer --extra parquet --extra postgresql --group test --universal \
+	uv pip compile pyproject.toml --extra network --extra trainer --extra parquet --extra postgresql --extra imagecodecs --group test --universal \
 		--python-version 3.11 --generate-hashes --no-header --no-annotate --quiet -o requirements.lock
 
 clean:  ## remove what make made

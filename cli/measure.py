@@ -5,9 +5,6 @@ from typing import Annotated
 
 import typer
 
-from cli.console import err, out, table
-from shared.base import settings
-
 app = typer.Typer(no_args_is_help=True, help="Measure how well a model transfers, and what its novelty check flags.")
 
 Home = Annotated[
@@ -28,7 +25,9 @@ Version = Annotated[
 @app.command(epilog="Example: pneumoscreen models measure robustness --data ~/labelled")
 def robustness(data: Data, version: Version = None, home: Home = None) -> None:
     """Measure a version on held-out patients whose images are reframed, exposed and sharpened differently."""
+    from cli.console import err, table
     from queries import versions
+    from shared.base import settings
     from trainer import robustness
 
     loaded = versions.load_for_measuring(settings.load(home), version)
@@ -53,7 +52,9 @@ def novelty(
     ] = None,
 ) -> None:
     """Measure which share of X-rays, and of images that are no chest X-rays, a version's novelty check flags."""
+    from cli.console import err, table
     from queries import versions
+    from shared.base import settings
     from trainer import novelty
 
     loaded = versions.load_for_measuring(settings.load(home), version)
@@ -85,6 +86,8 @@ def group_holdout(
     ] = None,
 ) -> None:
     """Train once for each group of images that is left out, and measure the network on that group."""
+    from cli.console import err, out, table
+    from shared.base import settings
     from trainer import group_holdout
     from trainer.pipeline import Plan
 

@@ -1,17 +1,54 @@
-"""Fixtures for every folder of tests."""
+"""Fixtures and rules for every folder of tests."""
 
+import gc
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import NullPool, create_engine, text
+from sqlalchemy.exc import DBAPIError
+from xdist.scheduler import LoadScopeScheduling
 
 from shared.database import Database, connect
+from tests import pace, plan
 from tests.faults.accounts import pytest_terminal_summary  # noqa: F401
 from tests.servers import RedisServer, Servers, postgresql, redis
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Measure this machine before anything runs on it."""
+    pace.factor()
+
+
+def pytest_report_header() -> str:
+    return f"pace: limits are {pace.factor():g} times those of the reference machine (tests/pace.py)"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling | None:
+    return plan.FilesInOrder(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, None, None]:
+    """Each test has its place and its markers; when all markers are set, its limit is scaled to this machine."""
+    plan.put_longest_first(items)
+    plan.mark(items)
+    yield
+    for item in items:
+        marker = item.get_closest_marker("timeout")
+        seconds = float(marker.args[0] if marker else config.getini("timeout"))
+        item.add_marker(pytest.mark.timeout(pace.seconds(seconds)), append=False)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _imports_are_no_garbage() -> None:
+    """What was imported so far stays: else each collection of garbage walks it, and the product asks for some."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -71,19 +108,93 @@ def make_servers(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Ser
         broker.close()
 
 
+@pytest.fixture(scope="session")
+def databases(postgresql_url: str, migrated_template: str) -> "Databases":
+    return Databases(postgresql_url, migrated_template)
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
     """A fresh migrated database that settings loaded now name: SQLite in `tmp_path` as a home, then PostgreSQL."""
     if request.param == "sqlite":
         shutil.copyfile(request.getfixturevalue("migrated_file"), tmp_path / "pneumoscreen.db")
         database = connect(f"sqlite:///{tmp_path / 'pneumoscreen.db'}")
-    else:
-        server = request.getfixturevalue("postgresql_url")
-        name = _copy_of(server, request.getfixturevalue("migrated_template"))
-        database = connect(f"{server}/{name}")
-        monkeypatch.setenv("PNEUMOSCREEN_DATABASE_URL", f"{server}/{name}")
+        yield database
+        database.close()
+        return
+    databases: Databases = request.getfixturevalue("databases")
+    name = databases.take()
+    url = f"{databases.server}/{name}"
+    monkeypatch.setenv("PNEUMOSCREEN_DATABASE_URL", url)
+    database = connect(url)
     yield database
     database.close()
+    databases.give_back(name)
+
+
+SHAPE = """
+    SELECT md5(string_agg(line, '|' ORDER BY line)) FROM (
+        SELECT concat_ws(' ', 'relation', oid, relname, relkind, relowner, relacl) FROM pg_class
+            WHERE relnamespace = 'public'::regnamespace
+        UNION ALL SELECT concat_ws(' ', 'column', attrelid, attname, atttypid, attnotnull, attisdropped, attacl)
+            FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid WHERE relnamespace = 'public'::regnamespace
+        UNION ALL SELECT concat_ws(' ', 'trigger', oid, tgname, tgenabled) FROM pg_trigger
+        UNION ALL SELECT concat_ws(' ', 'function', oid, proname, proacl) FROM pg_proc
+            WHERE pronamespace = 'public'::regnamespace
+        UNION ALL SELECT concat_ws(' ', 'constraint', oid, conname) FROM pg_constraint
+        UNION ALL SELECT concat_ws(' ', 'schema', nspname, nspowner, nspacl) FROM pg_namespace
+            WHERE nspname NOT LIKE 'pg_%'
+        UNION ALL SELECT concat_ws(' ', 'defaults', oid, defaclacl) FROM pg_default_acl
+        UNION ALL SELECT concat_ws(' ', 'settings', setrole, setconfig) FROM pg_db_role_setting
+        UNION ALL SELECT concat_ws(' ', 'database', datdba, datacl) FROM pg_database
+            WHERE datname = current_database()
+    ) AS lines (line)
+"""
+"""One text for all that a test may have changed of a database beside its rows."""
+EMPTY = """
+    SET lock_timeout = '5s';
+    SET session_replication_role = replica;
+    DO $$ BEGIN EXECUTE (
+        SELECT 'TRUNCATE ' || string_agg(quote_ident(tablename), ', ') || ' RESTART IDENTITY' FROM pg_tables
+            WHERE schemaname = 'public' AND tablename <> 'alembic_version'
+    ); END $$
+"""
+
+
+class Databases:
+    """Migrated and empty databases of one server.
+
+    One whose rows alone were changed is emptied and given out again: to copy the template for each test takes six times
+    as long, and leaves thousands of files to delete at the end.
+    """
+
+    def __init__(self, server: str, template: str) -> None:
+        self.server, self._template = server, template
+        self._shapes: dict[str, str] = {}
+        self._free: list[str] = []
+
+    def take(self) -> str:
+        if self._free:
+            return self._free.pop()
+        name = _copy_of(self.server, self._template)
+        self._shapes[name] = self._ask(name, SHAPE)
+        return name
+
+    def give_back(self, name: str) -> None:
+        """To be given out again, unless its schema or its rights were changed, or somebody still works in it."""
+        try:
+            if self._ask(name, SHAPE) == self._shapes[name]:
+                self._ask(name, EMPTY)
+                self._free.append(name)
+        except DBAPIError:
+            return
+
+    def _ask(self, name: str, statements: str) -> str:
+        """The first value that the statements return, or an empty text."""
+        engine = create_engine(f"{self.server}/{name}", poolclass=NullPool, isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            result = connection.exec_driver_sql(statements.replace("%", "%%"))
+            return str(result.scalar() or "") if result.returns_rows else ""
 
 
 def _copy_of(server: str, template: str) -> str:

@@ -1,5 +1,7 @@
 """`make soak`: the fault suite in its long form, again and again with other seeds, and twenty thousand fuzzed inputs.
 
+The first round runs every other test that is marked `soak` as well. A nightly run is to call it beside `make test`.
+
 Prints what `docs/reliability.md` shows: the accounts of all rounds as one table; after Ctrl-C, of what was done.
 """
 
@@ -14,9 +16,21 @@ from tempfile import TemporaryDirectory
 
 from tests.faults.accounts import COLUMNS
 
+NOTHING_CHOSEN = 5
+"""Pytest's exit code where no test matches."""
 LONG = {"FAULT_STRIKES": "6", "FUZZ_CASES": "20000"}
-ONCE = ["tests/fuzz", "tests/migration", "tests/integration/test_privacy.py"]
+ALWAYS = ["tests/faults"]
+ONCE = ["tests/fuzz", "tests/migration", "tests/integration/test_privacy.py", "tests/integration/test_swaps.py"]
 """In the first round alone: what has no seed, or too many cases to be made again."""
+PYTEST = [sys.executable, "-m", "pytest", "-n", "4", "--dist", "loadfile", "--no-loadscope-reorder"]
+
+
+def selections(is_first: bool) -> list[list[str]]:
+    """What pytest is to run in a round, one call after the other; an empty `-m` takes what is marked `soak` too."""
+    if not is_first:
+        return [["-m", "", *ALWAYS]]
+    rest = [f"--ignore={path}" for path in (*ALWAYS, *ONCE)]
+    return [["-m", "", *ALWAYS, *ONCE], ["-m", "soak", *rest, "tests"]]
 
 
 def main() -> int:
@@ -32,15 +46,19 @@ def main() -> int:
         while not is_over:
             print(f"--- seed {seed}, {(time.monotonic() - began) / 60:.0f} minutes", flush=True)
             variables = {**LONG, "FAULT_SEED": str(seed), "FUZZ_SEED": str(seed), "FAULT_ACCOUNTS": str(accounts)}
-            what = ["tests/faults", *(ONCE if not codes else [])]
-            command = [sys.executable, "-m", "pytest", "-n", "4", "--dist", "loadfile", *what]
-            command += ["-k", arguments.only] if arguments.only else []
-            pytest = subprocess.Popen(command, env={**os.environ, **variables})
-            try:
-                pytest.wait()
-            except KeyboardInterrupt:  # which pytest heard too: it ends its servers, and counts what is there
-                is_over = True
-            codes.append(pytest.wait())
+            code = 0
+            for selection in selections(is_first=not codes):
+                command = [*PYTEST, *selection, *(["-k", arguments.only] if arguments.only else [])]
+                pytest = subprocess.Popen(command, env={**os.environ, **variables})
+                try:
+                    pytest.wait()
+                except KeyboardInterrupt:  # which pytest heard too: it ends its servers, and counts what is there
+                    is_over = True
+                ended = pytest.wait()
+                code = code or (0 if ended == NOTHING_CHOSEN and arguments.only else ended)
+                if is_over:
+                    break
+            codes.append(code)
             seed += 1
             is_over = is_over or time.monotonic() - began > 60 * arguments.minutes
         lines = accounts.read_text(encoding="utf-8").splitlines() if accounts.exists() else []

@@ -16,20 +16,21 @@ from typing import Any
 
 import psutil
 from sqlalchemy import Engine, NullPool, create_engine, make_url, text
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DBAPIError
 
 from bench.files import numbered
 from shared import database
+from tests import pace
 from tests.models import go_live, make_linear_version
 from tests.servers import Servers
 
-SECONDS = 90
+SECONDS = pace.seconds(90)
 SAMPLES = Path(__file__).parent.parent / "samples"
 QUICK = {
     "PNEUMOSCREEN_SETTLE": "0.3",
     "PNEUMOSCREEN_SWEEP_EVERY": "1",
-    "PNEUMOSCREEN_LEASE": "3",
-    "PNEUMOSCREEN_RESEND_AFTER": "5",
+    "PNEUMOSCREEN_LEASE": pace.setting(3),
+    "PNEUMOSCREEN_RESEND_AFTER": pace.setting(5),
     "PNEUMOSCREEN_RECOVER_EVERY": "0.5",
     "PNEUMOSCREEN_MESSAGE_SIZE": "16",
     "PNEUMOSCREEN_BATCH_SIZE": "8",
@@ -74,13 +75,24 @@ class System:
         return dict(zip(columns, rows[0], strict=True))
 
     def wait(self, condition: Callable[[], Any], what: str, seconds: float = SECONDS) -> Any:
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            if value := condition():
-                return value
+        """Until a condition holds; fails when nothing in the logs or the database has moved for so many seconds."""
+        if value := condition():
+            return value
+        patience = pace.Patience(seconds, self.traces)
+        while not (value := condition()):
             assert self.process.poll() is None, f"the system ended while waiting for {what}:\n{self.logs()}"
+            assert not patience.is_over(), f"waited in vain for {what}:\n{self.logs()}"
             time.sleep(0.05)
-        raise AssertionError(f"waited {seconds} s for {what}:\n{self.logs()}")
+        return value
+
+    def traces(self) -> tuple[object, ...]:
+        """What changes while the system works: its logs grow, its jobs and training runs come from state to state."""
+        sizes = [file.stat().st_size for file in sorted((self.home / "logs").glob("*.log"))]
+        with suppress(DBAPIError):  # out of reach, or its tables are being made
+            jobs = self.query("SELECT state, count(*), max(attempt) FROM jobs GROUP BY state ORDER BY state")
+            runs = self.query("SELECT id, state, heartbeat_at FROM training_runs ORDER BY id")
+            return tuple(sizes), tuple(jobs), tuple(runs)
+        return tuple(sizes), None
 
     def wait_for_states(self, **counts: int) -> None:
         def matches() -> bool:
@@ -112,8 +124,17 @@ class System:
             for process in processes:
                 process.suspend()
 
+    def traces_of_training(self) -> tuple[object, ...]:
+        """What changes while the trainer works, whatever images are screened meanwhile."""
+        log = self.home / "logs" / "trainer.log"
+        size = log.stat().st_size if log.exists() else 0
+        with suppress(DBAPIError):
+            return size, tuple(self.query("SELECT id, state, fence, heartbeat_at FROM training_runs ORDER BY id"))
+        return size, None
+
     def logs(self) -> str:
-        files = sorted((self.home / "logs").glob("*.log"))
+        files = [self.home.parent / "up.out", *sorted((self.home / "logs").glob("*.log"))]
+        files = [file for file in files if file.exists()]
         return "\n".join(f"--- {file.name}\n{file.read_text(errors='replace')[-2000:]}" for file in files)
 
     def stop(self) -> int:
@@ -169,7 +190,7 @@ def _engine(url: str) -> Engine:
 def _ready(system: System) -> bool:
     try:
         return bool(system.query("SELECT 1 FROM workers WHERE model_version IS NOT NULL"))
-    except DatabaseError:  # the tables are being made
+    except DBAPIError:  # the tables are being made
         return False
 
 

@@ -135,6 +135,12 @@ class Sighting(Base):
         Index("ix_sightings_state", "state"),
         Index("ix_sightings_finished_at", "finished_at"),
         Index("ix_sightings_sha256", "sha256"),
+        Index(
+            "ix_sightings_origin",
+            "origin",
+            sqlite_where=text("origin IS NOT NULL"),
+            postgresql_where=text("origin IS NOT NULL"),
+        ),
         _one_of("state", SightingState),
     )
 
@@ -196,6 +202,10 @@ class ReviewLabel(StrEnum):
     PNEUMONIA = "PNEUMONIA"
     UNCLEAR = "UNCLEAR"  # the reader cannot tell: trains and counts nowhere
     NOT_READABLE = "NOT_READABLE"  # of the sighting alone; the other words are on the content
+
+
+CLASS_LABELS = (ReviewLabel.NORMAL, ReviewLabel.PNEUMONIA)
+"""The words that name a class: they alone train, count as labels, and are shown as `reviewed_label`."""
 
 
 class Review(Base):
@@ -292,6 +302,8 @@ class AuditEntry(Base):
 
 WORKER_ALIVE = timedelta(seconds=30)
 """A worker process whose heartbeat is older counts as gone."""
+TRAINER_ALIVE = timedelta(minutes=2)
+"""A training run whose heartbeat is older is dead, and another trainer may resume it."""
 
 
 class Worker(Base):

@@ -12,10 +12,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 DECODER_DEPENDENCIES = {
     f"1.2.840.10008.1.2.4.{number}": ("python-gdcm",)
-    for number in (57, 70, 80, 81)  # JPEG lossless, JPEG-LS
+    for number in (51, 57, 70, 80, 81)  # JPEG extended of 12 bits, JPEG lossless, JPEG-LS
 }
+JPEG_EXTENDED = "1.2.840.10008.1.2.4.51"
 JPEG_LS = ("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81")
 SECONDS = 30
 NO_PROCESS = "could not start a process to decode with GDCM"
@@ -41,11 +44,14 @@ def decode_frame(frame: bytes, runner: Any) -> bytes:
         runner.set_option("planar_configuration", 0)
         bits = int(runner.get_option("jls_precision", bits))
         runner.set_option("bits_allocated", 8 if bits <= 8 else 16)
+    is_deep_dct = syntax == JPEG_EXTENDED and bits > 8 and runner.pixel_representation == 0
+    pixel_format = [1, int(runner.bits_allocated), bits, bits - 1, int(runner.pixel_representation)]
     request = {
         "syntax": syntax,
         "columns": int(runner.columns),
         "rows": int(runner.rows),
-        "format": [1, int(runner.bits_allocated), bits, bits - 1, int(runner.pixel_representation)],
+        # Rounding in a lossy stream goes below 0 and above the highest value: signed, so that it does not wrap around.
+        "format": [1, 16, bits + 1, bits, 1] if is_deep_dct else pixel_format,
     }
     try:
         finished = subprocess.run(
@@ -62,6 +68,8 @@ def decode_frame(frame: bytes, runner: Any) -> bytes:
         raise ValueError(NO_PROCESS)
     if finished.returncode != 0:
         raise ValueError(f"GDCM did not decode the frame (exit code {finished.returncode})")
+    if is_deep_dct:
+        return np.frombuffer(finished.stdout, "<i2").clip(0, 2**bits - 1).astype("<u2").tobytes()
     return finished.stdout
 
 

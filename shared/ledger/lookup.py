@@ -14,11 +14,10 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, FromClause, select
 from sqlalchemy.orm import Session
 
 from shared.base.errors import WorkFailed
-from shared.base.settings import SUBMITTED
 from shared.database import Sighting, SightingState
 from shared.ledger.register import as_text
 
@@ -46,7 +45,6 @@ class Named:
     state: str
     reason: str | None
     resolution: str | None
-    prediction_id: int | None
 
     @property
     def place(self) -> tuple[str, str]:
@@ -58,7 +56,8 @@ class Named:
         return f"{self.source}/{self.origin or self.path}"
 
 
-COLUMNS = tuple(getattr(Sighting, name) for name in Named.__slots__)
+SIGHTINGS = Sighting.__table__
+"""Where names are looked up, unless a view is given: who may read the views alone has no right to this table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,9 @@ class Meaning:
         return list(newest.values())
 
 
-def sightings(session: Session, names: Collection[str], keys: Collection[Key] = tuple(Key)) -> dict[str, Meaning]:
+def sightings(
+    session: Session, names: Collection[str], keys: Collection[Key] = tuple(Key), table: FromClause = SIGHTINGS
+) -> dict[str, Meaning]:
     """What each of at most MAX_ROWS names means, where one of the keys fits; a name that means nothing is left out.
 
     A name is given as the shell gives it or as `results` shows it.
@@ -84,7 +85,7 @@ def sightings(session: Session, names: Collection[str], keys: Collection[Key] = 
     texts = {name: as_text(name)[0] for name in names}
     meanings: dict[str, Meaning] = {}
     for key in (key for key in Key if key in keys):
-        by_text = _LOOKUPS[key](session, {text for name, text in texts.items() if name not in meanings})
+        by_text = _LOOKUPS[key](session, table, {text for name, text in texts.items() if name not in meanings})
         for name, text in texts.items():
             if name not in meanings and text in by_text:
                 newest_first = sorted(by_text[text], key=lambda sighting: sighting.id, reverse=True)
@@ -122,48 +123,56 @@ def single(name: str, meaning: Meaning | None) -> Named:
     return found[0]
 
 
-def known_sources(session: Session) -> Sequence[str]:
+def only(name: str, meaning: Meaning | None) -> Named:
+    """The one image that is meant, where copies count as several."""
+    found = _found(name, meaning)
+    if len(found) > 1:
+        raise _ambiguous(name, found)
+    return found[0]
+
+
+def known_sources(session: Session, table: FromClause = SIGHTINGS) -> Sequence[str]:
     """The sources that rows tell of, whether or not they are configured still."""
-    return session.scalars(select(Sighting.source).distinct()).all()
+    return session.scalars(select(table.c.source).distinct()).all()
 
 
-def bearing(names: AbstractSet[str], sources: Sequence[str]) -> Iterator[ColumnElement[bool]]:
-    """One condition per source, so that each can use the (source, path) index; together they find these paths."""
+def bearing(
+    names: AbstractSet[str], sources: Sequence[str], table: FromClause = SIGHTINGS
+) -> Iterator[ColumnElement[bool]]:
+    """Conditions that together find the sightings with one of these names: one per source and one for origins.
+
+    Apart, each can use its index.
+    """
     for source in sources:
         paths = names | {name.removeprefix(f"{source}/") for name in names}
-        yield (Sighting.source == source) & Sighting.path.in_(paths)
-    yield (Sighting.source == SUBMITTED) & Sighting.origin.in_(names)
+        yield (table.c.source == source) & table.c.path.in_(paths)
+    yield table.c.origin.in_(names)
 
 
 Found = Mapping[str, Sequence[Named]]
 
 
-def _by_path(session: Session, names: set[str]) -> Found:
+def _by_path(session: Session, table: FromClause, names: set[str]) -> Found:
     by_name: dict[str, list[Named]] = defaultdict(list)
-    if not names:
-        return by_name
-    rows: dict[int, Named] = {}
-    for condition in bearing(names, known_sources(session)):
-        rows |= {row.id: row for row in _rows(session, condition)}
-    for row in rows.values():
-        for name in names & {row.path, f"{row.source}/{row.path}", row.origin}:
-            by_name[name].append(row)
+    if names:
+        conditions = bearing(names, known_sources(session, table), table)
+        for row in _rows(session, table, *conditions):
+            for name in names & {row.path, f"{row.source}/{row.path}", row.origin}:
+                by_name[name].append(row)
     return by_name
 
 
-def _by_number(session: Session, names: set[str]) -> Found:
+def _by_number(session: Session, table: FromClause, names: set[str]) -> Found:
     numbers = {int(name): name for name in names if re.fullmatch(rf"[1-9][0-9]{{0,{MAX_DIGITS - 1}}}", name)}
-    if not numbers:
-        return {}
-    return {numbers[row.id]: [row] for row in _rows(session, Sighting.id.in_(numbers))}
+    return {numbers[row.id]: [row] for row in _rows(session, table, _id(table).in_(numbers))} if numbers else {}
 
 
-def _by_content(session: Session, names: set[str]) -> Found:
+def _by_content(session: Session, table: FromClause, names: set[str]) -> Found:
     contents = {name: name.lower() for name in names if re.fullmatch(r"[0-9a-fA-F]{64}", name)}
     if not contents:
         return {}
     by_content: dict[str, list[Named]] = defaultdict(list)
-    for row in _rows(session, Sighting.sha256.in_(set(contents.values()))):
+    for row in _rows(session, table, table.c.sha256.in_(set(contents.values()))):
         by_content[str(row.sha256)].append(row)
     return {name: by_content[content] for name, content in contents.items() if content in by_content}
 
@@ -171,17 +180,31 @@ def _by_content(session: Session, names: set[str]) -> Found:
 _LOOKUPS = {Key.PATH: _by_path, Key.SIGHTING: _by_number, Key.CONTENT: _by_content}
 
 
-def _rows(session: Session, condition: ColumnElement[bool]) -> Iterator[Named]:
-    return (Named(*row) for row in session.execute(select(*COLUMNS).where(condition)))
+def _rows(session: Session, table: FromClause, *conditions: ColumnElement[bool]) -> Collection[Named]:
+    """Those that fulfil any of the conditions, once each: the history has a row for each prediction."""
+    columns = (_id(table), *(table.c[name] for name in Named.__slots__[1:]))
+    rows: dict[int, Named] = {}
+    for condition in conditions:
+        rows |= {row[0]: Named(*row) for row in session.execute(select(*columns).where(condition))}
+    return rows.values()
+
+
+def _id(table: FromClause) -> ColumnElement[int]:
+    return table.c.id if table is SIGHTINGS else table.c.sighting_id
 
 
 def _found(name: str, meaning: Meaning | None) -> list[Named]:
     found = meaning.images if meaning else []
     if not found:
-        is_content = re.fullmatch(r"[0-9a-fA-F]{64}", name)
-        named = f"image with the SHA-256 {name!r}" if is_content else f"image {as_text(name)[0]!r}"
-        raise WorkFailed(f"there is no {named}: `pneumoscreen results` shows those that there are")
+        raise WorkFailed(no_image(name))
     return found
+
+
+def no_image(name: str) -> str:
+    """The sentence for a name that means nothing."""
+    is_content = re.fullmatch(r"[0-9a-fA-F]{64}", name)
+    named = f"image with the SHA-256 {name!r}" if is_content else f"image {as_text(name)[0]!r}"
+    return f"there is no {named}: `pneumoscreen results` shows those that there are"
 
 
 def _ambiguous(name: str, found: Sequence[Named]) -> WorkFailed:

@@ -16,16 +16,11 @@ from shared.base.settings import EngineName
 from shared.database import Database, ModelVersion, Promotion
 from shared.models import engines, manifest
 from shared.models.manifest import Manifest
+from shared.models.published import Published as Published
+from shared.models.published import live as live
+from shared.models.published import published as published
 
 BUNDLED = Path(__file__).parent / "bundled"
-
-
-@dataclass(frozen=True)
-class Published:
-    """A version's row: its name, and the checksum that its manifest must have."""
-
-    version: str
-    manifest_sha256: str
 
 
 @dataclass(frozen=True)
@@ -34,24 +29,6 @@ class Loaded:
 
     manifest: Manifest
     network: engines.Network
-
-
-def live(session: Session) -> list[Published]:
-    """The live version first, then those that were live before it, latest first; empty where none ever was."""
-    rows = session.execute(
-        select(ModelVersion.version, ModelVersion.manifest_sha256)
-        .join(Promotion, Promotion.version == ModelVersion.version)
-        .order_by(Promotion.id.desc())
-    )
-    return list(dict.fromkeys(Published(version, digest) for version, digest in rows))
-
-
-def published(session: Session, version: str) -> Published:
-    """Raises BrokenModel for a version that was never published."""
-    row = session.get(ModelVersion, version)
-    if row is None:
-        raise BrokenModel(f"There is no model version {version!r}: `pneumoscreen models list` shows those that exist.")
-    return Published(row.version, row.manifest_sha256)
 
 
 def load(models: Path, version: Published, key: SecretStr | None = None, engine: EngineName = "tensorflow") -> Loaded:

@@ -2,17 +2,19 @@
 
 import ssl
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from celery import Celery
-from kombu.utils.url import parse_url
 from redis import Redis
 from redis.exceptions import AuthenticationError, RedisError
 
 from shared.base.errors import ServiceUnavailable
 from shared.base.lanes import LANES, Lane
-from shared.base.settings import Settings
+
+if TYPE_CHECKING:  # commands that only look at the lanes start without Celery and pydantic
+    from celery import Celery
+
+    from shared.base.settings import Settings
 
 QUEUE = "pneumoscreen"
 EPOCH_KEY = "pneumoscreen.epoch"
@@ -21,7 +23,7 @@ SEPARATOR = "\x06\x16"
 DAY = 24 * 3600
 
 
-def url(settings: Settings) -> str:
+def url(settings: "Settings") -> str:
     """The broker's address; raises ServiceUnavailable if none is set and no `up` runs in this home."""
     if settings.broker_url is None:
         raise ServiceUnavailable(
@@ -30,7 +32,7 @@ def url(settings: Settings) -> str:
     return settings.broker_url.get_secret_value()
 
 
-def configuration(settings: Settings) -> dict[str, Any]:
+def configuration(settings: "Settings") -> dict[str, Any]:
     """Celery's settings. `docs/why.md` says why prefetch, retries and the visibility timeout are as they are."""
     return {
         "broker_url": url(settings),
@@ -69,17 +71,21 @@ def _tls(url: str) -> dict[str, Any] | None:
     """TLS options from the broker's URL: Flower does not read them there, and kombu's default verifies nothing."""
     if not url.startswith("rediss://"):
         return None
+    from kombu.utils.url import parse_url
+
     return {"ssl_cert_reqs": ssl.CERT_REQUIRED, **parse_url(url).get("ssl", {})}
 
 
-def application(settings: Settings) -> Celery:
+def application(settings: "Settings") -> "Celery":
     """A Celery application for sending; the worker's own is `worker.app`."""
+    from celery import Celery
+
     app = Celery("pneumoscreen", set_as_current=False)
     app.conf.update(configuration(settings))
     return app
 
 
-def client(settings: Settings) -> Redis:
+def client(settings: "Settings") -> Redis:
     return Redis.from_url(url(settings), socket_timeout=5, socket_connect_timeout=5, decode_responses=True)
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from local.private_broker import free_port
 from shared.models import manifest, registry
+from tests import pace
 from tests.system import SAMPLES, System, environment, running, specimens
 
 DATA = Path(os.environ.get("XRAY_TEST_DATA", Path(__file__).parents[3] / "shared" / "data")) / "kermany"
@@ -61,17 +62,19 @@ def test_full_size_x_rays_are_all_screened_and_agree_with_their_224_pixel_twins(
 
 
 def test_bench_prints_the_ratios(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "cli.main", "bench", "--images", str(SAMPLES), "--files", "100", "--json"]
-    done = subprocess.run(command, env=environment(tmp_path / "home"), capture_output=True, text=True, timeout=170)
+    command = [sys.executable, "-m", "cli.main", "bench", "--images", str(SAMPLES), "--files", "40", "--json"]
+    variables = environment(tmp_path / "home")
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=pace.seconds(170))
     assert done.returncode == 0, done.stderr
     assert set(json.loads(done.stdout)["ratios"]) == {"system_to_limit", "system_to_script"}
 
 
+@pytest.mark.soak  # as tests/unit/test_architectures.py says of every network
 def test_an_architecture_builds_as_an_uncompiled_keras_model() -> None:
     code = (
         "from trainer.architectures import build; m = build('screen'); "
         "print(m.count_params(), m.input_shape, m.output_shape, m.optimizer if hasattr(m, 'optimizer') else None)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=pace.seconds(120))
     assert done.stdout.split()[0] == "716465", done.stderr
     assert done.stdout.strip().endswith("None")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from local.private_broker import free_port
+from tests import pace
 from tests.system import QUICK, System, distinct, make_linear_home, running, specimens
 from tests.unit.test_train import specimens as labelled
 from trainer.fit import HISTORY, losses
@@ -18,7 +19,7 @@ ARCHITECTURE = "tiny7"
 """The network whose recipe is over first; the number of epochs is no setting."""
 PATIENTS = 220
 """Of each class: thirty of them are held out, which is the least that the gate decides by."""
-SECONDS = 180
+SECONDS = pace.seconds(180)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def tasks_in_flower(system: System) -> list[tuple[str, str, str]]:
         "tasks/datatable?draw=1&start=0&length=50&search[value]=&order[0][column]=0&order[0][dir]=asc"
         "&columns[0][data]=name&search[regex]=false"
     )
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{page}", timeout=10) as response:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{page}", timeout=SECONDS) as response:
         found = json.loads(response.read())["data"]
     return [(task["name"], task["state"], task["result"]) for task in found]
 

@@ -33,5 +33,5 @@ def trial(record_property: Callable[[str, object], None]) -> Iterator[Callable[[
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Recovering takes its time: these tests may take longer than others."""
     for item in items:
-        if item.path.parent == Path(__file__).parent:
+        if item.path.parent == Path(__file__).parent and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(3600 if IS_LONG else 600))

@@ -14,15 +14,15 @@ from redis.exceptions import RedisError
 
 from shared.base.lanes import LANES, Lane
 from shared.queue.broker import QUEUE, SEPARATOR
-from tests.faults.trial import IMAGES, IS_LONG, STRIKES, Trial, struck
+from tests.faults.trial import IMAGES, IS_LONG, LENGTHY, STRIKES, Trial, struck
+from tests.plan import short
 from tests.servers import RedisServer, Servers
 from tests.system import System
 
-FROZEN = 30.0 if IS_LONG else 8.0
-REFUSING = 60.0 if IS_LONG else 10.0
+FROZEN = 30.0 if IS_LONG else 6.0
+REFUSING = 60.0 if IS_LONG else 6.0
 FULL = 30.0 if IS_LONG else 3.0
-"""Seconds for which the broker is so; the short form has less time, and lets each strike once, amid more images."""
-LENGTHY = STRIKES if IS_LONG else 1
+"""Seconds for which the broker is so."""
 ROUTINE = f"{QUEUE}{SEPARATOR}{LANES[Lane.ROUTINE].priority}"
 StartTrial = Callable[[System, str], Trial]
 
@@ -112,7 +112,7 @@ def broker(
 
 def of(*kinds: str) -> pytest.MarkDecorator:
     """The brokers that a test strikes; the long form strikes both."""
-    return pytest.mark.parametrize("broker", ("private", "own") if IS_LONG else kinds, indirect=True)
+    return pytest.mark.parametrize("broker", short(kinds, ("private", "own")), indirect=True)
 
 
 @of("private")

@@ -18,6 +18,7 @@ from sqlalchemy import Connection, NullPool, create_engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from shared.database.connection import SQLITE_BUSY_SECONDS
+from tests import pace
 from tests.faults.trial import IS_LONG, STRIKES, Trial, struck
 from tests.models import make_linear_version
 from tests.servers import PostgreSQL, Servers
@@ -25,7 +26,7 @@ from tests.system import SECONDS, System
 
 StartTrial = Callable[[System, str], Trial]
 DOWN_SECONDS = 1.5
-FROZEN_SECONDS = 30.0 if IS_LONG else 5.0
+FROZEN_SECONDS = 30.0 if IS_LONG else pace.seconds(5)
 """Longer than the lease in either form; in the short one the suite has no half minute for each strike."""
 HELD_SECONDS = 10.0 if IS_LONG else 3.0
 """How long nobody else gets a connection."""
@@ -124,7 +125,7 @@ def test_a_sqlite_database_that_another_process_locks_loses_nothing(on_sqlite: S
     fault.end()
 
 
-@pytest.mark.skipif(not IS_LONG, reason="takes minutes: only with FAULT_STRIKES above 3")
+@pytest.mark.soak  # takes minutes
 def test_a_sqlite_database_locked_for_longer_than_anybody_waits_loses_nothing(
     on_sqlite: System, trial: StartTrial
 ) -> None:
@@ -165,7 +166,7 @@ def test_a_full_disk_for_database_broker_models_and_logs_loses_nothing(
     assert any("database or disk is full" in log for log in logs), "SQLite found room all the time"
 
 
-@pytest.mark.skipif(not IS_LONG, reason="takes another system: only with FAULT_STRIKES above 3")
+@pytest.mark.soak  # takes another system
 def test_a_disk_that_runs_low_makes_the_producer_pause_and_loses_nothing(tmp_path: Path, trial: StartTrial) -> None:
     low = DISK // 4
     with _small_disk(tmp_path / "home"), struck(tmp_path, PNEUMOSCREEN_MIN_FREE_DISK=str(low)) as system:

@@ -22,15 +22,16 @@ from shared import database
 from shared.base.lanes import LANES
 from shared.database import Sighting
 from shared.queue.broker import QUEUE, SEPARATOR
-from tests.faults.trial import IMAGES, IS_LONG, STRIKES, Trial, struck
+from tests import pace
+from tests.faults.trial import BOUND, EACH_WAY, IMAGES, IS_LONG, LENGTHY, STRIKES, Trial, struck
 from tests.servers import Servers
 from tests.system import System
 
-FLOOD = 100_000 if IS_LONG else 3_000
+FLOOD = 100_000 if IS_LONG else 1_800
 """Files that are dropped at once: a hospital's archive, or as many as take a few seconds."""
-WAITING = 10_000 if IS_LONG else 1_000
+WAITING = 10_000 if IS_LONG else 600
 """Images that wait for a share that is away."""
-AWAY = 30.0 if IS_LONG else 2.5
+AWAY = 30.0 if IS_LONG else pace.seconds(2.5)
 """Seconds for which a folder is away: several looks of the producer, and several attempts of each image."""
 MAX_MEMORY = 250e6
 """Bytes of a producer, which should need 150 MB, however many files there are."""
@@ -184,13 +185,13 @@ def test_a_clock_that_jumps_by_hours_and_days_disturbs_no_work(
 ) -> None:
     fault = trial(system, "clock jumps")
     began = datetime.now(UTC)
-    for number in range(STRIKES):
+    for number in range(EACH_WAY):
         fault.strike(lambda number=number: set_clock(ERRORS[number % len(ERRORS)]))
     fault.end()
     with closing(database.connect(system.database_url)) as ledger, ledger.read() as session:
         ends = session.scalars(select(Sighting.finished_at).where(Sighting.path.startswith(f"{fault.name}."))).all()
     seen = {(end - began) // timedelta(hours=1) for end in ends}
-    assert seen >= {error // HOUR for error in ERRORS[:STRIKES]}, "the system has seen every wrong time"
+    assert seen >= {error // HOUR for error in ERRORS[:EACH_WAY]}, "the system has seen every wrong time"
 
 
 def test_what_is_lost_while_the_clock_is_set_back_does_not_wait_for_the_old_time(
@@ -226,8 +227,8 @@ def test_a_watched_folder_that_goes_and_comes_back_loses_nothing(
 ) -> None:
     with way.of(system) as folder:
         fault = trial(folder.source, f"watched folder {folder.what}")
-        for _ in range(STRIKES):
-            fault.strike(folder.go)
+        for _ in range(LENGTHY):
+            fault.strike(folder.go, images=STRIKES * IMAGES // LENGTHY)
             _wait_blameless(fault)
             folder.come_back(fault.name)
             fault.wait(lambda: fault.finished() >= fault.count, "all images before the next strike")
@@ -240,7 +241,7 @@ def test_a_share_that_vanishes_with_many_waiting_costs_none(
 ) -> None:
     fault = TinyTrial(system, f"share vanishes with {WAITING:,} waiting", record_property)
     aside = system.home.parent / "away"
-    for number in range(STRIKES):
+    for number in range(LENGTHY):
         fault.strike(lambda: system.inbox.rename(aside), images=IMAGES if number else WAITING)
         _wait_blameless(fault)
         aside.rename(system.inbox)
@@ -269,7 +270,7 @@ def test_a_flood_of_files_is_registered_once_in_little_memory(
             now = time.monotonic()
             if FLOOD - registered + waiting != left:
                 left, moved_at = FLOOD - registered + waiting, now
-            assert now - moved_at < 90, f"{left} of {FLOOD} are left:\n{system.logs()}"
+            assert now - moved_at < BOUND, f"{left} of {FLOOD} are left:\n{system.logs()}"
             time.sleep(0.2)
         assert system.query("SELECT count(*), count(DISTINCT path) FROM sightings") == [(FLOOD, FLOOD)]
         assert 0 < most < MAX_MEMORY, f"the producer took {most / 1e6:.0f} MB"

@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
+from tests import pace
 from tests.faults.proxy import Proxy
-from tests.faults.trial import IS_LONG, SEAMS, STRIKES, Trial
+from tests.faults.trial import EACH_WAY, IS_LONG, SEAMS, STRIKES, Trial
+from tests.plan import short
 from tests.servers import Servers
 from tests.system import QUICK, SECONDS, System, environment, make_linear_home
 
-CUT = 20.0 if IS_LONG else 4.0
+CUT = 20.0 if IS_LONG else pace.seconds(4)
 """Seconds without a network: longer than a lease, and in the long form than it takes until jobs are sent again."""
 StartTrial = Callable[[System, str], Trial]
 
@@ -50,7 +52,7 @@ def hosts(tmp_path_factory: pytest.TempPathFactory, make_servers: Callable[[str]
         lines: dict[str, Proxy] = {}
         services = []
         for name in home:
-            (home[name] / "pneumoscreen.toml").write_text(f'[folders.inbox]\npath = "{inbox}"\n')
+            (home[name] / "pneumoscreen.toml").write_text(f'[sources.inbox]\npath = "{inbox}"\n')
             through = _through(servers, name, lines, stack)
             variables = environment(
                 home[name], **QUICK, **seams, **through.variables, PNEUMOSCREEN_HOME=str(home[name])
@@ -62,22 +64,22 @@ def hosts(tmp_path_factory: pytest.TempPathFactory, make_servers: Callable[[str]
         yield Hosts(system, services, lines)
 
 
-CASES = {
+LINES = {
     "worker from broker": ["worker-broker"],
     "worker from database": ["worker-database"],
     "all from all": ["worker-broker", "worker-database", "producer-broker", "producer-database"],
+    "worker from both": ["worker-broker", "worker-database"],
+    "producer from both": ["producer-broker", "producer-database"],
 }
-if IS_LONG:
-    CASES["worker from both"] = ["worker-broker", "worker-database"]
-    CASES["producer from both"] = ["producer-broker", "producer-database"]
+CASES = short(("worker from broker", "worker from database", "all from all"), LINES)
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_network_that_is_cut_and_healed_loses_nothing(hosts: Hosts, trial: StartTrial, case: str) -> None:
     """Cut without a word, and healed so that connections live on, or with a reset; or refused from the start."""
     fault = trial(hosts.system, f"network cut: {case}")
-    lines = [hosts.lines[name] for name in CASES[case]]
-    for number in range(STRIKES):
+    lines = [hosts.lines[name] for name in LINES[case]]
+    for number in range(EACH_WAY if case == "all from all" else STRIKES):
         blow = Proxy.refuse if number % 3 == 2 else Proxy.cut
         fault.strike(lambda blow=blow: [blow(line) for line in lines])
         time.sleep(CUT)
@@ -88,9 +90,7 @@ def test_a_network_that_is_cut_and_healed_loses_nothing(hosts: Hosts, trial: Sta
     hosts.check()
 
 
-@pytest.mark.skipif(
-    not IS_LONG, reason="each strike takes most of a minute, until the broker is asked for a sign of life"
-)
+@pytest.mark.soak  # each strike takes most of a minute, until the broker is asked for a sign of life
 def test_connections_that_the_network_forgot_are_noticed(hosts: Hosts, trial: StartTrial) -> None:
     """As after a firewall that lost its table, or a server that lost its power: nobody was told."""
     if sys.platform != "linux" or os.geteuid() != 0:

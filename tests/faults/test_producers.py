@@ -9,20 +9,20 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy import NullPool, create_engine, text
 
-from tests.faults.trial import IS_LONG, STRIKES, Trial, struck
+from tests.faults.trial import EACH_WAY, KINDS, STRIKES, Trial, struck
+from tests.plan import short
 from tests.servers import Servers
 from tests.system import System
 
 PRODUCER = "cli.main producer"
 SEAMS = ("unsent", "marked", "published")
 """Before its jobs are taken, between their commit and the publishing, after that."""
-BROKER_AND_STORE = ("sqlite", "postgresql")
 StartTrial = Callable[[System, str], Trial]
 
 
 def over(*kinds: str) -> pytest.MarkDecorator:
     """The systems that a test runs in; the long form takes each test to both."""
-    return pytest.mark.parametrize("system", BROKER_AND_STORE if IS_LONG else kinds, indirect=True)
+    return pytest.mark.parametrize("system", short(kinds, KINDS), indirect=True)
 
 
 @pytest.fixture(scope="module")
@@ -80,13 +80,13 @@ def test_a_producer_killed_at_any_moment_after_files_came_loses_nothing(system: 
 
 
 @over("sqlite")
-@pytest.mark.parametrize("producers", [2, 3])
+@pytest.mark.parametrize("producers", short([3], [2, 3]))
 def test_producers_on_one_folder_of_which_some_are_killed_do_nothing_twice(
     system: System, trial: StartTrial, producers: int
 ) -> None:
     fault = trial(system, f"one of {producers} producers on one folder killed")
     with _more_producers(system, producers - 1) as keep_up:
-        for number in range(STRIKES):
+        for number in range(EACH_WAY):
             fault.strike_at(SEAMS[number % len(SEAMS)])
             keep_up()
         fault.end()
@@ -110,9 +110,9 @@ def _more_producers(system: System, count: int) -> Iterator[Callable[[], None]]:
         def keep_up() -> None:
             running[:] = [process for process in running if process.poll() is None]
             while len(running) < count:
-                seen = file.read_text().count("watching root")
+                seen = file.read_text().count("watching source")
                 running.append(subprocess.Popen(command, env=system.environment, stdout=log, stderr=log))
-                system.wait(lambda seen=seen: file.read_text().count("watching root") > seen, "another producer")
+                system.wait(lambda seen=seen: file.read_text().count("watching source") > seen, "another producer")
 
         keep_up()
         try:

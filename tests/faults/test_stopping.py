@@ -11,8 +11,7 @@ import psutil
 import pytest
 
 from local.private_broker import free_port
-from local.supervisor import STOP_SECONDS
-from tests.faults.trial import DATABASES, STRIKES, Trial, alive, struck
+from tests.faults.trial import DATABASES, EACH_WAY, IMAGES, IS_LONG, LENGTHY, STRIKES, Trial, alive, struck
 from tests.servers import Servers
 from tests.system import SECONDS, System
 
@@ -23,7 +22,9 @@ SERVICES = {
     "trainer": "celery -A trainer.app worker",
     "flower": "celery -A worker.app flower",
 }
-READY = {"producer": "watching root", "worker": " ready.", "trainer": " ready.", "flower": "Visit me at"}
+BESIDE = ("trainer", "flower")
+"""Services that no image passes through."""
+READY = {"producer": "watching source", "worker": " ready.", "trainer": " ready.", "flower": "Visit me at"}
 """What each writes into its log when it has started."""
 ENDS = (("up", signal.SIGTERM, 0), ("up", signal.SIGKILL, -signal.SIGKILL), ("supervisor", signal.SIGKILL, 1))
 """What is ended, by which signal, and the exit code of `up` then."""
@@ -43,13 +44,14 @@ def test_sigterm_to_a_service_under_load_ends_it_in_good_order(system: System, t
     def stop() -> None:
         before = len(_exits(system, service))
         _parent(system, service).terminate()
-        system.wait(lambda: len(_exits(system, service)) > before, f"{service} to end", STOP_SECONDS[service])
+        system.wait(lambda: len(_exits(system, service)) > before, f"{service} to end", SECONDS)
 
-    for _ in range(STRIKES):
+    strikes = LENGTHY if service in BESIDE else STRIKES
+    for _ in range(strikes):
         fault.wait(lambda: _is_ready(system, service), f"{service} to run")
-        fault.strike(stop)
+        fault.strike(stop, images=STRIKES * IMAGES // strikes)
     fault.end()
-    assert _exits(system, service) == ["exit status 0; expected"] * STRIKES
+    assert _exits(system, service) == ["exit status 0; expected"] * strikes
     suspects = "SELECT count(*) FROM jobs WHERE lane = 'suspect'"
     assert system.query(suspects) == [(0,)], "a batch was left to its lease"
 
@@ -60,10 +62,10 @@ def test_up_ended_under_load_leaves_no_process_and_the_next_start_goes_on(
 ) -> None:
     servers = make_servers(kind)
     fault = None
-    for number in range(STRIKES):
+    for number in range(EACH_WAY):
         # Not in turn: what a killed supervisor's worker had in hand is suspect, in good order nothing may be.
-        whom, how, code = ENDS[number * len(ENDS) // STRIKES]
-        with struck(tmp_path, servers, trainer=True) as system:
+        whom, how, code = ENDS[number * len(ENDS) // EACH_WAY]
+        with struck(tmp_path, servers, trainer=IS_LONG or number == 0) as system:  # it takes a while to start
             fault = fault or trial(system, f"up ended by SIGTERM, SIGKILL, or with its supervisor, {kind}")
             fault.system = system
             fault.strike(partial(_end, system, whom, how, code))

@@ -7,11 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +23,10 @@ from actions import promotion
 from shared import database
 from shared.database import Review
 from shared.models import manifest, registry
-from tests.faults.trial import DATABASES, IS_LONG, SEED, Trial, struck
+from tests import pace
+from tests.faults.trial import CHOSEN, IS_LONG, KINDS, MIN_IMAGES, SEED, Trial, struck
 from tests.models import make_linear_version, published
+from tests.plan import short
 from tests.servers import Servers
 from tests.system import System
 
@@ -42,7 +44,7 @@ STEPS = (
     "publishing",  # in the transaction that ends the run
     "ended",  # and nothing tidied
 )
-SECONDS = 240
+SECONDS = pace.seconds(240)
 """For one step of a trainer, which is slow to start."""
 REAL = ("epoch", "fitted")
 """Only a real network comes to these steps."""
@@ -57,11 +59,11 @@ SETTINGS = {
     "EPOCHS": "2",
     "TICK_SECONDS": "2",
     "TRAINER_HEARTBEAT": "1",
-    "ALIVE": "8",
+    "ALIVE": pace.setting(8),
     "AFTER_FAILURE": "5",
     "RETRY_SECONDS": "2",
 }
-NETWORKS = ("linear", "real") if IS_LONG else ("linear",)
+NETWORKS = ("linear", "real")
 """The short form fits no network: a real one is killed amid its fit in tests/acceptance."""
 StartTrial = Callable[[System, str], Trial]
 
@@ -73,7 +75,7 @@ def groups(network: str) -> list[tuple[str, ...]]:
     return runs if IS_LONG else [runs[(SEED - 1) % RUNS]]
 
 
-@pytest.fixture(scope="module", params=[(kind, network) for kind in DATABASES for network in NETWORKS], ids="-".join)
+@pytest.fixture(scope="module", params=short([(CHOSEN, "linear")], product(KINDS, NETWORKS)), ids="-".join)
 def system(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
@@ -122,10 +124,10 @@ def demand_a_run(system: System) -> int:
 
 def meanwhile(fault: Trial, condition: Callable[[], object], what: str) -> None:
     """Until a condition holds, while images never run out."""
-    until = time.monotonic() + SECONDS
+    patience = pace.Patience(SECONDS, fault.system.traces_of_training)
 
     def looks() -> bool:
-        assert time.monotonic() < until, f"waited {SECONDS} s for {what}:\n{fault.system.logs()}"
+        assert not patience.is_over(), f"waited in vain for {what}:\n{fault.system.logs()}"
         if fault.count - fault.finished() < 20:
             fault.drop(60)
         return bool(condition())
@@ -157,9 +159,9 @@ def has_ended(system: System, run: int) -> bool:
 
 
 def finish(fault: Trial) -> None:
-    """All of at least 300 images, each once."""
-    if fault.count < 300:
-        fault.drop(300 - fault.count)
+    """All of at least MIN_IMAGES, each once."""
+    if fault.count < MIN_IMAGES:
+        fault.drop(MIN_IMAGES - fault.count)
     fault.end()
 
 
@@ -216,9 +218,7 @@ def test_a_trainer_killed_in_any_step_publishes_its_version_once_or_rejects_it(
             check_folders(system)
 
 
-@pytest.mark.parametrize(
-    "is_alone", [True, False] if IS_LONG else [True], ids=lambda is_alone: "alone" if is_alone else "all"
-)
+@pytest.mark.parametrize("is_alone", short([True], [True, False]), ids=lambda is_alone: "alone" if is_alone else "all")
 def test_a_trainer_service_that_is_killed_is_followed_by_another(
     system: System, trial: StartTrial, is_alone: bool
 ) -> None:
@@ -275,7 +275,7 @@ def test_of_two_trainers_one_publishes_a_run_and_the_other_that_comes_back_does_
     finally:
         os.killpg(second.pid, signal.SIGCONT)
         second.terminate()
-        second.wait(60)
+        second.wait(SECONDS)
 
 
 def is_training(process: psutil.Process) -> bool:

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.trial import DATABASES, IS_LONG, STRIKES, Trial, struck
+from tests import pace
+from tests.faults.trial import DATABASES, IMAGES, IS_LONG, LENGTHY, STRIKES, Trial, struck
 from tests.servers import Servers
-from tests.system import System
+from tests.system import SECONDS, System
 
-OUTDATED = "10" if IS_LONG else "3"
+OUTDATED = "10" if IS_LONG else pace.setting(3)
 """Seconds for which a worker that is too old leaves jobs to others; ten in the product."""
 NEWER_PRODUCER, NEWER_WORKER = "producer", "worker.app"
 """The word of a command line that tells the processes of one service, for the variable NEWER of the seams."""
@@ -51,7 +52,7 @@ def another(system: System, service: str, newer: str = "") -> Iterator[None]:
         assert process.poll() is None, log.read_text(errors="replace")[-2000:]
     finally:
         process.terminate()
-        process.wait(90)
+        process.wait(SECONDS)
 
 
 def strike_with_newer_producer(fault: Trial, system: System) -> None:
@@ -80,19 +81,20 @@ def given_back(system: System) -> int:
 def test_an_older_worker_leaves_a_newer_producer_s_images_to_a_newer_worker(start: Start, trial: StartTrial) -> None:
     with start(NEWER_PRODUCER) as system:
         fault = trial(system, "newer producer beside an older worker")
-        for _ in range(STRIKES):
-            folder = fault.drop()
-            system.wait(lambda: given_back(system) >= 100, "the older worker to give every image back")
+        images = STRIKES * IMAGES // LENGTHY
+        for _ in range(LENGTHY):  # each time a worker has to start
+            folder = fault.drop(images)
+            system.wait(lambda: given_back(system) >= images, "the older worker to give every image back")
             assert fault.finished(folder) == 0
             status = system.command("status")
             assert status.returncode == 1, status.stdout
             told = [line for line in status.stdout.splitlines() if line.startswith("Needs a person: ")]
             assert any("process" in line and TOLD in line for line in told), "it shows itself outdated"
-            tried = [line for line in status.stdout.splitlines() if line.startswith("Tried again by itself: ")]
+            tried = [line for line in status.stdout.splitlines() if line.startswith("Retried automatically: ")]
             assert any("images wait" in line and TOLD in line for line in told + tried)
             fault.strikes += 1
             with another(system, "worker", newer=NEWER_WORKER):
-                fault.wait(lambda folder=folder: fault.finished(folder) == 100, "the newer worker to screen them")
+                fault.wait(lambda folder=folder: fault.finished(folder) == images, "the newer worker to screen them")
         fault.end()
         assert system.query("SELECT count(*) FROM dead_letters") == [(0,)]
         assert system.query("SELECT count(*) FROM jobs WHERE deaths > 0") == [(0,)]
@@ -101,14 +103,14 @@ def test_an_older_worker_leaves_a_newer_producer_s_images_to_a_newer_worker(star
 def test_a_newer_worker_screens_what_older_and_newer_producers_send(start: Start, trial: StartTrial) -> None:
     with start(NEWER_WORKER) as system:
         fault = trial(system, "older producer beside a newer worker, joined by a newer producer")
-        for _ in range(STRIKES):
+        for _ in range(LENGTHY):
             strike_with_newer_producer(fault, system)
         fault.end()
         assert given_back(system) == 0
         assert system.query("SELECT count(*) FROM dead_letters") == [(0,)]
 
 
-@pytest.mark.skipif(not IS_LONG, reason="the two before it are its parts: only with FAULT_STRIKES above 3")
+@pytest.mark.soak  # the two before it are its parts
 def test_older_and_newer_producers_and_workers_drain_one_queue(start: Start, trial: StartTrial) -> None:
     """As in the middle of an upgrade, host by host."""
     with start("") as system:

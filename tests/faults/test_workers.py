@@ -7,10 +7,13 @@ from contextlib import suppress
 import psutil
 import pytest
 
-from tests.faults.trial import IS_LONG, STRIKES, Trial, alive, struck
+from tests.faults.trial import IMAGES, IS_LONG, LENGTHY, MIN_IMAGES, STRIKES, Trial, alive, struck
+from tests.plan import short
 from tests.servers import Servers
 from tests.system import System
 
+KILLS, KILLED_AMID = (10, 40) if IS_LONG else (3, 70)
+"""How often all is killed in a row, and amid how many images each time."""
 WORKER = "celery -A worker.app worker"
 StartTrial = Callable[[System, str], Trial]
 
@@ -32,8 +35,8 @@ def test_a_worker_process_killed_in_any_step_loses_nothing(system: System, trial
 
 def test_a_worker_killed_while_it_acknowledges_screens_nothing_twice(system: System, trial: StartTrial) -> None:
     fault = trial(system, "worker parent killed: acknowledgement")
-    for _ in range(STRIKES):
-        fault.strike_at("acknowledging parent")
+    for _ in range(LENGTHY):  # a parent takes a while to start
+        fault.strike_at("acknowledging parent", images=STRIKES * IMAGES // LENGTHY)
     fault.end()
 
 
@@ -46,30 +49,30 @@ def test_a_worker_s_parent_killed_alone_leaves_no_orphan_that_works_on(system: S
         orphans.extend(parent.children(recursive=True))
         parent.kill()
 
-    for _ in range(STRIKES):
-        fault.strike(blow)
+    for _ in range(LENGTHY):
+        fault.strike(blow, images=STRIKES * IMAGES // LENGTHY)
     fault.end()
     assert orphans
     fault.wait(lambda: not alive(orphans), "every orphan to end")
 
 
-def test_parent_and_processes_killed_ten_times_in_a_row_lose_nothing(system: System, trial: StartTrial) -> None:
-    fault = trial(system, "worker parent and processes killed, ten times in a row")
+def test_parent_and_processes_killed_again_and_again_lose_nothing(system: System, trial: StartTrial) -> None:
+    fault = trial(system, f"worker parent and processes killed, {KILLS} times in a row")
 
     def kill_all() -> None:
         for process in _processes(system):
             with suppress(psutil.NoSuchProcess):
                 process.kill()
 
-    for _ in range(10):
-        fault.strike(kill_all, images=40)
+    for _ in range(KILLS):
+        fault.strike(kill_all, images=KILLED_AMID)
     fault.end()
 
 
-@pytest.mark.parametrize("way", ["segv", "memory", "hang"])
+@pytest.mark.parametrize("way", short(["segv", "hang"], ["segv", "memory", "hang"]))
 def test_an_image_that_kills_its_process_is_quarantined_alone(system: System, trial: StartTrial, way: str) -> None:
     fault = trial(system, f"an image that kills its process: {way}")
-    folders = [fault.drop(deadly=[way]) for _ in range(STRIKES)] if IS_LONG else [fault.drop(300, deadly=[way])]
+    folders = [fault.drop(deadly=[way]) for _ in range(STRIKES)] if IS_LONG else [fault.drop(MIN_IMAGES, deadly=[way])]
     fault.strikes = len(folders)
     fault.end(quarantined=len(folders))
     for folder in folders:

@@ -12,20 +12,30 @@ from typing import Any
 import psutil
 from sqlalchemy.exc import DBAPIError
 
+from tests.pace import seconds, setting
+from tests.plan import short
 from tests.servers import Servers
 from tests.system import QUICK, System, distinct, make_linear_home, running, specimens
 
-STRIKES = int(os.environ.get("FAULT_STRIKES", "3"))
+STRIKES = int(os.environ.get("FAULT_STRIKES", "2"))
 """How often each fault strikes; as many times IMAGES are under way."""
 IS_LONG = STRIKES > 3
-"""Whether to take the time that outages take, and both databases everywhere, as `make soak` does."""
+"""Whether to take the time that outages take, as `make soak` does; what it runs beside is marked `soak`."""
+EACH_WAY = max(3, STRIKES)
+"""The same for a fault that has three ways to strike."""
+LENGTHY = STRIKES if IS_LONG else 1
+"""The same for a fault that lasts: the short form has less time, and lets each strike once, amid more images."""
 SEED = int(os.environ.get("FAULT_SEED", "1"))
-DATABASES = ("sqlite", "postgresql") if IS_LONG else (("sqlite", "postgresql")[SEED % 2],)
 IMAGES = 100
+MIN_IMAGES = 200
+"""An account of fewer would say little."""
 MAX_TRIES = 5
-BOUND = 90.0
+BOUND = seconds(90)
 """Seconds within which work goes on after any fault, with the settings of these tests: `docs/reliability.md`."""
 SEAMS = Path(__file__).parent / "seams"
+KINDS = ("sqlite", "postgresql")
+CHOSEN = KINDS[SEED % 2]
+DATABASES = short([CHOSEN], KINDS)
 
 
 @dataclass(frozen=True)
@@ -132,7 +142,7 @@ class Trial:
             assert self.system.process.poll() is None, f"the system ended:\n{self.system.logs()}"
             time.sleep(0.05)
 
-    def end(self, quarantined: int = 0, *, at_least: int = 300) -> Account:
+    def end(self, quarantined: int = 0, *, at_least: int = MIN_IMAGES) -> Account:
         """Wait until every image is final, account for them, and hand the account to the table."""
         self.wait(lambda: self.finished() >= self.count, f"{self.count} images")
         self.wait(self._is_at_rest, "every job to be finished")  # a late second attempt is to be seen below
@@ -204,7 +214,12 @@ def struck(
     if not (folder / "home").exists():
         make_linear_home(folder / "home", servers.database_url if servers else None)
         (folder / "strikes").mkdir()
-    seams = {"PYTHONPATH": str(SEAMS), "STRIKES": str(folder / "strikes"), "PACE": str(pace), "HANG_SECONDS": "3"}
+    seams = {
+        "PYTHONPATH": str(SEAMS),
+        "STRIKES": str(folder / "strikes"),
+        "PACE": str(pace),
+        "HANG_SECONDS": setting(3),
+    }
     variables = {**QUICK, "PNEUMOSCREEN_SWEEP_EVERY": "3", **seams, **settings}
     with running(folder, settings=variables, servers=servers, flower=flower, trainer=trainer) as system:
         yield system

@@ -38,11 +38,12 @@ from shared.imaging import Limits, Preprocessing, is_dicom, prepare
 from shared.imaging.identifiers import read_identifiers
 from tests.fuzz.corpus import originals
 from tests.fuzz.damage import damaged
+from tests.pace import seconds
 
 TOP = Path(__file__).parents[2]
-SECONDS = 5.0
+SECONDS = seconds(5)
 """Of a core: a busy machine is no fault of the decoder's."""
-HANG_SECONDS = 60.0
+HANG_SECONDS = seconds(60)
 """On the clock: then the process is killed."""
 MEMORY = 2 * 1024**3
 """Bytes of addresses beyond what a process has before its first image (RLIMIT_AS)."""

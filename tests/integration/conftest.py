@@ -1,6 +1,7 @@
 """One running system for all tests of this folder: real Celery, a network that loads in no time.
 
-First on SQLite with its private broker, then on PostgreSQL and a Redis with a password.
+On SQLite with its private broker; in `make soak` on PostgreSQL and a Redis with a password too, where the systems of
+other modules of this folder run.
 """
 
 from collections.abc import Callable, Iterator
@@ -8,11 +9,13 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from local.private_broker import free_port
+from tests.faults.trial import KINDS
+from tests.plan import short
 from tests.servers import Servers
 from tests.system import System, make_linear_home, running
 
 
-@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="session", params=short(["sqlite"], KINDS))
 def system(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,

@@ -17,7 +17,7 @@ import time
 import tomllib
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -38,11 +38,12 @@ from shared.base.filesystem import MARKER
 from shared.base.settings import Settings
 from shared.models import registry
 from shared.queue.broker import wait_until_ready
+from tests import pace
 from tests.models import go_live, make_linear_version
 from tests.system import drop, specimens
 
 ROOT = Path(__file__).parents[2]
-SECONDS = 60
+SECONDS = pace.seconds(60)
 OURS = ("migrate", "producer", "worker", "flower", "trainer")
 LASTING = ("producer", "worker", "trainer", "flower")
 SECRETS = {
@@ -157,9 +158,9 @@ def test_every_setting_in_the_file_exists() -> None:
 
 def test_every_service_agrees_on_the_folders_and_mounts_them_where_the_settings_say() -> None:
     ours = services()
-    folders = ours["producer"]["environment"]["PNEUMOSCREEN_FOLDERS"]
-    assert ours["worker"]["environment"]["PNEUMOSCREEN_FOLDERS"] == folders
-    assert ours["migrate"]["environment"]["PNEUMOSCREEN_FOLDERS"] == folders
+    folders = ours["producer"]["environment"]["PNEUMOSCREEN_SOURCES"]
+    assert ours["worker"]["environment"]["PNEUMOSCREEN_SOURCES"] == folders
+    assert ours["migrate"]["environment"]["PNEUMOSCREEN_SOURCES"] == folders
     for folder in json.loads(folders).values():
         mounts = {
             name: next(m for m in ours[name]["volumes"] if isinstance(m, dict) and m["target"] == folder["path"])
@@ -387,12 +388,15 @@ class Stack:
         logs = sorted(self.folder.glob("*.log"))
         return "\n".join(f"--- {log.name}\n{log.read_text(errors='replace')[-3000:]}" for log in logs)
 
-    def stop(self, name: str) -> int:
-        """As Compose does: SIGTERM, then the grace period."""
-        process = self.processes[name]
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-        return process.wait(int(self.services[name]["stop_grace_period"].rstrip("s")))
+    def stop(self, names: Iterable[str]) -> dict[str, int]:
+        """As Compose does: SIGTERM to all of them, then the grace period of each; returns their exit codes."""
+        for name in names:
+            if self.processes[name].poll() is None:
+                self.processes[name].send_signal(signal.SIGTERM)
+        return {name: self.processes[name].wait(pace.seconds(self._grace(name))) for name in names}
+
+    def _grace(self, name: str) -> int:
+        return int(self.services[name]["stop_grace_period"].rstrip("s"))
 
     def kill(self) -> None:
         for process in self.processes.values():
@@ -469,7 +473,7 @@ def test_flower_opens_with_its_password_alone(stack: Stack) -> None:
         if credentials:
             request.add_header("Authorization", f"Basic {base64.b64encode(credentials.encode()).decode()}")
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
+            with urllib.request.urlopen(request, timeout=SECONDS) as answer:
                 return answer.status
         except urllib.error.HTTPError as error:
             error.close()
@@ -523,7 +527,7 @@ def test_a_password_that_flower_would_misread_is_refused(stack: Stack, password:
 
 
 def test_all_end_well_on_sigterm_and_the_health_checks_tell(stack: Stack) -> None:
-    assert {name: stack.stop(name) for name in LASTING} == dict.fromkeys(LASTING, 0), stack.logs()
+    assert stack.stop(LASTING) == dict.fromkeys(LASTING, 0), stack.logs()
     assert stack.query("SELECT * FROM workers") == []
     assert stack.kept() == stack.before, "the worker cannot write there, and Flower has no home at all"
     assert all(stack.health(name).returncode != 0 for name in LASTING)

@@ -8,11 +8,13 @@ from redis import Redis
 
 from shared.base.lanes import Lane
 from shared.queue import broker
+from tests.faults.trial import KINDS
+from tests.plan import short
 from tests.servers import Servers
 from tests.system import QUICK, System, distinct, make_linear_home, running, specimens
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=short(["postgresql"], KINDS))
 def system(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
@@ -25,12 +27,12 @@ def system(
         (folders / name).mkdir()
     (folders / "home" / "pneumoscreen.toml").write_text(
         f"""
-        [folders.archive]
+        [sources.archive]
         path = "{folders}/archive"
-        [folders.emergency]
+        [sources.emergency]
         path = "{folders}/emergency"
         lane = "stat"
-        [folders.share]
+        [sources.share]
         path = "{folders}/share"
         polling = true
         """

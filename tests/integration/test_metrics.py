@@ -14,7 +14,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from local.private_broker import free_port
-from tests.system import QUICK, System, distinct, make_linear_home, running, specimens
+from tests.system import QUICK, SECONDS, System, distinct, make_linear_home, running, specimens
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Measured:
 
     def read(self, port: int) -> dict[tuple[str, str], float]:
         """Each series' value, by its name and the values of its labels, joined by commas in the labels' order."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as response:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=SECONDS) as response:
             text = response.read().decode()
         families = text_string_to_metric_families(text)
         return {(s.name, ",".join(s.labels.values())): s.value for family in families for s in family.samples}

@@ -32,9 +32,9 @@ from shared.base.settings import load
 from shared.queue import broker
 from shared.queue.messages import TASK
 from tests import dicom
-from tests.faults.trial import IS_LONG
 from tests.models import make_linear_version
-from tests.system import QUICK, SAMPLES, System, distinct, make_linear_home, running, specimens
+from tests.plan import short
+from tests.system import QUICK, SAMPLES, SECONDS, System, distinct, make_linear_home, running, specimens
 
 PATIENT = ("Okonkwo", "PID-4711-GEHEIM", "18830417", "Weizenbaum", "Blinddarmnarbe", "Unfallklinik", "Kauderwelsch")
 """Of the patient and of who treated her: nowhere at all, not in SQL either."""
@@ -133,7 +133,7 @@ def _labelled(folder: Path, kind: str) -> Path:
     return data
 
 
-@pytest.fixture(scope="module", params=["text", "json"] if IS_LONG else ["text"])
+@pytest.fixture(scope="module", params=short(["text"], ["text", "json"]))
 def evidence(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Evidence:
     folder = tmp_path_factory.mktemp("private")
     make_linear_home(folder / "home")
@@ -332,10 +332,10 @@ def _look_around(found: Evidence, moment: str) -> None:
         command = [sys.executable, "-m", "celery", "-A", "worker.app", "inspect", kind, "--timeout", "5"]
         asked[kind] = subprocess.Popen(command, env=system.environment, stdout=subprocess.PIPE, text=True)
     for kind, process in asked.items():
-        found.add(f"celery inspect: {kind} {moment}", process.communicate(timeout=120)[0])
+        found.add(f"celery inspect: {kind} {moment}", process.communicate(timeout=SECONDS)[0])
     for name in ("PRODUCER", "WORKER"):
         port = system.environment[f"PNEUMOSCREEN_{name}_METRICS_PORT"]
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=SECONDS) as answer:
             found.add(f"metrics: {name.lower()} {moment}", answer.read().decode())
     system.wait(lambda: _is_open(system), "Flower")  # it may still be starting
     tasks = json.loads(_flower(system, "api/tasks?limit=1000"))
@@ -360,7 +360,7 @@ def _flower(system: System, page: str) -> str:
     request = urllib.request.Request(f"http://127.0.0.1:{port}/{page}")
     credentials = base64.b64encode(f"pneumoscreen:{FLOWER}".encode()).decode()
     request.add_header("Authorization", f"Basic {credentials}")
-    with urllib.request.urlopen(request, timeout=60) as answer:
+    with urllib.request.urlopen(request, timeout=SECONDS) as answer:
         return str(answer.read().decode())
 
 
@@ -379,7 +379,7 @@ def test_what_was_planted_went_through_every_way(evidence: Evidence) -> None:
     done = {path for path, state, _ in evidence.rows if state == "done"}
     assert {"Mustermann-Erika/Mustermann-Erika.jpeg", "Mustermann-Erika/Hildegard-good.dcm"} <= done
     assert {"Stoerung.jpeg", "Stoerung.dcm"} <= done
-    assert reasons["Verschwunden-1.jpeg"] == "the file was removed before it was read"
+    assert reasons["Verschwunden-1.jpeg"] == "the file is gone: it was removed from its source"
     assert len([path for path in reasons if "Hildegard" in path]) >= 5, reasons
     assert MARKER not in reasons
     assert evidence.training[0][0] == "failed"

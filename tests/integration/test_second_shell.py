@@ -4,24 +4,47 @@ import csv
 import io
 import json
 import os
+import socket
 import subprocess
 import sys
 import urllib.request
 from pathlib import Path
 
-from tests.system import System, distinct, specimens
+from tests.system import SECONDS, System, distinct, specimens
 
 
 def _celery(system: System, *arguments: str) -> str:
     """Celery's command with nothing set but what every shell has: it finds the running system by itself."""
     variables = {name: value for name, value in system.environment.items() if not name.startswith("PNEUMOSCREEN_")}
     command = [sys.executable, "-m", "celery", "-A", "worker.app", *arguments]
-    return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60).stdout
+    return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=SECONDS).stdout
 
 
 def test_celery_inspect_finds_the_worker_with_nothing_set(system: System) -> None:
     # Asked again and again: a node that is only starting is not listening yet.
     system.wait(lambda: "screening@" in _celery(system, "inspect", "active", "--timeout", "3"), "the worker's answer")
+
+
+def test_a_second_worker_on_the_host_has_a_name_of_its_own_and_takes_nothing_along_when_it_ends(system: System) -> None:
+    first = f"screening@{socket.gethostname()}"
+    second = f"screening-2@{socket.gethostname()}"
+    command = [sys.executable, "-m", "cli.main", "worker"]
+    process = subprocess.Popen(
+        command, env=system.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        system.wait(lambda: {first, second} <= names(system), "both workers' answers")
+    finally:
+        process.terminate()
+        process.wait(60)
+    system.wait(lambda: second not in names(system), "the second worker's end")
+    assert first in names(system)
+
+
+def names(system: System) -> set[str]:
+    """The Celery nodes that answer."""
+    answer = _celery(system, "inspect", "ping", "--json", "--timeout", "3")
+    return set(json.loads(answer)) if answer.startswith("{") else set()
 
 
 def test_flower_shows_a_batch_received_started_and_succeeded_with_its_number_of_images(system: System) -> None:
@@ -35,7 +58,7 @@ def test_flower_shows_a_batch_received_started_and_succeeded_with_its_number_of_
     address = next(part for part in flower if part.startswith("--port=")).removeprefix("--port=")
 
     def get(page: str) -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{address}/{page}", timeout=10) as response:
+        with urllib.request.urlopen(f"http://127.0.0.1:{address}/{page}", timeout=SECONDS) as response:
             return str(response.read().decode())
 
     def counted() -> bool:
@@ -65,7 +88,7 @@ def test_results_come_as_csv_json_and_parquet(system: System) -> None:
     assert [row["path"] for row in rows] == ["formats.jpeg"]
     assert json.loads(system.command(*arguments, "json").stdout)[0]["path"] == "formats.jpeg"
     command = [sys.executable, "-m", "cli.main", *arguments, "parquet"]
-    done = subprocess.run(command, env=system.environment, capture_output=True, timeout=60)
+    done = subprocess.run(command, env=system.environment, capture_output=True, timeout=SECONDS)
     assert done.stdout[:4] == b"PAR1", done.stderr
 
 

@@ -14,6 +14,7 @@ import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,7 @@ from shared.base.settings import load
 from shared.queue import broker
 from shared.queue.broker import wait_until_ready
 from tests.servers import Servers, postgresql
-from tests.system import QUICK, System, drop, environment, make_linear_home, running, specimens
+from tests.system import QUICK, SECONDS, System, drop, environment, make_linear_home, running, specimens
 
 ROLES = Path(__file__).parents[2] / "docs" / "roles.sql"
 PASSWORDS = {
@@ -83,7 +84,7 @@ class Secured:
         if credentials:
             request.add_header("Authorization", f"Basic {base64.b64encode(credentials.encode()).decode()}")
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
+            with urllib.request.urlopen(request, timeout=SECONDS) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             with error:
@@ -100,7 +101,7 @@ def _ask(url: str, sql: str) -> list[tuple[object, ...]]:
 
 
 def _openssl(folder: Path, *arguments: str) -> None:
-    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True, timeout=60)
+    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True, timeout=SECONDS)
 
 
 def _make_authority(folder: Path) -> Path:
@@ -171,7 +172,7 @@ def _proxy(context: ssl.SSLContext, inner: Path) -> Iterator[int]:
     thread = threading.Thread(target=loop.run_until_complete, args=[task])
     thread.start()
     try:
-        assert started.wait(30)
+        assert started.wait(SECONDS)
         yield port
     finally:
         loop.call_soon_threadsafe(task.cancel)
@@ -247,7 +248,7 @@ def _celery(secured: Secured, *arguments: str) -> str:
     variables = {name: value for name, value in secured.system.environment.items() if not name.startswith("PNEUMO")}
     command = [sys.executable, "-m", "celery", "-A", "worker.app", *arguments]
     variables["PNEUMOSCREEN_HOME"] = str(secured.system.home)
-    return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=90).stdout
+    return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=SECONDS).stdout
 
 
 def test_images_are_screened_over_tls_by_a_role_that_owns_nothing(secured: Secured) -> None:
@@ -281,7 +282,7 @@ def test_status_and_metrics_find_both_servers(secured: Secured) -> None:
     done = secured.system.command("status")
     assert "linear-1" in done.stdout, done.stderr
     port = secured.system.environment["PNEUMOSCREEN_PRODUCER_METRICS_PORT"]
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=SECONDS) as answer:
         measured = answer.read().decode()
     assert "pneumoscreen_database_up 1.0" in measured
     assert "pneumoscreen_broker_up 1.0" in measured
@@ -351,7 +352,7 @@ def test_a_server_with_another_certificate_is_refused_in_a_sentence(
         env=environment(tmp_path / "home", **variables),
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=SECONDS,
     )
     said = " ".join(done.stderr.split())
     assert done.returncode == 3, said
@@ -375,7 +376,7 @@ def test_a_backup_is_made_over_tls(secured: Secured, tmp_path: Path) -> None:
         env=secured.system.environment | {"PNEUMOSCREEN_DATABASE_URL": url},
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=SECONDS,
     )
     assert done.returncode == 0, done.stderr
     assert stat.S_IMODE((tmp_path / "a.backup").stat().st_mode) == 0o600
@@ -386,8 +387,10 @@ def test_no_password_stands_in_a_log_on_a_page_or_on_a_command_line(secured: Sec
     worker = next(iter(re.findall(r'"(screening@[^"]+)"', secured.flower("api/workers?refresh=1", mine)[1])))
     pages = ("workers", "tasks", "broker", f"worker/{worker}", "api/workers", "api/tasks", "metrics")
     texts = {page: secured.flower(page, mine)[1] for page in pages}
-    for kind in ("stats", "conf", "report", "active"):
-        texts[f"inspect {kind}"] = _celery(secured, "inspect", kind, "--timeout", "5")
+    kinds = ("stats", "conf", "report", "active")
+    with ThreadPoolExecutor() as pool:  # side by side, for each waits for late answers
+        answers = pool.map(lambda kind: _celery(secured, "inspect", kind, "--timeout", "5"), kinds)
+        texts |= {f"inspect {kind}": answer for kind, answer in zip(kinds, answers, strict=True)}
     home = secured.system.home
     for file in (*(home / "logs").iterdir(), home / "run" / "supervisord.conf", home.parent / "up.out"):
         texts[file.name] = file.read_text(errors="replace")

@@ -87,8 +87,8 @@ def test_padding_around_the_picture_does_not_flatten_it() -> None:
     padded = PIXELS.copy()
     padded[:, :20] = 4095
     values = grey(written(make(padded, PixelPaddingValue=4095)))
-    assert np.abs(values[:, 20:] - expected()[:, 20:]).max() <= 8
-    assert (values[:, :20] == 255).all()
+    assert values.shape == (200, 240), "what is only padding is cut off"
+    assert np.abs(values - expected()[:, 20:]).max() <= 8
 
 
 LOSSLESS = {
@@ -130,7 +130,7 @@ def test_every_transfer_syntax_that_is_said_to_be_read_has_a_decoder() -> None:
     [
         ({"Modality": "CT"}, "modality is CT"),
         ({"Modality": "MG"}, "modality is MG"),
-        ({"Modality": None}, "modality is not said"),
+        ({"Modality": None}, "modality is not stated"),
         ({"BodyPartExamined": "HAND"}, "body part is HAND"),
         ({"BodyPartExamined": "ABDOMEN"}, "body part is ABDOMEN"),
         ({"ViewPosition": "LL"}, "view is LL"),
@@ -143,7 +143,7 @@ def test_every_transfer_syntax_that_is_said_to_be_read_has_a_decoder() -> None:
         ({"PresentationIntentType": "FOR PROCESSING"}, "FOR PROCESSING"),
         ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.1.1.1"}, "FOR PROCESSING"),
         ({"PhotometricInterpretation": "PALETTE COLOR"}, "not greyscale"),
-        ({"PhotometricInterpretation": "RGB", "SamplesPerPixel": 3, "PlanarConfiguration": 0}, "not greyscale"),
+        ({"PhotometricInterpretation": "YBR_FULL", "SamplesPerPixel": 3, "PlanarConfiguration": 0}, "not greyscale"),
         ({"Rows": 20}, "too small"),
         ({"Rows": 40_000, "Columns": 40_000}, "more than the limit"),
     ],
@@ -195,7 +195,7 @@ def test_the_deflated_syntax_is_refused_and_never_inflated(monkeypatch: pytest.M
 
 @pytest.mark.parametrize(
     ("syntax", "name"),
-    [("1.2.840.10008.1.2.4.100", "MPEG2"), ("1.2.3.4.5", "1.2.3.4.5"), ("1.2.840.10008.1.2.4.51", "JPEG Extended")],
+    [("1.2.840.10008.1.2.4.100", "MPEG2"), ("1.2.3.4.5", "1.2.3.4.5")],
 )
 def test_a_transfer_syntax_without_a_decoder_is_refused_by_name(syntax: str, name: str) -> None:
     with pytest.raises(Unreadable, match=rf"transfer syntax {name}.* is not read"):
@@ -212,7 +212,7 @@ def test_a_file_cut_in_its_pixels_may_still_be_under_way() -> None:
 def test_a_file_cut_in_its_header_may_still_be_under_way_or_is_damaged_and_says_so() -> None:
     data = written(make(PIXELS))
     for length in range(132, 900, 7):
-        with pytest.raises((Unfinished, Unreadable), match=r"cut off|damaged|not said|no picture|is not read"):
+        with pytest.raises((Unfinished, Unreadable), match=r"cut off|damaged|not stated|not an image|is not read"):
             decode(data[:length], (160, 160), Limits())
 
 
@@ -331,6 +331,7 @@ def test_a_frame_that_ends_the_process_of_its_decoder_is_unreadable(tmp_path: Pa
 
 def test_a_decoder_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = compressed(make(PIXELS), LOSSLESS["JPEG-LS"], tmp_path)
+    monkeypatch.setattr("shared.imaging.frames._fast_decoder", lambda _: None)
     monkeypatch.setattr("shared.imaging.gdcm_process.SECONDS", 0.001)
     with pytest.raises(Unreadable, match="did not decode"):
         decode(data, (160, 160), Limits())
@@ -371,6 +372,7 @@ def test_a_decoder_that_cannot_be_started_or_is_killed_is_the_worlds_fault(
     if program == "killed":  # as the kernel does when memory is short
         (tmp_path / program).write_text("#!/bin/sh\ncat > /dev/null\nkill -9 $$\n")
         (tmp_path / program).chmod(0o755)
+    monkeypatch.setattr("shared.imaging.frames._fast_decoder", lambda _: None)
     monkeypatch.setattr("shared.imaging.gdcm_process.sys.executable", str(tmp_path / program))
     with pytest.raises(OutOfReach, match="could not start a process"):
         decode(data, (160, 160), Limits())

@@ -17,7 +17,8 @@ from threadpoolctl import threadpool_limits
 
 from shared.base.errors import BrokenModel
 from shared.base.filesystem import MARKER
-from shared.base.settings import Folder, load
+from shared.base.settings import load
+from shared.base.source_settings import FolderSettings
 from shared.database import Database
 from shared.imaging import Preprocessing, arrange
 from shared.ledger.register import register
@@ -336,7 +337,7 @@ def test_a_worker_stores_what_is_unfamiliar_and_how_much(
         with database.write() as session:
             register(session, "ward", "routine", [Facts.of((root / name).stat()).found(name)], datetime.now(UTC))
     url = database.engine.url.render_as_string(hide_password=False)
-    process = WorkerProcess(load(tmp_path, database_url=url, folders={"ward": Folder(path=root)}, batch_size=2))
+    process = WorkerProcess(load(tmp_path, database_url=url, sources={"ward": FolderSettings(path=root)}, batch_size=2))
     try:
         with database.write() as session:
             message = take(session, "routine", 1000, datetime.now(UTC))

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from shared.base.errors import WrongSettings
+from tests import pace
 from trainer import description, fit
 from trainer.recipes import Recipe
 
@@ -66,10 +67,11 @@ def epochs_in(work: Path) -> int:
     return len(fit.losses(work / fit.HISTORY))
 
 
+@pytest.mark.soak  # tests/acceptance/test_trainer_service.py kills one too
 def test_a_killed_training_goes_on_with_the_epoch_that_was_under_way(tmp_path: Path) -> None:
     data, work = specimens(tmp_path / "data", 16), tmp_path / "work"
     first = start(data, work, 500)
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + pace.seconds(90)
     while epochs_in(work) < 4 and first.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
     first.send_signal(signal.SIGKILL)
@@ -90,7 +92,7 @@ def test_a_killed_training_goes_on_with_the_epoch_that_was_under_way(tmp_path: P
 
 def test_a_finished_training_is_not_done_again_and_leaves_logs_for_tensorboard(tmp_path: Path) -> None:
     data, work = specimens(tmp_path / "data", 6), tmp_path / "work"
-    first, second, rest = start(data, work, 3, times=2).communicate(timeout=90)[0].split("finished\n")
+    first, second, rest = start(data, work, 3, times=2).communicate(timeout=pace.seconds(90))[0].split("finished\n")
     assert "epoch 3 of 3" in first
     assert (second.strip(), rest) == ("", ""), "the second time nothing is left to do"
     figures = [json.loads(line) for line in (work / fit.HISTORY).read_text().splitlines()]

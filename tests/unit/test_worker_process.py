@@ -13,7 +13,8 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import InternalError
 
 from actions import promotion
-from shared.base.settings import Folder, load
+from shared.base.settings import load
+from shared.base.source_settings import FolderSettings
 from shared.database import Database, ModelVersion, Worker, connection
 from shared.models import registry
 from shared.models.engines import LINEAR_FILE
@@ -34,7 +35,7 @@ def process(tmp_path: Path, database: Database) -> Iterator[WorkerProcess]:
     go_live(database, make_linear_version(tmp_path / "models", "v1"))
     (tmp_path / "ward").mkdir()
     url = database.engine.url.render_as_string(hide_password=False)
-    settings = load(tmp_path, database_url=url, folders={"ward": Folder(path=tmp_path / "ward")}, lease=0.3)
+    settings = load(tmp_path, database_url=url, sources={"ward": FolderSettings(path=tmp_path / "ward")}, lease=0.3)
     process = WorkerProcess(settings)
     yield process
     process.stop()

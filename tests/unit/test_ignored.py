@@ -1,6 +1,9 @@
 import pytest
 
-from shared.sources.ignored import is_ignored
+from shared.base.source_settings import IGNORED_BY_DEFAULT
+from shared.sources.ignored import IgnoreRule
+
+is_ignored = IgnoreRule(IGNORED_BY_DEFAULT)
 
 
 @pytest.mark.parametrize(

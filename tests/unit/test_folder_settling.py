@@ -1,7 +1,7 @@
 from shared.sources.folder.facts import Facts
-from shared.sources.folder.settling import Candidate, Settling
+from shared.sources.folder.settling import Settling
 
-A, B = Candidate("ward", "a.png"), Candidate("ward", "b.png")
+A, B = "a.png", "b.png"
 SMALL, LARGE = Facts(10, 1, 1), Facts(20, 2, 1)
 
 
@@ -82,10 +82,10 @@ def test_a_changed_file_goes_to_the_end_of_the_queue() -> None:
     assert files.due(now=3.5) == [B, A]
 
 
-def test_the_same_name_in_two_folders_is_two_files() -> None:
+def test_the_same_name_in_two_subfolders_is_two_files() -> None:
     files = settling(settle=2.0)
     files.look(A, SMALL, now=0.0)
-    assert not files.look(Candidate("clinic", "a.png"), SMALL, now=5.0)
+    assert not files.look("clinic/a.png", SMALL, now=5.0)
 
 
 def test_its_memory_is_bounded_by_what_it_tells_its_user() -> None:

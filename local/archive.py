@@ -1,4 +1,4 @@
-"""What `db backup` and `db restore` share: copies of SQLite files, and PostgreSQL's own programs."""
+"""What backing up and restoring share: copies of SQLite files, and PostgreSQL's own programs."""
 
 import os
 import re
@@ -6,24 +6,26 @@ import shutil
 import sqlite3
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from alembic.migration import MigrationContext
 from sqlalchemy.exc import DatabaseError
 
-from cli.console import progress
 from shared.base.errors import ServiceUnavailable, WorkFailed, WrongSettings
 from shared.base.settings import Settings
 from shared.database import Database, connect
 
 PAGES = 1000
+"""SQLite copies so many at a time."""
+Advance = Callable[[int, int], None]
+"""Called with the number of pages that are copied, and of all."""
 
 
 @contextmanager
 def connected(settings: Settings) -> Iterator[Database]:
-    """Whatever schema it has, or none."""
+    """The database of the settings, whatever schema it has, or none."""
     database = connect(settings.database)
     try:
         yield database
@@ -33,30 +35,26 @@ def connected(settings: Settings) -> Iterator[Database]:
 
 @contextmanager
 def aside(file: Path) -> Iterator[Path]:
-    """A new file beside it, for the owner alone to read; what was not renamed is removed at the end."""
+    """A new file in the same folder, readable by its owner alone; removed at the end unless it was renamed."""
     descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=".backup-", suffix=".part")
     os.close(descriptor)
     try:
         yield Path(name)
     finally:
-        for left in ("", "-journal", "-wal", "-shm"):
-            Path(name + left).unlink(missing_ok=True)
+        for suffix in ("", "-journal", "-wal", "-shm"):
+            Path(name + suffix).unlink(missing_ok=True)
 
 
-def copy_sqlite(source: Path, target: Path, doing: str) -> None:
-    """Copy an SQLite database, while others may write to it, as it is at one moment; what comes out is checked."""
+def copy_sqlite(source: Path, target: Path, advance: Advance) -> None:
+    """Copy an SQLite database as it is at one moment, while others may write to it, and check the copy."""
     try:
         with (
             closing(sqlite3.connect(f"{source.as_uri()}?mode=rw", uri=True, isolation_level=None)) as reading,
             closing(sqlite3.connect(target, isolation_level=None)) as copy,
-            progress() as bar,
         ):
             reading.execute("BEGIN")  # without a transaction, each write of others would start the copying over
             reading.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-            task = bar.add_task(doing, total=None)
-            reading.backup(
-                copy, pages=PAGES, progress=lambda _, left, total: bar.update(task, completed=total - left, total=total)
-            )
+            reading.backup(copy, pages=PAGES, progress=lambda _, left, total: advance(total - left, total))
             copy.execute("PRAGMA journal_mode = DELETE")  # one file, without a log beside it
             problems = [row[0] for row in copy.execute("PRAGMA integrity_check(5)")]
     except sqlite3.DatabaseError as error:
@@ -100,21 +98,23 @@ class Client:
 
     def run(self, name: str, *arguments: str) -> str:
         """What the program prints; raises WrongSettings if it is missing or too old, WorkFailed if it fails."""
-        found = shutil.which(name)
+        program = shutil.which(name)
         way_out = (
             f"install PostgreSQL's client programs of version {self._server} or newer "
             f"(postgresql-client-{self._server} on Debian and Ubuntu), or put their folder first in PATH."
         )
-        if found is None:
+        if program is None:
             raise WrongSettings(f"{name} is not installed on this machine: {way_out}")
-        told = subprocess.run([found, "--version"], capture_output=True, text=True, check=False).stdout
-        version = re.search(r"\) (\d+)", told)
+        printed = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
+        version = re.search(r"\) (\d+)", printed)
         if version is None or int(version[1]) < self._server:
-            raise WrongSettings(f"{found} is older ({told.strip()}) than the server, version {self._server}: {way_out}")
+            raise WrongSettings(
+                f"{program} is older ({printed.strip()}) than the server, version {self._server}: {way_out}"
+            )
         done = subprocess.run(
-            [found, *arguments], env=self._environment, capture_output=True, text=True, errors="replace", check=False
+            [program, *arguments], env=self._environment, capture_output=True, text=True, errors="replace", check=False
         )
         if done.returncode:
-            said = " ".join(done.stderr.split("\n")[-6:]).strip() or f"exit code {done.returncode}"
-            raise WorkFailed(f"{name} failed, and nothing was changed: {said}")
+            reason = " ".join(done.stderr.split("\n")[-6:]).strip() or f"exit code {done.returncode}"
+            raise WorkFailed(f"{name} failed, and nothing was changed: {reason}")
         return done.stdout

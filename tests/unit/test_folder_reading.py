@@ -37,7 +37,7 @@ def test_a_file_is_read_whole(root: Path) -> None:
 
 def test_a_file_whose_name_is_not_utf_8_is_read(root: Path) -> None:
     name = os.fsdecode(b"caf\xe9.png")
-    assert read(root, name, drop(root / name), Limits()) == b"an image"
+    assert read(root, name, drop(root / name).revision, Limits()) == b"an image"
 
 
 def test_a_file_that_grew_since_it_was_registered_has_changed(root: Path) -> None:
@@ -68,7 +68,7 @@ def test_another_file_under_the_same_name_size_and_time_has_changed(root: Path) 
 def test_a_removed_file_is_its_own_fault_while_the_root_is_in_reach(root: Path) -> None:
     facts = drop(root / "a.png")
     (root / "a.png").unlink()
-    with pytest.raises(Unreadable, match="removed before it was read"):
+    with pytest.raises(Unreadable, match="the file is gone"):
         read(root, "a.png", facts.revision, Limits())
 
 
@@ -76,7 +76,7 @@ def test_a_removed_folder_is_no_worse_than_a_removed_file(root: Path) -> None:
     facts = drop(root / "sub" / "a.png")
     (root / "sub" / "a.png").unlink()
     (root / "sub").rmdir()
-    with pytest.raises(Unreadable, match="removed before it was read"):
+    with pytest.raises(Unreadable, match="the file is gone"):
         read(root, "sub/a.png", facts.revision, Limits())
 
 
@@ -235,7 +235,7 @@ def test_a_link_put_in_a_folders_place_between_check_and_open_does_not_lead_out(
     finally:
         stop.set()
         swapping.join()
-    assert {"the path is a link that leads out of its folder", str(Changed(root.stat()))} <= set(reasons)
+    assert {"the path is a link that leads out of its folder", str(Changed("", 0))} <= set(reasons)
 
 
 @pytest.mark.parametrize("path", ["../outside/a.png", "sub/../../outside/a.png", "/etc/passwd"])

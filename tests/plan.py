@@ -1,0 +1,91 @@
+"""Which files of tests share a worker of pytest-xdist, which start first, and which `make check` leaves out."""
+
+from collections.abc import Iterable, Sequence
+
+import pytest
+from _pytest.mark import ParameterSet
+from xdist.scheduler import LoadScopeScheduling
+
+ONE_WORKER = {
+    "tests/integration/test_dropping.py": "one running system",  # the fixture `system` of their folder
+    "tests/integration/test_second_shell.py": "one running system",
+    "tests/unit/test_familiarity.py": "tensorflow",  # which takes seconds to import, and half a gigabyte
+    "tests/unit/test_inference.py": "tensorflow",
+    "tests/unit/test_trainer_lite.py": "tensorflow",
+}
+"""Files that share what is expensive to set up."""
+
+LONGEST = (
+    "tests/faults/test_workers.py",
+    "tests/faults/test_stopping.py",
+    "tests/faults/test_folders.py",
+    "tests/acceptance/test_training.py",
+    "tests/acceptance/test_trainer_service.py",
+    "tests/faults/test_trainers.py",
+    "tests/integration/test_secured_servers.py",
+    "tests/faults/test_databases.py",
+    "tests/faults/test_producers.py",
+    "tests/faults/test_brokers.py",
+    "tests/faults/test_versions.py",
+    "tests/integration/test_dropping.py",
+    "tests/integration/test_second_shell.py",
+    "tests/faults/test_networks.py",
+    "tests/acceptance/test_screening.py",
+    "tests/integration/test_swaps.py",
+    "tests/integration/test_privacy.py",
+    "tests/integration/test_compose.py",
+    "tests/unit/test_train.py",
+    "tests/unit/test_architectures.py",
+    "tests/unit/test_familiarity.py",
+    "tests/unit/test_inference.py",
+    "tests/unit/test_trainer_lite.py",
+)
+"""These start first, in this order, so that the workers end together: a long file begun last is waited for."""
+
+SLOW = (
+    "tests/unit/test_architectures.py",
+    "tests/unit/test_augmentation.py",
+    "tests/unit/test_backup.py",
+    "tests/unit/test_examine.py",
+    "tests/unit/test_familiarity.py",
+    "tests/unit/test_inference.py",
+    "tests/unit/test_metrics.py",
+    "tests/unit/test_train.py",
+    "tests/unit/test_trainer_groups.py",
+    "tests/unit/test_trainer_lite.py",
+    "tests/unit/test_worker_models.py",
+    "tests/unit/test_worker_process.py",
+)
+"""Unit tests with a network, with many processes or with long computations, which `make check` has no time for."""
+
+
+def short(chosen: Iterable[object], values: Iterable[object]) -> list[ParameterSet]:
+    """Parameters of a test or a fixture, of which `make test` takes only the chosen ones, and `make soak` all."""
+    chosen = list(chosen)
+    return [pytest.param(value, marks=() if value in chosen else pytest.mark.soak) for value in values]
+
+
+class FilesInOrder(LoadScopeScheduling):
+    """Each file of tests goes to one worker, in the order of collection; some files go to the same one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::", 1)[0]
+        return ONE_WORKER.get(file, file)
+
+
+def file_of(item: pytest.Item) -> str:
+    return item.nodeid.split("::", 1)[0]
+
+
+def put_longest_first(items: list[pytest.Item]) -> None:
+    places = {file: place for place, file in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(file_of(item), len(places)))
+
+
+def mark(items: Sequence[pytest.Item]) -> None:
+    """`slow` and `postgresql`, which `make check` leaves out."""
+    for item in items:
+        if file_of(item) in SLOW:
+            item.add_marker(pytest.mark.slow)
+        if "postgresql" in item.name or "postgresql_url" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.postgresql)

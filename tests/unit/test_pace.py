@@ -1,0 +1,51 @@
+"""The limits of the tests themselves: they scale with the machine, and waits end when nothing moves any more."""
+
+from pathlib import Path
+
+import pytest
+
+from tests import pace, plan
+from tests.pace import LONGEST, Patience
+
+TOP = Path(__file__).parents[2]
+
+
+class World:
+    """A clock and something that moves, both by hand."""
+
+    def __init__(self) -> None:
+        self.now, self.moved = 100.0, 0
+
+    def patience(self) -> Patience:
+        return Patience(10.0, lambda: self.moved, lambda: self.now)
+
+
+def test_patience_runs_out_when_nothing_has_moved_for_its_limit() -> None:
+    world = World()
+    patience = world.patience()
+    world.now += 9.9
+    assert not patience.is_over()
+    world.now += 0.2
+    assert patience.is_over()
+
+
+def test_patience_goes_on_while_something_moves_but_not_for_ever() -> None:
+    world = World()
+    patience = world.patience()
+    for _ in range(LONGEST):
+        world.now += 9.9
+        world.moved += 1
+        assert not patience.is_over()
+    world.now += 11
+    world.moved += 1
+    assert patience.is_over()
+
+
+def test_a_limit_is_never_shorter_than_on_the_reference_machine() -> None:
+    assert pace.seconds(3.0) >= 3.0
+    assert float(pace.setting(3.0)) >= 3.0
+
+
+@pytest.mark.parametrize("file", sorted({*plan.ONE_WORKER, *plan.LONGEST, *plan.SLOW}))
+def test_every_file_of_the_plan_exists(file: str) -> None:
+    assert (TOP / file).is_file()
