@@ -72,7 +72,7 @@ def groups(data: Dataset, measured: dict[str, Floats]) -> dict[str, Rows]:
     The extremes are taken within each class, so that both are there however the classes differ.
     """
     series = np.array([_series(path.name) for path in data.paths])
-    found = {f"series {name}": series == name for name in sorted(set(series))}
+    masks = {f"series {name}": series == name for name in sorted(set(series))}
     for name, values in measured.items():
         least, most = (np.zeros(len(data), dtype=np.bool_) for _ in range(2))
         for label in (0, 1):
@@ -80,8 +80,8 @@ def groups(data: Dataset, measured: dict[str, Floats]) -> dict[str, Rows]:
             ordered = rows[np.argsort(values[rows], kind="stable")]
             count = round(SHARE * len(ordered))
             least[ordered[:count]] = most[ordered[len(ordered) - count :]] = True
-        found |= {f"least {name}": least, f"most {name}": most}
-    return {name: rows for name, rows in found.items() if rows.sum() >= MIN_IMAGES}
+        masks |= {f"least {name}": least, f"most {name}": most}
+    return {name: rows for name, rows in masks.items() if rows.sum() >= MIN_IMAGES}
 
 
 def measure_images(data: Dataset, sizes: Path | None, console: Console) -> dict[str, Floats]:

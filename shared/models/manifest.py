@@ -159,7 +159,7 @@ def is_positive(probability: float, threshold: float) -> bool: ...
 @overload
 def is_positive(probability: NDArray[np.float64], threshold: float) -> NDArray[np.bool_]: ...
 def is_positive(probability: Any, threshold: float) -> Any:
-    """The one place where a calibrated probability, or an array of them, meets the operating threshold."""
+    """The only place where a calibrated probability, or an array of them, meets the operating threshold."""
     return probability >= threshold
 
 
@@ -190,10 +190,10 @@ def _signature(text: bytes, key: SecretStr) -> str:
 
 def _is_signed(folder: Path, text: bytes, key: SecretStr) -> bool:
     try:
-        found = (folder / SIGNATURE).read_bytes().strip()
+        signature = (folder / SIGNATURE).read_bytes().strip()
     except FileNotFoundError:
         return False
-    return hmac.compare_digest(found, _signature(text, key).encode())
+    return hmac.compare_digest(signature, _signature(text, key).encode())
 
 
 def read(folder: Path, expected_sha256: str | None = None, key: SecretStr | None = None) -> Manifest:
