@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 
+from actions import promotion
 from cli import main
 from cli.dismiss import dismiss
 from cli.retry import retry
@@ -22,7 +23,6 @@ from shared.base.settings import load
 from shared.database import Database, DeadLetter, connect
 from shared.ledger import recover, send, work
 from shared.ledger.work import Identifiers, Quarantined, Screened, Superseded
-from shared.models import registry
 from tests.models import go_live, make_linear_version
 from tests.unit.steps import NOW, after, file, finish, in_hand, rows, screened, send_all
 from worker.process import WorkerProcess
@@ -189,7 +189,7 @@ def test_a_role_without_the_right_is_told_so_in_one_sentence(
     arguments: list[str],
     lacks: str,
 ) -> None:
-    registry.publish(owner, tmp_path / "models", make_linear_version(tmp_path, "v2"), NOW, "me")
+    promotion.publish(owner, tmp_path / "models", make_linear_version(tmp_path, "v2"), NOW, "me")
     database = connected(owner, role)
     code, _, errors = command(database, capsys, monkeypatch, *arguments, "--home", tmp_path)
     database.close()
