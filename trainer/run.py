@@ -32,7 +32,7 @@ from trainer.pipeline import Trained
 
 BY = "trainer"
 PARENT_SECONDS = 1.0
-TAKEN_OVER = "another trainer took this run over, or it has ended: nothing of it is made live"
+TAKEN_OVER = "another trainer took this run over, or it has ended: its version is not made live"
 
 
 def main(arguments: list[str]) -> int:

@@ -9,7 +9,17 @@ from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from shared.base.errors import BrokenModel
 from shared.base.filesystem import replace_file
@@ -78,6 +88,10 @@ class Export(BaseModel):
     @property
     def is_converted(self) -> bool:
         return self.reference_logits is not None
+
+    @model_serializer(mode="wrap")
+    def _omit_missing(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in handler(self).items() if value is not None}
 
 
 class Manifest(BaseModel):
