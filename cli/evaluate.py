@@ -20,9 +20,7 @@ def evaluate(settings: Settings, version: str | None, data: Path, format: str, p
         raise WrongSettings(f"--format must be table or json, not {format!r}.")
     listed = evaluation.list_files(data)
     loaded = versions.load_named_or_live(settings, version)
-    reading = evaluation.Reading(
-        Limits(settings.max_pixels, settings.max_bytes), settings.batch_size, settings.decode_threads
-    )
+    reading = evaluation.Reading(Limits.of(settings), settings.batch_size, settings.decode_threads)
     with progress() as bar:
         task = bar.add_task("screening images", total=len(listed))
         evaluated = evaluation.evaluate(loaded, listed, reading, lambda count: bar.advance(task, count))

@@ -20,7 +20,7 @@ from local import private_broker, services
 from local.announcing import announce, patient_secret
 from local.inbox import INBOX, remember, with_inbox
 from queries.workers import live_workers
-from shared import database
+from shared import database, sources
 from shared.base import home as home_folder
 from shared.base import settings
 from shared.base.errors import WorkFailed, WrongSettings
@@ -114,6 +114,8 @@ def run(home: Path, inbox: Path | None, flower_port: int | None, *, trainer: boo
             wait_until_ready(broker_url(chosen), 0)
         for folder in (chosen.logs, chosen.models):
             folder.mkdir(parents=True, exist_ok=True)
+        for source in sources.build(chosen).values():
+            source.prepare()
         with closing(database.connect(chosen.database)) as with_database:
             with_database.upgrade()
             if INBOX in chosen.sources:

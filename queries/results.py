@@ -14,7 +14,6 @@ from shared import sources
 from shared.base.errors import InvalidRequest, WorkFailed
 from shared.base.settings import Settings
 from shared.database.views import RESULTS, RESULTS_HISTORY
-from shared.imaging.identifiers import patient_key
 from shared.ledger import lookup
 from shared.ledger.lookup import Key
 from shared.ledger.register import as_text
@@ -83,6 +82,8 @@ def key_of_patient(secret: SecretStr | None, patient_id: str, issuer: str | None
             "--patient needs the setting patient_secret: results hold patients by a hash under that secret alone. "
             "Without it, use --study-uid or --accession."
         )
+    from shared.imaging.identifiers import patient_key  # brings decoders, which no other question needs
+
     return patient_key(patient_id, issuer, secret)
 
 

@@ -79,7 +79,7 @@ def prepare_image(process: WorkerProcess, loaded: Loaded, claimed: Claimed) -> P
 
 def _prepare(process: WorkerProcess, loaded: Loaded, claimed: Claimed, source: Source, content: _Content) -> Prepared:
     settings, age = process.settings, None
-    limits = Limits(settings.max_pixels, settings.max_bytes)
+    limits = Limits.of(settings)
     began = time.monotonic()
     data = source.read(claimed.path, claimed.revision, limits)
     content.sha256 = digest = hashlib.sha256(data).hexdigest()

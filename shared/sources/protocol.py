@@ -70,6 +70,9 @@ class Source(Protocol):
     def is_in_reach(self) -> bool:
         """Whether this host sees the source, so that an image that is not found in it is gone."""
 
+    def prepare(self) -> None:
+        """Make what the system itself provides of it, before the services start."""
+
     def poller(self, wake: threading.Event) -> Poller | None:
         """What finds its images, None if it is not watched. `wake` is set when there may be something to poll."""
 

@@ -42,6 +42,9 @@ class SubmittedSource(FolderSource):
         """With several hosts, each has a folder of this name: its marker stands only where files were taken in."""
         return os.path.exists(self.root) if self.is_on_one_host else super().is_in_reach()  # noqa: PTH110
 
+    def prepare(self) -> None:
+        self.root.mkdir(exist_ok=True)
+
     def poller(self, wake: threading.Event) -> None:
         return None
 

@@ -28,6 +28,7 @@ from shared.models import registry
 from shared.queue.messages import SCHEMA
 from shared.sources.folder.facts import Facts
 from shared.sources.folder.source import FolderSource
+from tests.dicom import make, written
 from tests.models import go_live, make_linear_version
 from tests.unit.steps import jobs, rows
 from worker.failures import RUN_LENGTH
@@ -377,3 +378,17 @@ def test_an_answer_that_is_not_a_number_puts_its_image_off_and_no_other(
         network = process.models.live(registry.live(session)).network
     monkeypatch.setattr(network, "logits", lambda batch: np.array([np.nan, 1.0], np.float32))
     assert screen_message(process, message(database)) == "2 images: 1 done, 1 put off"
+
+
+def test_a_sites_own_words_for_a_frontal_chest_radiograph_are_known_to_the_worker(
+    process: WorkerProcess, database: Database, root: Path
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 4096, (80, 80)).astype(np.uint16)
+    file = written(make(pixels, BodyPartExamined="FOOBARCHEST", ViewPosition="FOOBARFRONT"))
+    drop(database, root / "a.dcm", file)
+    screen_message(process, message(database))
+    words = {"chest_words": ("foobarchest",), "frontal_words": ("foobarfront",)}
+    process.settings = process.settings.model_copy(update=words)
+    drop(database, root / "b.dcm", file)
+    screen_message(process, message(database))
+    assert [row["state"] for row in rows(database)] == ["quarantined", "done"]

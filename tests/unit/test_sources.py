@@ -135,6 +135,15 @@ def test_a_copy_on_another_host_is_not_taken_for_gone(tmp_path: Path) -> None:
     assert one_of_many.exists("2026-01-01/x/a.png") is None
 
 
+def test_only_what_is_the_systems_own_is_made_before_it_starts(chosen: Settings, tmp_path: Path) -> None:
+    (tmp_path / "ward").rmdir()
+    (tmp_path / "home").mkdir()
+    for source in sources.build(chosen).values():
+        source.prepare()
+    assert (tmp_path / "home" / "submitted").is_dir()
+    assert not (tmp_path / "ward").exists(), "it may be the mount point of a share that is away"
+
+
 def test_a_file_of_this_host_is_known_by_its_path_in_the_source_that_holds_it(ward: FolderSource) -> None:
     assert ward.locate(ward.root / "sub" / "a.png") == "sub/a.png"
     assert ward.locate(ward.root.parent / "a.png") is None

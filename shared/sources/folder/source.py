@@ -57,6 +57,9 @@ class FolderSource:
     def is_in_reach(self) -> bool:
         return os.path.exists(self.root / MARKER)  # noqa: PTH110 - an error means False
 
+    def prepare(self) -> None:
+        """Nothing: an empty folder in the place of a share that is away would pass for the share."""
+
     def poller(self, wake: threading.Event) -> "Poller | None":
         from shared.sources.folder.polling import FolderPoller  # brings watchdog, which only a producer needs
 
