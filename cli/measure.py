@@ -89,11 +89,11 @@ def group_holdout(
     from cli.console import err, out, table
     from shared.base import settings
     from trainer import group_holdout
-    from trainer.pipeline import Order
+    from trainer.pipeline import Plan
 
     folder = work or settings.load(home).home / "training"
-    order = Order(architecture, folder, folder, epochs, seed)
-    measured = group_holdout.measure(order, data, sizes, only, err)
+    plan = Plan(architecture, folder, folder, epochs, seed)
+    measured = group_holdout.measure(plan, data, sizes, only, err)
     table(
         ("left out", "images", "AUC", "recall", "specificity"),
         [

@@ -12,7 +12,7 @@ from shared.statistics.metrics import value
 
 if TYPE_CHECKING:
     from trainer.architectures import Weights
-    from trainer.pipeline import Made
+    from trainer.pipeline import Trained
 
 FIGURES = ("recall", "accuracy", "auc", "specificity", "precision", "f1", "brier", "ece")
 
@@ -30,7 +30,7 @@ def train(
     about: Path | None = None,
 ) -> None:
     """Train one version, or, for `variants:all`, the whole family, and print how each did on patients held out."""
-    from trainer import architectures, pipeline  # only here: the other commands need no trainer
+    from trainer import architectures, description, pipeline  # only here: the other commands need no trainer
 
     if original is not None and start_from is None:
         raise WrongSettings("--original goes with --from VERSION: it is what that version was fitted to.")
@@ -38,11 +38,11 @@ def train(
     if start is not None:
         architecture = _architecture(start, architecture)
     names = architectures.FAMILY if architecture == "variants:all" else (architecture,)
-    described = pipeline.about(data) if about is None else pipeline.read_about(about)
+    described = description.describe(data) if about is None else description.read(about)
     trained = []
     for name in names:
         option = ("" if start else f" --architecture {name}") + ("" if about is None else " --about FILE")
-        order = pipeline.Order(
+        plan = pipeline.Plan(
             architecture=name,
             out=folder or settings.home / "candidates",
             work=settings.home / "training",
@@ -54,11 +54,11 @@ def train(
             mixed_precision=settings.mixed_precision,
             command=f"pneumoscreen train{option}",
         )
-        trained.append(pipeline.make(order, data, err, described, original))
+        trained.append(pipeline.train(plan, data, err, described, original))
     _report(trained)
 
 
-def _report(trained: "list[Made]") -> None:
+def _report(trained: "list[Trained]") -> None:
     """Best first: a missed pneumonia costs most, so recall counts before accuracy."""
     trained = sorted(trained, key=lambda version: [-(figure or 0.0) for figure in _figures(version)[:2]])
     rows = [
@@ -70,7 +70,7 @@ def _report(trained: "list[Made]") -> None:
     out.print(f"To make it known: pneumoscreen models publish {trained[0].folder}", markup=False)
 
 
-def _figures(version: "Made") -> list[float | None]:
+def _figures(version: "Trained") -> list[float | None]:
     measured = version.manifest.metrics.get("validation", {})
     return [value(measured.get(name)) for name in FIGURES]
 

@@ -1,4 +1,4 @@
-"""Generate the specimens: radiographs of nobody, decoded from a statistical model of a labelled folder of X-rays."""
+"""Generates the specimens: artificial radiographs, decoded from a statistical model of a labelled folder of X-rays."""
 
 import argparse
 import sys
@@ -16,7 +16,7 @@ from rich.console import Console
 
 from shared.base.errors import PneumoscreenError, WorkFailed
 from shared.imaging import Limits, Preprocessing, prepare
-from shared.models import engines, manifest
+from shared.models import engines, manifest, registry
 from trainer import datasets
 from trainer.datasets import CLASSES, Dataset
 
@@ -24,9 +24,9 @@ NOTE = "Computer-generated specimen, not a patient"
 EXAMPLE = "example: python -m samples.generate --data kermany/train --out samples --seed 1"
 SIDE = 160  # pixels of the statistical model
 COMPONENTS = 300
-NEIGHBOURS = 10  # the patients whose codes are blended are chosen among so many that resemble each other
-LARGEST_WEIGHT = 0.4
-LARGEST_LIKENESS = 0.85  # a candidate nearer than this to any training image is thrown away
+NEIGHBOURS = 10  # the patients whose codes are blended are chosen among this many similar ones
+MAX_WEIGHT = 0.4
+MAX_LIKENESS = 0.85  # a candidate more similar than this to any training image is discarded
 TRIES = 40  # candidates for each specimen before giving up
 
 Picture = NDArray[np.float32]
@@ -58,10 +58,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Read the command line, generate, and report how the specimens compare with the patients."""
     parser = argparse.ArgumentParser("python -m samples.generate", description=__doc__, epilog=EXAMPLE)
     parser.add_argument("--data", type=Path, required=True, help="folder with NORMAL and PNEUMONIA in it")
-    parser.add_argument("--out", type=Path, required=True, help="where the pictures go; older specimens are replaced")
-    parser.add_argument("--seed", type=int, default=1, help="the same seed gives the same pictures")
+    parser.add_argument("--out", type=Path, required=True, help="where the images go; older specimens are replaced")
+    parser.add_argument("--seed", type=int, default=1, help="the same seed gives the same images")
     parser.add_argument("--count", type=int, default=14, help="specimens of each class (default: %(default)s)")
-    parser.add_argument("--models", type=Path, default=Path("shared/bundled"), help="folder of the one model version")
+    parser.add_argument("--models", type=Path, default=registry.BUNDLED, help="folder of the one model version")
     options = parser.parse_args(arguments)
     console = Console(soft_wrap=True)
     try:
@@ -73,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def generate(data: Path, out: Path, seed: int, count: int, models: Path, console: Console) -> None:
-    """Write `count` specimens of each class that the model calls by their class, and print how near they are."""
+    """Write `count` specimens of each class that the model labels as that class, and print how similar they are."""
     (folder,) = sorted(path for path in models.iterdir() if (path / manifest.NAME).is_file())
     version = manifest.read(folder)
     network = engines.load(folder, version)
@@ -94,7 +94,7 @@ def generate(data: Path, out: Path, seed: int, count: int, models: Path, console
                 pixels = prepare(content, version.preprocessing, Limits())[np.newaxis]
                 probability = version.calibration.probability(float(network.logits(pixels)[0]))
                 likeness = nearness(content, atlas)
-                if version.label(probability) == name and likeness <= LARGEST_LIKENESS:
+                if version.label(probability) == name and likeness <= MAX_LIKENESS:
                     break
             else:
                 raise WorkFailed(f"none of {TRIES} candidates was {name} to {version.version} and unlike every patient")
@@ -135,7 +135,7 @@ def blend(atlas: Atlas, random: np.random.Generator) -> Picture:
             break
     chosen = [first, *random.choice(list(rows.values())[1:], int(random.integers(2, 5)), replace=False)]
     weights = random.dirichlet(np.full(len(chosen), 20.0))
-    while weights.max() > LARGEST_WEIGHT:
+    while weights.max() > MAX_WEIGHT:
         weights = random.dirichlet(np.full(len(chosen), 20.0))
     code = weights @ atlas.codes[chosen]
     return np.asarray(atlas.components.inverse_transform(code[np.newaxis]), np.float32).reshape(SIDE, SIDE)

@@ -1,4 +1,4 @@
-"""The Celery application of the trainer service: a queue of its own, and a tick a minute that decides from SQL."""
+"""The Celery application of the trainer service: its own queue, and a tick every minute that decides from SQL."""
 
 from typing import Any
 

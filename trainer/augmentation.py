@@ -1,4 +1,4 @@
-"""Changes that another scanner, position or child would make: what keeps a network from learning one hospital's habits.
+"""Augmentation: changes that another scanner, position or child would cause, against learning one hospital's habits.
 
 Every function takes and returns a batch, float32, shape (n, height, width, channels), 0 to 255, and draws anew for
 each image. They run inside a tf.data pipeline on the CPU.
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def augment(batch: Any) -> Any:
-    """All of the changes, in the order in which the world makes them: frame, beam, film, optics, noise, file, cover."""
+    """All of the changes, in the order in which they really occur: frame, beam, film, optics, noise, file, cover."""
     return _expose_all(frame(batch))
 
 
@@ -111,7 +111,7 @@ def add_noise(batch: Any) -> Any:
 
 
 def compress(batch: Any) -> Any:
-    """Through a JPEG of quality 15 to 95, in half of the images.
+    """Compress as JPEG of quality 15 to 95, in half of the images.
 
     How much detail a file's compression left differs between collections, and between their classes.
     """

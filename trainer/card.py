@@ -1,4 +1,4 @@
-"""A version's model card (Mitchell et al., 2019) as Markdown and as HTML, made of nothing but its manifest."""
+"""A version's model card (Mitchell et al., 2019) as Markdown and as HTML, made from its manifest alone."""
 
 import base64
 import json
@@ -28,7 +28,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Picture:
+class Plot:
     file: str
     title: str
 
@@ -43,19 +43,19 @@ class Points:
     texts: tuple[str, ...]
 
 
-Block = str | Table | Picture | Command | Points
+Block = str | Table | Plot | Command | Points
 Section = tuple[str, list[Block]]
 
 
 def write(folder: Path, manifest: Manifest) -> None:
-    """Write both cards into a version's folder, pictures that lie there inline: a step of a publication."""
+    """Write both cards into a version's folder, with the plots there inline: a step of a publication."""
     (folder / MARKDOWN_FILE).write_text(markdown(manifest), encoding="utf-8")
     drawn = {name: (folder / name).read_bytes() for name in plots.TITLES if (folder / name).exists()}
     (folder / HTML_FILE).write_text(html(manifest, drawn), encoding="utf-8")
 
 
 def markdown(manifest: Manifest) -> str:
-    """The card as Markdown, with the pictures that the manifest vouches for beside it."""
+    """The card as Markdown, with links to the plots that the manifest lists."""
     parts = [f"# Model card: {_marked(manifest.version)}"]
     for heading, blocks in _sections(manifest):
         parts += [f"## {heading}", *(_as_markdown(block) for block in blocks)]
@@ -63,7 +63,7 @@ def markdown(manifest: Manifest) -> str:
 
 
 def html(manifest: Manifest, inline: Mapping[str, bytes] | None = None) -> str:
-    """The card as one HTML page, without scripts; PNGs given by name stand in it, others are looked for beside it."""
+    """The card as one HTML page, without scripts; PNGs given by name are inlined, others are linked."""
     title = f"Model card: {escape(manifest.version)}"
     parts = [
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -81,10 +81,10 @@ def _sections(manifest: Manifest) -> Iterator[Section]:
     yield "Metrics", list(_metrics(manifest))
     if adaptation.BEFORE in manifest.metrics:
         yield "What fine-tuning changed", _adaptation(manifest)
-    drawn: list[Block] = [Picture(name, title) for name, title in plots.TITLES.items() if name in manifest.files]
+    drawn: list[Block] = [Plot(name, title) for name, title in plots.TITLES.items() if name in manifest.files]
     if drawn:
-        yield "Pictures", drawn
-    yield "Unfamiliar pictures", _unfamiliar(manifest.novelty)
+        yield "Plots", drawn
+    yield "Novelty check", _novelty(manifest.novelty)
     yield "Limits", _limits(manifest)
     yield "How to reproduce", _how_to_reproduce(manifest)
     yield "Libraries", [_facts(manifest.libraries)]
@@ -117,19 +117,19 @@ def _data(manifest: Manifest) -> list[Block]:
 
 
 def _metrics(manifest: Manifest) -> Iterator[Block]:
-    for name, found in manifest.metrics.items():
-        if not isinstance(found, dict):
+    for name, measured in manifest.metrics.items():
+        if not isinstance(measured, dict):
             continue
-        yield f"Measured on: {name}, {found.get('images', '?')} images of {found.get('patients', '?')} patients."
-        figures = [(key, found[key]) for key in metrics.NAMES if metrics.value(found.get(key)) is not None]
+        yield f"Measured on: {name}, {measured.get('images', '?')} images of {measured.get('patients', '?')} patients."
+        figures = [(key, measured[key]) for key in metrics.NAMES if metrics.value(measured.get(key)) is not None]
         yield Table(("figure", "value", "95 % interval"), tuple((key, *_figure(figure)) for key, figure in figures))
-        called = found.get("confusion")
+        called = measured.get("confusion")
         if isinstance(called, dict):
             normal = ("NORMAL", str(called.get("true_negative", "")), str(called.get("false_positive", "")))
             ill = ("PNEUMONIA", str(called.get("false_negative", "")), str(called.get("true_positive", "")))
             yield "Confusion matrix:"
             yield Table(("is", "called NORMAL", "called PNEUMONIA"), (normal, ill))
-        others = {key: fact for key, fact in found.items() if key not in {*metrics.NAMES, "confusion"}}
+        others = {key: fact for key, fact in measured.items() if key not in {*metrics.NAMES, "confusion"}}
         if others:
             yield _facts(others)
 
@@ -149,8 +149,8 @@ def _adaptation(manifest: Manifest) -> list[Block]:
     blocks: list[Block] = [Table(("on", "figure", "before", "after", "change"), tuple(rows))]
     if adaptation.ORIGINAL_AFTER not in manifest.metrics:
         blocks.append(
-            "What it lost on the patients that it came from was not measured: `pneumoscreen train --from VERSION "
-            "--original DIR` does, where their images are at hand."
+            "What it lost on its original patients was not measured: `pneumoscreen train --from VERSION --original "
+            "DIR` does, if their images are available."
         )
     return blocks
 
@@ -160,7 +160,7 @@ def _figure(figure: Any) -> tuple[str, str]:
     return f"{metrics.value(figure):.3f}", interval
 
 
-def _unfamiliar(check: Novelty | None) -> list[Block]:
+def _novelty(check: Novelty | None) -> list[Block]:
     if check is None:
         return ["This version has no novelty check: images that are out of distribution get a probability like any."]
     counts = check.measured.get("pictures", {})
@@ -192,14 +192,13 @@ def _limits(manifest: Manifest) -> list[Block]:
     return [
         Points(
             (
-                f"Other hospitals, scanners and {others} will see worse figures, above all a lower specificity: "
+                f"Figures will be worse for other hospitals, scanners and {others}, above all a lower specificity: "
                 "check it on images of your own with `pneumoscreen models evaluate --data DIR`.",
                 "It tells pneumonia from no pneumonia as the labels of its data do; it knows no other finding, and "
                 "NORMAL does not mean healthy.",
                 "Precision and probabilities are those of places where pneumonia is as frequent as in the data: where "
                 "it is rarer, both are too high.",
-                "The intervals hold for patients like those measured; one without width says that nobody among them "
-                "was called wrongly, not that nobody ever is.",
+                "The intervals hold for patients like those measured.",
             )
         )
     ]
@@ -233,7 +232,7 @@ def _as_markdown(block: Block) -> str:
         case Table(columns, rows):
             lines = [columns, tuple("---" for _ in columns), *(tuple(map(_marked, row)) for row in rows)]
             return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-        case Picture(file, title):
+        case Plot(file, title):
             return f"![{title}]({file})"
         case Command(text):
             return f"```sh\n{text}\n```"
@@ -244,7 +243,7 @@ def _as_markdown(block: Block) -> str:
 
 
 def _marked(text: str) -> str:
-    """Text that neither ends a table's cell nor is taken for HTML where Markdown is shown."""
+    """Text escaped for a Markdown table, and for viewers that render HTML in Markdown."""
     return escape(" ".join(text.split()), quote=False).replace("|", "\\|")
 
 
@@ -254,7 +253,7 @@ def _as_html(block: Block, inline: Mapping[str, bytes]) -> str:
             head = "".join(f"<th>{escape(column)}</th>" for column in columns)
             body = "\n".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
             return f"<table>\n<tr>{head}</tr>\n{body}\n</table>"
-        case Picture(file, title):
+        case Plot(file, title):
             source = f"data:image/png;base64,{base64.b64encode(inline[file]).decode()}" if file in inline else file
             return f'<p><img src="{escape(source)}" alt="{escape(title)}"></p>'
         case Command(text):

@@ -1,4 +1,4 @@
-"""Labelled images as arrays: which file is whose, what is left out and why, and which patients are held out."""
+"""Labelled images as arrays: whose image each file is, what is left out and why, and which patients are held out."""
 
 import hashlib
 import re
@@ -22,7 +22,7 @@ CLASSES: tuple[Label, ...] = get_args(Label)  # the position is the number that 
 SALT = "pneumoscreen-1"  # another salt would move patients from one side to the other: never change it
 VALIDATION_SHARE = 0.15
 PARTS = ("train", "val", "test")
-IN_MEMORY = 256 * 2**20  # bytes of pixels; more than that go into a file that the system pages in and out
+IN_MEMORY = 256 * 2**20  # bytes of pixels; larger arrays lie in a file that the system pages in and out
 CHUNK = 256
 
 _Loaded = TypeVar("_Loaded")
@@ -92,7 +92,7 @@ def select(data: Dataset, rows: NDArray[np.bool_]) -> Dataset:
 
 
 def _room(shape: tuple[int, ...], work: Path | None) -> NDArray[np.uint8]:
-    """An array to fill: in memory, or, where it is large, in a file in `work` that vanishes with the process."""
+    """An array to fill: in memory, or, if it is large, in a file in `work` that vanishes with the process."""
     if work is None or np.prod(shape, dtype=np.int64) <= IN_MEMORY:
         return np.empty(shape, np.uint8)
     work.mkdir(parents=True, exist_ok=True)
@@ -102,12 +102,12 @@ def _room(shape: tuple[int, ...], work: Path | None) -> NDArray[np.uint8]:
 
 def patient(name: str) -> str:
     """Whose image a file name says it is: `person12` or `IM-0115` whatever stands before it, else the name's stem."""
-    found = _PATIENT.search(name)
-    return found.group(1) if found else Path(name).stem
+    match = _PATIENT.search(name)
+    return match.group(1) if match else Path(name).stem
 
 
 def is_held_out(patient: str, share: float = VALIDATION_SHARE, salt: str = SALT) -> bool:
-    """Whether a patient's images are for validation; the same for ever, whoever else is in the data."""
+    """Whether a patient's images are for validation: always the same, whoever else is in the data."""
     digest = hashlib.sha256(f"{salt}:{patient}".encode()).digest()
     return int.from_bytes(digest[:8], "big") < share * 2**64
 
@@ -120,13 +120,13 @@ def files(folder: Path) -> Iterator[tuple[Path, int]]:
     """
     homes = [folder] if any((folder / name).is_dir() for name in CLASSES) else [folder / part for part in PARTS]
     for number, name in enumerate(CLASSES):
-        found = [home / name for home in homes if (home / name).is_dir()]
-        if not found:
+        folders = [home / name for home in homes if (home / name).is_dir()]
+        if not folders:
             raise WrongSettings(
                 f"{folder} has no folder {name}: labelled images are read from {' and '.join(CLASSES)} in it, "
                 f"or in its folders {', '.join(PARTS)}"
             )
-        for path in sorted(path for home in found for path in home.iterdir()):
+        for path in sorted(path for each in folders for path in each.iterdir()):
             if path.is_file() and not path.name.startswith("."):
                 yield path, number
 
@@ -134,7 +134,7 @@ def files(folder: Path) -> Iterator[tuple[Path, int]]:
 def read(
     folder: Path, preprocessing: Preprocessing, console: Console, threads: int = 2, work: Path | None = None
 ) -> Dataset:
-    """Read a labelled folder, with the very function that serving prepares pixels with.
+    """Read a labelled folder, preparing pixels with the function that serving uses.
 
     The same content under several names counts once, under the first of them; where its labels disagree, not at all.
     A file that cannot be read, or that vanished meanwhile, is listed with the reason. Many pixels lie in a file in
@@ -150,9 +150,9 @@ def read_files(
     threads: int = 2,
     work: Path | None = None,
 ) -> Dataset:
-    """The same for files that lie anywhere, each with its class number."""
+    """The same for files anywhere, each with its class number."""
     limits = Limits()
-    listed = sorted(listed, key=lambda one: one[1])  # stable: by class, then as given
+    listed = sorted(listed, key=lambda item: item[1])  # stable: by class, then as given
 
     def load(path: Path) -> tuple[str, NDArray[np.uint8] | LeftOut]:
         try:
@@ -176,7 +176,7 @@ def read_files(
 
 
 def _ahead(pool: ThreadPoolExecutor, load: Callable[[Path], _Loaded], paths: list[Path]) -> Iterator[_Loaded]:
-    """What `pool.map` gives, in order, a chunk at a time: images that wait to be stored do not pile up."""
+    """The results of `pool.map` in order, a chunk at a time, so that decoded images do not pile up."""
     for start in range(0, len(paths), CHUNK):
         yield from pool.map(load, paths[start : start + CHUNK])
 
@@ -188,16 +188,16 @@ def _assemble(
     unreadable: list[LeftOut],
     work: Path | None,
 ) -> Dataset:
-    kept: dict[int, str] = {}
+    digest_of: dict[int, str] = {}
     duplicates: list[LeftOut] = []
     for digest, (first, *others) in rows.items():
         if any(listed[row][1] != listed[first][1] for row in others):
-            reason = "the same content stands under both labels"
+            reason = "the same content lies under both labels"
             duplicates.extend(LeftOut(listed[row][0], reason) for row in (first, *others))
         else:
-            kept[first] = digest
+            digest_of[first] = digest
             duplicates.extend(LeftOut(listed[row][0], f"the same content as {listed[first][0].name}") for row in others)
-    chosen = sorted(kept)
+    chosen = sorted(digest_of)
     labels = np.array([listed[row][1] for row in chosen], dtype=np.uint8)
     for number, name in enumerate(CLASSES):
         if not (labels == number).any():
@@ -209,7 +209,7 @@ def _assemble(
         labels=labels,
         paths=tuple(listed[row][0] for row in chosen),
         patients=tuple(patient(listed[row][0].name) for row in chosen),
-        digests=tuple(kept[row] for row in chosen),
+        digests=tuple(digest_of[row] for row in chosen),
         unreadable=tuple(unreadable),
         duplicates=tuple(duplicates),
         work=work,

@@ -18,7 +18,7 @@ from trainer.datasets import Dataset
 from trainer.recipes import Recipe
 
 BEST = "best.weights.h5"
-STORY = "epochs.jsonl"
+HISTORY = "epochs.jsonl"
 LOGS = "logs"
 WATCHED = "val_loss"
 
@@ -52,7 +52,7 @@ def fit(run: Run, train: Dataset, validation: Dataset, console: Console) -> Any:
     keras.utils.set_random_seed(run.seed)
     gpus = tf.config.list_physical_devices("GPU")
     before = keras.config.dtype_policy()
-    if run.mixed_precision:  # CPUs know the shorter of the two short types only as bfloat16
+    if run.mixed_precision:  # on CPUs only bfloat16 is supported
         keras.config.set_dtype_policy("mixed_float16" if gpus else "mixed_bfloat16")
     try:
         with tf.distribute.MirroredStrategy().scope() if len(gpus) > 1 else nullcontext():
@@ -89,10 +89,10 @@ def _run(model: Any, run: Run, train: Dataset, validation: Dataset, console: Con
     import keras
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    # Two states are kept, so that one whose writing was cut off costs an epoch and not the run.
+    # Two states are kept, so that a write that was cut off costs an epoch and not the run.
     backup = keras.callbacks.BackupAndRestore(run.work / "state", double_checkpoint=True, delete_checkpoint=False)
-    values = losses(run.work / STORY)
-    epochs = len(values) if is_over(values, run.recipe) else run.epochs  # then nothing is left but to restore
+    values = losses(run.work / HISTORY)
+    epochs = len(values) if is_over(values, run.recipe) else run.epochs  # then only the restoring is left
     with Progress(*columns, console=console) as progress:
         model.fit(
             _pipeline(train, run.recipe, run.seed),
@@ -110,12 +110,12 @@ def _run(model: Any, run: Run, train: Dataset, validation: Dataset, console: Con
 def forget(work: Path) -> None:
     """Remove a run's checkpoints once its network is published; the logs for TensorBoard stay."""
     shutil.rmtree(work / "state", ignore_errors=True)
-    for name in (BEST, STORY):
+    for name in (BEST, HISTORY):
         (work / name).unlink(missing_ok=True)
 
 
 def class_weights(labels: NDArray[np.uint8]) -> dict[int, float]:
-    """Weights by class number that give both classes the same say and leave the mean weight at 1."""
+    """Weights by class number with which both classes weigh the same and the mean weight is 1."""
     counts = np.bincount(labels, minlength=2)
     return {number: len(labels) / (2 * int(count)) for number, count in enumerate(counts)}
 
@@ -126,15 +126,15 @@ def logits(model: Any, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     return np.concatenate([np.asarray(model.predict_on_batch(batch)) for batch in batches])[:, 0].astype(np.float64)
 
 
-def losses(story: Path) -> list[float]:
+def losses(history: Path) -> list[float]:
     """The watched loss of each epoch that a run has finished; a line that was cut off ends it."""
-    found: list[float] = []
-    for line in story.read_text().splitlines() if story.exists() else ():
+    values: list[float] = []
+    for line in history.read_text().splitlines() if history.exists() else ():
         try:
-            found.append(float(json.loads(line)[WATCHED]))
+            values.append(float(json.loads(line)[WATCHED]))
         except ValueError:
             break
-    return found
+    return values
 
 
 def epochs_since_best(values: list[float]) -> int:
@@ -179,31 +179,32 @@ def _batches(data: Dataset, rows: Any, batch: int) -> Any:
 def _watch(run: Run) -> Any:
     """A Keras callback that writes each epoch's figures down, and keeps, slows or stops as they and the recipe say.
 
-    Keras has one for each of these, but they forget all they saw when the process is killed: this one reads it again.
+    Keras has a callback for each of these, but they lose their state when the process is killed; this one reads it
+    again.
     """
     import keras
     import tensorflow as tf
 
-    recipe, story = run.recipe, run.work / STORY
+    recipe, history = run.recipe, run.work / HISTORY
 
     class Watch(keras.callbacks.Callback):  # type: ignore[misc]
         writer: Any = None
 
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
             self.writer = self.writer or tf.summary.create_file_writer(str(run.work / LOGS))
-            lines = story.read_text().splitlines() if story.exists() else []
-            story.write_text("".join(f"{line}\n" for line in lines[:epoch]))  # later ones are done again
+            lines = history.read_text().splitlines() if history.exists() else []
+            history.write_text("".join(f"{line}\n" for line in lines[:epoch]))  # later ones are repeated
 
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
             figures = {name: float(value) for name, value in (logs or {}).items()}
             figures["learning_rate"] = float(self.model.optimizer.learning_rate)
-            with story.open("a") as file:
+            with history.open("a") as file:
                 file.write(json.dumps(figures) + "\n")
             with self.writer.as_default():
                 for name, value in figures.items():
                     _write_scalar(name, value, epoch + 1)
             self.writer.flush()
-            values = losses(story)
+            values = losses(history)
             since = epochs_since_best(values)
             if recipe.keeps_best and since == 0:
                 aside = run.work / f"aside-{BEST}"
@@ -232,7 +233,7 @@ def _write_scalar(name: str, value: float, step: int) -> None:
 
 
 def _reporter(progress: Progress, epochs: int) -> Any:
-    """A Keras callback that moves a bar a step at a time and leaves a line for each epoch."""
+    """A Keras callback that moves a progress bar with each step and prints a line for each epoch."""
     import keras
 
     class Reporter(keras.callbacks.Callback):  # type: ignore[misc]

@@ -23,7 +23,7 @@ from shared.imaging import Limits, decode
 from shared.statistics import metrics
 from trainer import architectures, calibration, datasets, evaluation, fit, pipeline
 from trainer.datasets import Dataset
-from trainer.pipeline import Order
+from trainer.pipeline import Plan
 
 SHARE = 0.2
 MIN_IMAGES = 30  # of a class, for a figure on it to mean anything
@@ -48,14 +48,14 @@ class GroupFigures:
     specificity: float | None
 
 
-def measure(order: Order, data: Path, sizes: Path | None, only: str | None, console: Console) -> list[GroupFigures]:
-    """Fit the order's architecture once for each group that is left out, and measure it on that group.
+def measure(plan: Plan, data: Path, sizes: Path | None, only: str | None, console: Console) -> list[GroupFigures]:
+    """Fit the plan's architecture once for each group that is left out, and measure it on that group.
 
     sizes: a CSV with columns file, width and height of the originals, where the images were resized. only: a regular
     expression that the names of groups must match. Called again after a kill, it goes on. Raises WorkFailed if no
     group matches.
     """
-    images = datasets.read(data, architectures.preprocessing(order.architecture), console, work=order.work)
+    images = datasets.read(data, architectures.preprocessing(plan.architecture), console, work=plan.work)
     chosen = {
         name: rows
         for name, rows in groups(images, measure_images(images, sizes, console)).items()
@@ -63,7 +63,7 @@ def measure(order: Order, data: Path, sizes: Path | None, only: str | None, cons
     }
     if not chosen:
         raise WorkFailed(f"no group of at least {MIN_IMAGES} images matches {only!r}: leave --only out")
-    return leave_out(images, chosen, _fitter(order, console), _record(order, images))
+    return leave_out(images, chosen, _fitter(plan, console), _record(plan, images))
 
 
 def groups(data: Dataset, measured: dict[str, Floats]) -> dict[str, Rows]:
@@ -72,7 +72,7 @@ def groups(data: Dataset, measured: dict[str, Floats]) -> dict[str, Rows]:
     The extremes are taken within each class, so that both are there however the classes differ.
     """
     series = np.array([_series(path.name) for path in data.paths])
-    found = {f"series {name}": series == name for name in sorted(set(series))}
+    masks = {f"series {name}": series == name for name in sorted(set(series))}
     for name, values in measured.items():
         least, most = (np.zeros(len(data), dtype=np.bool_) for _ in range(2))
         for label in (0, 1):
@@ -80,8 +80,8 @@ def groups(data: Dataset, measured: dict[str, Floats]) -> dict[str, Rows]:
             ordered = rows[np.argsort(values[rows], kind="stable")]
             count = round(SHARE * len(ordered))
             least[ordered[:count]] = most[ordered[len(ordered) - count :]] = True
-        found |= {f"least {name}": least, f"most {name}": most}
-    return {name: rows for name, rows in found.items() if rows.sum() >= MIN_IMAGES}
+        masks |= {f"least {name}": least, f"most {name}": most}
+    return {name: rows for name, rows in masks.items() if rows.sum() >= MIN_IMAGES}
 
 
 def measure_images(data: Dataset, sizes: Path | None, console: Console) -> dict[str, Floats]:
@@ -157,15 +157,15 @@ def _figures(name: str, group: Dataset, known: Dataset, known_logits: Floats, lo
     )
 
 
-def _record(order: Order, data: Dataset) -> Path:
+def _record(plan: Plan, data: Dataset) -> Path:
     """The file of finished groups' figures; another network, length, seed or other images have another file."""
-    work = pipeline.run_for(order, data).work
+    work = pipeline.run_for(plan, data).work
     return work.with_name(f"{work.name}.groups.jsonl")  # a name may have dots in it
 
 
-def _fitter(order: Order, console: Console) -> Predict:
+def _fitter(plan: Plan, console: Console) -> Predict:
     def predict(train: Dataset, known: Dataset, group: Dataset) -> tuple[Floats, Floats]:
-        run = pipeline.run_for(order, train)
+        run = pipeline.run_for(plan, train)
         model = fit.fit(run, train, known, console)
         logits = fit.logits(model, known.pixels), fit.logits(model, group.pixels)
         fit.forget(run.work)

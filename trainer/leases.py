@@ -1,4 +1,4 @@
-"""When a training is due, and who may do it: a lease with a heartbeat and a fence, all of it in SQL."""
+"""Decides when a training is due and who may run it: a lease with a heartbeat and a fencing number, in SQL."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,7 +16,7 @@ AFTER_FAILURE = timedelta(hours=1)
 
 @dataclass(frozen=True)
 class Lease:
-    """The right to do a run. Whoever holds an older fence has lost it."""
+    """The right to do a run; a trainer with an older fencing number has lost it."""
 
     run: int
     fence: int
@@ -57,12 +57,12 @@ def begin(session: Session, architecture: str, cause: str, now: datetime) -> Lea
 
 
 def keep(session: Session, lease: Lease, now: datetime) -> bool:
-    """Say that the run is alive; False if the lease is lost."""
+    """Write the run's heartbeat; False if the lease is lost."""
     return _held(session, lease, heartbeat_at=now)
 
 
 def has_ended(session: Session, lease: Lease) -> bool:
-    """Whether the last word on the run was said under this very lease."""
+    """Whether the run was ended under this lease."""
     row = session.get(TrainingRun, lease.run)
     return row is not None and row.fence == lease.fence and row.state != RunState.RUNNING
 
@@ -70,12 +70,12 @@ def has_ended(session: Session, lease: Lease) -> bool:
 def end(
     session: Session, lease: Lease, state: RunState, now: datetime, version: str | None, problem: str | None
 ) -> bool:
-    """The last word on a run, in the transaction that publishes; False if the lease is lost: then nothing may be."""
+    """End a run, in the transaction that publishes; False if the lease is lost: then nothing may be published."""
     return _held(session, lease, state=state, finished_at=now, heartbeat_at=now, version=version, problem=problem)
 
 
 def give_back(session: Session, lease: Lease) -> None:
-    """The run was stopped on purpose: whoever looks next resumes it, without waiting for its heartbeat to grow old."""
+    """Give up the lease of a run that was stopped on purpose: the next trainer resumes it without waiting."""
     _held(session, lease, heartbeat_at=datetime(2000, 1, 1, tzinfo=UTC))
 
 

@@ -1,4 +1,4 @@
-"""Pictures that are no chest X-rays as a network knows them, by family: what a check for them is measured on.
+"""Images that are out of distribution, by family: what the novelty check is measured on.
 
 Nothing is fitted to them. Photographs and other modalities are the few that installed libraries bring along; pages,
 body parts, blanks and noise are drawn; the others are X-rays that are changed before they are prepared.
@@ -35,10 +35,10 @@ _DICOM = (  # that pydicom brings along: computed and magnetic resonance tomogra
 def families(xrays: list[Image.Image], preprocessing: Preprocessing) -> dict[str, NDArray[np.uint8]]:
     """Pixels of shape (n, height, width, channels) by family, the same ones each time, n never 0.
 
-    A family of which no picture can be had, for want of a library or of `xrays`, is left out.
+    A family is left out if the library or the X-rays it is made from are missing.
     """
     random = np.random.default_rng(1)
-    found: dict[str, Iterable[Image.Image]] = {
+    images: dict[str, Iterable[Image.Image]] = {
         "photographs": _parts(_photographs()),
         "drawings and documents": _drawn(PAGES),
         "other body parts": _drawn(PARTS),
@@ -50,12 +50,12 @@ def families(xrays: list[Image.Image], preprocessing: Preprocessing) -> dict[str
         "strongly cropped: middle third": (_third(xray, 1 / 3, 1 / 3) for xray in xrays),
         "strongly cropped: any third": (_third(xray, *random.uniform(0, 2 / 3, 2)) for xray in xrays),
     }
-    pixels = {name: prepared(pictures, preprocessing) for name, pictures in found.items()}
+    pixels = {name: prepared(pictures, preprocessing) for name, pictures in images.items()}
     return {name: each for name, each in pixels.items() if len(each)}
 
 
 def families_in(folder: Path, preprocessing: Preprocessing) -> dict[str, NDArray[np.uint8]]:
-    """The same for a folder of folders of pictures, each folder a family; a file that is no picture is passed over."""
+    """The same for a folder of folders of pictures, each folder a family; a file that is not an image is skipped."""
     folder = folder.resolve()  # "." has no name
     return {
         f"{folder.name}/{home.name}": prepared(pictures, preprocessing)
@@ -65,7 +65,7 @@ def families_in(folder: Path, preprocessing: Preprocessing) -> dict[str, NDArray
 
 
 def originals(data: Dataset) -> list[Image.Image]:
-    """Up to MAX_XRAYS of the X-rays, at most as large as FULL; those whose files are gone meanwhile are passed over."""
+    """Up to MAX_XRAYS of the X-rays, at most as large as FULL; those whose files are gone by now are skipped."""
     rows = sorted(np.random.default_rng(1).permutation(len(data))[:MAX_XRAYS])
     return _readable([data.paths[row] for row in rows])
 
@@ -127,12 +127,12 @@ def _modalities() -> Iterator[Image.Image]:
 
 
 def _brought_along(load: Callable[[], list[Image.Image]]) -> list[Image.Image]:
-    """What a library has beside its code, which another release, or another way to install it, may lack."""
+    """Sample images that a library ships, which another release or another way to install it may lack."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return load()
-    except Exception:  # noqa: BLE001 - whatever it is, a training does not fail for want of a sample picture
+    except Exception:  # noqa: BLE001 - whatever it is, a missing sample image fails nothing
         return []
 
 

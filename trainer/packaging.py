@@ -1,4 +1,4 @@
-"""Model versions reach their place whole or not at all: written aside, synced, checked, renamed."""
+"""Publishes model versions atomically: written aside, synced, checked, renamed."""
 
 import secrets
 import shutil
@@ -31,7 +31,7 @@ def publish(
     SHA-256 of each file by name. Each step `(folder, manifest)` of `accompany` may then write further files, as
     pictures and a card; its manifest vouches for the files of the steps before it, the published one for all of them.
     Whatever fails, nothing stays behind. Raises WorkFailed where the version exists, and BrokenModel where what was
-    written does not read back.
+    written cannot be read back.
     """
     out.mkdir(parents=True, exist_ok=True)
     aside = out / f".{architecture}-{secrets.token_hex(8)}.part"
@@ -47,11 +47,11 @@ def publish(
 
 
 def finished(out: Path, since: datetime) -> Path | None:
-    """The version that an earlier try published in `out`, a folder for one version; what is not whole is removed.
+    """The version that an earlier attempt published in `out`, a folder for one version; what is incomplete is removed.
 
-    So is what was made before `since`: a database that was restored counts its runs once more.
+    So is what was made before `since`: a restored database gives the numbers of its runs again.
     """
-    found = None
+    complete = None
     for folder in sorted(out.iterdir()) if out.exists() else ():
         try:
             described = manifest.read(folder)
@@ -59,10 +59,10 @@ def finished(out: Path, since: datetime) -> Path | None:
         except BrokenModel:
             is_whole = False
         if is_whole:
-            found = folder
+            complete = folder
         else:
             shutil.rmtree(folder)
-    return found
+    return complete
 
 
 def _write(

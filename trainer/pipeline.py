@@ -2,9 +2,8 @@
 
 import platform
 import shutil
-import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from shared.base.errors import BrokenModel, WorkFailed, WrongSettings
+from shared.base.errors import BrokenModel, WorkFailed
 from shared.imaging import Preprocessing
 from shared.models import manifest
 from shared.models.engines.keras import ENGINE as KERAS
@@ -31,24 +30,22 @@ from trainer import (
     plots,
 )
 from trainer.datasets import Dataset
+from trainer.description import Description
 from trainer.fit import Run
 
-ABOUT = "dataset.toml"
-"""A file in the labelled folder that says, in the tables `source` and `population`, what a manifest is to say."""
 MIN_PATIENTS = 5
 """Of each class, on either side of the split."""
 FINE_TUNING = 0.1
-"""Of the recipe's learning rate: a network that has learnt something is to keep it."""
-NOT_STATED = {"description": f"not stated: {ABOUT} in the labelled folder can say it"}
+"""Of the recipe's learning rate, so that a network keeps what it has learnt."""
 
 
 @dataclass(frozen=True)
-class Order:
-    """What is to be made. Of two orders that are equal, the second goes on where the first was killed.
+class Plan:
+    """What is to be trained, and where. A second training by an equal plan goes on where the first was killed.
 
     work: where checkpoints, TensorBoard logs and pixels lie; out: where the version's folder goes.
     epochs: None for the recipe's own. weights: of a backbone, see `architectures.build`.
-    tells_names: whether what is left out is named; not where the output goes to a log.
+    tells_names: whether the files that are left out are named; not where the output goes to a log.
     start_from: the folder of a verified version, whose network and preprocessing are taken instead of fresh ones.
     """
 
@@ -66,131 +63,117 @@ class Order:
 
 
 @dataclass(frozen=True)
-class About:
-    """What a manifest says about the data that files cannot tell."""
-
-    source: dict[str, Any] = field(default_factory=dict)
-    population: dict[str, Any] = field(default_factory=lambda: dict(NOT_STATED))
-
-
-@dataclass(frozen=True)
-class Made:
-    """A version that was made, with its manifest."""
+class Trained:
+    """A version that was trained and written, with its manifest."""
 
     folder: Path
     manifest: Manifest
 
 
-def about(data: Path) -> About:
-    """What `dataset.toml` in a labelled folder says; raises WrongSettings where it cannot be read."""
-    return read_about(data / ABOUT) if (data / ABOUT).exists() else About()
+def preprocessing(plan: Plan) -> Preprocessing:
+    """How the pixels for a plan are prepared."""
+    if plan.start_from is None:
+        return architectures.preprocessing(plan.architecture)
+    return manifest.read(plan.start_from).preprocessing
 
 
-def read_about(file: Path) -> About:
-    """What a `dataset.toml` says; raises WrongSettings where it cannot be read."""
-    try:
-        tables = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WrongSettings(f"{file} cannot be read: {error}") from error
-    return About(tables.get("source", {}), tables.get("population", dict(NOT_STATED)))
+def train(plan: Plan, data: Path, console: Console, description: Description, original: Path | None = None) -> Trained:
+    """From a labelled folder to a version; `original` is what `start_from` was fitted to, to measure on."""
+    size = preprocessing(plan)
+    everything = datasets.read(data, size, console, work=plan.work)
+    before = None if original is None else datasets.read(original, size, console, work=plan.work)
+    return train_on(plan, everything, description, console, before)
 
 
-def preprocessing(order: Order) -> Preprocessing:
-    """How the pixels for an order are made."""
-    if order.start_from is None:
-        return architectures.preprocessing(order.architecture)
-    return manifest.read(order.start_from).preprocessing
+def train_on(
+    plan: Plan, everything: Dataset, description: Description, console: Console, original: Dataset | None = None
+) -> Trained:
+    """From images that were read with the plan's `preprocessing` to a version.
 
-
-def make(order: Order, data: Path, console: Console, said: About | None = None, original: Path | None = None) -> Made:
-    """From a labelled folder to a published version; `original` is what `start_from` was fitted to, to measure on."""
-    pixels = preprocessing(order)
-    everything = datasets.read(data, pixels, console, work=order.work)
-    before = None if original is None else datasets.read(original, pixels, console, work=order.work)
-    return make_from(order, everything, said or about(data), console, before)
-
-
-def make_from(
-    order: Order, everything: Dataset, said: About, console: Console, original: Dataset | None = None
-) -> Made:
-    """From images that have been read, as `preprocessing` says, to a published version.
-
-    Raises WorkFailed where too few patients are there to fit to or to examine on.
+    Raises WorkFailed where there are too few patients to fit to or to examine on.
     """
-    if order.tells_names:
-        for left_out in (*everything.unreadable, *everything.duplicates):
-            console.print(f"left out: {left_out.path.name}: {left_out.reason}", markup=False, soft_wrap=True)
-    else:
-        unreadable, duplicates = len(everything.unreadable), len(everything.duplicates)
-        console.print(f"left out: {unreadable} that cannot be read, {duplicates} whose content is there already")
-    whole = everything
-    if order.limit is not None:
-        chosen = np.random.default_rng(order.seed).permutation(len(everything)) < order.limit
-        everything = datasets.select(everything, chosen)
-    held_out = everything.held_out()
-    train, validation = datasets.select(everything, ~held_out), datasets.select(everything, held_out)
-    more = "label more" if order.limit is None else "label more, or allow more with --limit"
-    _check(train, "to fit to", more)
-    _check(validation, "held out to examine on", more)
+    _report_left_out(plan, everything, console)
+    chosen = _choose(plan, everything)
+    held_out = chosen.held_out()
+    training, validation = datasets.select(chosen, ~held_out), datasets.select(chosen, held_out)
+    remedy = "label more" if plan.limit is None else "label more, or allow more with --limit"
+    _check(training, "to fit to", remedy)
+    _check(validation, "held out to examine on", remedy)
     if original is not None:
         original = datasets.select(original, original.held_out())
         _check(original, "held out in the original data", "give more of it")
-    console.print(f"fitting to {train.summary()}, holding out {validation.summary()}", soft_wrap=True)
+    console.print(f"fitting to {training.summary()}, holding out {validation.summary()}", soft_wrap=True)
 
-    run = run_for(order, train)
-    model = fit.fit(run, train, validation, console)
-    found = calibration.examine(fit.logits(model, validation.pixels), validation.labels, validation.patients)
-    measured = {"validation": found.metrics}
-    if order.start_from is not None:
+    run = run_for(plan, training)
+    model = fit.fit(run, training, validation, console)
+    examination = calibration.examine(fit.logits(model, validation.pixels), validation.labels, validation.patients)
+    measured = {"validation": examination.metrics}
+    if plan.start_from is not None:
         measured |= adaptation.measure(
-            order.start_from, found, lambda pixels: fit.logits(model, pixels), validation, original
+            plan.start_from, examination, lambda pixels: fit.logits(model, pixels), validation, original
         )
-    check = novelty.fit_for(train, validation, preprocessing(order))
-    console.print(_told(check), soft_wrap=True)
-
-    created_at = datetime.now(UTC).replace(microsecond=0)
-    bare = _begin(order, fresh=True)()  # never compiled: no optimizer state reaches the file
-    bare.set_weights(model.get_weights())
-
-    faster = litert_export.convert(bare, preprocessing(order), validation.pixels)
+    check = novelty.fit_for(training, validation, preprocessing(plan))
+    console.print(_describe_check(check), soft_wrap=True)
+    network = _begin(plan, fresh=True)()  # never compiled: no optimizer state reaches the file
+    network.set_weights(model.get_weights())
+    converted = litert_export.convert(network, preprocessing(plan), validation.pixels)
     console.print(
-        f"not for LiteRT: {faster}" if isinstance(faster, str) else "LiteRT can run it, with TensorFlow's answers",
+        f"not for LiteRT: {converted}" if isinstance(converted, str) else "LiteRT runs it with TensorFlow's results",
         soft_wrap=True,
     )
 
-    converted = () if isinstance(faster, str) else (faster.export,)
+    created_at = datetime.now(UTC).replace(microsecond=0)
+    exports = (Export(engine=KERAS.name, file=KERAS.file),)
+    data = _describe_data(everything, chosen, training, validation)
 
     def describe(version: str, files: dict[str, str]) -> Manifest:
         return Manifest(
             version=version,
             created_at=created_at,
-            exports=(Export(engine=KERAS.name, file=KERAS.file), *converted),
-            architecture=order.architecture,
-            parameters=bare.count_params(),
-            preprocessing=preprocessing(order),
-            threshold=found.threshold,
-            calibration=found.calibration,
+            exports=exports if isinstance(converted, str) else (*exports, converted.export),
+            architecture=plan.architecture,
+            parameters=network.count_params(),
+            preprocessing=preprocessing(plan),
+            threshold=examination.threshold,
+            calibration=examination.calibration,
             novelty=check.field if check else None,
             metrics=measured,
-            population=said.population,
-            data=said.source | _data(everything, train, validation, whole) | {"command": _command(order, run.epochs)},
-            libraries=_libraries(),
+            population=description.population,
+            data=description.source | data | {"command": _command(plan, run.epochs)},
+            libraries=_list_libraries(),
             files=files,
         )
 
-    name = architectures.file_name(order.architecture)
-    accompany: list[packaging.Accompany] = [] if isinstance(faster, str) else [faster.write]
-    accompany += [*([check.write] if check else []), plots.accompany(found.answers), card.write]
-    folder = packaging.publish(order.out, name, created_at, bare.save, describe, accompany)
+    steps: list[packaging.Accompany] = [] if isinstance(converted, str) else [converted.write]
+    steps += [*([check.write] if check else []), plots.accompany(examination.answers), card.write]
+    name = architectures.file_name(plan.architecture)
+    folder = packaging.publish(plan.out, name, created_at, network.save, describe, steps)
     fit.forget(run.work)
     console.print(f"written to {folder}", soft_wrap=True)
-    return Made(folder, manifest.read(folder))
+    return Trained(folder, manifest.read(folder))
 
 
 def discard(*folders: Path) -> None:
-    """Remove what a run needed no longer."""
+    """Remove what a run no longer needs."""
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _report_left_out(plan: Plan, everything: Dataset, console: Console) -> None:
+    if plan.tells_names:
+        for left_out in (*everything.unreadable, *everything.duplicates):
+            console.print(f"left out: {left_out.path.name}: {left_out.reason}", markup=False, soft_wrap=True)
+    else:
+        unreadable, duplicates = len(everything.unreadable), len(everything.duplicates)
+        console.print(f"left out: {unreadable} that cannot be read, {duplicates} duplicates")
+
+
+def _choose(plan: Plan, everything: Dataset) -> Dataset:
+    """So many images as the plan's limit allows, chosen by its seed."""
+    if plan.limit is None:
+        return everything
+    chosen = np.random.default_rng(plan.seed).permutation(len(everything)) < plan.limit
+    return datasets.select(everything, chosen)
 
 
 def _check(data: Dataset, purpose: str, remedy: str) -> None:
@@ -203,65 +186,65 @@ def _check(data: Dataset, purpose: str, remedy: str) -> None:
             )
 
 
-def _told(check: novelty.Fitted | None) -> str:
+def _describe_check(check: novelty.Fitted | None) -> str:
     if check is None:
         return "there are too few X-rays to fit a novelty check to: this version will have none"
     return f"the novelty check flags {check.field.flagged:.1%} of the held-out X-rays as unfamiliar"
 
 
-def run_for(order: Order, train: Dataset) -> Run:
-    """The run for an order; other arguments, other data or another recipe start afresh, in another folder."""
-    chosen = architectures.recipe(order.architecture)
-    if order.start_from is not None:
-        chosen = replace(chosen, learning_rate=FINE_TUNING * chosen.learning_rate)
-    epochs = order.epochs or chosen.epochs
-    start = "" if order.start_from is None else f"-from-{order.start_from.name}"
-    name = f"{architectures.file_name(order.architecture)}-{epochs}-{order.seed}-{train.fingerprint()[:8]}{start}"
-    return Run(_begin(order), chosen, epochs, order.seed, order.work / name, order.mixed_precision)
+def run_for(plan: Plan, training: Dataset) -> Run:
+    """The run for a plan; other arguments, other data or another recipe start afresh, in another folder."""
+    recipe = architectures.recipe(plan.architecture)
+    if plan.start_from is not None:
+        recipe = replace(recipe, learning_rate=FINE_TUNING * recipe.learning_rate)
+    epochs = plan.epochs or recipe.epochs
+    start = "" if plan.start_from is None else f"-from-{plan.start_from.name}"
+    name = f"{architectures.file_name(plan.architecture)}-{epochs}-{plan.seed}-{training.fingerprint()[:8]}{start}"
+    return Run(_begin(plan), recipe, epochs, plan.seed, plan.work / name, plan.mixed_precision)
 
 
-def _begin(order: Order, fresh: bool = False) -> Callable[[], Any]:
-    """Makes the network to start from; `fresh` means that its weights do not matter, and are not fetched."""
+def _begin(plan: Plan, fresh: bool = False) -> Callable[[], Any]:
+    """Builds the network to start from; `fresh` means that its weights do not matter, and are not fetched."""
 
     def begin() -> Any:
-        if order.start_from is None:
-            return architectures.build(order.architecture, None if fresh else order.weights)
+        if plan.start_from is None:
+            return architectures.build(plan.architecture, None if fresh else plan.weights)
         import keras
 
-        export = manifest.read(order.start_from).export(KERAS.name)
+        export = manifest.read(plan.start_from).export(KERAS.name)
         if export is None:
-            raise BrokenModel(f"the version in {order.start_from} is not a Keras network: it cannot be fine-tuned")
-        return keras.saving.load_model(order.start_from / export.file, compile=False, safe_mode=True)
+            raise BrokenModel(f"the version in {plan.start_from} is not a Keras network: it cannot be fine-tuned")
+        return keras.saving.load_model(plan.start_from / export.file, compile=False, safe_mode=True)
 
     return begin
 
 
-def _data(everything: Dataset, train: Dataset, validation: Dataset, whole: Dataset) -> dict[str, Any]:
+def _describe_data(everything: Dataset, chosen: Dataset, training: Dataset, validation: Dataset) -> dict[str, Any]:
     return {
-        "fingerprint": everything.fingerprint(),
-        "train": train.summary(),
+        "fingerprint": chosen.fingerprint(),
+        "train": training.summary(),
         "validation": validation.summary(),
-        "unreadable": len(whole.unreadable),
-        "duplicates": len(whole.duplicates),
+        "unreadable": len(everything.unreadable),
+        "duplicates": len(everything.duplicates),
         "split": f"by patient, salt {datasets.SALT!r}, share {datasets.VALIDATION_SHARE}",
     }
 
 
-def _command(order: Order, epochs: int) -> str:
-    """How to make this version again; folders are left to whoever does."""
-    start = "" if order.start_from is None else f" --from {order.start_from.name}"
-    subset = "" if order.limit is None else f" --limit {order.limit}"
-    return f"{order.command} --data DIR --epochs {epochs} --seed {order.seed}{start}{subset}"
+def _command(plan: Plan, epochs: int) -> str:
+    """The command that makes this version again, without its folders."""
+    start = "" if plan.start_from is None else f" --from {plan.start_from.name}"
+    subset = "" if plan.limit is None else f" --limit {plan.limit}"
+    return f"{plan.command} --data DIR --epochs {epochs} --seed {plan.seed}{start}{subset}"
 
 
-def _libraries() -> dict[str, str]:
+def _list_libraries() -> dict[str, str]:
     names = {"tensorflow": ("tensorflow", "tensorflow-cpu"), "keras": ("keras",), "numpy": ("numpy",)}
     names |= {"pillow": ("pillow",), "scikit-learn": ("scikit-learn",), "matplotlib": ("matplotlib",)}
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for name, distributions in names.items():
         for distribution in distributions:
             try:
-                found[name] = installed(distribution)
+                versions[name] = installed(distribution)
             except ModuleNotFoundError:
                 continue
-    return found
+    return versions

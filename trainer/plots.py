@@ -14,22 +14,22 @@ from shared.statistics.metrics import BINS, Answers
 ROC, CALIBRATION, CONFUSION = "roc.png", "calibration.png", "confusion.png"
 TITLES = {ROC: "ROC curve", CALIBRATION: "Calibration curve", CONFUSION: "Confusion matrix"}
 
-_BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#666666"  # told apart by the colour-blind (Okabe & Ito, 2008)
+_BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#666666"  # distinguishable for the colour-blind (Okabe & Ito, 2008)
 
 
 def write(folder: Path, answers: Answers) -> None:
-    """Write the pictures of `TITLES` into a folder, which must exist."""
+    """Write the plots of `TITLES` into a folder, which must exist."""
     for name, content in draw(answers).items():
         (folder / name).write_bytes(content)
 
 
 def accompany(answers: Answers) -> Callable[[Path, Manifest], None]:
-    """The step of a publication that writes the pictures."""
+    """The step of a publication that writes the plots."""
     return lambda folder, manifest: write(folder, answers)
 
 
 def draw(answers: Answers) -> dict[str, bytes]:
-    """The pictures as PNG by file name: the same bytes for the same answers and version of matplotlib."""
+    """The plots as PNG by file name: the same bytes for the same answers and version of matplotlib."""
     return {
         ROC: _png(lambda axes: _roc(axes, answers)),
         CALIBRATION: _png(lambda axes: _calibration(axes, answers)),
@@ -53,11 +53,11 @@ def _roc(axes: Any, answers: Answers) -> None:
     order = np.argsort(-answers.logits, kind="stable")
     ends = np.append(np.flatnonzero(np.diff(answers.logits[order])), len(answers) - 1)
     ill = answers.labels[order] == 1
-    found = np.concatenate([[0.0], np.cumsum(ill)[ends] / ill.sum()])
+    recall = np.concatenate([[0.0], np.cumsum(ill)[ends] / ill.sum()])
     alarms = np.concatenate([[0.0], np.cumsum(~ill)[ends] / (~ill).sum()])
-    area = float(((alarms[1:] - alarms[:-1]) * (found[1:] + found[:-1]) / 2).sum())
+    area = float(((alarms[1:] - alarms[:-1]) * (recall[1:] + recall[:-1]) / 2).sum())
     axes.plot([0, 1], [0, 1], color=_GREY, linestyle=":", label="chance")
-    axes.plot(alarms, found, color=_BLUE, linewidth=2, label=f"AUC {area:.3f}")
+    axes.plot(alarms, recall, color=_BLUE, linewidth=2, label=f"AUC {area:.3f}")
     called = metrics.confusion(answers)
     axes.plot(
         called["false_positive"] / (called["false_positive"] + called["true_negative"]),
@@ -75,12 +75,12 @@ def _calibration(axes: Any, answers: Answers) -> None:
     places = metrics.bins(answers.probabilities)
     counts = np.bincount(places, minlength=BINS)
     used = counts > 0
-    said = np.bincount(places, weights=answers.probabilities, minlength=BINS)[used] / counts[used]
-    was = np.bincount(places, weights=answers.labels, minlength=BINS)[used] / counts[used]
+    predicted = np.bincount(places, weights=answers.probabilities, minlength=BINS)[used] / counts[used]
+    actual = np.bincount(places, weights=answers.labels, minlength=BINS)[used] / counts[used]
     axes.plot([0, 1], [0, 1], color=_GREY, linestyle=":", label="perfect")
-    axes.plot(said, was, color=_BLUE, linewidth=1, zorder=2)
+    axes.plot(predicted, actual, color=_BLUE, linewidth=1, zorder=2)
     sizes = 15 + 150 * counts[used] / counts.max()
-    axes.scatter(said, was, s=sizes, color=_BLUE, zorder=3, label="images (size: how many)")
+    axes.scatter(predicted, actual, s=sizes, color=_BLUE, zorder=3, label="images (size: how many)")
     axes.set(
         xlabel="mean probability of pneumonia",
         ylabel="share with pneumonia",

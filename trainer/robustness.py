@@ -112,7 +112,7 @@ def measure(loaded: Loaded, data: Path, console: Console) -> list[Measured]:
         parts = _prepare(images, change, loaded.manifest.preprocessing)
         answers[name] = evaluation.answer(loaded, evaluation.predict(loaded.network.logits, parts), labels, patients)
     everything = np.ones(len(labels), dtype=np.bool_)
-    measured = [_measure(name, found, everything) for name, found in answers.items()]
+    measured = [_measure(name, changed, everything) for name, changed in answers.items()]
     for name, pattern in GROUPS.items():
         rows = np.array([re.search(pattern, path.name) is not None for path, _ in listed])
         if rows.any():

@@ -1,4 +1,4 @@
-"""One run of the trainer service, a process of its own: gather, make, publish, judge, and go live or be rejected."""
+"""One run of the trainer service, in its own process: gather, train, publish, judge, and go live or be rejected."""
 
 import hashlib
 import os
@@ -25,18 +25,18 @@ from shared.database import Database, DicomHeader, Review, ReviewLabel, RunState
 from shared.ledger.register import MAX_ROWS, as_path
 from shared.models import manifest, registry
 from shared.models.manifest import sha256
-from trainer import architectures, datasets, fit, gate, leases, packaging, pipeline
+from trainer import architectures, datasets, description, fit, gate, leases, packaging, pipeline
 from trainer.datasets import CLASSES
 from trainer.leases import Lease
-from trainer.pipeline import Made
+from trainer.pipeline import Trained
 
 BY = "trainer"
 PARENT_SECONDS = 1.0
-TAKEN_OVER = "another trainer took this run over, or it has ended: nothing of it is made live"
+TAKEN_OVER = "another trainer took this run over, or it has ended: its version is not made live"
 
 
 def main(arguments: list[str]) -> int:
-    """`python -m trainer.run RUN FENCE`; what goes wrong is told in the last line of standard error."""
+    """`python -m trainer.run RUN FENCE`; the last line of standard error says what went wrong."""
     threading.Thread(target=_end_with, args=[os.getppid()], name="parent", daemon=True).start()
     number, fence = map(int, arguments)
     try:
@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _end_with(parent: int) -> None:
-    """End this process when its parent is gone: who takes the run over has to be alone with its checkpoints."""
+    """End this process when its parent is gone: whoever takes the run over must be alone with its checkpoints."""
     while os.getppid() == parent:
         time.sleep(PARENT_SECONDS)
     os.kill(os.getpid(), signal.SIGKILL)
@@ -67,11 +67,11 @@ def run(found: Settings, number: int, fence: int, console: Console) -> None:
         _clear(found, number)
         folder = found.home / "training" / f"run-{number}"
         _gather(found, ledger, row.reviews, folder)
-        made = _made(found, row, folder, console)
+        trained = _train(found, row, folder, console)
         registry.check(ledger, found.models, found.signing_key)
-        for half in found.models.glob(f".{made.manifest.version}.*"):  # a predecessor was killed as it copied
+        for half in found.models.glob(f".{trained.manifest.version}.*"):  # a predecessor was killed as it copied
             shutil.rmtree(half)
-        version, _ = registry.place(ledger, found.models, made.folder, found.signing_key)
+        version, _ = registry.place(ledger, found.models, trained.folder, found.signing_key)
         with ledger.read() as session:
             live = registry.live(session)
         verdict = gate.examine(found.models, version, live, folder, console, found.signing_key)
@@ -80,12 +80,12 @@ def run(found: Settings, number: int, fence: int, console: Console) -> None:
             now = datetime.now(UTC)
             if not leases.end(session, lease, state, now, version.version, None):
                 raise WorkFailed(TAKEN_OVER)
-            promotion.make_known(session, version, made.manifest.created_at, BY, now)
+            promotion.make_known(session, version, trained.manifest.created_at, BY, now)
             if verdict.passed:
                 promotion.make_live(session, version.version, BY, now, verdict=verdict.as_json())
             else:
                 promotion.reject(session, version.version, BY, now, verdict.as_json())
-    pipeline.discard(folder, made.folder.parent)
+    pipeline.discard(folder, trained.folder.parent)
 
 
 def _lease(ledger: Database, number: int, fence: int) -> tuple[Lease, TrainingRun]:
@@ -102,14 +102,14 @@ def _lease(ledger: Database, number: int, fence: int) -> tuple[Lease, TrainingRu
 
 
 def _clear(found: Settings, number: int) -> None:
-    """Remove what earlier runs left that were given up, or killed after their last word."""
+    """Remove what earlier runs left that were given up, or killed after they had ended."""
     for part in ("training", "candidates"):
         pipeline.discard(*(left for left in (found.home / part).glob("run-*") if left.name != f"run-{number}"))
 
 
-def _made(found: Settings, row: TrainingRun, folder: Path, console: Console) -> Made:
-    """The run's version; one that a predecessor finished is not made again, since its checkpoints are gone."""
-    order = pipeline.Order(
+def _train(found: Settings, row: TrainingRun, folder: Path, console: Console) -> Trained:
+    """The run's version; one that a predecessor finished is not trained again, since its checkpoints are gone."""
+    plan = pipeline.Plan(
         architecture=row.architecture,
         out=found.home / "candidates" / f"run-{row.id}",
         work=found.home / "training",
@@ -117,26 +117,25 @@ def _made(found: Settings, row: TrainingRun, folder: Path, console: Console) -> 
         mixed_precision=found.mixed_precision,
         tells_names=False,
     )
-    finished = packaging.finished(order.out, row.started_at)
+    finished = packaging.finished(plan.out, row.started_at)
     if finished is not None:
         console.print(f"{finished.name} was finished before: it is judged now", soft_wrap=True)
-        made = Made(finished, manifest.read(finished))
-        _forget(order, row, made.manifest.created_at)
-        return made
-    said = pipeline.about(found.training_data) if found.training_data else pipeline.About()
-    return pipeline.make(order, folder, console, said)
+        trained = Trained(finished, manifest.read(finished))
+        _forget(plan, row, trained.manifest.created_at)
+        return trained
+    return pipeline.train(plan, folder, console, description.describe(found.training_data))
 
 
-def _forget(order: pipeline.Order, row: TrainingRun, until: datetime) -> None:
+def _forget(plan: pipeline.Plan, row: TrainingRun, until: datetime) -> None:
     """Remove the checkpoints of a run that was killed between its version and this; not those of a training by hand."""
-    name = f"{architectures.file_name(order.architecture)}-[0-9]*-{row.id}-????????"
-    for story in order.work.glob(f"{name}/{fit.STORY}"):
-        if row.started_at.timestamp() <= story.stat().st_mtime < until.timestamp() + 1:
-            fit.forget(story.parent)
+    name = f"{architectures.file_name(plan.architecture)}-[0-9]*-{row.id}-????????"
+    for history in plan.work.glob(f"{name}/{fit.HISTORY}"):
+        if row.started_at.timestamp() <= history.stat().st_mtime < until.timestamp() + 1:
+            fit.forget(history.parent)
 
 
 def _gather(found: Settings, ledger: Database, reviews: int, folder: Path) -> None:
-    """One labelled folder of links: to the labelled images, and to those that reviewers labelled, whose word wins."""
+    """One labelled folder of links: to the labelled images, and to those that reviewers labelled, which win."""
     shutil.rmtree(folder, ignore_errors=True)
     for name in CLASSES:
         (folder / name).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""What the trainer service's Celery does: look whether a run is due, and run it in a process of its own."""
+"""The Celery tasks of the trainer service: check whether a run is due, and run it in its own process."""
 
 import logging
 import os
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 10.0
 COMMAND = (sys.executable, "-m", "trainer.run")
 MAX_LEASES = 5
-"""A run that was begun or resumed so often and is killed again is given up: the machine may lack memory for it."""
+"""Starts after which a run that is killed again is given up: the machine may lack memory for it."""
 
 
 @setup_logging.connect
@@ -61,7 +61,7 @@ def tick() -> str:
 
 @app.task(name=TRAIN)
 def train(run: int, fence: int, architecture: str) -> str:
-    """Train in a process of its own, which gives its memory back and can be killed, and keep the lease meanwhile."""
+    """Train in a separate process, which frees its memory and can be killed, and keep the lease meanwhile."""
     found, lease = settings.load(), Lease(run, fence, architecture)
     with closing(database.connect(found.database)) as ledger:
         with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
@@ -78,7 +78,7 @@ def train(run: int, fence: int, architecture: str) -> str:
 def _run(found: Settings, ledger: database.Database, lease: Lease, output: Any) -> str | None:
     """None if the process ended well, an empty text if it was stopped or killed, else why it failed."""
     if not _is_held(ledger, lease):
-        return ""  # the message was long under way: another trainer has taken the run over
+        return ""  # the message was delayed: another trainer has taken the run over
     command = [*COMMAND, str(lease.run), str(lease.fence)]
     process = subprocess.Popen(
         command, stdout=sys.stderr, stderr=output, env={**os.environ, "PNEUMOSCREEN_HOME": str(found.home)}
@@ -114,7 +114,7 @@ def _run(found: Settings, ledger: database.Database, lease: Lease, output: Any) 
 
 
 def _is_held(ledger: database.Database, lease: Lease) -> bool:
-    """Write the run's heartbeat; False if the lease is lost. A database that is out of reach takes it from nobody."""
+    """Write the run's heartbeat; False if the lease is lost. An unreachable database does not end it."""
     try:
         with ledger.write() as session:
             # A process takes a while to go after it has said its last word.

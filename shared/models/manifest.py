@@ -9,7 +9,17 @@ from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from shared.base.errors import BrokenModel
 from shared.base.filesystem import replace_file
@@ -78,6 +88,10 @@ class Export(BaseModel):
     @property
     def is_converted(self) -> bool:
         return self.reference_logits is not None
+
+    @model_serializer(mode="wrap")
+    def _omit_missing(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in handler(self).items() if value is not None}
 
 
 class Manifest(BaseModel):
@@ -159,7 +173,7 @@ def is_positive(probability: float, threshold: float) -> bool: ...
 @overload
 def is_positive(probability: NDArray[np.float64], threshold: float) -> NDArray[np.bool_]: ...
 def is_positive(probability: Any, threshold: float) -> Any:
-    """The one place where a calibrated probability, or an array of them, meets the operating threshold."""
+    """The only place where a calibrated probability, or an array of them, meets the operating threshold."""
     return probability >= threshold
 
 
@@ -190,10 +204,10 @@ def _signature(text: bytes, key: SecretStr) -> str:
 
 def _is_signed(folder: Path, text: bytes, key: SecretStr) -> bool:
     try:
-        found = (folder / SIGNATURE).read_bytes().strip()
+        signature = (folder / SIGNATURE).read_bytes().strip()
     except FileNotFoundError:
         return False
-    return hmac.compare_digest(found, _signature(text, key).encode())
+    return hmac.compare_digest(signature, _signature(text, key).encode())
 
 
 def read(folder: Path, expected_sha256: str | None = None, key: SecretStr | None = None) -> Manifest:

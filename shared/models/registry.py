@@ -76,15 +76,17 @@ def install_bundled(database: Database, models: Path, now: datetime, key: Secret
         _sign_whole(target, digest, key)
     if versions and (versions[0].version != source.name or target.exists()):
         return
-    found = manifest.read(source)
+    described = manifest.read(source)
     if not target.exists():
         copy_aside(source, target, key)
     manifest.read(target, digest, key)  # what an earlier attempt left there may be damaged
     with database.write() as session:
         if not live(session):
-            session.merge(ModelVersion(version=found.version, manifest_sha256=digest, created_at=found.created_at))
+            session.merge(
+                ModelVersion(version=described.version, manifest_sha256=digest, created_at=described.created_at)
+            )
             session.flush()
-            session.add(Promotion(version=found.version, promoted_by="installation", promoted_at=now))
+            session.add(Promotion(version=described.version, promoted_by="installation", promoted_at=now))
 
 
 def _sign_whole(folder: Path, digest: str, key: SecretStr) -> None:
@@ -106,8 +108,8 @@ def place(database: Database, models: Path, folder: Path, key: SecretStr | None 
         digest = manifest.sha256((folder / manifest.NAME).read_bytes())
     except OSError as error:
         raise BrokenModel(f"the model version in {folder} cannot be read: {error}") from error
-    found = manifest.read(folder, digest)
-    row = Published(found.version, digest)
+    described = manifest.read(folder, digest)
+    row = Published(described.version, digest)
     with database.read() as session:
         check_name(session, row)
     target = models / row.version
@@ -122,7 +124,7 @@ def place(database: Database, models: Path, folder: Path, key: SecretStr | None 
     manifest.read(target, digest)  # what was there already may be damaged, or another version
     if key is not None:
         manifest.sign(target, key)
-    return row, found
+    return row, described
 
 
 def check_name(session: Session, row: Published) -> None:

@@ -12,7 +12,7 @@ from local.private_broker import free_port
 from tests import pace
 from tests.system import QUICK, System, distinct, make_linear_home, running, specimens
 from tests.unit.test_train import specimens as labelled
-from trainer.fit import STORY, losses
+from trainer.fit import HISTORY, losses
 
 pytestmark = pytest.mark.timeout(420)  # a real network is fitted, and machines differ
 ARCHITECTURE = "tiny7"
@@ -33,7 +33,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 
 
 def epochs(home: Path) -> int:
-    return sum(len(losses(story)) for story in (home / "training").glob(f"*/{STORY}"))
+    return sum(len(losses(story)) for story in (home / "training").glob(f"*/{HISTORY}"))
 
 
 def tasks_in_flower(system: System) -> list[tuple[str, str, str]]:

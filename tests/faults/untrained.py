@@ -10,14 +10,14 @@ from shared.models import manifest
 from shared.models.engines import LINEAR_FILE
 from shared.models.manifest import Export, Manifest
 from trainer import fit, packaging
-from trainer.pipeline import Made, Order
+from trainer.pipeline import Plan, Trained
 
 SIZE = 32
 
 
-def make_version(order: Order, *, is_worse: bool) -> Made:
+def make_version(plan: Plan, *, is_worse: bool) -> Trained:
     """A linear version that calls bright pictures PNEUMONIA, or NORMAL if it is to be worse than any other."""
-    slope = -5.0 if is_worse else 20.0 + order.seed
+    slope = -5.0 if is_worse else 20.0 + plan.seed
     weights = np.full(SIZE * SIZE + 1, slope / SIZE**2, np.float32)
     weights[-1] = -slope / 2
     created_at = datetime.now(UTC).replace(microsecond=0)
@@ -42,6 +42,6 @@ def make_version(order: Order, *, is_worse: bool) -> Made:
             files=files,
         )
 
-    folder = packaging.publish(order.out, "linear", created_at, save, describe)
-    fit.forget(order.work / f"linear-1-{order.seed}-00000000")
-    return Made(folder, manifest.read(folder))
+    folder = packaging.publish(plan.out, "linear", created_at, save, describe)
+    fit.forget(plan.work / f"linear-1-{plan.seed}-00000000")
+    return Trained(folder, manifest.read(folder))

@@ -20,7 +20,7 @@ from trainer import card, plots
 from trainer.packaging import publish
 
 HEADINGS = ("Intended use", "Data", "Population", "Metrics")
-FURTHER = ("Unfamiliar pictures", "Limits", "How to reproduce", "Libraries")
+FURTHER = ("Novelty check", "Limits", "How to reproduce", "Libraries")
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def described(answers: Answers, **changes: Any) -> Manifest:
             }
         },
         "population": {"description": "children", "age_years": {"lowest": 1, "highest": 5}},
-        "data": {"source": "somewhere", "licence": "CC BY 4.0", "command": "python -m trainer.first_model --seed 1"},
+        "data": {"source": "somewhere", "licence": "CC BY 4.0", "command": "pneumoscreen train --seed 1"},
         "libraries": {"keras": "3.15.1"},
         "files": {"network.keras": "0" * 64, "roc.png": "0" * 64},
     }
@@ -82,8 +82,8 @@ def test_a_perfect_version_on_few_images_can_be_drawn() -> None:
 
 def test_a_card_has_every_heading_in_both_forms(answers: Answers) -> None:
     found = described(answers)
-    assert re.findall(r"^## (.*)$", card.markdown(found), re.M) == [*HEADINGS, "Pictures", *FURTHER]
-    assert re.findall(r"<h2>(.*)</h2>", card.html(found)) == [*HEADINGS, "Pictures", *FURTHER]
+    assert re.findall(r"^## (.*)$", card.markdown(found), re.M) == [*HEADINGS, "Plots", *FURTHER]
+    assert re.findall(r"<h2>(.*)</h2>", card.html(found)) == [*HEADINGS, "Plots", *FURTHER]
 
 
 def test_a_card_tells_use_licence_figures_limits_and_how_to_make_it_again(answers: Answers) -> None:
@@ -95,7 +95,7 @@ def test_a_card_tells_use_licence_figures_limits_and_how_to_make_it_again(answer
         assert f"{recall['value']:.3f}" in text
         assert f"{recall['low']:.3f} to {recall['high']:.3f}" in text
         assert str(found.metrics["validation"]["confusion"]["true_positive"]) in text
-        assert "python -m trainer.first_model --seed 1" in text
+        assert "pneumoscreen train --seed 1" in text
         assert "ages outside 1 to 5 years" in text
         assert "roc.png" in text
         assert "confusion.png" not in text, "the manifest does not vouch for it"

@@ -11,7 +11,7 @@ from rich.console import Console
 from trainer import group_holdout
 from trainer.datasets import Dataset
 from trainer.group_holdout import MIN_IMAGES, GroupFigures, leave_out, measure_images, sort_worst_first
-from trainer.pipeline import Order
+from trainer.pipeline import Plan
 
 COUNT = 400
 
@@ -116,10 +116,10 @@ def test_the_worst_recall_stands_first_also_where_it_is_nought() -> None:
 
 
 def test_another_network_or_length_has_a_file_of_figures_of_its_own(data: Dataset, tmp_path: Path) -> None:
-    orders = [
-        Order("screen", tmp_path, tmp_path, 3),
-        Order("screen", tmp_path, tmp_path, 4),
-        Order("variants", tmp_path, tmp_path, 3),
-        Order("variants", tmp_path, tmp_path, 4),
+    plans = [
+        Plan("screen", tmp_path, tmp_path, 3),
+        Plan("screen", tmp_path, tmp_path, 4),
+        Plan("variants", tmp_path, tmp_path, 3),
+        Plan("variants", tmp_path, tmp_path, 4),
     ]
-    assert len({group_holdout._record(order, data) for order in (*orders, orders[0])}) == 4
+    assert len({group_holdout._record(plan, data) for plan in (*plans, plans[0])}) == 4

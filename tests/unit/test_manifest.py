@@ -23,6 +23,12 @@ def test_a_version_reads_back_as_it_was_written(tmp_path: Path) -> None:
     assert manifest.write(version, found) == published(version).manifest_sha256
 
 
+def test_an_export_is_written_without_what_it_does_not_say(tmp_path: Path) -> None:
+    version = make_linear_version(tmp_path, "v1")
+    written = json.loads((version / manifest.NAME).read_text())
+    assert written["exports"] == [{"engine": "linear", "file": LINEAR_FILE}]
+
+
 def test_a_damaged_file_is_noticed(tmp_path: Path) -> None:
     version = make_linear_version(tmp_path, "v1")
     weights = bytearray((version / LINEAR_FILE).read_bytes())

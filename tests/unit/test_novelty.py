@@ -31,7 +31,7 @@ from tests import models
 from tests.models import give_check, go_live, make_linear_version
 from tests.radiographs import labelled, radiograph
 from tests.unit.steps import rows
-from trainer import card, datasets, ood_samples, packaging, pipeline
+from trainer import card, datasets, description, ood_samples, packaging, pipeline
 from trainer import novelty as fitting
 from trainer.datasets import Dataset
 from trainer.novelty import Fitted
@@ -298,16 +298,16 @@ class Network:
 def test_a_training_gives_its_version_a_check_unless_there_are_too_few_x_rays(
     data: Halves, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_enough: bool
 ) -> None:
-    monkeypatch.setattr(pipeline, "preprocessing", lambda order: PIXELS)
-    monkeypatch.setattr(pipeline, "_begin", lambda order, fresh=False: Network)
+    monkeypatch.setattr(pipeline, "preprocessing", lambda plan: PIXELS)
+    monkeypatch.setattr(pipeline, "_begin", lambda plan, fresh=False: Network)
     monkeypatch.setattr(pipeline.fit, "fit", lambda *_: Network())
     monkeypatch.setattr(pipeline.fit, "logits", lambda _, pixels: pixels.astype(float).mean(axis=(1, 2, 3)) - 100.0)
     if not has_enough:
         monkeypatch.setattr(fitting, "MIN_IMAGES", 10_000)
     everything = datasets.read(folder, PIXELS, CONSOLE)
-    order = pipeline.Order("tiny7", tmp_path / "out", tmp_path / "work")
+    plan = pipeline.Plan("tiny7", tmp_path / "out", tmp_path / "work")
     console = Console(file=(said := open(tmp_path / "said", "w+")), width=200)  # noqa: PTH123, SIM115
-    made = pipeline.make_from(order, everything, pipeline.About(), console)
+    made = pipeline.train_on(plan, everything, description.Description(), console)
     said.close()
     assert (made.folder / fitting.FILE).exists() is has_enough is (fitting.FILE in made.manifest.files)
     line = "of the held-out X-rays as unfamiliar" if has_enough else "too few X-rays to fit a novelty check"

@@ -8,8 +8,9 @@ from rich.console import Console
 from shared.base.errors import WorkFailed, WrongSettings
 from shared.imaging import Preprocessing
 from tests.radiographs import labelled
-from trainer import datasets, pipeline
-from trainer.pipeline import About, Order
+from trainer import datasets, description, pipeline
+from trainer.description import Description
+from trainer.pipeline import Plan
 
 CONSOLE = Console(quiet=True)
 DOCUMENTED = Path(__file__).parents[2] / "docs" / "kermany.toml"
@@ -20,20 +21,20 @@ def test_too_few_patients_are_refused_and_the_limit_is_named_only_where_one_was_
     tmp_path: Path, limit: int | None, remedy: str
 ) -> None:
     data = datasets.read(labelled(tmp_path / "data", 12), Preprocessing(width=32, height=32), CONSOLE)
-    order = Order("tiny7", tmp_path / "out", tmp_path / "work", limit=limit)
+    plan = Plan("tiny7", tmp_path / "out", tmp_path / "work", limit=limit)
     with pytest.raises(WorkFailed, match=remedy):
-        pipeline.make_from(order, data, About(), CONSOLE)
+        pipeline.train_on(plan, data, Description(), CONSOLE)
 
 
 def test_what_a_dataset_says_of_itself_stands_beside_it_or_in_a_file_that_is_named(tmp_path: Path) -> None:
-    assert pipeline.about(tmp_path) == About()
+    assert description.describe(tmp_path) == Description()
     (tmp_path / "dataset.toml").write_text('[source]\nlicence = "CC0"\n')
-    assert pipeline.about(tmp_path) == About(source={"licence": "CC0"})
-    documented = pipeline.read_about(DOCUMENTED)
+    assert description.describe(tmp_path) == Description(source={"licence": "CC0"})
+    documented = description.read(DOCUMENTED)
     assert documented.source["doi"] == "10.17632/rscbjbr9sj.2"
     assert documented.population["age_years"] == {"lowest": 1, "highest": 5}
     (tmp_path / "dataset.toml").write_text("[source")
-    for read in (lambda: pipeline.about(tmp_path), lambda: pipeline.read_about(tmp_path / "nowhere.toml")):
+    for read in (lambda: description.describe(tmp_path), lambda: description.read(tmp_path / "nowhere.toml")):
         with pytest.raises(WrongSettings, match="cannot be read"):
             read()
 
@@ -41,6 +42,6 @@ def test_what_a_dataset_says_of_itself_stands_beside_it_or_in_a_file_that_is_nam
 def test_the_bundled_version_says_of_its_data_what_the_documented_file_says() -> None:
     from shared.models import manifest, registry
 
-    bundled, documented = manifest.read(registry.bundled()), pipeline.read_about(DOCUMENTED)
+    bundled, documented = manifest.read(registry.bundled()), description.read(DOCUMENTED)
     assert bundled.population == documented.population
     assert documented.source.items() <= bundled.data.items()

@@ -14,7 +14,7 @@ from PIL import Image
 
 from shared.base.errors import WrongSettings
 from tests import pace
-from trainer import fit, pipeline
+from trainer import description, fit
 from trainer.recipes import Recipe
 
 TOP = Path(__file__).parents[2]
@@ -64,7 +64,7 @@ def start(data: Path, work: Path, epochs: int, times: int = 1) -> "subprocess.Po
 
 
 def epochs_in(work: Path) -> int:
-    return len(fit.losses(work / fit.STORY))
+    return len(fit.losses(work / fit.HISTORY))
 
 
 @pytest.mark.soak  # tests/acceptance/test_trainer_service.py kills one too
@@ -78,7 +78,7 @@ def test_a_killed_training_goes_on_with_the_epoch_that_was_under_way(tmp_path: P
     first.communicate()
     finished = epochs_in(work)
     assert 4 <= finished < 500
-    story = (work / fit.STORY).read_text().splitlines()
+    story = (work / fit.HISTORY).read_text().splitlines()
 
     again = start(data, work, 500)
     while epochs_in(work) < finished + 2 and again.poll() is None and time.monotonic() < deadline:
@@ -87,7 +87,7 @@ def test_a_killed_training_goes_on_with_the_epoch_that_was_under_way(tmp_path: P
     said = again.communicate()[0]
     begun = int(said.partition("epoch ")[2].partition(" of 500")[0])
     assert finished <= begun <= finished + 1, said  # the kill may fall between the figures and the checkpoint
-    assert (work / fit.STORY).read_text().splitlines()[: begun - 1] == story[: begun - 1]
+    assert (work / fit.HISTORY).read_text().splitlines()[: begun - 1] == story[: begun - 1]
 
 
 def test_a_finished_training_is_not_done_again_and_leaves_logs_for_tensorboard(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_a_finished_training_is_not_done_again_and_leaves_logs_for_tensorboard(t
     first, second, rest = start(data, work, 3, times=2).communicate(timeout=pace.seconds(90))[0].split("finished\n")
     assert "epoch 3 of 3" in first
     assert (second.strip(), rest) == ("", ""), "the second time nothing is left to do"
-    figures = [json.loads(line) for line in (work / fit.STORY).read_text().splitlines()]
+    figures = [json.loads(line) for line in (work / fit.HISTORY).read_text().splitlines()]
     assert len(figures) == 3
     assert {"loss", "auc", "val_loss", "val_auc", "learning_rate"} <= set(figures[0])
     assert (work / fit.BEST).exists()
@@ -116,7 +116,7 @@ def test_a_run_is_over_when_patience_has_run_out() -> None:
 
 
 def test_a_line_of_figures_that_was_cut_off_does_not_count(tmp_path: Path) -> None:
-    story = tmp_path / fit.STORY
+    story = tmp_path / fit.HISTORY
     assert fit.losses(story) == []
     story.write_text('{"val_loss": 0.5}\n{"val_lo')
     assert fit.losses(story) == [0.5]
@@ -128,12 +128,12 @@ def test_both_classes_have_the_same_say() -> None:
 
 
 def test_a_collection_says_itself_where_it_is_from(tmp_path: Path) -> None:
-    assert pipeline.about(tmp_path).source == {}
+    assert description.describe(tmp_path).source == {}
     text = '[source]\nlicence = "CC0"\n[population]\nage_years = {lowest = 18, highest = 99}\n'
-    (tmp_path / pipeline.ABOUT).write_text(text)
-    found = pipeline.about(tmp_path)
+    (tmp_path / description.FILE).write_text(text)
+    found = description.describe(tmp_path)
     assert found.source == {"licence": "CC0"}
     assert found.population == {"age_years": {"lowest": 18, "highest": 99}}
-    (tmp_path / pipeline.ABOUT).write_text("nonsense")
+    (tmp_path / description.FILE).write_text("nonsense")
     with pytest.raises(WrongSettings, match="cannot be read"):
-        pipeline.about(tmp_path)
+        description.describe(tmp_path)

@@ -20,9 +20,10 @@ from shared.sources.folder.facts import Facts
 from tests.models import SIZE, describe, go_live, make_linear_version
 from tests.unit.steps import NOW, claim, finish, send_all
 from trainer import leases, pipeline, run
-from trainer.pipeline import Made, Order
+from trainer.description import Description
+from trainer.pipeline import Plan, Trained
 
-Make = Callable[[Order, Path, Console, pipeline.About], Made]
+Make = Callable[[Plan, Path, Console, Description], Trained]
 CONSOLE = Console(quiet=True)
 
 
@@ -67,13 +68,13 @@ def settings(tmp_path: Path, database: Database, labelled: Path) -> Settings:
 
 
 def making_of(slope: float, monkeypatch: pytest.MonkeyPatch, seen: list[Path] | None = None) -> None:
-    def make(order: Order, data: Path, _console: Console, _said: pipeline.About) -> Made:
+    def train(plan: Plan, data: Path, _console: Console, _said: Description) -> Trained:
         if seen is not None:
             seen.extend(sorted(data.glob("*/*")))
-        folder = version(order.out, f"challenger-{order.seed}", slope)
-        return Made(folder, manifest.read(folder))
+        folder = version(plan.out, f"challenger-{plan.seed}", slope)
+        return Trained(folder, manifest.read(folder))
 
-    monkeypatch.setattr(pipeline, "make", make)
+    monkeypatch.setattr(pipeline, "train", train)
 
 
 def begun(database: Database) -> leases.Lease:

@@ -158,11 +158,11 @@ def test_the_progress_of_a_run_is_what_its_folder_holds(
     with database.read() as session:
         row = session.get_one(TrainingRun, lease.run)
     assert progress(chosen.home, row.id, row.started_at) is None
-    order = pipeline.Order(architecture, tmp_path / "candidates", tmp_path / "training", epochs=7, seed=lease.run)
+    plan = pipeline.Plan(architecture, tmp_path / "candidates", tmp_path / "training", epochs=7, seed=lease.run)
     data = Dataset(np.zeros((1, 1, 1, 1), np.uint8), np.zeros(1, np.uint8), (Path("a"),), ("a",), ("0" * 64,))
-    folder = pipeline.run_for(order, data).work
+    folder = pipeline.run_for(plan, data).work
     folder.mkdir(parents=True)
-    (folder / fit.STORY).write_text("{}\n{}\n")
+    (folder / fit.HISTORY).write_text("{}\n{}\n")
     assert progress(chosen.home, row.id, row.started_at) == (2, 7)
 
 
@@ -171,8 +171,8 @@ def test_a_training_by_hand_from_before_a_run_is_not_its_progress(
 ) -> None:
     folder = tmp_path / "training" / "tiny7-14-1-0123abcd"
     folder.mkdir(parents=True)
-    (folder / fit.STORY).write_text("{}\n")
-    os.utime(folder / fit.STORY, (NOW.timestamp() - 1, NOW.timestamp() - 1))
+    (folder / fit.HISTORY).write_text("{}\n")
+    os.utime(folder / fit.HISTORY, (NOW.timestamp() - 1, NOW.timestamp() - 1))
     take(database, settings)
     with database.read() as session:
         row = session.get_one(TrainingRun, 1)

@@ -154,14 +154,14 @@ def fewer_epochs(function: Call) -> Call:
 def without_a_network(function: Call) -> Call:
     """A training that takes no time, where a test asks for it; every third run makes a version that is worse."""
 
-    def make(order: Any, *args: Any, **named: Any) -> Any:
+    def train(plan: Any, *args: Any, **named: Any) -> Any:
         if os.environ.get("NETWORK") != "linear":
-            return function(order, *args, **named)
+            return function(plan, *args, **named)
         from tests.faults.untrained import make_version
 
-        return make_version(order, is_worse=order.seed % 3 == 0)
+        return make_version(plan, is_worse=plan.seed % 3 == 0)
 
-    return make
+    return train
 
 
 def clock_error() -> float:
@@ -221,8 +221,8 @@ SEAMS: dict[str, Sequence[tuple[str, Any]]] = {
     "trainer.architectures": [("recipe", fewer_epochs)],
     "trainer.pipeline": [
         ("datetime", wrong_clock),
-        ("make", without_a_network),
-        ("make", before("gathered")),
+        ("train", without_a_network),
+        ("train", before("gathered")),
         ("discard", before("ended", lambda *folders: len(folders) > 1)),
     ],
     "trainer.fit": [
