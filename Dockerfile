@@ -25,11 +25,13 @@ RUN pip download --require-hashes --only-binary :all: --dest /wheels --requireme
 RUN pip install --no-index --find-links /wheels hatchling
 COPY pyproject.toml README.md LICENSE ./
 COPY shared shared
+COPY queries queries
+COPY actions actions
 COPY producer producer
 COPY worker worker
 COPY trainer trainer
+COPY local local
 COPY cli cli
-COPY bench bench
 RUN pip wheel --no-index --no-deps --no-build-isolation --wheel-dir /wheels .
 # The lock's versions without its hashes, for gpu.
 RUN sed -E '/^ +--hash=/d; s/ *\\$//' requirements.lock > /wheels/constraints.txt

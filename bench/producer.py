@@ -30,18 +30,18 @@ def measure(files: Path, work: Path, server: str, names: int = 100_000) -> dict[
     with_database.upgrade()
     redis = RedisServer(server)
     try:
-        (inbox / "first.txt").write_text("first")
+        (inbox / "first.jpeg").write_text("first")
         with _producer(work, inbox, redis.url) as process:
             start, _ = _wait_for(with_database, 1, process)
             began = time.monotonic()
             for number in range(names):
-                (inbox / f"{number}.txt").write_text(str(number))
+                (inbox / f"{number}.jpeg").write_text(str(number))
             made = time.monotonic() - began
             _, peak = _wait_for(with_database, names + 1, process)
             seconds = time.monotonic() - began
         # What lies in a folder of the root is looked at after what lies in the root itself.
         (inbox / "later").mkdir()
-        (inbox / "later" / "new.txt").write_text("new")
+        (inbox / "later" / "new.jpeg").write_text("new")
         with _producer(work, inbox, redis.url) as process:
             restart, again = _wait_for(with_database, names + 2, process)
     finally:
@@ -60,7 +60,7 @@ def _producer(work: Path, inbox: Path, broker_url: str) -> Iterator[psutil.Popen
     """Started when all that lies in the inbox has settled, so that no start includes the wait for it."""
     time.sleep(SETTLED_SECONDS)
     kept = {name: value for name, value in os.environ.items() if name not in PLACES}
-    settings = {"FOLDERS": f'{{"inbox": {{"path": "{inbox}"}}}}', "BROKER_URL": broker_url}
+    settings = {"SOURCES": f'{{"inbox": {{"path": "{inbox}"}}}}', "BROKER_URL": broker_url}
     environment = kept | {f"PNEUMOSCREEN_{name}": value for name, value in settings.items()}
     command = [sys.executable, "-m", "cli.main", "producer", "--home", str(work)]
     with (work / "producer.out").open("a") as output:

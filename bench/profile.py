@@ -11,17 +11,17 @@ from shared.base.errors import WorkFailed
 
 # py-spy knows functions by name and file: whoever renames or moves one of these changes it here, too.
 STAGES = {
-    "decode": ("decode (shared/imaging.py",),
-    "resize_and_contrast": ("arrange (shared/imaging.py",),
-    "network": ("_logit (shared/inference.py", "logits (shared/inference.py"),
-    "read": ("read (worker/reading.py",),
-    "hash": ("_look (worker/screening.py",),
-    "unfamiliar": ("scores (shared/familiarity.py",),
+    "decode": ("decode (shared/imaging/formats.py",),
+    "resize_and_contrast": ("arrange (shared/imaging/preprocessing.py",),
+    "network": tuple(f"logits (shared/models/engines/{engine}.py" for engine in ("litert", "keras", "linear")),
+    "read": ("read (shared/sources/folder/reading.py",),
+    "hash": ("_prepare (worker/preparation.py",),
+    "novelty": ("scores (shared/models/novelty.py",),
     "rows": ("_finish (worker/screening.py", "_write (worker/screening.py"),
     "rest_of_the_batch": ("screen_message (worker/screening.py",),
     "heartbeat": ("_keep_alive (worker/process.py", "_keep_up (worker/process.py"),
 }
-"""By the first function of these that a stack has; `hash` is what `_look` does itself."""
+"""By the first function of these that a stack has; `hash` is what `_prepare` does itself."""
 WAITING = ("wait (threading.py", "_worker (concurrent/futures/thread.py")
 """The last function of a thread that waits: py-spy cannot always tell."""
 RATE = 200  # looks a second

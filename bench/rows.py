@@ -80,6 +80,7 @@ ROWS: dict[str, Row] = {
     "growth_postgresql": Row("the ledger's cost per image, PostgreSQL", "growth", needs_server=True, once=True),
     "names": _names(100_000),
     "million_names": _names(1_000_000),
+    "startup": Row("the start of a command", "startup", needs_server=True, once=True),
     "profile": Row("where a worker's time goes", "profile", once=True),
     "swap": Row("a new model version under load", "swap", once=True),
     "simulated_1": Row("stub of 25 ms an image, 1 process", "simulation", {"processes": 1, "stub_seconds": 0.025}),
@@ -129,6 +130,16 @@ GOALS = (
     Goal("the same, PostgreSQL", _grown("growth_postgresql"), most=1.10),
     Goal("a restart's scan over 100,000 known files, in seconds", _figure("names", "restart_seconds"), most=5),
     Goal("the producer at 1,000,000 names, in MB", _figure("million_names", "mb_at_most"), most=200),
+    *(
+        Goal(f"CPU seconds of {command}", _figure("startup", f"{name}_cpu_seconds"), most=most)
+        for name, command, most in (
+            ("version", "`pneumoscreen --version`", 0.4),
+            ("help", "`pneumoscreen --help`", 0.4),
+            ("results", "`results`", 0.9),
+            ("review", "`review`", 0.9),
+            ("status", "`status`", 0.9),
+        )
+    ),
     Goal("two processes on two cores, times one on one core", ratio("two_cores", "one_core"), least=1.8),
     Goal("simulated: 8 processes, times one", ratio("simulated_8", "simulated_1"), least=7.5),
 )

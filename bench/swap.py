@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import func, select
 
+from actions import promotion
 from bench.system import running
 from shared.database import Prediction, Sighting
 from shared.models import manifest, registry
@@ -19,12 +20,12 @@ def measure(files: Path, work: Path) -> dict[str, float]:
     """Seconds from the promotion to the first row of the new version, and the longest pause between two rows."""
     count = len(list(files.iterdir()))
     with running(work) as system:
-        registry.publish(system.database, work / "home" / "models", _second(work), datetime.now(UTC))
+        promotion.publish(system.database, work / "home" / "models", _second(work), datetime.now(UTC))
         files.rename(system.inbox / "drop")
         try:
             system.wait_until_finished(count // 3)
             promoted = time.time()
-            registry.promote(system.database, NAME, "bench", datetime.now(UTC))
+            promotion.promote(system.database, NAME, "bench", datetime.now(UTC))
             system.wait_until_finished(count)
         finally:
             (system.inbox / "drop").rename(files)

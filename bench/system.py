@@ -21,7 +21,7 @@ from shared.database import Database, Sighting, SightingState, Worker
 START_SECONDS = 180
 END_SECONDS = 120
 IDLE_SECONDS = 120
-PLACES = tuple(f"PNEUMOSCREEN_{name}" for name in ("HOME", "DATABASE_URL", "BROKER_URL", "FOLDERS"))
+PLACES = tuple(f"PNEUMOSCREEN_{name}" for name in ("HOME", "DATABASE_URL", "BROKER_URL", "SOURCES"))
 """Settings of the caller's own system; what else is set is measured."""
 OURS = Sighting.id > 0
 """Not those of `growth.fill`, which are never read: by their index on the state a million would be."""

@@ -1,20 +1,22 @@
-"""The command line: what each command takes, and what its help says. The work is done elsewhere."""
+"""The command line: what each command takes, and what its help says. The work is done elsewhere.
+
+Each command imports what it needs when it runs, so that `--version` and `--help` answer at once.
+"""
 
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
-from redis.exceptions import RedisError
-from sqlalchemy.exc import InterfaceError, OperationalError
 
-from cli import console
-from local import services
+from cli.measure import app as measure
 from shared import __version__
-from shared.base import home as home_folder
-from shared.base import settings
-from shared.base.errors import PneumoscreenError, ServiceUnavailable, WorkFailed
-from shared.base.settings import Settings
+from shared.base.errors import InvalidRequest, PneumoscreenError, ServiceUnavailable, WorkFailed
+
+if TYPE_CHECKING:
+    from sqlalchemy.exc import DBAPIError
+
+    from shared.base.settings import Settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,6 +29,7 @@ db = typer.Typer(no_args_is_help=True, help="Look after the database.")
 models = typer.Typer(no_args_is_help=True, help="Look at model versions.")
 app.add_typer(db, name="db")
 app.add_typer(models, name="models")
+models.add_typer(measure, name="measure")
 
 Home = Annotated[
     Path | None,
@@ -34,8 +37,23 @@ Home = Annotated[
 ]
 
 
-def _load(home: Path | None) -> Settings:
+WHICH = "a path as `results` shows it, SOURCE/PATH, the path given to `screen`, a sighting_id, or a SHA-256"
+"""How every command is told which image is meant: `shared/ledger/lookup.py`."""
+
+
+def _load(home: Path | None) -> "Settings":
+    from shared.base import settings
+
     return settings.load(home)
+
+
+def _renamed(old: str, new: str, value: str | None) -> str | None:
+    """The value of an option's old name, with a warning where it is used."""
+    if value is not None:
+        from cli import console
+
+        console.err.print(f"{old} is called {new} now; the old name will go with the next release.", style="yellow")
+    return value
 
 
 def _print_version(is_wanted: bool) -> None:
@@ -64,8 +82,9 @@ def up(
 ) -> None:
     """Run the whole system on this machine until Ctrl-C or SIGTERM, which finish running batches first."""
     from cli.up import up
+    from shared.base.home import default_home
 
-    up(home or home_folder.default_home(), inbox, flower_port, trainer=trainer)
+    up(home or default_home(), inbox, flower_port, trainer=trainer)
 
 
 @app.command(epilog="Example: pneumoscreen demo --home demo-home")
@@ -82,18 +101,24 @@ def demo(
 @app.command(epilog="Example: PNEUMOSCREEN_BROKER_URL=redis://broker/0 pneumoscreen producer")
 def producer(home: Home = None) -> None:
     """Watch the folders of the settings, register what is dropped, send it to the workers, recover what got lost."""
+    from local import services
+
     services.producer(_load(home))
 
 
 @app.command(epilog="Example: PNEUMOSCREEN_PROCESSES=2 pneumoscreen worker")
 def worker(home: Home = None) -> None:
     """Classify what the producers send: a Celery worker that loads the network once per process."""
+    from local import services
+
     services.worker(_load(home))
 
 
 @app.command(epilog="Example: PNEUMOSCREEN_TRAINING_DATA=/data/labelled pneumoscreen trainer")
 def trainer(home: Home = None) -> None:
     """Retrain on a schedule and when there are new labels; what passes the gate goes live, what does not is kept."""
+    from local import services
+
     services.trainer(_load(home))
 
 
@@ -102,6 +127,8 @@ def flower(
     home: Home = None, port: Annotated[int, typer.Option(help="The port to listen on.", min=1, max=65535)] = 5555
 ) -> None:
     """Show the work under way in a browser; on this machine only, unless a password is set (see flower_host)."""
+    from local import services
+
     services.flower(_load(home), port)
 
 
@@ -125,15 +152,26 @@ def screen(
 
 @app.command(epilog="Example: pneumoscreen results --label PNEUMONIA --since 2026-01-31 --format csv > positives.csv")
 def results(
+    which: Annotated[list[str] | None, typer.Argument(help=f"Only these images: {WHICH}.")] = None,
     home: Home = None,
     state: Annotated[
         str | None, typer.Option(help="waiting, done or quarantined; with --history also superseded.")
     ] = None,
     label: Annotated[str | None, typer.Option(help="NORMAL or PNEUMONIA, in capitals or not.")] = None,
     path: Annotated[str | None, typer.Option(help="Only paths that contain this.")] = None,
-    root: Annotated[str | None, typer.Option(help="Only this watched folder.")] = None,
+    source: Annotated[str | None, typer.Option(help="Only this source.")] = None,
+    root: Annotated[str | None, typer.Option(help="The old name of --source.", hidden=True)] = None,
     model: Annotated[str | None, typer.Option(help="Only this model version.")] = None,
     since: Annotated[str | None, typer.Option(help="Only images seen since this date or time (UTC).")] = None,
+    accession: Annotated[str | None, typer.Option(help="Only this accession number.")] = None,
+    study_uid: Annotated[str | None, typer.Option(help="Only images of this study.")] = None,
+    patient: Annotated[
+        str | None,
+        typer.Option(help="Only images of the patient with this id, which is hashed, never stored or logged."),
+    ] = None,
+    issuer: Annotated[
+        str | None, typer.Option(help="With --patient: who issued the id, if the DICOM headers name one.")
+    ] = None,
     to_review: Annotated[
         bool,
         typer.Option("--to-review", help="What a reader should see first, of what nobody has reviewed."),
@@ -144,18 +182,31 @@ def results(
         bool, typer.Option("--history", help="Every sighting and prediction, not the newest alone.")
     ] = False,
 ) -> None:
-    """Print rows of the view `results`, newest first; --to-review: unfamiliar, near the threshold, positive first."""
-    from cli.results import Filters, results
+    """Print rows of the view `results`, newest first; --to-review: urgent, unfamiliar, near the threshold first."""
+    from cli.results import results
+    from queries.results import Filters
 
-    results(_load(home), Filters(state, label, path, root, model, since, to_review), limit, format, history)
+    filters = Filters(
+        names=which or (),
+        state=state,
+        label=label,
+        path=path,
+        source=source or _renamed("--root", "--source", root),
+        model=model,
+        accession=accession,
+        study_uid=study_uid,
+        history=history,
+        to_review=to_review,
+    )
+    results(_load(home), filters, limit, format, since=since, patient=patient, issuer=issuer)
 
 
 @app.command(epilog="Example: pneumoscreen review ward-7/scan.dcm NORMAL --by 'Dr. Okafor'")
 def review(
-    target: Annotated[
-        str | None, typer.Argument(help="A path as `results` shows it, ROOT/PATH, or a sighting_id.")
+    which: Annotated[str | None, typer.Argument(help=f"The image: {WHICH}.")] = None,
+    label: Annotated[
+        str | None, typer.Argument(help="NORMAL, PNEUMONIA, UNCLEAR or NOT_READABLE, in capitals or not.")
     ] = None,
-    label: Annotated[str | None, typer.Argument(help="NORMAL or PNEUMONIA.")] = None,
     home: Home = None,
     by: Annotated[str | None, typer.Option(help="Who says so.")] = None,
     note: Annotated[str | None, typer.Option(help="Why, in a few words; nothing that names a patient.")] = None,
@@ -170,21 +221,50 @@ def review(
     """Record a reader's word on an image: nothing is overwritten, and the last word counts."""
     from cli.review import review
 
-    review(_load(home), target, label, by, note, csv)
+    review(_load(home), which, label, by, note, csv)
 
 
 @app.command(epilog="Example: pneumoscreen retry --all")
 def retry(
-    paths: Annotated[list[str] | None, typer.Argument(help="Paths as `results` shows them.")] = None,
+    which: Annotated[list[str] | None, typer.Argument(help=f"The images, each by {WHICH}.")] = None,
     home: Home = None,
-    reason: Annotated[str | None, typer.Option(help="All whose reason contains this.")] = None,
-    all: Annotated[bool, typer.Option("--all", help="Everything that is quarantined.")] = False,
+    reason: Annotated[str | None, typer.Option(help="All whose reason contains this, but what is resolved.")] = None,
+    all: Annotated[bool, typer.Option("--all", help="All that is quarantined, but what is resolved.")] = False,
     by: Annotated[str | None, typer.Option(help="Who asks for it; the user's name if left out.")] = None,
 ) -> None:
     """Screen quarantined images again, after what was wrong with them has been mended."""
     from cli.retry import retry
 
-    retry(_load(home), paths or [], reason, all, by)
+    retry(_load(home), which or [], reason, all, by)
+
+
+@app.command(epilog="Example: pneumoscreen dismiss ward-7/report.pdf --by 'A. Nurse' --reason 'a letter, no X-ray'")
+def dismiss(
+    by: Annotated[str, typer.Option(help="Who says so.")],
+    reason: Annotated[str, typer.Option(help="Why it needs nobody; nothing that names a patient.")],
+    which: Annotated[list[str] | None, typer.Argument(help=f"The images, each by {WHICH}.")] = None,
+    home: Home = None,
+    all_matching: Annotated[
+        str | None, typer.Option(help="All quarantined images whose quarantine reason contains this.")
+    ] = None,
+) -> None:
+    """Say that quarantined images need nobody, so that `status` no longer reports them; they stay quarantined."""
+    from cli.dismiss import dismiss
+
+    dismiss(_load(home), which or [], all_matching, by, reason)
+
+
+@app.command("inspect", epilog="Example: pneumoscreen inspect odd.dcm --png seen.png")
+def inspect_command(
+    file: Annotated[Path, typer.Argument(help="A picture or DICOM file.", exists=True, dir_okay=False)],
+    home: Home = None,
+    png: Annotated[Path | None, typer.Option(help="Write what the network is shown, as PNG.", dir_okay=False)] = None,
+    format: Annotated[str, typer.Option(help="table or json.")] = "table",
+) -> None:
+    """Tell how one file is read: what its header states, what was assumed, and the picture as the network sees it."""
+    from cli.inspect import inspect_file
+
+    inspect_file(_load(home), file, png, format)
 
 
 @app.command(epilog="Example: pneumoscreen bench --images ~/xrays --only system,limit,script --json")
@@ -204,8 +284,15 @@ def bench(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure on this machine: the whole system, the limit of one process, and image by image."""
-    from bench.rows import ROWS
-    from bench.run import bench
+    try:
+        from bench.rows import ROWS
+        from bench.run import bench
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != "bench":
+            raise
+        raise InvalidRequest(
+            "The benchmark is part of the repository, not of the installed package: run it in a checkout."
+        ) from error
     from local import private_broker
 
     chosen = list(ROWS) if only == "all" else only.split(",")
@@ -256,9 +343,7 @@ def prune(
 
 @db.command(epilog="Example: pneumoscreen db forget ward-7/scan.dcm --by 'A. Nurse'")
 def forget(
-    target: Annotated[
-        str, typer.Argument(help="A path as `results` shows it, ROOT/PATH, or the SHA-256 of a content.")
-    ],
+    target: Annotated[str, typer.Argument(help=f"The image: {WHICH}.")],
     by: Annotated[str, typer.Option(help="Who asks for it.")],
     home: Home = None,
     yes: Annotated[bool, typer.Option("--yes", help="Without asking.")] = False,
@@ -293,26 +378,36 @@ def train(
         typer.Option(help="With --from: what that version was fitted to, to measure what it loses there.", exists=True),
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Use only so many images, chosen by the seed.", min=20)] = None,
+    about: Annotated[
+        Path | None,
+        typer.Option(
+            help="A dataset.toml that says where the images come from; the one in --data if left out.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Where the version's folder goes. Default: HOME/candidates.")] = None,
 ) -> None:
     """Train a model version and examine it on patients held out; `models publish` and `models promote` come after."""
     from cli.train import train
 
-    train(_load(home), data, architecture, epochs, seed, start_from, limit, out, original)
+    train(_load(home), data, architecture, epochs, seed, start_from, limit, out, original, about)
 
 
 @app.command(epilog="Example: pneumoscreen rescreen --model screen-20260131-0a1b2c3d --since 2026-01-01")
 def rescreen(
     model: Annotated[str, typer.Option(help="The published version that is to screen them again.")],
+    which: Annotated[list[str] | None, typer.Argument(help=f"Only these images, each by {WHICH}.")] = None,
     home: Home = None,
-    root: Annotated[str | None, typer.Option(help="Only this watched folder.")] = None,
+    source: Annotated[str | None, typer.Option(help="Only this source.")] = None,
+    root: Annotated[str | None, typer.Option(help="The old name of --source.", hidden=True)] = None,
     since: Annotated[str | None, typer.Option(help="Only images seen since this date or time (UTC).")] = None,
     by: Annotated[str | None, typer.Option(help="Who asks for it; the user's name if left out.")] = None,
 ) -> None:
     """Have one version screen again what another did, in the background lane; the old results stay in the history."""
     from cli.rescreen import rescreen
 
-    rescreen(_load(home), model, root, since, by)
+    rescreen(_load(home), which or [], model, source or _renamed("--root", "--source", root), since, by)
 
 
 @models.command(
@@ -398,17 +493,51 @@ def main() -> None:
     """The entry point: errors of ours become a sentence and an exit code, never a traceback."""
     try:
         app()  # ends the process itself, with exit code 2 for wrong usage
-    except PneumoscreenError as error:
-        _end(error)
-    except (OperationalError, InterfaceError) as error:
-        _end(ServiceUnavailable(f"The database is out of reach: {' '.join(str(error.orig).split())}"))
-    except OSError as error:  # a home that cannot be made, a disk that is full
-        _end(WorkFailed(f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")))
-    except RedisError as error:
-        _end(ServiceUnavailable(f"The broker is out of reach: {error}"))
+    except Exception as error:
+        known = _explain(error)
+        if known is None:
+            raise
+        _end(known)
+
+
+def _explain(error: Exception) -> PneumoscreenError | None:
+    """The error of ours that it is or stands for. A library that was never imported has raised nothing."""
+    if isinstance(error, PneumoscreenError):
+        return error
+    if "sqlalchemy" in sys.modules:
+        from sqlalchemy.exc import DBAPIError
+
+        if isinstance(error, DBAPIError):
+            return _explain_database(error)
+    if isinstance(error, OSError):  # a home that cannot be made, a disk that is full
+        return WorkFailed(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "))
+    if "redis" in sys.modules:
+        from redis.exceptions import RedisError
+
+        if isinstance(error, RedisError):
+            return ServiceUnavailable(f"The broker is out of reach: {error}")
+    return None
+
+
+def _explain_database(error: "DBAPIError") -> ServiceUnavailable | None:
+    """For a role that lacks a right, or a server out of reach; any other error of SQL is a fault of ours."""
+    from sqlalchemy.exc import InterfaceError, OperationalError
+
+    from shared.database.connection import is_refused
+
+    reason = " ".join(str(error.orig).split())
+    if is_refused(error.orig):
+        who = " ".join(error.detail) or "the role of database_url"
+        return ServiceUnavailable(
+            f"The database does not permit this to {who}: {reason}. docs/roles.sql says what each role may do."
+        )
+    is_out_of_reach = isinstance(error, OperationalError | InterfaceError)
+    return ServiceUnavailable(f"The database is out of reach: {reason}") if is_out_of_reach else None
 
 
 def _end(error: PneumoscreenError) -> NoReturn:
+    from cli import console
+
     console.err.print(f"Error: {error}", style="red", markup=False)
     sys.exit(error.exit_code)
 

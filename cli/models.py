@@ -1,43 +1,43 @@
-"""`models list` and `models show`."""
-
-from sqlalchemy import select
+"""`models list` and `models show`: prints what `queries.versions` finds."""
 
 from cli.console import out, table
-from shared.base.errors import BrokenModel, WorkFailed
+from queries import versions
+from queries.versions import FigureWithInterval, VersionRow
 from shared.base.settings import Settings
-from shared.database import ModelVersion, Promotion, opened
-from shared.models import manifest, registry
-from shared.statistics.metrics import value
+from shared.database import opened
+
+COLUMNS = ("version", "state", "live since (UTC)", "architecture", "images", "patients", *versions.FIGURES, "threshold")
 
 
 def list_versions(settings: Settings) -> None:
-    with opened(settings) as with_database:
-        with with_database.read() as session:
-            promoted = session.scalars(select(Promotion).order_by(Promotion.id.desc()).limit(1)).first()
-            versions = list(session.scalars(select(ModelVersion).order_by(ModelVersion.created_at.desc())))
-        rows = []
-        for row in versions:
-            since = promoted.promoted_at if promoted and promoted.version == row.version else None
-            state, when = ("live", f"{since:%Y-%m-%d %H:%M}") if since else (row.state, None)
-            try:
-                found = manifest.read(settings.models / row.version, row.manifest_sha256, settings.signing_key)
-                metrics = found.metrics.get("validation", {})
-                figures = [value(metrics.get(name)) for name in ("auc", "recall", "specificity")]
-                rows.append([row.version, state, when, found.architecture, *figures, found.threshold])
-            except BrokenModel as error:
-                rows.append([row.version, f"{state}, broken: {error}", when, *[None] * 5])
-        table(
-            ("version", "state", "live since (UTC)", "architecture", "auc", "recall", "specificity", "threshold"), rows
-        )
-        out.print("Figures on validation patients of the training hospital: other sites and ages differ.")
+    with opened(settings) as database, database.read() as session:
+        rows = versions.list_versions(session, settings.models, settings.signing_key)
+    table(COLUMNS, [_cells(row) for row in rows])
+    out.print(
+        "Figures were measured when a version was made, on images of patients held out from its own data, with 95 % "
+        "intervals: those on different images cannot be compared. `pneumoscreen models evaluate --data DIR` measures "
+        "versions on the same ones. Other sites and ages differ."
+    )
 
 
 def show(settings: Settings, version: str | None) -> None:
-    with opened(settings) as with_database:
-        with with_database.read() as session:
-            live = registry.live(session)
-            if version is None and not live:
-                raise WorkFailed("No model version is live.")
-            row = registry.published(session, version) if version else live[0]
-        found = manifest.read(settings.models / row.version, row.manifest_sha256, settings.signing_key)
-        out.print(found.model_dump_json(indent=2), markup=False)
+    with opened(settings) as database, database.read() as session:
+        described = versions.show_manifest(session, settings.models, version, settings.signing_key)
+    out.print(described.model_dump_json(indent=2), markup=False)
+
+
+def _cells(row: VersionRow) -> list[object]:
+    state = "live" if row.is_live else row.state
+    if row.problem is not None:
+        state = f"{state}, broken: {row.problem}"
+    since = f"{row.live_since:%Y-%m-%d %H:%M}" if row.live_since else None
+    figures = [_figure(figure) for figure in row.figures]
+    return [row.version, state, since, row.architecture, row.images, row.patients, *figures, row.threshold]
+
+
+def _figure(figure: FigureWithInterval | None) -> str | None:
+    if figure is None:
+        return None
+    if figure.low is None or figure.high is None:
+        return f"{figure.value:.3f}"
+    return f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"

@@ -1,167 +1,50 @@
-"""`db prune`: old history and bookkeeping, and the rows of files that are gone, are deleted in short transactions."""
+"""`db prune`: delete old history and bookkeeping."""
 
-import os
-from collections import Counter
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import UTC, datetime
 
-import psutil
-from rich.progress import Progress
-from sqlalchemy import make_url
-from sqlalchemy.orm import Session
+from rich.progress import TaskID
 
+from actions import pruning
+from actions.actor import named_or_user
+from actions.pruning import Pruned
 from cli.console import out, progress, table
+from shared import sources
 from shared.base.filesystem import MARKER
-from shared.base.settings import SUBMITTED, Settings
-from shared.database import AuditEntry, Database, DeadLetter, DicomHeader, Job, Prediction, opened
-from shared.ledger import retention
-from shared.ledger.register import as_path
-
-JOBS, REPLACED, GONE = "finished jobs", "replaced sightings", "sightings whose file is gone"
-LETTERS, PREDICTIONS, HEADERS = "dead letters", "predictions", "DICOM headers"
+from shared.base.settings import Settings
+from shared.database import opened
 
 
 def prune(settings: Settings, older_than: int, dry_run: bool) -> None:
-    now, bar = datetime.now(UTC), progress()
+    tasks: dict[str, TaskID] = {}
+    bar = progress()
     bar.disable = dry_run  # it would count up rows that stay
-    with opened(settings) as with_database, bar:
-        pruning = Pruning(settings, with_database, now - timedelta(days=older_than), dry_run, bar)
-        pruning.jobs()
-        pruning.replaced()
-        pruning.gone()
-        pruning.letters()
-        pruning.contents()
-        counts = pruning.counts
-        if not dry_run:
-            detail = ", ".join(
-                f"{counts[name]} {name}" for name in (JOBS, REPLACED, GONE, LETTERS, PREDICTIONS, HEADERS)
-            )
-            with with_database.write() as session:
-                actor = psutil.Process().username()
-                entry = f"older than {older_than} days: {detail}"
-                session.add(AuditEntry(at=now, actor=actor, action="prune", detail=entry))
-    table(("would be deleted" if dry_run else "deleted", "rows"), [(name, f"{n:,}") for name, n in counts.items()])
-    _tell_kept(pruning.kept, pruning.out_of_reach)
+
+    def advance(name: str, rows: int) -> None:
+        if name not in tasks:
+            tasks[name] = bar.add_task(name, total=None)
+        bar.advance(tasks[name], rows)
+
+    with opened(settings) as database, bar:
+        pruned = pruning.prune(
+            database,
+            sources.build(settings),
+            older_than,
+            named_or_user(None),
+            datetime.now(UTC),
+            dry_run=dry_run,
+            advance=advance,
+        )
+    rows = [(name, f"{count:,}") for name, count in pruned.counts.items()]
+    table(("would be deleted" if dry_run else "deleted", "rows"), rows)
+    _show_kept(pruned)
 
 
-def _tell_kept(kept: int, out_of_reach: Counter[str]) -> None:
-    if kept:
-        out.print(f"{kept:,} old rows stay, since their file is still in its folder: it would be screened again.")
-    for root, count in sorted(out_of_reach.items()):
+def _show_kept(pruned: Pruned) -> None:
+    if pruned.kept:
+        out.print(f"{pruned.kept:,} old rows stay, since their file is still there: it would be screened again.")
+    for source, count in sorted(pruned.out_of_reach.items()):
         out.print(
-            f"{count:,} old rows of the folder {root!r} stay, since this host cannot see whether their files are "
-            f"still there: run it where [folders.{root}] is set and {MARKER} can be seen in it.",
+            f"{count:,} old rows of the source {source!r} stay, since this host cannot see whether their files are "
+            f"still there: run it where [sources.{source}] is set and {MARKER} can be seen in it.",
             markup=False,
         )
-
-
-def is_in_reach(settings: Settings, root: str) -> bool:
-    """Whether a file that this host does not find in the root is really gone from it."""
-    folder = settings.roots.get(root)
-    if folder is None:
-        return False
-    # Nobody watches the copies that `screen` made, so they have no marker; with SQLite there is only this host.
-    is_ours = root == SUBMITTED and make_url(settings.database).get_backend_name() == "sqlite"
-    return os.path.exists(folder.path if is_ours else folder.path / MARKER)  # noqa: PTH110 - no error means False
-
-
-def is_gone(file: Path) -> bool:
-    """Whether nothing has this name; False also where that cannot be told."""
-    try:
-        file.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except OSError:
-        return False
-    return False
-
-
-class Pruning:
-    """One run. A dry one notes the sightings that a real one would have deleted before it looks for their contents."""
-
-    def __init__(self, settings: Settings, database: Database, cutoff: datetime, dry_run: bool, bar: Progress) -> None:
-        self.counts = dict.fromkeys((JOBS, REPLACED, GONE, LETTERS, PREDICTIONS, HEADERS), 0)
-        self.kept, self.out_of_reach = 0, Counter[str]()
-        self._settings, self._database, self._cutoff, self._dry_run = settings, database, cutoff, dry_run
-        self._bar, self._doomed = bar, set[int]()
-
-    def jobs(self) -> None:
-        self._rows(JOBS, retention.old_jobs, lambda session, ids: retention.delete_rows(session, Job, ids))
-
-    def letters(self) -> None:
-        self._rows(LETTERS, retention.old_letters, lambda session, ids: retention.delete_rows(session, DeadLetter, ids))
-
-    def replaced(self) -> None:
-        self._rows(REPLACED, retention.replaced, self._delete_sightings, self._doomed)
-
-    def gone(self) -> None:
-        task, after = self._bar.add_task(GONE, total=None), 0
-        while True:
-            with self._database.read() as session:
-                found = retention.results(session, self._cutoff, after)
-            if not found:
-                break
-            after = found[-1].id
-            reach = {root: is_in_reach(self._settings, root) for root in {s.source for s in found}}
-            roots = self._settings.roots
-            gone = [
-                s for s in found if reach[s.source] and is_gone(roots[s.source].path / as_path(s.path, s.path_bytes))
-            ]
-            # Once more: a share that went away during the look took its files and its marker with it.
-            reach = {root: is_seen and is_in_reach(self._settings, root) for root, is_seen in reach.items()}
-            gone = [sighting for sighting in gone if reach[sighting.source]]
-            self.out_of_reach.update(s.source for s in found if not reach[s.source])
-            self.kept += sum(reach[s.source] for s in found) - len(gone)
-            self._delete(GONE, [s.id for s in gone], self._delete_sightings, self._doomed)
-            self._bar.advance(task, len(found))
-
-    def contents(self) -> None:
-        """Predictions and headers that no sighting leads to; reviews stay, they are people's words."""
-        for name, rows in ((PREDICTIONS, Prediction), (HEADERS, DicomHeader)):
-            task, after = self._bar.add_task(name, total=None), ""
-            while True:
-                with self._database.read() as session:
-                    _, last = found = retention.unseen(session, rows, after, self._doomed)
-                    if self._dry_run:
-                        self.counts[name] += retention.count_contents(session, rows, found[0])
-                if last is None:
-                    break
-                if not self._dry_run and found[0]:
-                    with self._database.write() as session:
-                        retention.hold_work(session)
-                        unseen, _ = retention.unseen(session, rows, after, ())  # a sighting may have come meanwhile
-                        self.counts[name] += retention.delete_contents(session, rows, [c for c in unseen if c <= last])
-                after = last
-                self._bar.advance(task)
-
-    def _rows(
-        self,
-        name: str,
-        find: Callable[[Session, datetime, int], list[int]],
-        delete: Callable[[Session, list[int]], int],
-        doomed: set[int] | None = None,
-    ) -> None:
-        task, after = self._bar.add_task(name, total=None), 0
-        while True:
-            with self._database.read() as session:
-                ids = find(session, self._cutoff, after)
-            if not ids:
-                break
-            after = ids[-1]
-            self._delete(name, ids, delete, doomed)
-            self._bar.advance(task, len(ids))
-
-    def _delete(
-        self, name: str, ids: list[int], delete: Callable[[Session, list[int]], int], doomed: set[int] | None
-    ) -> None:
-        if self._dry_run:
-            self.counts[name] += len(ids)
-            if doomed is not None:
-                doomed.update(ids)
-        elif ids:
-            with self._database.write() as session:
-                self.counts[name] += delete(session, ids)
-
-    def _delete_sightings(self, session: Session, ids: list[int]) -> int:
-        return retention.delete_old(session, ids, self._cutoff)

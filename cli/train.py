@@ -1,4 +1,4 @@
-"""`train`: from labelled folders to a model version that lies ready to be published."""
+"""`train`: from labelled folders to a model version that is ready to be published."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,6 +8,7 @@ from shared.base.errors import WorkFailed, WrongSettings
 from shared.base.settings import Settings
 from shared.database import opened
 from shared.models import manifest, registry
+from shared.statistics.metrics import value
 
 if TYPE_CHECKING:
     from trainer.architectures import Weights
@@ -26,8 +27,9 @@ def train(
     limit: int | None,
     folder: Path | None,
     original: Path | None,
+    about: Path | None = None,
 ) -> None:
-    """Train one version, or, for `variants:all`, the whole family, and say how each did on patients held out."""
+    """Train one version, or, for `variants:all`, the whole family, and print how each did on patients held out."""
     from trainer import architectures, pipeline  # only here: the other commands need no trainer
 
     if original is not None and start_from is None:
@@ -36,9 +38,10 @@ def train(
     if start is not None:
         architecture = _architecture(start, architecture)
     names = architectures.FAMILY if architecture == "variants:all" else (architecture,)
-    made = []
+    described = pipeline.about(data) if about is None else pipeline.read_about(about)
+    trained = []
     for name in names:
-        option = "" if start else f" --architecture {name}"
+        option = ("" if start else f" --architecture {name}") + ("" if about is None else " --about FILE")
         order = pipeline.Order(
             architecture=name,
             out=folder or settings.home / "candidates",
@@ -51,23 +54,25 @@ def train(
             mixed_precision=settings.mixed_precision,
             command=f"pneumoscreen train{option}",
         )
-        made.append(pipeline.make(order, data, err, original=original))
-    _report(made)
+        trained.append(pipeline.make(order, data, err, described, original))
+    _report(trained)
 
 
-def _report(made: "list[Made]") -> None:
+def _report(trained: "list[Made]") -> None:
     """Best first: a missed pneumonia costs most, so recall counts before accuracy."""
-    made = sorted(made, key=lambda one: [-(figure or 0.0) for figure in _figures(one)[:2]])
-    rows = [[one.folder.name, one.manifest.architecture, one.manifest.parameters, *_figures(one)] for one in made]
+    trained = sorted(trained, key=lambda version: [-(figure or 0.0) for figure in _figures(version)[:2]])
+    rows = [
+        [version.folder.name, version.manifest.architecture, version.manifest.parameters, *_figures(version)]
+        for version in trained
+    ]
     table(("version", "architecture", "parameters", *FIGURES), rows)
     out.print("Figures on patients held out from the same data: other sites and ages differ.")
-    out.print(f"To make it known: pneumoscreen models publish {made[0].folder}", markup=False)
+    out.print(f"To make it known: pneumoscreen models publish {trained[0].folder}", markup=False)
 
 
-def _figures(made: "Made") -> list[float | None]:
-    found = made.manifest.metrics.get("validation", {})
-    values = (found.get(name) for name in FIGURES)
-    return [value.get("value") if isinstance(value, dict) else value for value in values]  # some have intervals
+def _figures(version: "Made") -> list[float | None]:
+    measured = version.manifest.metrics.get("validation", {})
+    return [value(measured.get(name)) for name in FIGURES]
 
 
 def _published(settings: Settings, version: str) -> Path:
@@ -75,21 +80,21 @@ def _published(settings: Settings, version: str) -> Path:
     with opened(settings) as database, database.read() as session:
         row = registry.published(session, version)
     folder = settings.models / row.version
-    if manifest.read(folder, row.manifest_sha256, settings.signing_key).engine != "keras":
-        raise WorkFailed(f"{version} is no Keras network: it cannot be fine-tuned.")
+    if manifest.read(folder, row.manifest_sha256, settings.signing_key).export("keras") is None:
+        raise WorkFailed(f"{version} is not a Keras network: it cannot be fine-tuned.")
     return folder
 
 
 def _architecture(start: Path, named: str) -> str:
     """A version's own architecture; `screen`, which stands where none was named, gives way to it."""
-    found = manifest.read(start).architecture
-    if named not in (found, "screen"):
-        raise WrongSettings(f"{start.name} is a {found}: it cannot become a {named}. Leave --architecture out.")
-    return found
+    architecture = manifest.read(start).architecture
+    if named not in (architecture, "screen"):
+        raise WrongSettings(f"{start.name} is a {architecture}: it cannot become a {named}. Leave --architecture out.")
+    return architecture
 
 
 def _weights(settings: Settings, name: str) -> "Weights":
-    """For a backbone: HOME/weights/NAME.h5 (as `transfer-mobilenetv2.h5`) if it is there, else what can be fetched."""
+    """For a backbone: HOME/weights/NAME.h5 (as `transfer-mobilenetv2.h5`) if it exists, else ImageNet's are fetched."""
     from trainer import architectures
 
     file = settings.home / "weights" / f"{architectures.file_name(name)}.h5"

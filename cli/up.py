@@ -4,6 +4,7 @@ import signal
 import threading
 import time
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.live import Live
@@ -12,8 +13,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from cli.console import err, out
 from local import supervisor
-from queries.counts import Counts, count, workers
-from shared import database
+from queries.counts import Counts, count
+from queries.workers import live_workers
+from shared import database, sources
 from shared.database import Database
 
 REFRESH_SECONDS = 0.5
@@ -28,8 +30,9 @@ def up(home: Path, inbox: Path | None, flower_port: str, *, trainer: bool) -> No
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
     with supervisor.run(home, inbox, supervisor.port_for_flower(flower_port), trainer=trainer) as running:
-        for name, folder in running.settings.folders.items():
-            out.print(f"Drop X-rays into [bold]{folder.path}[/] ({name}, {folder.lane} lane)")
+        for source in sources.build(running.settings).values():
+            if source.is_watched:
+                out.print(f"Drop X-rays into [bold]{source.place}[/] ({source.name}, {source.lane} lane)")
         with_database = database.connect(running.settings.database)
         out.print(f"Results are in   [bold]{with_database.name}[/] (view `results`)")
         if running.flower:
@@ -79,7 +82,7 @@ class Watch:
         """Returns whether the database answered."""
         try:
             with self._database.read() as session:
-                counts, alive = count(session), workers(session)
+                counts, alive = count(session), live_workers(session, datetime.now(UTC))
         except SQLAlchemyError as error:
             reason = " ".join(str(getattr(error, "orig", error)).split())
             self._line = f"the database is out of reach, everything else goes on: {reason}"

@@ -46,7 +46,7 @@ REVOKE ALL ON
     workers, dead_letters, broker_epoch, alembic_version, results, results_history
 FROM pneumoscreen_worker, pneumoscreen_reader;
 
--- Producer, worker, and the commands screen, retry, review, results, status and models. A prediction, once written, cannot
+-- Producer, worker, and the commands screen, retry, dismiss, review, results, status and models. A prediction, once written, cannot
 -- be changed or deleted by them, nor can a review or an entry of the audit log; and no model can be made live.
 GRANT SELECT ON
     sightings, jobs, predictions, dicom_headers, reviews, model_versions, promotions, training_runs, audit_log,
@@ -59,7 +59,8 @@ GRANT USAGE ON SEQUENCE
     sightings_id_seq, jobs_id_seq, predictions_id_seq, reviews_id_seq, audit_log_id_seq, dead_letters_id_seq
 TO pneumoscreen_worker;
 
--- Whoever asks for results. The views run with their owner's rights, so the tables behind them stay closed.
-GRANT SELECT ON results, results_history TO pneumoscreen_reader;
+-- Whoever asks for results. The views run with their owner's rights, so the tables behind them stay closed;
+-- alembic_version holds the number of the schema alone, by which `pneumoscreen results` knows that it fits.
+GRANT SELECT ON results, results_history, alembic_version TO pneumoscreen_reader;
 
 COMMIT;

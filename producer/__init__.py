@@ -1,1 +1,1 @@
-"""Watches folders, registers what is dropped, sends it to the workers, recovers what got lost. No TensorFlow here."""
+"""Polls sources, registers what is new, sends it to the workers, recovers what got lost. No TensorFlow here."""

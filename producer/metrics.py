@@ -1,4 +1,4 @@
-"""What Prometheus reads of a producer: what it did, counted; and what stands in SQL, asked for when it is scraped."""
+"""A producer's metrics for Prometheus: counts of what it did, and the state of SQL, broker and disk at each scrape."""
 
 import shutil
 import threading
@@ -14,16 +14,17 @@ from sqlalchemy import func, make_url, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from queries.workers import count_live_by_version
 from shared import database
 from shared.base.lanes import Lane
 from shared.base.settings import Settings
-from shared.database import OPEN_JOB, WORKER_ALIVE, DeadLetter, Job, JobState, RunState, TrainingRun, Worker
+from shared.database import OPEN_JOB, DeadLetter, Job, JobState, RunState, TrainingRun
 from shared.queue import broker
 
 OPEN = (JobState.UNSENT, JobState.SENT, JobState.CLAIMED)
 CAUSES = ("lease", "lost_message", "empty_broker")
 FRESH_SECONDS = 3.0
-"""Scrapes that follow each other faster are given the same figures."""
+"""Scrapes at shorter intervals get the same figures."""
 
 
 class Metrics:
@@ -54,17 +55,17 @@ class Metrics:
             "When the producer last went through its loop without an error.",
             registry=registry,
         )
-        # From 0 on, or the first of a kind would count for no rate.
-        for root in settings.folders:
-            self._registered.labels(root)
+        # Each starts at 0, or the first event would count for no rate.
+        for source in settings.sources:
+            self._registered.labels(source)
         for lane in Lane:
             self._sent.labels(lane)
         for cause in CAUSES:
             self._recovered.labels(cause)
 
-    def count_registered(self, root: str, images: int) -> None:
+    def count_registered(self, source: str, images: int) -> None:
         if images:
-            self._registered.labels(root).inc(images)
+            self._registered.labels(source).inc(images)
 
     def count_sent(self, lane: Lane, jobs: int) -> None:
         self._sent.labels(lane).inc(jobs)
@@ -81,22 +82,22 @@ class Metrics:
 
 
 class Situation:
-    """A collector that asks SQL, the broker and the disk; what is out of reach is left out, and said to be so."""
+    """A collector that asks SQL, the broker and the disk; what is out of reach is left out and reported as down."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._database = database.connect(_impatient(settings.database))
         self._redis = broker.client(settings)
         self._lock = threading.Lock()  # each scrape has a thread of its own
-        self._found: list[GaugeMetricFamily] = []
-        self._found_at: float | None = None
+        self._families: list[GaugeMetricFamily] = []
+        self._asked_at: float | None = None
 
     def collect(self) -> Iterator[Metric]:
         with self._lock:
-            if self._found_at is None or time.monotonic() - self._found_at > FRESH_SECONDS:
-                self._found = [*self._ask_database(), *self._ask_broker(), self._look_at_disk()]
-                self._found_at = time.monotonic()
-            yield from self._found
+            if self._asked_at is None or time.monotonic() - self._asked_at > FRESH_SECONDS:
+                self._families = [*self._ask_database(), *self._ask_broker(), self._look_at_disk()]
+                self._asked_at = time.monotonic()
+            yield from self._families
 
     def _ask_database(self) -> list[GaugeMetricFamily]:
         jobs = GaugeMetricFamily(
@@ -174,17 +175,17 @@ def _add_jobs(session: Session, now: datetime, jobs: GaugeMetricFamily, age: Gau
 
 
 def _add_workers(session: Session, now: datetime, alive: GaugeMetricFamily) -> None:
-    columns = (func.coalesce(Worker.model_version, ""), func.count())
-    fresh = Worker.heartbeat_at > now - WORKER_ALIVE
-    counts = dict(session.execute(select(*columns).where(fresh).group_by(columns[0])).all())
-    for version, count in {"": 0, **counts}.items():  # with a figure also when no process lives
+    for version, count in {
+        "": 0,
+        **count_live_by_version(session, now),
+    }.items():  # with a figure also when no process lives
         alive.add_metric([version], count)
 
 
 def _add_trainings(session: Session, trainings: GaugeMetricFamily, trained: GaugeMetricFamily) -> None:
     columns = (TrainingRun.state, func.count(), func.max(TrainingRun.finished_at))
-    found = session.execute(select(*columns).group_by(TrainingRun.state)).all()
-    rows = {state: (count, last) for state, count, last in found}
+    by_state = session.execute(select(*columns).group_by(TrainingRun.state)).all()
+    rows = {state: (count, last) for state, count, last in by_state}
     for state in RunState:
         trainings.add_metric([state], rows.get(state, (0, None))[0])
     ends = [last for state, (_, last) in rows.items() if last and state in (RunState.PUBLISHED, RunState.REJECTED)]

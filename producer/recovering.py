@@ -1,4 +1,4 @@
-"""What got lost is sent again: by leases, by age, and at once when the broker came back empty."""
+"""Recovers lost work: jobs whose lease ran out, messages that nobody claimed, and all of a broker that is empty."""
 
 import logging
 import secrets
@@ -16,20 +16,20 @@ log = logging.getLogger(__name__)
 
 
 def recover(settings: Settings, database: Database, now: datetime, metrics: Metrics) -> None:
-    """Take back jobs of processes that died, and of messages that were lost."""
+    """Take back the jobs of processes that died and of messages that were lost."""
     with database.write() as session:
-        again, quarantined = ledger.recover_claimed(session, now, settings.lease)
-        late = ledger.recover_sent(session, now, settings.resend_after)
-    metrics.count_recovered("lease", again)
-    metrics.count_recovered("lost_message", late)
-    if again or quarantined:
-        log.warning("a worker process died: %d jobs are sent again one by one, %d quarantined", again, quarantined)
-    if late:
-        log.warning("%d jobs were sent over %g s ago and never claimed: sent again", late, settings.resend_after)
+        retried, quarantined = ledger.recover_claimed(session, now, settings.lease)
+        unclaimed = ledger.recover_sent(session, now, settings.resend_after)
+    metrics.count_recovered("lease", retried)
+    metrics.count_recovered("lost_message", unclaimed)
+    if retried or quarantined:
+        log.warning("a worker process died: %d jobs are sent again one by one, %d quarantined", retried, quarantined)
+    if unclaimed:
+        log.warning("%d jobs were sent over %g s ago and never claimed: sent again", unclaimed, settings.resend_after)
 
 
 def check_epoch(database: Database, redis: Redis, metrics: Metrics) -> None:
-    """Take back every sent job if the broker lacks the epoch's value. Raises RedisError if it is out of reach."""
+    """Take back every sent job if the broker has lost the epoch's value. Raises RedisError if it is out of reach."""
     with database.read() as session:
         value = ledger.epoch(session)
     if value is not None and redis.get(EPOCH_KEY) == value:

@@ -1,4 +1,4 @@
-"""Unsent jobs become messages, as many as each lane may hold: the rest of the backlog waits in SQL."""
+"""Sends jobs: fills each lane with as many messages as it may hold, while the rest of the backlog waits in SQL."""
 
 import logging
 import math
@@ -6,12 +6,12 @@ from datetime import datetime, timedelta
 
 from celery import Celery
 from redis import Redis
-from sqlalchemy import func, select
 
 from producer.metrics import Metrics
+from queries.workers import count_live
 from shared.base.lanes import LANES, Lane
 from shared.base.settings import Settings
-from shared.database import WORKER_ALIVE, Database, Worker
+from shared.database import Database
 from shared.ledger import send
 from shared.queue import broker
 from shared.queue.messages import TASK, Message
@@ -26,7 +26,7 @@ class Sender:
         self._processes = 1
         self._counted_at: datetime | None = None
         self.lingers = math.inf
-        """Seconds from the last look on, until jobs that are too few for a message have waited long enough for more."""
+        """Seconds, from the last call of `send`, until a message that is not full has waited long enough."""
 
     def send(self, now: datetime) -> int:
         """Fill the lanes; returns how many jobs were sent. Raises RedisError if the broker is out of reach."""
@@ -46,9 +46,9 @@ class Sender:
         return sent
 
     def _take(self, lane: Lane, length: int, now: datetime) -> Message | None:
-        """A full message; or one that is not full, if the lane is short and the oldest job waited for `linger`.
+        """A full message; or one that is not full, if the lane is short and its oldest job has waited for `linger`.
 
-        Other producers may take jobs between the look and the taking: then the message holds fewer, or there is none.
+        Another producer may take jobs after the look at the backlog: then the message holds fewer, or there is none.
         """
         size = 1 if lane is Lane.SUSPECT else self._settings.message_size
         with self._database.read() as session:
@@ -74,14 +74,13 @@ class Sender:
                 argsrepr=f"({len(message.jobs)} images, {lane} lane, attempt {message.attempt})",
                 kwargsrepr="{}",
             )
-        except Exception:  # whatever it is, the jobs are not in Redis
+        except Exception:  # whatever the reason, the jobs are not in Redis
             with self._database.write() as session:
                 send.take_back(session, message)
             raise
 
     def _count_processes(self, now: datetime) -> None:
         if self._counted_at is None or abs(now - self._counted_at) > timedelta(seconds=5):
-            alive = select(func.count()).select_from(Worker).where(Worker.heartbeat_at > now - WORKER_ALIVE)
             with self._database.read() as session:
-                self._processes = max(1, session.scalar(alive) or 0)
+                self._processes = max(1, count_live(session, now))
             self._counted_at = now

@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from shared.database import WORKER_ALIVE, Sighting, SightingState, Worker
+from shared.database import Sighting, SightingState
 
 
 @dataclass(frozen=True)
@@ -30,8 +29,3 @@ def count(session: Session, sightings: Sequence[int] | None = None) -> Counts:
     return Counts(
         *(states.get(str(s), 0) for s in (SightingState.WAITING, SightingState.DONE, SightingState.QUARANTINED))
     )
-
-
-def workers(session: Session) -> list[Worker]:
-    """The worker processes that gave a sign of life lately."""
-    return list(session.scalars(select(Worker).where(Worker.heartbeat_at > datetime.now(UTC) - WORKER_ALIVE)))

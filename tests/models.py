@@ -9,7 +9,7 @@ from shared.database import Database, ModelVersion, Promotion
 from shared.imaging import Preprocessing
 from shared.models import manifest
 from shared.models.engines import LINEAR_FILE
-from shared.models.manifest import Manifest
+from shared.models.manifest import Export, Manifest
 from shared.models.registry import Published
 
 DAY = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
@@ -29,23 +29,23 @@ def make_linear_version(folder: Path, name: str, seed: int = 0) -> Path:
     return version
 
 
-def give_check(version: Path, check: manifest.Familiarity, parameters: bytes) -> str:
+def give_check(version: Path, check: manifest.Novelty, parameters: bytes) -> str:
     """Give a version a check for unfamiliar pictures; returns the checksum of its new manifest."""
     (version / check.file).write_bytes(parameters)
     return describe(version, check)
 
 
-def describe(version: Path, check: manifest.Familiarity | None = None) -> str:
+def describe(version: Path, check: manifest.Novelty | None = None) -> str:
     """Write the manifest for what lies in a version's folder; returns its checksum."""
     found = Manifest(
         version=version.name,
         created_at=DAY,
-        engine="linear",
+        exports=(Export(engine="linear", file=LINEAR_FILE),),
         architecture="linear",
         parameters=SIZE * SIZE + 1,
         preprocessing=Preprocessing(width=SIZE, height=SIZE),
         threshold=0.5,
-        familiarity=check,
+        novelty=check,
         metrics={"validation": {"auc": 0.5}},
         population={"description": "random weights, for tests", "age_years": {"lowest": 1, "highest": 5}},
         data={},

@@ -1,4 +1,4 @@
-"""How a network does on patients that it was not fitted to: calibration, operating threshold and metrics."""
+"""Examines a network on patients that it was not fitted to: calibration, operating threshold and metrics."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +10,7 @@ from shared.base.errors import WorkFailed
 from shared.models.manifest import Calibration, is_positive
 from shared.statistics import metrics
 from shared.statistics.metrics import Answers
+from trainer import evaluation
 
 RECALL_GOAL = 0.97  # of patients that nobody has seen: a missed pneumonia costs most, so specificity is what is left
 RECALL_TARGET = 0.98
@@ -25,10 +26,10 @@ FOLDS = 5
 
 @dataclass(frozen=True)
 class Examination:
-    """What an examination found: the two decisions that a manifest carries, and the figures that speak for them.
+    """The two decisions that a manifest carries, and the figures behind them.
 
-    metrics: `shared.statistics.metrics.NAMES`, each with its interval, `confusion`, and how they were made; answers: the rows
-    behind them, for pictures and for comparing versions on the same patients.
+    metrics: those of `metrics.NAMES`, each with its interval, `confusion`, and how they were computed; answers: the
+    rows behind them, for plots and for comparing versions on the same patients.
     """
 
     calibration: Calibration
@@ -49,29 +50,32 @@ def examine(logits: NDArray[np.float64], labels: NDArray[np.uint8], patients: tu
     decisions = np.empty(len(labels), dtype=np.bool_)
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
     for others, fold in folds.split(logits, labels, groups=np.asarray(patients)):
-        calibration = calibrate(logits[others], labels[others])
-        threshold = choose_threshold(apply(calibration, logits[others]), labels[others])
-        probabilities[fold] = apply(calibration, logits[fold])
+        calibration, threshold = fit_operating_point(logits[others], labels[others])
+        probabilities[fold] = evaluation.calibrate(calibration, logits[fold])
         decisions[fold] = is_positive(probabilities[fold], threshold)
-    calibration = calibrate(logits, labels)
-    threshold = choose_threshold(apply(calibration, logits), labels)
+    calibration, threshold = fit_operating_point(logits, labels)
     answers = Answers(labels, logits, probabilities, decisions, patients)
-    decided = is_positive(apply(calibration, logits), threshold)
+    final = evaluation.decide(logits, labels, patients, calibration, threshold)
+    recall, specificity = metrics.rates(final.decisions, labels == 1)
     figures: dict[str, Any] = {
-        **metrics.measure(answers),
-        "confusion": metrics.confusion(answers),
-        "images": len(labels),
-        "patients": len(set(patients)),
+        **evaluation.figures(answers),
         "prevalence": float(labels.mean()),
         "recall_goal": RECALL_GOAL,
         "recall_target": RECALL_TARGET,
-        "recall_at_threshold": float(decided[labels == 1].mean()),
-        "specificity_at_threshold": float((~decided)[labels == 0].mean()),
+        "recall_at_threshold": recall,
+        "specificity_at_threshold": specificity,
         "method": f"calibration and threshold cross-fitted by patient in {FOLDS} folds for the metrics; "
         "those of the manifest, and the two figures at_threshold, use all held-out patients; "
-        f"intervals are 95 % percentile bootstrap intervals over patients, {metrics.ROUNDS:,} rounds",
+        f"intervals are 95 % percentile bootstrap intervals over patients, {metrics.ROUNDS:,} rounds, and exact ones "
+        "(Clopper & Pearson, 1934) where all rounds agree",
     }
     return Examination(calibration, threshold, figures, answers)
+
+
+def fit_operating_point(logits: NDArray[np.float64], labels: NDArray[np.uint8]) -> tuple[Calibration, float]:
+    """The calibration and the threshold that these patients give."""
+    calibration = calibrate(logits, labels)
+    return calibration, choose_threshold(evaluation.calibrate(calibration, logits), labels)
 
 
 def calibrate(logits: NDArray[np.float64], labels: NDArray[np.uint8]) -> Calibration:
@@ -83,11 +87,6 @@ def calibrate(logits: NDArray[np.float64], labels: NDArray[np.uint8]) -> Calibra
     if not slope > 0:
         raise WorkFailed("the network cannot tell the classes apart on patients held out: fit it for longer")
     return Calibration(slope=slope, intercept=intercept)
-
-
-def apply(calibration: Calibration, logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Calibrated probabilities of PNEUMONIA, 0 to 1, with the very function that serving uses."""
-    return np.array([calibration.probability(float(logit)) for logit in logits])
 
 
 def choose_threshold(

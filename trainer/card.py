@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from shared.models.manifest import Familiarity, Manifest
+from shared.models.manifest import Manifest, Novelty
 from shared.statistics import metrics
 from trainer import adaptation, plots
 
@@ -84,7 +84,7 @@ def _sections(manifest: Manifest) -> Iterator[Section]:
     drawn: list[Block] = [Picture(name, title) for name, title in plots.TITLES.items() if name in manifest.files]
     if drawn:
         yield "Pictures", drawn
-    yield "Unfamiliar pictures", _unfamiliar(manifest.familiarity)
+    yield "Unfamiliar pictures", _unfamiliar(manifest.novelty)
     yield "Limits", _limits(manifest)
     yield "How to reproduce", _how_to_reproduce(manifest)
     yield "Libraries", [_facts(manifest.libraries)]
@@ -160,20 +160,28 @@ def _figure(figure: Any) -> tuple[str, str]:
     return f"{metrics.value(figure):.3f}", interval
 
 
-def _unfamiliar(check: Familiarity | None) -> list[Block]:
+def _unfamiliar(check: Novelty | None) -> list[Block]:
     if check is None:
-        return ["This version has no check for pictures that are not what it knows: they get a probability like any."]
+        return ["This version has no novelty check: images that are out of distribution get a probability like any."]
     counts = check.measured.get("pictures", {})
     rows = [("X-rays of patients held out", check.measured.get("held_out_images", "not recorded"), check.flagged)]
-    rows += [(name, counts.get(name, "not recorded"), share) for name, share in check.caught.items()]
-    return [
-        "A picture whose distance from the training pictures is above a limit is called unfamiliar, and is to be read "
-        "by a person whatever its probability. So large a share of each kind is:",
-        Table(
-            ("kind", "pictures", "unfamiliar"), tuple((name, str(count), f"{share:.1%}") for name, count, share in rows)
-        ),
+    rows += [(name, counts.get(name, "not recorded"), share) for name, share in (check.caught or {}).items()]
+    families: Block = (
         "The photographs and other modalities are few, and the documents and other body parts are drawn by a program: "
-        "real ones may pass more often.",
+        "real ones may pass more often."
+    )
+    if check.caught is None:
+        families = (
+            "What it flags of images that are no chest X-rays was not measured when it was made: "
+            "`pneumoscreen models measure novelty` does."
+        )
+    return [
+        "An image whose distance from the training images is above a limit is called unfamiliar; a person should read "
+        "it whatever its probability. The share of each kind that is flagged:",
+        Table(
+            ("kind", "images", "unfamiliar"), tuple((name, str(count), f"{share:.1%}") for name, count, share in rows)
+        ),
+        families,
         _facts({"limit": check.limit, "source": check.source, "how": check.measured.get("method", "not recorded")}),
     ]
 

@@ -1,18 +1,13 @@
 """How an architecture does on groups of images that it was never fitted to, each left out in its turn.
 
-A figure on patients held out from the same heap says little about the next hospital. Groups that differ as hospitals
-differ say more: by naming series, and the fifth of each class with the least or the most of what images differ in.
-
-    python -m trainer.group_holdout --data kermany/train --sizes kermany/original_sizes.csv --epochs 6 --work runs/groups
-
-Each group costs a training; the same command goes on after a kill. The worst group is what counts.
+Figures on patients held out from the same data say little about the next hospital. Groups that differ as hospitals
+differ say more: by naming series, and the fifth of each class with the least or the most of a measure.
+Each group costs a training; a call after a kill goes on. The worst group counts.
 """
 
-import argparse
 import csv
 import json
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,12 +17,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
-from shared.base.errors import PneumoscreenError, WorkFailed
+from shared.base.errors import WorkFailed
 from shared.imaging import Limits, decode
-from shared.models.manifest import is_positive
-from trainer import architectures, calibration, datasets, fit, pipeline
+from shared.statistics import metrics
+from trainer import architectures, calibration, datasets, evaluation, fit, pipeline
 from trainer.datasets import Dataset
 from trainer.pipeline import Order
 
@@ -40,11 +34,11 @@ BLACK = 16  # of 255
 Rows = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Predict = Callable[[Dataset, Dataset, Dataset], tuple[Floats, Floats]]
-"""Fits to the first and returns the logits of the second, held out, and of the third, the group."""
+"""Fits to the first; returns the logits of the second, held out, and of the third, the group."""
 
 
 @dataclass(frozen=True)
-class Found:
+class GroupFigures:
     """The figures of one group; None where it has too few images of a class."""
 
     group: str
@@ -54,35 +48,22 @@ class Found:
     specificity: float | None
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Read the command line, leave out group after group, print the table."""
-    parser = argparse.ArgumentParser(
-        "python -m trainer.group_holdout", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, required=True, help="labelled folders")
-    parser.add_argument("--work", type=Path, required=True, help="checkpoints, and the figures of groups that are done")
-    parser.add_argument("--architecture", default="screen", help="by name (default: %(default)s)")
-    parser.add_argument("--epochs", type=int, help="passes over the images (default: the recipe's)")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--sizes", type=Path, help="CSV with columns file, width, height of the originals, if resized")
-    parser.add_argument("--only", help="groups whose name matches this regular expression")
-    options = parser.parse_args(arguments)
-    console, errors = Console(width=100), Console(stderr=True, soft_wrap=True)
-    order = Order(options.architecture, options.work, options.work, options.epochs, options.seed)
-    try:
-        data = datasets.read(options.data, architectures.preprocessing(order.architecture), errors, work=order.work)
-        chosen = {
-            name: rows
-            for name, rows in groups(data, measure_images(data, options.sizes, errors)).items()
-            if options.only is None or re.search(options.only, name)
-        }
-        if not chosen:
-            raise WorkFailed(f"no group of at least {MIN_IMAGES} images is called {options.only!r}: leave --only out")
-        console.print(show(order.architecture, leave_out(data, chosen, _fitter(order, errors), _story(order, data))))
-    except PneumoscreenError as error:
-        errors.print(f"error: {error}", markup=False)
-        return error.exit_code
-    return 0
+def measure(order: Order, data: Path, sizes: Path | None, only: str | None, console: Console) -> list[GroupFigures]:
+    """Fit the order's architecture once for each group that is left out, and measure it on that group.
+
+    sizes: a CSV with columns file, width and height of the originals, where the images were resized. only: a regular
+    expression that the names of groups must match. Called again after a kill, it goes on. Raises WorkFailed if no
+    group matches.
+    """
+    images = datasets.read(data, architectures.preprocessing(order.architecture), console, work=order.work)
+    chosen = {
+        name: rows
+        for name, rows in groups(images, measure_images(images, sizes, console)).items()
+        if only is None or re.search(only, name)
+    }
+    if not chosen:
+        raise WorkFailed(f"no group of at least {MIN_IMAGES} images matches {only!r}: leave --only out")
+    return leave_out(images, chosen, _fitter(order, console), _record(order, images))
 
 
 def groups(data: Dataset, measured: dict[str, Floats]) -> dict[str, Rows]:
@@ -103,10 +84,10 @@ def groups(data: Dataset, measured: dict[str, Floats]) -> dict[str, Rows]:
     return {name: rows for name, rows in found.items() if rows.sum() >= MIN_IMAGES}
 
 
-def measure_images(data: Dataset, sizes: Path | None, errors: Console) -> dict[str, Floats]:
+def measure_images(data: Dataset, sizes: Path | None, console: Console) -> dict[str, Floats]:
     """What images differ in, by name, shape (n,); sizes are in pixels, the others in grey values of 255 or a share."""
     rows = []
-    for path in track(data.paths, "measuring images", console=errors):
+    for path in track(data.paths, "measuring images", console=console):
         image = decode(path.read_bytes(), FULL, Limits())
         small = image.resize((224, 224))
         pixels = np.asarray(small, np.float64)
@@ -123,17 +104,17 @@ def measure_images(data: Dataset, sizes: Path | None, errors: Console) -> dict[s
     return measured | {"original pixels": width * height, "width to height": width / height}
 
 
-def leave_out(data: Dataset, chosen: dict[str, Rows], predict: Predict, story: Path) -> list[Found]:
-    """The figures of each group; those in the file `story` are not measured again.
+def leave_out(data: Dataset, chosen: dict[str, Rows], predict: Predict, record: Path) -> list[GroupFigures]:
+    """The figures of each group; those in the file `record` are not measured again.
 
     Patients of a group are fitted to in none of their images. Calibration and threshold come from the patients held
-    out as ever, without those of the group; a class that the group lacks is lent by them for the AUC.
+    out as ever, without those of the group; they lend the AUC a class that the group lacks.
     """
-    story.parent.mkdir(parents=True, exist_ok=True)
+    record.parent.mkdir(parents=True, exist_ok=True)
     done = {}
-    for line in story.read_text(encoding="utf-8").splitlines() if story.exists() else ():
-        found = Found(**json.loads(line))
-        done[found.group] = found
+    for line in record.read_text(encoding="utf-8").splitlines() if record.exists() else ():
+        figures = GroupFigures(**json.loads(line))
+        done[figures.group] = figures
     patients, held_out = np.asarray(data.patients), data.held_out()
     for name, rows in chosen.items():
         if name in done:
@@ -142,56 +123,53 @@ def leave_out(data: Dataset, chosen: dict[str, Rows], predict: Predict, story: P
         train = datasets.select(data, ~held_out & ~is_theirs)
         known, group = datasets.select(data, held_out & ~is_theirs), datasets.select(data, rows)
         done[name] = _figures(name, group, known, *predict(train, known, group))
-        with story.open("a", encoding="utf-8") as file:
+        with record.open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(done[name])) + "\n")
     return [done[name] for name in chosen]
 
 
-def show(architecture: str, found: list[Found]) -> Table:
+def sort_worst_first(figures: list[GroupFigures]) -> list[GroupFigures]:
     """Worst recall first, and among equals the worst specificity."""
-    table = Table("left out", "images", "AUC", "recall", "specificity", title=f"{architecture}, groups left out")
-    for one in sorted(
-        found, key=lambda one: [1.0 if value is None else value for value in (one.recall, one.specificity)]
-    ):
-        figures = (one.auc, one.recall, one.specificity)
-        table.add_row(one.group, str(one.images), *("" if value is None else f"{value:.3f}" for value in figures))
-    return table
+
+    def key(group: GroupFigures) -> tuple[float, float]:
+        return 1.0 if group.recall is None else group.recall, 1.0 if group.specificity is None else group.specificity
+
+    return sorted(figures, key=key)
 
 
-def _figures(name: str, group: Dataset, known: Dataset, known_logits: Floats, logits: Floats) -> Found:
-    from sklearn.metrics import roc_auc_score
-
-    fitted = calibration.calibrate(known_logits, known.labels)
-    threshold = calibration.choose_threshold(calibration.apply(fitted, known_logits), known.labels)
-    decided = is_positive(calibration.apply(fitted, logits), threshold)
-    ill, healthy = group.labels == 1, group.labels == 0
+def _figures(name: str, group: Dataset, known: Dataset, known_logits: Floats, logits: Floats) -> GroupFigures:
+    fitted, threshold = calibration.fit_operating_point(known_logits, known.labels)
+    answers = evaluation.decide(logits, group.labels, group.patients, fitted, threshold)
+    is_ill = group.labels == 1
+    recall, specificity = metrics.rates(answers.decisions, is_ill)
+    counts = int(is_ill.sum()), int((~is_ill).sum())
     lent = np.full(len(known), False)
-    for number, rows in enumerate((healthy, ill)):
-        if rows.sum() < MIN_IMAGES:
+    for number, count in ((1, counts[0]), (0, counts[1])):
+        if count < MIN_IMAGES:
             lent |= known.labels == number
     labels = np.concatenate([group.labels, known.labels[lent]])
-    return Found(
+    return GroupFigures(
         group=name,
         images=len(group),
-        auc=float(roc_auc_score(labels, np.concatenate([logits, known_logits[lent]]))),
-        recall=float(decided[ill].mean()) if ill.sum() >= MIN_IMAGES else None,
-        specificity=float((~decided)[healthy].mean()) if healthy.sum() >= MIN_IMAGES else None,
+        auc=metrics.auc(np.concatenate([logits, known_logits[lent]]), labels == 1),
+        recall=recall if counts[0] >= MIN_IMAGES else None,
+        specificity=specificity if counts[1] >= MIN_IMAGES else None,
     )
 
 
-def _story(order: Order, data: Dataset) -> Path:
-    """Where the figures of groups that are done lie: another network, length, seed or other images have another."""
+def _record(order: Order, data: Dataset) -> Path:
+    """The file of finished groups' figures; another network, length, seed or other images have another file."""
     work = pipeline.run_for(order, data).work
     return work.with_name(f"{work.name}.groups.jsonl")  # a name may have dots in it
 
 
-def _fitter(order: Order, errors: Console) -> Predict:
+def _fitter(order: Order, console: Console) -> Predict:
     def predict(train: Dataset, known: Dataset, group: Dataset) -> tuple[Floats, Floats]:
         run = pipeline.run_for(order, train)
-        model = fit.fit(run, train, known, errors)
-        found = fit.logits(model, known.pixels), fit.logits(model, group.pixels)
+        model = fit.fit(run, train, known, console)
+        logits = fit.logits(model, known.pixels), fit.logits(model, group.pixels)
         fit.forget(run.work)
-        return found
+        return logits
 
     return predict
 
@@ -208,7 +186,3 @@ def _rim(image: Image.Image) -> float:
     inner = np.zeros(pixels.shape, dtype=np.bool_)
     inner[RIM:-RIM, RIM:-RIM] = True
     return float((pixels[~inner] < BLACK).mean())
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -8,11 +8,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from shared.base.settings import Settings
-from shared.database import Review, RunState, TrainingRun
+from shared.database import CLASS_LABELS, TRAINER_ALIVE, Review, RunState, TrainingRun
 from shared.ledger.send import AHEAD
 
-ALIVE = timedelta(minutes=2)
-"""A run whose heartbeat is older is dead, and another trainer may resume it."""
 AFTER_FAILURE = timedelta(hours=1)
 
 
@@ -32,7 +30,8 @@ def take(session: Session, settings: Settings, has_data: bool, now: datetime) ->
     """
     running = session.scalars(select(TrainingRun).where(TrainingRun.state == RunState.RUNNING)).one_or_none()
     if running is not None:
-        is_alive = -AHEAD < now - running.heartbeat_at <= ALIVE  # further ahead is the time of a clock that was wrong
+        age = now - running.heartbeat_at  # far below zero where a clock was wrong
+        is_alive = -AHEAD < age <= TRAINER_ALIVE
         return None if is_alive else _take_over(session, running, now)
     cause = _cause(session, settings, has_data, now)
     return begin(session, settings.architecture, cause, now) if cause else None
@@ -55,20 +54,6 @@ def begin(session: Session, architecture: str, cause: str, now: datetime) -> Lea
     except IntegrityError:
         return None
     return Lease(row.id, 1, architecture)
-
-
-def progress(settings: Settings, run: TrainingRun) -> tuple[int, int] | None:
-    """Epochs done, and how many there are at most; None where what the run writes is not, or not yet, on this host."""
-    since = run.started_at.timestamp()  # one by hand may have the same number as its seed
-    stories = (settings.home / "training").glob(f"*-[0-9]*-{run.id}-????????/epochs.jsonl")
-    try:
-        found = {written: story for story in stories if (written := story.stat().st_mtime) >= since}
-        if not found:
-            return None
-        newest = found[max(found)]
-        return len(newest.read_text(encoding="utf-8").splitlines()), int(newest.parent.name.split("-")[-3])
-    except FileNotFoundError:  # the run is just over
-        return None
 
 
 def keep(session: Session, lease: Lease, now: datetime) -> bool:
@@ -115,7 +100,8 @@ def _cause(session: Session, settings: Settings, has_data: bool, now: datetime) 
     not_failed = newest.where(TrainingRun.state != RunState.FAILED)
     learnt = session.scalars(not_failed).first()
     known = learnt.reviews if learnt else 0
-    new = session.scalar(select(func.count(func.distinct(Review.sha256))).where(Review.id > known)) or 0
+    says_class = Review.label.in_(CLASS_LABELS)  # from UNCLEAR and NOT_READABLE nothing is learned
+    new = session.scalar(select(func.count(func.distinct(Review.sha256))).where(Review.id > known, says_class)) or 0
     if new >= settings.retrain_after_labels:
         return "labels"
     is_fresh = learnt is not None and -AHEAD < now - learnt.started_at < timedelta(seconds=settings.retrain_every)

@@ -1,4 +1,4 @@
-"""The same network for LiteRT, which is faster on CPUs; made and compared with TensorFlow when a version is made."""
+"""Converts a network for LiteRT, which is faster on CPUs, and compares its logits with TensorFlow's."""
 
 import logging
 from collections.abc import Iterator
@@ -10,49 +10,52 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.imaging import Preprocessing
-from shared.models import engines, manifest
-from shared.models.engines import MAX_DIFFERENCE
-from shared.models.manifest import Manifest
+from shared.models.engines import MAX_DIFFERENCE, reference_pixels
+from shared.models.engines.keras import traced
+from shared.models.engines.litert import ENGINE, LiteRTNetwork
+from shared.models.manifest import Export, Manifest
 from trainer import fit
 
-FILE = "network.tflite"
 MAX_IMAGES = 256
-"""So many held-out X-rays tell whether two engines answer alike."""
+"""Held-out X-rays on which the two engines are compared."""
 
 
 @dataclass(frozen=True)
 class Converted:
-    """The bytes of FILE, and the manifest's field that speaks of it."""
+    """A network for LiteRT, and the manifest's entry for it."""
 
     data: bytes
-    field: manifest.Lite
+    export: Export
 
     def write(self, folder: Path, _manifest: Manifest) -> None:
-        """Write FILE into a version's folder: a step of a publication."""
-        (folder / FILE).write_bytes(self.data)
+        """Write the network into a version's folder: a step of a publication."""
+        (folder / self.export.file).write_bytes(self.data)
 
 
 def convert(model: Any, size: Preprocessing, pixels: NDArray[np.uint8]) -> Converted | str:
-    """A Keras model for LiteRT, compared on held-out pixels of shape (n, height, width, channels); n is not 0.
+    """Convert a Keras model and compare it on held-out pixels of shape (n, height, width, channels); n is not 0.
 
-    Returns why there is none, if that is so: of plain convolutions LiteRT is no faster.
+    Returns the reason where there is no conversion: with plain convolutions LiteRT is no faster.
     """
     if not _is_separable(model):
         return "its convolutions are plain ones, for which LiteRT is no faster than TensorFlow"
     try:
         data = _convert(model, size)
         compared = pixels[:MAX_IMAGES]
-        found, wanted = engines.LiteNetwork(data, size).logits(compared), fit.logits(model, compared)
+        logits, reference = LiteRTNetwork(data, size).logits(compared), fit.logits(model, compared)
     except Exception as error:  # noqa: BLE001 - the converter raises whatever a layer leads it to
         return f"LiteRT cannot run it: {type(error).__name__}: {' '.join(str(error).split())}"[:200]
-    difference = float(np.abs(found - wanted).max())
+    difference = float(np.abs(logits - reference).max())
     if not difference <= MAX_DIFFERENCE:
         return f"LiteRT's logits differ from TensorFlow's by up to {difference:.2g}"
-    trial = fit.logits(model, engines.trial_pixels(size))
-    field = manifest.Lite(
-        file=FILE, images=len(found), largest_difference=difference, trial=tuple(float(logit) for logit in trial)
+    export = Export(
+        engine=ENGINE.name,
+        file=ENGINE.file,
+        images=len(logits),
+        largest_difference=difference,
+        reference_logits=tuple(float(logit) for logit in fit.logits(model, reference_pixels(size))),
     )
-    return Converted(data, field)
+    return Converted(data, export)
 
 
 def _is_separable(model: Any) -> bool:
@@ -63,16 +66,16 @@ def _is_separable(model: Any) -> bool:
 
 
 def _layers(model: Any) -> Iterator[Any]:
-    """A model's layers, and those of the models within it."""
+    """A model's layers, including those of nested models."""
     for layer in model.layers:
         yield layer
         yield from _layers(layer) if hasattr(layer, "layers") else ()
 
 
 def _convert(model: Any, size: Preprocessing) -> bytes:
-    """For a single image: the threads of a worker take one each."""
+    """For a batch of one: each thread of a worker takes one image at a time."""
     import tensorflow as tf
 
-    call = engines.traced(model, (1, size.height, size.width, size.channels))
+    call = traced(model, (1, size.height, size.width, size.channels))
     logging.getLogger("absl").setLevel(logging.ERROR)
     return bytes(tf.lite.TFLiteConverter.from_concrete_functions([call.get_concrete_function()]).convert())

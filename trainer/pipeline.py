@@ -16,8 +16,8 @@ from rich.console import Console
 from shared.base.errors import BrokenModel, WorkFailed, WrongSettings
 from shared.imaging import Preprocessing
 from shared.models import manifest
-from shared.models.engines import KERAS_FILE
-from shared.models.manifest import Manifest
+from shared.models.engines.keras import ENGINE as KERAS
+from shared.models.manifest import Export, Manifest
 from trainer import (
     adaptation,
     architectures,
@@ -32,7 +32,6 @@ from trainer import (
 )
 from trainer.datasets import Dataset
 from trainer.fit import Run
-from trainer.recipes import recipe
 
 ABOUT = "dataset.toml"
 """A file in the labelled folder that says, in the tables `source` and `population`, what a manifest is to say."""
@@ -84,13 +83,16 @@ class Made:
 
 def about(data: Path) -> About:
     """What `dataset.toml` in a labelled folder says; raises WrongSettings where it cannot be read."""
+    return read_about(data / ABOUT) if (data / ABOUT).exists() else About()
+
+
+def read_about(file: Path) -> About:
+    """What a `dataset.toml` says; raises WrongSettings where it cannot be read."""
     try:
-        found = tomllib.loads((data / ABOUT).read_text(encoding="utf-8"))
-        return About(found.get("source", {}), found.get("population", dict(NOT_STATED)))
-    except FileNotFoundError:
-        return About()
+        tables = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise WrongSettings(f"{data / ABOUT} cannot be read: {error}") from error
+        raise WrongSettings(f"{file} cannot be read: {error}") from error
+    return About(tables.get("source", {}), tables.get("population", dict(NOT_STATED)))
 
 
 def preprocessing(order: Order) -> Preprocessing:
@@ -127,11 +129,12 @@ def make_from(
         everything = datasets.select(everything, chosen)
     held_out = everything.held_out()
     train, validation = datasets.select(everything, ~held_out), datasets.select(everything, held_out)
-    _check(train, "to fit to")
-    _check(validation, "held out to examine on")
+    more = "label more" if order.limit is None else "label more, or allow more with --limit"
+    _check(train, "to fit to", more)
+    _check(validation, "held out to examine on", more)
     if original is not None:
         original = datasets.select(original, original.held_out())
-        _check(original, "held out in the original data")
+        _check(original, "held out in the original data", "give more of it")
     console.print(f"fitting to {train.summary()}, holding out {validation.summary()}", soft_wrap=True)
 
     run = run_for(order, train)
@@ -155,18 +158,19 @@ def make_from(
         soft_wrap=True,
     )
 
+    converted = () if isinstance(faster, str) else (faster.export,)
+
     def describe(version: str, files: dict[str, str]) -> Manifest:
         return Manifest(
             version=version,
             created_at=created_at,
-            engine="keras",
+            exports=(Export(engine=KERAS.name, file=KERAS.file), *converted),
             architecture=order.architecture,
             parameters=bare.count_params(),
             preprocessing=preprocessing(order),
             threshold=found.threshold,
             calibration=found.calibration,
-            familiarity=check.field if check else None,
-            lite=None if isinstance(faster, str) else faster.field,
+            novelty=check.field if check else None,
             metrics=measured,
             population=said.population,
             data=said.source | _data(everything, train, validation, whole) | {"command": _command(order, run.epochs)},
@@ -189,29 +193,25 @@ def discard(*folders: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _check(data: Dataset, purpose: str) -> None:
+def _check(data: Dataset, purpose: str, remedy: str) -> None:
     for number, name in enumerate(datasets.CLASSES):
-        patients = {one for one, label in zip(data.patients, data.labels, strict=True) if label == number}
+        patients = {patient for patient, label in zip(data.patients, data.labels, strict=True) if label == number}
         if len(patients) < MIN_PATIENTS:
             raise WorkFailed(
-                f"there are images labelled {name} of {len(patients)} patients {purpose}, and {MIN_PATIENTS} are "
-                "the fewest that say anything: label more, or allow more with --limit"
+                f"there are images labelled {name} of {len(patients)} patients {purpose}; at least {MIN_PATIENTS} "
+                f"patients are needed: {remedy}"
             )
 
 
 def _told(check: novelty.Fitted | None) -> str:
     if check is None:
-        return "there are too few X-rays for a check for unfamiliar pictures: this version will have none"
-    field = check.field
-    return (
-        f"calls {field.flagged:.1%} of the held-out X-rays unfamiliar, and of each family of other pictures "
-        f"{min(field.caught.values()):.1%} or more"
-    )
+        return "there are too few X-rays to fit a novelty check to: this version will have none"
+    return f"the novelty check flags {check.field.flagged:.1%} of the held-out X-rays as unfamiliar"
 
 
 def run_for(order: Order, train: Dataset) -> Run:
     """The run for an order; other arguments, other data or another recipe start afresh, in another folder."""
-    chosen = recipe(order.architecture)
+    chosen = architectures.recipe(order.architecture)
     if order.start_from is not None:
         chosen = replace(chosen, learning_rate=FINE_TUNING * chosen.learning_rate)
     epochs = order.epochs or chosen.epochs
@@ -228,9 +228,10 @@ def _begin(order: Order, fresh: bool = False) -> Callable[[], Any]:
             return architectures.build(order.architecture, None if fresh else order.weights)
         import keras
 
-        if manifest.read(order.start_from).engine != "keras":
-            raise BrokenModel(f"the version in {order.start_from} is no Keras network: it cannot be fine-tuned")
-        return keras.saving.load_model(order.start_from / KERAS_FILE, compile=False, safe_mode=True)
+        export = manifest.read(order.start_from).export(KERAS.name)
+        if export is None:
+            raise BrokenModel(f"the version in {order.start_from} is not a Keras network: it cannot be fine-tuned")
+        return keras.saving.load_model(order.start_from / export.file, compile=False, safe_mode=True)
 
     return begin
 

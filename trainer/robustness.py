@@ -1,15 +1,12 @@
-"""How a version travels: the same held-out patients framed, exposed, sharpened otherwise, and by group.
+"""How well a version transfers: held-out patients reframed, exposed and sharpened differently, and by naming series.
 
-A better figure on the hospital that a network was fitted to says little about the next one. These changes stand for
-what differs between hospitals; the worst of them counts.
-
-    python -m trainer.robustness --data kermany/train --version shared/bundled/screen-20261121-2ad23c4c
+Better figures on the hospital that a network was fitted to say little about the next one. These changes stand for what
+differs between hospitals; the worst of them counts.
 """
 
-import argparse
 import re
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
@@ -18,16 +15,15 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageFilter
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
-from shared.base.errors import PneumoscreenError, WorkFailed
-from shared.imaging import Limits, arrange, decode
-from shared.models import engines, manifest
+from shared.base.errors import WorkFailed
+from shared.imaging import Limits, Preprocessing, arrange, decode
 from shared.models.registry import Loaded
-from trainer import datasets
+from shared.statistics import metrics
+from shared.statistics.metrics import Answers
+from trainer import datasets, evaluation
 
 Change = Callable[[Image.Image], Image.Image]
-BATCH = 64
 FULL = (1024, 1024)
 
 
@@ -84,66 +80,53 @@ CHANGES: dict[str, Change] = {
     "less contrast": lambda image: ImageEnhance.Contrast(image).enhance(0.5),
 }
 GROUPS = {"IM-": "^IM-", "NORMAL2-IM-": "^NORMAL2-IM-", "bacteria": "_bacteria_", "virus": "_virus_"}
-"""Naming series of the collection: they stand for when, where and of what kind."""
+"""Naming series of the collection: they stand for time, place and kind."""
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Read the command line, measure, print the table."""
-    parser = argparse.ArgumentParser(
-        "python -m trainer.robustness", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, required=True, help="labelled folders; patients held out are used")
-    parser.add_argument("--version", type=Path, required=True, help="the folder of a version")
-    options = parser.parse_args(arguments)
-    console, errors = Console(width=100), Console(stderr=True, soft_wrap=True)
-    try:
-        console.print(measure(options.data, options.version, errors))
-    except PneumoscreenError as error:
-        errors.print(f"error: {error}", markup=False)
-        return error.exit_code
-    return 0
+@dataclass(frozen=True)
+class Measured:
+    """Figures at the version's own threshold; None where a class is missing."""
+
+    name: str
+    images: int
+    auc: float | None
+    recall: float | None
+    specificity: float | None
 
 
-def measure(data: Path, version: Path, errors: Console) -> Table:
-    """AUC, and recall and specificity at the version's own threshold, for each change and each group."""
-    found = manifest.read(version)
-    loaded = Loaded(found, engines.load(version, found))
+def measure(loaded: Loaded, data: Path, console: Console) -> list[Measured]:
+    """AUC, recall and specificity for each change and each naming series, on patients held out.
+
+    Raises WorkFailed where the folder holds no patients of both classes who are held out.
+    """
     listed = [
         (path, label) for path, label in datasets.files(data) if datasets.is_held_out(datasets.patient(path.name))
     ]
     labels = np.array([label for _, label in listed], dtype=np.uint8)
     if len(set(labels.tolist())) < 2:
         raise WorkFailed(f"{data} holds no patients of both classes who are held out: there is nothing to measure on")
-    images = [decode(path.read_bytes(), FULL, Limits()) for path, _ in track(listed, "reading images", console=errors)]
-    table = Table("what", "images", "AUC", "recall", "specificity", title=f"{found.version} on held-out patients")
-    plain = np.empty(0)
-    for name, change in track(CHANGES.items(), "measuring", console=errors):
-        probabilities = _probabilities(loaded, images, change)
-        plain = probabilities if not plain.size else plain
-        table.add_row(name, *_figures(probabilities, labels, found.threshold))
+    images = [decode(path.read_bytes(), FULL, Limits()) for path, _ in track(listed, "reading images", console=console)]
+    patients = tuple(datasets.patient(path.name) for path, _ in listed)
+    answers = {}
+    for name, change in track(CHANGES.items(), "measuring", console=console):
+        parts = _prepare(images, change, loaded.manifest.preprocessing)
+        answers[name] = evaluation.answer(loaded, evaluation.predict(loaded.network.logits, parts), labels, patients)
+    everything = np.ones(len(labels), dtype=np.bool_)
+    measured = [_measure(name, found, everything) for name, found in answers.items()]
     for name, pattern in GROUPS.items():
         rows = np.array([re.search(pattern, path.name) is not None for path, _ in listed])
         if rows.any():
-            table.add_row(f"series {name}", *_figures(plain[rows], labels[rows], found.threshold))
-    return table
+            measured.append(_measure(f"series {name}", answers["as it is"], rows))
+    return measured
 
 
-def _probabilities(loaded: Loaded, images: list[Image.Image], change: Change) -> NDArray[np.float64]:
-    logits: list[float] = []
-    for start in range(0, len(images), BATCH):
-        part = [arrange(change(image), loaded.manifest.preprocessing) for image in images[start : start + BATCH]]
-        logits.extend(loaded.network.logits(np.stack(part)).tolist())
-    return np.array([loaded.manifest.calibration.probability(logit) for logit in logits])
+def _prepare(images: list[Image.Image], change: Change, size: Preprocessing) -> Iterator[NDArray[np.uint8]]:
+    """Batches of pixels of changed images; the pixels of one batch at a time are in memory."""
+    for start in range(0, len(images), evaluation.BATCH):
+        yield np.stack([arrange(change(image), size) for image in images[start : start + evaluation.BATCH]])
 
 
-def _figures(probabilities: NDArray[np.float64], labels: NDArray[np.uint8], threshold: float) -> list[str]:
-    from sklearn.metrics import roc_auc_score
-
-    ill, decided = labels == 1, manifest.is_positive(probabilities, threshold)
-    auc = f"{roc_auc_score(labels, probabilities):.4f}" if 0 < ill.sum() < len(ill) else ""
-    recall = f"{decided[ill].mean():.3f}" if ill.any() else ""
-    return [str(len(labels)), auc, recall, f"{(~decided)[~ill].mean():.3f}" if (~ill).any() else ""]
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def _measure(name: str, answers: Answers, rows: NDArray[np.bool_]) -> Measured:
+    is_ill = answers.labels[rows] == 1
+    area = metrics.auc(answers.probabilities[rows], is_ill)
+    return Measured(name, int(rows.sum()), area, *metrics.rates(answers.decisions[rows], is_ill))

@@ -16,11 +16,12 @@ from rich.console import Console
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from shared import database
+from actions import promotion
+from shared import database, sources
 from shared.base import settings
 from shared.base.errors import PneumoscreenError, WorkFailed
 from shared.base.settings import Settings
-from shared.database import Database, DicomHeader, Review, RunState, Sighting, TrainingRun
+from shared.database import Database, DicomHeader, Review, ReviewLabel, RunState, Sighting, TrainingRun
 from shared.ledger.register import MAX_ROWS, as_path
 from shared.models import manifest, registry
 from shared.models.manifest import sha256
@@ -79,11 +80,11 @@ def run(found: Settings, number: int, fence: int, console: Console) -> None:
             now = datetime.now(UTC)
             if not leases.end(session, lease, state, now, version.version, None):
                 raise WorkFailed(TAKEN_OVER)
-            registry.make_known(session, version, made.manifest.created_at, BY, now)
+            promotion.make_known(session, version, made.manifest.created_at, BY, now)
             if verdict.passed:
-                registry.make_live(session, version.version, BY, now, verdict=verdict.as_json())
+                promotion.make_live(session, version.version, BY, now, verdict=verdict.as_json())
             else:
-                registry.reject(session, version.version, BY, now, verdict.as_json())
+                promotion.reject(session, version.version, BY, now, verdict.as_json())
     pipeline.discard(folder, made.folder.parent)
 
 
@@ -142,6 +143,8 @@ def _gather(found: Settings, ledger: Database, reviews: int, folder: Path) -> No
     with ledger.read() as session:
         reviewed = dict(_reviewed(found, session, reviews))
     for digest, (file, label, patient) in reviewed.items():
+        if label not in CLASSES:  # UNCLEAR: the image is not learned from under any label
+            continue
         (folder / label / f"{patient}_{digest[:16]}{file.suffix}").symlink_to(file)
     if found.training_data is None:
         return
@@ -154,9 +157,11 @@ def _gather(found: Settings, ledger: Database, reviews: int, folder: Path) -> No
 
 def _reviewed(found: Settings, session: Session, most: int) -> Iterator[tuple[str, tuple[Path, str, str]]]:
     """Of each content that has a last word: (SHA-256, (file, label, patient)), where a file of it is still there."""
-    newest = select(Review).where(Review.id <= most).order_by(Review.created_at, Review.id)
-    labels = {review.sha256: review.label for review in session.scalars(newest) if review.sha256}
-    contents = sorted(labels)
+    # NOT_READABLE is no word on the content: it is of one sighting alone.
+    on_content = (Review.id <= most) & Review.sha256.is_not(None) & (Review.label != ReviewLabel.NOT_READABLE)
+    oldest_first = select(Review).where(on_content).order_by(Review.created_at, Review.id)
+    labels = {str(review.sha256): review.label for review in session.scalars(oldest_first)}
+    contents, known = sorted(labels), sources.build(found)
     for start in range(0, len(contents), MAX_ROWS):
         part = contents[start : start + MAX_ROWS]
         keys = dict(
@@ -166,11 +171,11 @@ def _reviewed(found: Settings, session: Session, most: int) -> Iterator[tuple[st
         )
         taken = set()
         for sighting in session.scalars(select(Sighting).where(Sighting.sha256.in_(part)).order_by(Sighting.id.desc())):
-            root = found.roots.get(sighting.source)
+            source = known.get(sighting.source)
             digest = str(sighting.sha256)
-            if root is None or digest in taken:
+            if source is None or digest in taken:
                 continue
-            file = root.path / as_path(sighting.path, sighting.path_bytes)
+            file = source.local_copy(as_path(sighting.path, sighting.path_bytes))
             if _is(file, digest):
                 taken.add(digest)
                 yield digest, (file, labels[digest], _patient(file, keys.get(digest)))

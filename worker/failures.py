@@ -1,4 +1,4 @@
-"""The file's fault, or the world's? What is the file's is final; what is the world's is tried again, ever later."""
+"""Classifies failures: a bad file is final; an environment failure is retried with exponential back-off."""
 
 import re
 from collections.abc import Sequence
@@ -7,17 +7,15 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
 from shared.base.lanes import Lane
-from shared.ledger.work import Claimed, Outcome, PutOff, Quarantined
+from shared.ledger.work import MAX_ATTEMPTS, Claimed, Outcome, PutOff, Quarantined
 
 RUN_LENGTH = 10
-"""So many files in a row that are damaged alike are the world's fault: a share that hands out zeros, say."""
-MAX_ATTEMPTS = 8
-"""Deliveries, about four minutes, after which what is wrong with a file each time is its own fault after all."""
+"""This many files in a row that are damaged alike are an environment failure, such as a share that returns zeros."""
 
 
 @dataclass(frozen=True)
 class Damaged(Quarantined):
-    """Quarantined for its bytes alone, which may not be what was dropped."""
+    """Quarantined for its bytes alone, which may differ from those that were dropped."""
 
 
 def put_off(claimed: Claimed, problem: str) -> PutOff:
@@ -25,18 +23,18 @@ def put_off(claimed: Claimed, problem: str) -> PutOff:
     return PutOff(claimed, problem, datetime.now(UTC) + timedelta(seconds=2 ** min(claimed.attempts, 8)))
 
 
-def retreat(claimed: Claimed, error: Exception) -> Outcome:
-    """Nobody knows whose fault this error was: the image is tried alone, and is quarantined if that never goes well."""
+def put_off_alone(claimed: Claimed, error: Exception) -> Outcome:
+    """After an error of unknown origin: retried alone in a message; quarantined if that fails each time."""
     reason = f"screening failed: {type(error).__name__}"
     if claimed.lane == Lane.SUSPECT and claimed.attempts >= MAX_ATTEMPTS:
         return Quarantined(claimed, reason)
     return replace(put_off(claimed, reason), alone=True)
 
 
-def judge(outcomes: Sequence[Outcome | None]) -> list[Outcome]:
-    """What becomes of the damaged files among a message's outcomes, which come in the order of its jobs.
+def judge_damaged(outcomes: Sequence[Outcome | None]) -> list[Outcome]:
+    """Decides on the damaged files of a message, given its outcomes in the order of its jobs.
 
-    Where many in a row are damaged alike, they are put off; the others are quarantined.
+    Many in a row that are damaged alike are put off; the others are quarantined.
     """
     judged: list[Outcome] = []
     for kind, run in groupby(outcomes, key=_kind):
@@ -50,7 +48,7 @@ def judge(outcomes: Sequence[Outcome | None]) -> list[Outcome]:
 
 
 def _kind(outcome: Outcome | None) -> tuple[str, str] | None:
-    """Root and reason less its numbers; None for what is no damage."""
+    """Source and reason, the latter without its numbers; None for an outcome that is no damage."""
     if not isinstance(outcome, Damaged):
         return None
     return outcome.claimed.source, re.sub(r"\d[\d,]*", "", outcome.reason)

@@ -1,4 +1,4 @@
-"""A failed acknowledgement does not stop a worker."""
+"""Patches kombu, so that a failed acknowledgement does not stop a worker."""
 
 from typing import Any
 
@@ -8,8 +8,8 @@ from kombu.transport import redis, virtual
 class QoS(redis.QoS):
     """Forgets a message whose acknowledgement failed, as when the network is reset just then.
 
-    kombu's own keeps it as one that is under way. As none is taken beside it, the worker would wait for ever, with a
-    connection that looks well. Redis hands the message out once more in a day; the ledger drops an old delivery unread.
+    kombu keeps such a message as one under way. As the worker takes none beside it, it would wait for ever, on a
+    connection that looks healthy. Redis delivers the message again after a day; the ledger drops an old attempt.
     """
 
     def ack(self, delivery_tag: Any) -> None:

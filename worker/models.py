@@ -53,7 +53,7 @@ class Models:
         return self._live[1].network.device if self._live else "none"
 
     def is_behind(self, candidates: Sequence[Published]) -> bool:
-        """Whether `live` would have something to do now; not for a version that was refused just now."""
+        """Whether `live` has a version to load; a version that was refused just now does not count."""
         if not candidates:
             return False
         if self._live and self._live[0] == candidates[0]:
@@ -77,7 +77,7 @@ class Models:
         return self._live[1]
 
     def _take(self, candidate: Published) -> bool:
-        """Bring a version into service; one that was refused just now is not tried again while another serves."""
+        """Bring a version into service; one that was refused just now is not retried while another serves."""
         if self._live and self._was_refused(candidate):
             return False
         try:
@@ -123,9 +123,9 @@ class Models:
 
 
 def _release() -> None:
-    """Give back the memory of versions that were dropped.
+    """Free the memory of versions that were dropped.
 
-    A traced Keras network refers to itself, so it stays until Python looks for such cycles, which is seldom in a
-    process that makes few objects: 20 swaps then hold 90 MB more (measured with the bundled network), else none.
+    A traced Keras network refers to itself, so it stays until Python collects cycles, which happens seldom in a process
+    that makes few objects: without this, 20 swaps kept 90 MB (measured with the bundled network), with it none.
     """
     gc.collect()

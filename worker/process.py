@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import delete
 from sqlalchemy.exc import SQLAlchemyError
 
-from shared import database
+from shared import database, sources
 from shared.base.errors import BrokenModel
 from shared.base.settings import Settings
 from shared.database import Worker
@@ -26,13 +26,13 @@ from worker.models import Models
 log = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 5.0
 HANG_SECONDS = 60.0
-"""A decoder that takes longer hangs. The process ends itself, and the ledger finds out which image it was."""
+"""A decoder that takes longer hangs: the process ends itself, and the ledger finds out by which image."""
 
 
 class WorkerProcess:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.roots = settings.roots
+        self.sources = sources.build(settings)
         self.database = database.connect(settings.database)
         self.metrics = Metrics()
         self.models = Models(settings.models, self.metrics, settings.signing_key, settings.engine)
@@ -40,7 +40,7 @@ class WorkerProcess:
         self.message: Message | None = None
         self.decoding: dict[int, float] = {}
         self.outdated: str | None = None
-        # Whoever loads or runs a network holds it: the task for a whole message, between two the thread that loads.
+        # Held while a network is loaded or run: by the task for a whole message, between messages by `_keep_up`.
         self.network_lock = threading.Lock()
         self._started_at = datetime.now(UTC)
         warnings.filterwarnings("ignore", module="PIL")  # odd metadata, once for each image
@@ -69,9 +69,9 @@ class WorkerProcess:
             log.warning("the worker's row could not be removed: %s", error)
 
     def take_live_version(self) -> None:
-        """Take the version that is live now into service; while a message is screened, the next one sees to that.
+        """Take the live version into service, unless a message is being screened: the next message does it then.
 
-        SQL is asked with the lock in hand: an answer from before a message could be older than what that one loaded.
+        Asks SQL while it holds the lock: an earlier answer could be older than what a message loaded meanwhile.
         """
         if not self.network_lock.acquire(blocking=False):
             return
@@ -80,13 +80,13 @@ class WorkerProcess:
                 candidates = registry.live(session)
             if self.models.is_behind(candidates):
                 self.models.live(candidates)
-        except (BrokenModel, SQLAlchemyError) as error:  # reported; tried again soon
+        except (BrokenModel, SQLAlchemyError) as error:  # reported by the heartbeat, and retried
             log.error("no model could be loaded: %s", error)  # noqa: TRY400
         finally:
             self.network_lock.release()
 
     def _keep_up(self) -> None:
-        """Follow promotions while no message comes, in a thread of its own: the heartbeat does not wait for a load."""
+        """Follow promotions while no message comes; in a thread of its own, so that no load delays the heartbeat."""
         while not self._stopping.wait(self._period):
             self.take_live_version()
 

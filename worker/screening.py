@@ -1,66 +1,38 @@
-"""From a message to rows: claim, read and decode in threads ahead of the network, classify in batches, finish."""
+"""Screens a message: claims its jobs, prepares images in threads ahead of the network, classifies, writes the rows."""
 
-import hashlib
 import json
 import logging
 import random
-import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
-from shared.base.errors import (
-    BrokenModel,
-    Changed,
-    MalformedMessage,
-    NewerMessage,
-    OutOfReach,
-    Unfinished,
-    Unreadable,
-    Unsuitable,
-)
+from shared.base.errors import BrokenModel, MalformedMessage, NewerMessage
 from shared.database import OUT_OF_REACH, DeadLetter
-from shared.imaging import Limits, is_dicom, prepare
-from shared.imaging.identifiers import read_identifiers
 from shared.ledger import work
-from shared.ledger.register import Found
-from shared.ledger.work import Claimed, Identifiers, Outcome, PutOff, Quarantined, Screened, Superseded
+from shared.ledger.work import Claimed, Outcome, PutOff, Quarantined, Screened, Superseded
 from shared.models import registry
 from shared.models.registry import Loaded, Published
 from shared.queue.messages import SCHEMA, Message
-from shared.sources.folder.facts import Facts
-from shared.sources.folder.reading import read
-from worker.failures import MAX_ATTEMPTS, Damaged, judge, put_off, retreat
+from worker.failures import Damaged, judge_damaged, put_off, put_off_alone
+from worker.preparation import Prepared, prepare_image
 from worker.process import WorkerProcess
 
 log = logging.getLogger(__name__)
-GRACE_PERIOD = timedelta(minutes=1)
-"""A file that ends too early and is younger than this may be still under way."""
 OUTDATED = timedelta(seconds=10)
-"""For about so long a worker that is too old leaves a newer producer's jobs to others."""
+"""About how long a worker that is too old leaves the jobs of a newer producer to other workers."""
 NAMES = {Screened: "done", Quarantined: "quarantined", Superseded: "changed meanwhile", PutOff: "put off"}
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Prepared:
-    claimed: Claimed
-    sha256: str
-    pixels: NDArray[np.uint8]
-    identifiers: Identifiers | None
-    age_years: float | None
-
-
 def screen_message(process: WorkerProcess, body: Any) -> str:
-    """Screen what a message asks for; returns one line of counts."""
+    """Screen the images of a message; returns a line of counts."""
     try:
         message = Message.decode(body)
     except NewerMessage as error:
@@ -82,13 +54,13 @@ def screen_message(process: WorkerProcess, body: Any) -> str:
 
 
 def _give_back(process: WorkerProcess, error: NewerMessage) -> str:
-    """A newer producer's jobs wait for a newer worker, if they can be told from its message at all."""
+    """Leave the jobs of a newer producer to a newer worker, if the message names them in a way that is still known."""
     try:
         message = Message.decode({**error.body, "schema": SCHEMA})
     except MalformedMessage:
         return str(error)  # they are sent again after `resend_after`
     now = datetime.now(UTC)
-    # Of two idle workers the one that asked first gets what comes: at even intervals that could be this one for ever.
+    # Not at even intervals: of two idle workers the broker serves the one that asked first, for ever this one perhaps.
     due = now + OUTDATED * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
 
     def statements(session: Session) -> list[Outcome]:
@@ -96,7 +68,7 @@ def _give_back(process: WorkerProcess, error: NewerMessage) -> str:
         return work.finish(session, [PutOff(claim, str(error), due) for claim in claimed], now)
 
     process.metrics.count(_write(process, statements))
-    time.sleep(OUTDATED.total_seconds() / 6)  # else it would be quicker than the newer worker, and take all it could do
+    time.sleep(OUTDATED.total_seconds() / 6)  # else this worker, which does nothing, takes most of the messages
     return str(error)
 
 
@@ -115,8 +87,8 @@ def _screen(process: WorkerProcess, message: Message) -> str:
                 counts.update(NAMES[type(outcome)] for outcome in _finish(process, outcomes))
     except Exception as error:
         log.exception("a message could not be screened: its images are tried one by one")
-        retreated = [retreat(claim, error) for claim in claimed]
-        counts.update(NAMES[type(outcome)] for outcome in _finish(process, retreated))
+        outcomes = [put_off_alone(claim, error) for claim in claimed]
+        counts.update(NAMES[type(outcome)] for outcome in _finish(process, outcomes))
     text = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
     return f"{len(claimed)} images: {text}" if claimed else "0 images: an old attempt, dropped"
 
@@ -143,15 +115,15 @@ def _parts(
 
 
 def _screened(process: WorkerProcess, loaded: Loaded, claimed: Sequence[Claimed]) -> Iterator[list[Outcome]]:
-    """Outcomes batch by batch; the threads go on with the next batches while the network runs and rows are written.
+    """Outcomes batch by batch; threads prepare the next batches while the network runs and rows are written.
 
-    Damaged files come last, once it is known how many are alike.
+    Damaged files come last, when it is known how many are damaged alike.
     """
     size = process.settings.batch_size
-    looks = deque(process.threads.submit(_look, process, loaded, claim) for claim in claimed)
+    images = deque(process.threads.submit(prepare_image, process, loaded, claim) for claim in claimed)
     seen: list[Outcome | None] = []
-    while looks:
-        results = [looks.popleft().result() for _ in range(min(size, len(looks)))]
+    while images:
+        results = [images.popleft().result() for _ in range(min(size, len(images)))]
         outcomes = [result if isinstance(result, Outcome) else None for result in results]
         prepared = [result for result in results if isinstance(result, Prepared)]
         ready = [outcome for outcome in outcomes if outcome and not isinstance(outcome, Damaged)]
@@ -159,52 +131,8 @@ def _screened(process: WorkerProcess, loaded: Loaded, claimed: Sequence[Claimed]
         if ready:
             yield ready
         seen += outcomes
-    if damaged := judge(seen):
+    if damaged := judge_damaged(seen):
         yield damaged
-
-
-def _look(process: WorkerProcess, loaded: Loaded, claimed: Claimed) -> Prepared | Outcome:
-    """Read, hash and decode one image, in a thread; whatever is wrong with it becomes its outcome."""
-    settings = process.settings
-    limits = Limits(settings.max_pixels, settings.max_bytes)
-    digest: str | None = None
-    identifiers, age = None, None
-    try:
-        root = process.roots.get(claimed.source)
-        if root is None:
-            return put_off(claimed, f"no folder named {claimed.source!r} is configured on this host")
-        began = time.monotonic()
-        data = read(root.path, claimed.path, claimed.revision, limits)
-        digest = hashlib.sha256(data).hexdigest()
-        process.decoding[threading.get_ident()] = decoding = time.monotonic()
-        process.metrics.read.observe(decoding - began)
-        if is_dicom(data):
-            identifiers, age = read_identifiers(data, settings.patient_secret)
-        pixels = prepare(data, loaded.manifest.preprocessing, limits)
-        process.metrics.decode.observe(time.monotonic() - decoding)
-    except Changed as error:
-        settled = datetime.now(UTC) + timedelta(seconds=settings.settle)
-        return Superseded(claimed, Found(claimed.path, error.revision, error.size), settled)
-    except Unfinished as error:
-        if _is_young(claimed, datetime.now(UTC)):
-            return PutOff(claimed, str(error), datetime.now(UTC) + GRACE_PERIOD / 6)
-        return Damaged(claimed, str(error), digest, identifiers)
-    except Unsuitable as error:
-        return Quarantined(claimed, str(error), digest, identifiers)
-    except Unreadable as error:
-        return Damaged(claimed, str(error), digest, identifiers)
-    except OutOfReach as error:
-        return put_off(claimed, str(error))
-    except MemoryError:
-        reason = "there is not enough memory to decode the image"
-        return put_off(claimed, reason) if claimed.attempts < MAX_ATTEMPTS else Quarantined(claimed, reason, digest)
-    except Exception as error:
-        log.error("the decoder failed in a way that is not known (job %d)", claimed.job)  # noqa: TRY400
-        log.debug("what it said, which may repeat the file's header", exc_info=True)
-        return Damaged(claimed, f"the decoder failed: {type(error).__name__}", digest, identifiers)
-    finally:
-        process.decoding.pop(threading.get_ident(), None)
-    return Prepared(claimed, digest, pixels, identifiers, age)
 
 
 def _classify(process: WorkerProcess, loaded: Loaded, prepared: Sequence[Prepared]) -> list[Outcome]:
@@ -246,11 +174,6 @@ def _classify(process: WorkerProcess, loaded: Loaded, prepared: Sequence[Prepare
     return outcomes
 
 
-def _is_young(claimed: Claimed, now: datetime) -> bool:
-    written = Facts.parse(claimed.revision).written_at
-    return now - (written if written <= now else claimed.seen_at) < GRACE_PERIOD
-
-
 def _finish(process: WorkerProcess, outcomes: Sequence[Outcome]) -> list[Outcome]:
     began = time.monotonic()
     counted = _write(process, lambda session: work.finish(session, outcomes, datetime.now(UTC)))
@@ -261,14 +184,14 @@ def _finish(process: WorkerProcess, outcomes: Sequence[Outcome]) -> list[Outcome
 
 
 def _write(process: WorkerProcess, statements: Callable[[Session], T]) -> T:
-    """Run a transaction, again and again while the database is out of reach: the work in hand is not thrown away."""
+    """Run a transaction; retried while the database is out of reach, so that the work in hand is not thrown away."""
     pause = 1.0
     while True:
         try:
             with process.database.write() as session:
                 return statements(session)
         except OUT_OF_REACH as error:
-            if "no such" in str(error.orig):  # a table of another schema: waiting would not mend it
+            if "no such" in str(error.orig):  # a table of another schema: waiting does not help
                 raise
             process.metrics.database_retries.inc()
             log.warning("the database is out of reach, trying again in %.0f s: %s", pause, error)

@@ -14,7 +14,7 @@ SECONDS = float(os.environ["STUB_SECONDS"])
 
 class Stub:
     device = "cpu"
-    familiarity = None
+    novelty = None
 
     def logits(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         time.sleep(SECONDS * len(batch))

@@ -1,22 +1,22 @@
 """Every error that Pneumoscreen raises on purpose.
 
     PneumoscreenError
-    ├── WrongSettings       the settings or the arguments make no sense          exit code 2
+    ├── WrongSettings       the settings make no sense                          exit code 2
     ├── ServiceUnavailable  broker, database or workers are out of reach         exit code 3
-    │   └── DiskLow         too little room is left to go on safely
-    ├── InvalidRequest      what was asked for makes no sense                    exit code 2, HTTP 400
+    │   └── DiskLow         too little disk space is left
+    ├── InvalidRequest      the request makes no sense                          exit code 2, HTTP 400
     ├── WorkFailed          the work was tried and failed, or needs a person     exit code 1
     │   └── BrokenModel     a model version is missing, damaged or not loadable
     ├── MalformedMessage    a message in the queue is not one of ours
-    │   └── NewerMessage    it is one of ours, from a newer producer
+    │   └── NewerMessage    it is ours, from a newer producer
     └── ImageError          one image could not be screened
-        ├── Unreadable      the file's own fault: never tried again
-        │   └── Unsuitable  a sound file of something that is not screened
-        ├── Unfinished      the file seems to be still under way: looked at again
+        ├── Unreadable      a permanent failure: never retried
+        │   └── Unsuitable  a valid file of something that is not screened
+        ├── Unfinished      the file may still be being copied: retried
         ├── Changed         the file is no longer the one that was registered
-        └── OutOfReach      the environment's fault (share, permission, disk): tried again later
+        └── OutOfReach      a transient failure (share, permission, disk): retried
 
-An error says what happened, to which file or service, and what to do next.
+A message says what happened, to which file or service, and what to do next.
 """
 
 from typing import Any
@@ -61,7 +61,7 @@ class NewerMessage(MalformedMessage):
 
 
 class ImageError(PneumoscreenError):
-    """The text is the reason that a person reads in `results.reason` or in `status`."""
+    """Its text is the reason that people read in `results.reason` or in `status`."""
 
 
 class Unreadable(ImageError):

@@ -1,4 +1,4 @@
-"""What is known about a mount: producer, worker and commands must agree on it."""
+"""Files and mounts: opening within a folder, writing durably, room on the disk, network shares."""
 
 import errno
 import os
@@ -25,18 +25,20 @@ NETWORK = (
     "s3fs",
 )
 MARKER = ".pneumoscreen-root"
-"""An empty file in every root: while it cannot be seen, the root is out of reach and no image in it is judged."""
+"""An empty file in every folder that is a source: while it is not visible, the folder counts as out of reach."""
 
 
 def open_within(root: Path, path: str, flags: int) -> int:
-    """Open what lies below `root`, each folder from the one above it, so that no link put there meanwhile leads away.
+    """Open a file below `root`, folder by folder, so that no link that somebody puts there meanwhile leads outside.
 
-    Raises OSError, for a link on the way below `root` with ENOTDIR or ELOOP.
+    Raises OSError; for a link on the way below `root` with ENOTDIR or ELOOP.
     """
     *parents, name = PurePath(path).parts or (".",)
     if PurePath(path).is_absolute() or ".." in (*parents, name):
         raise OSError(errno.EXDEV, "not below its folder", path)
-    passing = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC  # needs no right to list it, on Linux
+    passing = (
+        getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
+    )  # needs no permission to list, on Linux
     folder = os.open(root, passing)
     try:
         for parent in parents:
@@ -49,7 +51,7 @@ def open_within(root: Path, path: str, flags: int) -> int:
 
 
 def sync(path: Path) -> None:
-    """Wait until the disk holds a file's bytes, or a folder's names."""
+    """Wait until the bytes of a file, or the names in a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -58,7 +60,7 @@ def sync(path: Path) -> None:
 
 
 def replace_file(path: Path, content: bytes, mode: int = 0o644) -> None:
-    """Write a file aside, sync it, and only then give it its name: readers see the old content or the new, whole."""
+    """Replace a file atomically: readers see the old content or the new, never a part, also after a power cut."""
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     aside = Path(name)
     try:

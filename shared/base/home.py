@@ -10,7 +10,7 @@ from shared.base.errors import WrongSettings
 
 
 def announcement(home: Path) -> Path:
-    """Where a running `up` writes the settings that only it knows: its broker's address and its inbox."""
+    """Where a running `up` writes the settings that only it knows: its broker's address and its sources."""
     return home / "run" / "up.toml"
 
 

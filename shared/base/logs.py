@@ -8,7 +8,7 @@ from shared.base.settings import Settings
 
 TEXT = "%(asctime)s %(levelname)s %(processName)s %(name)s: %(message)s"
 TALKATIVE = ("py.warnings", "pydicom", "pylibjpeg", "openjpeg", "PIL")
-"""Loggers whose lines may repeat what stands in a file's header, the patient's name among it: for DEBUG alone."""
+"""Loggers that may repeat a file's header, the patient's name included: shown at DEBUG only."""
 FIELDS = {"levelname": "level", "name": "logger", "processName": "process_name", "process": "process_id"}
 
 
@@ -21,7 +21,7 @@ def configure(settings: Settings) -> None:
     else:
         handler.setFormatter(logging.Formatter(TEXT))
     if settings.log_level != "DEBUG":
-        # Not by the loggers' levels, for pydicom sets its own when it is imported.
+        # A filter, since pydicom sets its logger's level itself when it is imported.
         handler.addFilter(lambda record: not record.name.startswith(TALKATIVE))
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
     logging.captureWarnings(True)

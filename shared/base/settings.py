@@ -2,23 +2,18 @@
 
 import os
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from shared.base.errors import WrongSettings
 from shared.base.home import announcement, find_home
-from shared.base.lanes import SOURCE_LANES, Lane
-
-SUBMITTED = "submitted"
-"""The root that `screen PATH` copies files into which lie outside every watched folder."""
-OWN = ("broker", "candidates", "logs", "models", "run", SUBMITTED, "training", "weights")
-"""The folders in a home that are its own: another in it may be watched, as HOME/inbox is, but none of these."""
+from shared.base.renamed import OLD_VARIABLE, Renaming, SourceNames
+from shared.base.source_settings import OWN_SOURCES, FolderSettings, absolute, overlap
 
 EngineName = Literal["auto", "tensorflow", "litert"]
 """auto: LiteRT where it is installed, there is no GPU, and the version has a network for it; else TensorFlow."""
@@ -32,54 +27,6 @@ def default_processes() -> int:
     return min(2, os.cpu_count() or 1)
 
 
-def absolute(path: Path) -> Path:
-    """With ~ and ~user put in; raises ValueError for what can be no path."""
-    if "\0" in str(path):
-        raise ValueError("a path holds no zero byte")
-    try:
-        return path.expanduser().absolute()
-    except RuntimeError as error:
-        raise ValueError(f"there is no such user's folder: {path}") from error
-
-
-class Folder(BaseModel):
-    """A watched folder; its name stands in every result."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    path: Path
-    lane: Lane = Lane.ROUTINE
-    polling: bool | None = None
-
-    @field_validator("path")
-    @classmethod
-    def _absolute(cls, path: Path) -> Path:
-        return absolute(path)
-
-    @field_validator("lane")
-    @classmethod
-    def _is_for_sources(cls, lane: Lane) -> Lane:
-        if lane not in SOURCE_LANES:
-            raise ValueError(f"the lane must be one of {', '.join(SOURCE_LANES)}")
-        return lane
-
-
-def overlap(home: Path, folders: dict[str, Folder], plain: Callable[[Path], str]) -> str | None:
-    """Names a watched folder that is, holds or lies in another or a folder of the home's own; None if there is none.
-
-    `plain` is os.path.normpath for the paths as they are spelled, os.path.realpath for where their links lead.
-    """
-    taken = {f"the home folder's own {name}": home / name for name in OWN}
-    for name, folder in folders.items():
-        path = Path(plain(folder.path))
-        for other, place in taken.items():
-            there = Path(plain(place))
-            if path.is_relative_to(there) or there.is_relative_to(path):
-                return f"{name} ({folder.path}) overlaps with {other} ({place}): choose folders that lie apart"
-        taken[name] = folder.path
-    return None
-
-
 class Settings(BaseSettings):
     """Each setting, with its default; `pneumoscreen.toml.example` says what each means to a person."""
 
@@ -90,7 +37,7 @@ class Settings(BaseSettings):
     broker_url: SecretStr | None = None
     patient_secret: SecretStr | None = Field(default=None, min_length=16)
     signing_key: SecretStr | None = Field(default=None, min_length=16)
-    folders: dict[str, Folder] = {}
+    sources: dict[str, FolderSettings] = {}
     settle: float = Field(default=2.0, ge=0, le=3600)
     sweep_every: Seconds = 30.0
     linger: float = Field(default=0.2, ge=0, le=60)
@@ -102,6 +49,8 @@ class Settings(BaseSettings):
     decode_threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
     max_pixels: int = Field(default=100_000_000, ge=1)
     max_bytes: int = Field(default=200_000_000, ge=1)
+    chest_words: tuple[str, ...] = ()
+    frontal_words: tuple[str, ...] = ()
     lease: Seconds = 60.0
     resend_after: Seconds = 120.0
     recover_every: Seconds = 5.0
@@ -151,15 +100,15 @@ class Settings(BaseSettings):
             )
         return url
 
-    @field_validator("folders")
+    @field_validator("sources")
     @classmethod
-    def _apart(cls, folders: dict[str, Folder], info: ValidationInfo) -> dict[str, Folder]:
+    def _apart(cls, sources: dict[str, FolderSettings], info: ValidationInfo) -> dict[str, FolderSettings]:
         """As they are spelled: a share that hangs must not hold up a command that does not look into it."""
-        if SUBMITTED in folders:
-            raise ValueError(f"the name '{SUBMITTED}' is reserved for files given to `pneumoscreen screen`")
-        if "home" in info.data and (wrong := overlap(info.data["home"], folders, os.path.normpath)):
+        if reserved := next((name for name in OWN_SOURCES if name in sources), None):
+            raise ValueError(f"the name '{reserved}' is reserved for files given to Pneumoscreen itself")
+        if "home" in info.data and (wrong := overlap(info.data["home"], sources, os.path.normpath)):
             raise ValueError(wrong)
-        return folders
+        return sources
 
     @property
     def database(self) -> str:
@@ -173,11 +122,6 @@ class Settings(BaseSettings):
     def logs(self) -> Path:
         return self.home / "logs"
 
-    @property
-    def roots(self) -> dict[str, Folder]:
-        """Every root that holds images: the watched folders, and the one that `screen` copies into."""
-        return {**self.folders, SUBMITTED: Folder(path=self.home / SUBMITTED, polling=False)}
-
     @classmethod
     def settings_customise_sources(
         cls,
@@ -189,11 +133,16 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments win over the environment, the environment over the file, the file over what `up` announced."""
         home = Path(init_settings.init_kwargs["home"])  # type: ignore[attr-defined]
-        files = (home / "pneumoscreen.toml", announcement(home))
+        file, announced = (
+            TomlConfigSettingsSource(settings_cls, toml_file=path)
+            for path in (home / "pneumoscreen.toml", announcement(home))
+        )
+        names = SourceNames()
         return (
             init_settings,
-            env_settings,
-            *(TomlConfigSettingsSource(settings_cls, toml_file=file) for file in files),
+            Renaming(env_settings, names),
+            Renaming(file, names),
+            Renaming(announced, SourceNames()),  # it repeats the file's, and an older `up` may have written it
         )
 
 
@@ -204,7 +153,7 @@ def load(home: Path | None = None, **overrides: Any) -> Settings:
         home = absolute(home)
     except ValueError as error:
         raise WrongSettings(f"The home folder cannot be found: {error}.") from error
-    known = {"PNEUMOSCREEN_" + name.upper() for name in Settings.model_fields}
+    known = {OLD_VARIABLE, *("PNEUMOSCREEN_" + name.upper() for name in Settings.model_fields)}
     if unknown := sorted(name for name in os.environ if name.startswith("PNEUMOSCREEN_") and name not in known):
         raise _no_such(unknown)
     try:
@@ -227,10 +176,10 @@ def load(home: Path | None = None, **overrides: Any) -> Settings:
         raise WrongSettings(f"A PNEUMOSCREEN_… variable cannot be read: {error}") from error
 
 
-def check_links(found: Settings) -> None:
-    """Raises WrongSettings if watched folders overlap by a link: for the programs that look into them anyway."""
-    if wrong := overlap(found.home, found.folders, os.path.realpath):
-        raise WrongSettings(f"Wrong setting: folders, with their links followed: {wrong}.")
+def check_links(settings: Settings) -> None:
+    """Raises WrongSettings if sources overlap by a link: for the programs that look into them anyway."""
+    if wrong := overlap(settings.home, settings.sources, os.path.realpath):
+        raise WrongSettings(f"Wrong setting: sources, with their links followed: {wrong}.")
 
 
 def _no_such(names: list[str]) -> WrongSettings:

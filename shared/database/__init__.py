@@ -2,7 +2,9 @@
 
 from shared.database.connection import OUT_OF_REACH, Database, connect, opened
 from shared.database.tables import (
+    CLASS_LABELS,
     OPEN_JOB,
+    TRAINER_ALIVE,
     WORKER_ALIVE,
     AuditEntry,
     BrokerEpoch,
@@ -25,8 +27,10 @@ from shared.database.tables import (
 )
 
 __all__ = [
+    "CLASS_LABELS",
     "OPEN_JOB",
     "OUT_OF_REACH",
+    "TRAINER_ALIVE",
     "WORKER_ALIVE",
     "AuditEntry",
     "BrokerEpoch",

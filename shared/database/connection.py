@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import (
     ArgumentError,
     DatabaseError,
@@ -13,15 +13,17 @@ from sqlalchemy.exc import (
     InternalError,
     NoSuchModuleError,
     OperationalError,
+    StatementError,
 )
 from sqlalchemy.orm import Session
 
 from shared.base.errors import ServiceUnavailable, WrongSettings
 from shared.base.filesystem import network_filesystem
-from shared.base.settings import Settings
 
 if TYPE_CHECKING:
     from alembic.config import Config
+
+    from shared.base.settings import Settings
 
 SCHEMA = "0004"
 """The newest migration: only who migrates needs Alembic, which takes longer to import than all else here."""
@@ -120,8 +122,13 @@ def connect(url: str) -> Database:
         raise WrongSettings(f"database_url is not usable: {error}") from error
 
 
+def is_refused(error: BaseException | None) -> bool:
+    """Whether PostgreSQL refuses the role a right, or any writing."""
+    return getattr(error, "sqlstate", None) in ("42501", "25006")  # insufficient_privilege, read_only_sql_transaction
+
+
 @contextmanager
-def opened(settings: Settings) -> Iterator[Database]:
+def opened(settings: "Settings") -> Iterator[Database]:
     """The database of the settings, closed at the end.
 
     Raises ServiceUnavailable if it is out of reach or has another schema than this program.
@@ -142,6 +149,12 @@ def _postgresql(url: URL) -> Engine:
     def prepare(connection: Any, _record: object) -> None:
         connection.execute("SET TIME ZONE 'UTC'")  # times read the same whatever the server's zone is
         connection.commit()
+
+    @event.listens_for(engine, "handle_error")
+    def name_the_role(context: ExceptionContext) -> None:
+        connection = context.connection.connection.dbapi_connection if context.connection else None
+        if is_refused(context.original_exception) and isinstance(context.sqlalchemy_exception, StatementError):
+            context.sqlalchemy_exception.add_detail(f"the role {connection.info.user}" if connection else "this role")
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:

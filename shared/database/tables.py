@@ -84,7 +84,7 @@ def _one_of(column: str, values: type[StrEnum]) -> CheckConstraint:
 
 
 class Prediction(Base):
-    """What one version said of one content; written once, never changed."""
+    """What one version answered for one content; written once, never changed."""
 
     __tablename__ = "predictions"
     __table_args__ = (UniqueConstraint("sha256", "model_version"),)
@@ -96,13 +96,13 @@ class Prediction(Base):
     threshold: Mapped[float]
     label: Mapped[str] = mapped_column(String(16))
     unfamiliar: Mapped[bool | None]
-    unfamiliar_score: Mapped[float | None]  # how unlike what the version knows; unfamiliar above the version's limit
-    outside_population: Mapped[bool | None]  # the patient's age is not one of those that the version was fitted on
+    unfamiliar_score: Mapped[float | None]  # novelty score; unfamiliar above the version's limit
+    outside_population: Mapped[bool | None]  # the patient's age is outside the version's training population
     created_at: Mapped[datetime]
 
 
 class DicomHeader(Base):
-    """What is kept of a DICOM file's header, by content: enough to join a result to a PACS, nothing of the patient."""
+    """What is kept of a DICOM header, by content: enough to join a result to a PACS, nothing about the patient."""
 
     __tablename__ = "dicom_headers"
     __table_args__ = (
@@ -135,6 +135,12 @@ class Sighting(Base):
         Index("ix_sightings_state", "state"),
         Index("ix_sightings_finished_at", "finished_at"),
         Index("ix_sightings_sha256", "sha256"),
+        Index(
+            "ix_sightings_origin",
+            "origin",
+            sqlite_where=text("origin IS NOT NULL"),
+            postgresql_where=text("origin IS NOT NULL"),
+        ),
         _one_of("state", SightingState),
     )
 
@@ -142,7 +148,7 @@ class Sighting(Base):
     source: Mapped[str]
     path: Mapped[str]
     path_bytes: Mapped[bytes | None] = mapped_column(LargeBinary)  # the name as it is, where it is not valid UTF-8
-    revision: Mapped[str] = mapped_column(server_default=text("''"))  # opaque: whether it is still the same, the source knows
+    revision: Mapped[str] = mapped_column(server_default=text("''"))  # opaque: only its source reads it
     size: Mapped[int]
     origin: Mapped[str | None]  # where `screen` copied it from
     lane: Mapped[str | None] = mapped_column(String(16))  # of its arrival; None for some rows of older schemas
@@ -156,7 +162,7 @@ class Sighting(Base):
 
 
 class Job(Base):
-    """A wish to have one sighting screened; the ledger moves it from state to state."""
+    """A request to screen one sighting; the ledger moves it from state to state."""
 
     __tablename__ = "jobs"
     __table_args__ = (
@@ -178,17 +184,17 @@ class Job(Base):
     model_version: Mapped[str | None] = mapped_column(String(64))  # None: whichever is live when it is screened
     lane: Mapped[str] = mapped_column(String(16))
     state: Mapped[str] = mapped_column(String(16))
-    attempt: Mapped[int] = mapped_column(default=0)  # how often it was sent
+    attempt: Mapped[int] = mapped_column(default=0)  # how often the job was sent
     created_at: Mapped[datetime]
     sent_at: Mapped[datetime | None]
     lease_until: Mapped[datetime | None]
     not_before: Mapped[datetime | None]
     deaths: Mapped[int] = mapped_column(default=0)  # processes that died with this image alone in hand
-    problem: Mapped[str | None]  # why it was put off, while it waits
+    problem: Mapped[str | None]  # why it was postponed, while it waits
 
 
 OPEN_JOB = text("jobs.state <> 'finished'")
-"""Beside any condition on open jobs: only in these words both databases see that the index `ix_jobs_open` serves."""
+"""Add it to any condition on open jobs: only this exact text lets both databases use the index `ix_jobs_open`."""
 
 
 class ReviewLabel(StrEnum):
@@ -196,6 +202,10 @@ class ReviewLabel(StrEnum):
     PNEUMONIA = "PNEUMONIA"
     UNCLEAR = "UNCLEAR"  # the reader cannot tell: trains and counts nowhere
     NOT_READABLE = "NOT_READABLE"  # of the sighting alone; the other words are on the content
+
+
+CLASS_LABELS = (ReviewLabel.NORMAL, ReviewLabel.PNEUMONIA)
+"""The words that name a class: they alone train, count as labels, and are shown as `reviewed_label`."""
 
 
 class Review(Base):
@@ -292,6 +302,8 @@ class AuditEntry(Base):
 
 WORKER_ALIVE = timedelta(seconds=30)
 """A worker process whose heartbeat is older counts as gone."""
+TRAINER_ALIVE = timedelta(minutes=2)
+"""A training run whose heartbeat is older is dead, and another trainer may resume it."""
 
 
 class Worker(Base):

@@ -19,10 +19,11 @@ from sqlalchemy import (
 
 from shared.database.tables import Instant
 
-_NEWEST_WORD = """(SELECT r.label FROM reviews r
-        WHERE {which} ORDER BY r.created_at DESC, r.id DESC LIMIT 1)"""
-_WORD_ON_CONTENT = _NEWEST_WORD.format(which="r.sha256 = p.sha256 AND r.label <> 'NOT_READABLE'")
-_WORD_ON_SIGHTING = _NEWEST_WORD.format(which="r.sighting_id = s.id AND r.label = 'NOT_READABLE'")
+_LAST_WORD = """(SELECT r.label FROM reviews r
+        WHERE (r.sha256 = p.sha256 AND r.label <> 'NOT_READABLE')
+           OR (r.sighting_id = s.id AND r.label = 'NOT_READABLE')
+        ORDER BY r.created_at DESC, r.id DESC LIMIT 1)"""
+"""The last word of a person: on the pixels, which follows the content, or that this very image is not readable."""
 
 _COLUMNS = f"""s.id AS sighting_id,
     s.source AS source,
@@ -38,8 +39,8 @@ _COLUMNS = f"""s.id AS sighting_id,
     p.unfamiliar AS unfamiliar,
     s.reason AS reason,
     s.sha256 AS sha256,
-    CASE WHEN {_WORD_ON_CONTENT} IN ('NORMAL', 'PNEUMONIA') THEN {_WORD_ON_CONTENT} END AS reviewed_label,
-    coalesce({_WORD_ON_CONTENT}, {_WORD_ON_SIGHTING}) AS reviewed_word,
+    CASE {_LAST_WORD} WHEN 'NORMAL' THEN 'NORMAL' WHEN 'PNEUMONIA' THEN 'PNEUMONIA' END AS reviewed_label,
+    {_LAST_WORD} AS reviewed_word,
     s.size AS size,
     s.seen_at AS seen_at,
     s.finished_at AS finished_at,

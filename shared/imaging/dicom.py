@@ -1,71 +1,53 @@
-"""DICOM: which files are frontal chest radiographs, what is taken from their headers, and their pixels.
+"""DICOM: selects frontal chest radiographs, reads what is kept of their headers, and decodes their pixels.
 
-Nothing here logs or repeats what a header says of the patient.
+Nothing here logs or repeats what a header says about the patient.
 """
 
 import math
 import re
-import struct
 from dataclasses import dataclass
 from datetime import date
-from io import BytesIO
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydicom import config, dcmread
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
-from pydicom.filereader import read_dataset
-from pydicom.pixels.decoders.base import get_decoder
-from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
-from pydicom.pixels.utils import pixel_array
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, RLELossless
 
 from shared.base.errors import ImageError, OutOfReach, Unfinished, Unreadable, Unsuitable
-from shared.imaging import gdcm_process
-from shared.imaging.limits import Limits, check_size
-
-JPEG_EXTENDED = "1.2.840.10008.1.2.4.51"
-UNCOMPRESSED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
-COMPRESSED = (
-    *("1.2.840.10008.1.2.4.50", JPEG_EXTENDED),  # JPEG baseline, and extended of 8 bits: no permissive decoder reads 12
-    *("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70"),  # JPEG lossless
-    *("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81"),  # JPEG-LS
-    *("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"),  # JPEG 2000
-    *("1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.202", "1.2.840.10008.1.2.4.203"),  # high-throughput JPEG 2000
+from shared.imaging import anatomy, extent, gdcm_process, greyscale, orientation
+from shared.imaging.anatomy import Stated
+from shared.imaging.dicom_file import (
+    COMPRESSED,
+    SYNTAXES,
+    UNCOMPRESSED,
+    code_of,
+    in_its_characters,
+    letters_of,
+    number_of,
+    parse,
+    syntax_of,
+    text_of,
+    unsupported,
+    word_of,
 )
-SYNTAXES = (*UNCOMPRESSED, *COMPRESSED, str(RLELossless))
-"""Transfer syntaxes that are read. Not the deflated one: pydicom inflates it without a bound."""
-MODALITIES = ("CR", "DX")
-CHEST = re.compile("CHEST|THORA|TORA[CX]|LUNG")
-CHEST_CODES = ("816094009", "51185008", "T-D3000", "39607008", "T-28000")
-FRONTAL = re.compile(r"(AP|PA|FRONTAL)\b")
-FRONTAL_CODES = ("399348003", "272479007", "399033003", "R-10206", "R-10214", "R-10202")  # AP, PA, frontal; SCT and SRT
+from shared.imaging.frames import codestream_size, read_frame
+from shared.imaging.limits import Limits, check_size
+from shared.imaging.notes import Notes
+from shared.imaging.scaling import average, choose_step
+from shared.imaging.stored_values import choose_layout
+
+MODALITIES = ("CR", "DX", "RG")
 RAW = "1.2.840.10008.5.1.4.1.1.1.1.1"  # digital X-ray for processing
 DOCUMENTS = "1.2.840.10008.5.1.4.1.1.104."  # encapsulated PDF, CDA, STL …
+WAVELET_OVERSAMPLING = 3
+"""The small sizes within a JPEG 2000 stream are less like averages than averages are: more pixels are left."""
 YEARS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
-
-config.settings.reading_validation_mode = config.IGNORE  # its warnings would repeat what the header says
-
-
-def _replace_gdcm() -> None:
-    """GDCM ends the process on some damaged frames: it decodes in another, and nothing that Pillow or OpenJPEG can."""
-    for syntax in COMPRESSED:
-        decoder = get_decoder(UID(syntax))
-        if "gdcm" in decoder.available_plugins:
-            decoder.remove_plugin("gdcm")
-        if gdcm_process.is_available(syntax) and "gdcm_process" not in decoder.available_plugins:
-            decoder.add_plugin("gdcm_process", ("shared.imaging.gdcm_process", "decode_frame"))
-
-
-_replace_gdcm()
 
 
 @dataclass(frozen=True)
 class Header:
-    """What is taken from a header. `patient` is the patient's id with its issuer: to be hashed, never to be stored."""
+    """What is kept of a header. `patient` is the patient's id with its issuer: it is hashed, never stored."""
 
     study_uid: str | None
     sop_instance_uid: str | None
@@ -75,163 +57,131 @@ class Header:
 
 
 def read_header(data: bytes) -> Header:
-    """What a DICOM file says of itself; raises Unreadable or Unfinished."""
-    dataset = _parse(data, stop_before_pixels=True)
-    patient = _text(dataset, "PatientID")
+    """Read what is kept of a DICOM header; raises Unreadable or Unfinished."""
+    dataset = parse(data, stop_before_pixels=True)
+    patient = text_of(dataset, "PatientID")
     return Header(
-        study_uid=_text(dataset, "StudyInstanceUID"),
-        sop_instance_uid=_text(dataset, "SOPInstanceUID"),
-        accession_number=_text(dataset, "AccessionNumber"),
-        patient=f"{_text(dataset, 'IssuerOfPatientID') or ''}|{patient}" if patient else None,
+        study_uid=text_of(dataset, "StudyInstanceUID"),
+        sop_instance_uid=text_of(dataset, "SOPInstanceUID"),
+        accession_number=text_of(dataset, "AccessionNumber"),
+        patient=f"{text_of(dataset, 'IssuerOfPatientID') or ''}|{patient}" if patient else None,
         age_years=_age(dataset),
     )
 
 
-def decode(data: bytes, limits: Limits) -> Image.Image:
-    """The picture of a frontal chest radiograph as 8-bit grey, black being air: rescaled and windowed as it says.
+def decode(data: bytes, at_least: tuple[int, int], limits: Limits, notes: Notes | None = None) -> Image.Image:
+    """Decode a frontal chest radiograph to 8-bit grey, air being black: rescaled and windowed as its header says.
+
+    It is scaled down while it still covers twice `at_least` (width, height). What was assumed goes into `notes`.
 
     Raises Unreadable with the reason for any other file, Unfinished for one that ends too early.
     """
-    dataset = _parse(data, stop_before_pixels=False)
+    dataset = parse(data, stop_before_pixels=False)
     try:
         _check_kind(dataset)
-        _check_view(dataset)
+        _check_view(dataset, limits)
         _check_pixels(dataset, limits)
     except (ImageError, MemoryError):
         raise
     except Exception as error:
         raise Unreadable("the DICOM file is damaged: an element of its header cannot be read") from error
     try:
-        return Image.fromarray(_to_8_bit(pixel_array(dataset, index=0), dataset))
-    except MemoryError:
+        return Image.fromarray(_render(dataset, at_least, notes or Notes()))
+    except (ImageError, MemoryError):
         raise
     except Exception as error:
-        if gdcm_process.WORLDS_FAULT in str(error):
-            raise OutOfReach(gdcm_process.WORLDS_FAULT) from error
-        raise Unreadable(f"the picture in the DICOM file is damaged: {_syntax(dataset).name} did not decode") from error
-
-
-def _parse(data: bytes, *, stop_before_pixels: bool) -> Dataset:
-    try:
-        file = BytesIO(data)
-        file.seek(132)
-        meta = read_dataset(file, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, *_: tag >> 16 != 2)
-        syntax = UID(str(meta.get("TransferSyntaxUID", "")))
-        is_closed = syntax == DeflatedExplicitVRLittleEndian or syntax.is_private
-        dataset = Dataset() if is_closed else dcmread(BytesIO(data), stop_before_pixels=stop_before_pixels)
-    except EOFError as error:
-        raise Unfinished("the DICOM file ends within its header: it was cut off") from error
-    except Exception as error:
-        raise Unreadable("the DICOM file is damaged: its header cannot be read") from error
-    if is_closed:  # not even begun: dcmread inflates all there is, and guesses at private syntaxes
-        raise _unsupported(syntax)
-    return dataset
+        if gdcm_process.NO_PROCESS in str(error):
+            raise OutOfReach(gdcm_process.NO_PROCESS) from error
+        raise Unreadable(f"the image in the DICOM file is damaged: {syntax_of(dataset).name} did not decode") from error
 
 
 def _check_kind(dataset: Dataset) -> None:
-    sop_class = _text(dataset, "SOPClassUID") or ""
+    sop_class = text_of(dataset, "SOPClassUID") or ""
     if sop_class.startswith(DOCUMENTS) or "EncapsulatedDocument" in dataset:
-        raise Unsuitable("the DICOM file holds a document (such as a PDF), not a picture")
-    modality = _word(dataset, "Modality")
+        raise Unsuitable("the DICOM file holds a document (such as a PDF), not an image")
+    modality = word_of(dataset, "Modality")
     if "Rows" not in dataset:
         if modality in MODALITIES:
-            raise Unfinished("the DICOM file has no pixels: it is no picture, or was cut off")
-        raise Unsuitable(f"the DICOM file holds no picture (modality {modality or 'not said'})")
+            raise Unfinished("the DICOM file has no pixels: it is not an image, or was cut off")
+        raise Unsuitable(f"the DICOM file is not an image (modality {modality or 'not stated'})")
     if modality not in MODALITIES:
-        raise Unsuitable(f"the modality is {modality or 'not said'}: only CR and DX are screened")
-    frames = _number(dataset, "NumberOfFrames") or 1
+        raise Unsuitable(f"the modality is {modality or 'not stated'}: only CR, DX and RG are screened")
+    frames = number_of(dataset, "NumberOfFrames") or 1
     if frames != 1:
-        raise Unsuitable(f"the DICOM file has {frames} frames: a radiograph is a single picture")
-    if sop_class == RAW or _word(dataset, "PresentationIntentType") == "FOR PROCESSING":
-        raise Unsuitable("the picture is the detector's raw data (FOR PROCESSING): send the one FOR PRESENTATION")
-    colours = _word(dataset, "PhotometricInterpretation") or "not said"
-    if colours not in ("MONOCHROME1", "MONOCHROME2") or (_number(dataset, "SamplesPerPixel") or 1) != 1:
-        raise Unsuitable(f"the picture is no grey one (photometric interpretation {colours})")
+        raise Unsuitable(f"the DICOM file has {frames} frames: a radiograph is a single image")
+    if sop_class == RAW or word_of(dataset, "PresentationIntentType") == "FOR PROCESSING":
+        raise Unsuitable("the image is the detector's raw data (FOR PROCESSING): send the one FOR PRESENTATION")
+    colours, samples = _photometric(dataset), number_of(dataset, "SamplesPerPixel") or 1
+    if (colours, samples) not in (("MONOCHROME1", 1), ("MONOCHROME2", 1), ("RGB", 3)):
+        raise Unsuitable(f"the image is not greyscale (photometric interpretation {colours})")
 
 
-def _check_view(dataset: Dataset) -> None:
-    """What is not said is not held against the file; what is said must be a frontal chest."""
-    part, code = _word(dataset, "BodyPartExamined"), _code(dataset, "AnatomicRegionSequence")
-    is_chest = CHEST.search(part) if part else code is None or code[0] in CHEST_CODES or CHEST.search(code[1].upper())
-    if not is_chest:
-        raise Unsuitable(f"the body part is {part or (code and code[1])}, not the chest")
-    view, code = _word(dataset, "ViewPosition"), _code(dataset, "ViewCodeSequence")
-    if view:
-        is_frontal = FRONTAL.match(view.replace("_", " ")) is not None
-    elif code:
-        view, is_frontal = code[1], code[0] in FRONTAL_CODES
-    else:
-        view = f"one whose rows run towards {_word(dataset, 'PatientOrientation')}"  # A, P: from front to back
-        is_frontal = _word(dataset, "PatientOrientation")[:1] not in ("A", "P")
-    if not is_frontal:
-        raise Unsuitable(f"the view is {view}: only frontal views (AP, PA) are screened")
+def _check_view(dataset: Dataset, limits: Limits) -> None:
+    """A missing body part or view is accepted; one that is stated must be a frontal chest."""
+    anatomy.check_chest(_stated(dataset, "BodyPartExamined", "AnatomicRegionSequence"), limits.chest_words)
+    anatomy.check_frontal(stated := _stated(dataset, "ViewPosition", "ViewCodeSequence"), limits.frontal_words)
+    rows_run = word_of(dataset, "PatientOrientation")[:1]
+    if stated == Stated() and rows_run in ("A", "P"):  # anterior, posterior
+        raise Unsuitable(f"the view is one whose rows run towards {rows_run}: only frontal views (AP, PA) are screened")
+
+
+def _stated(dataset: Dataset, words: str, codes: str) -> Stated:
+    code = code_of(dataset, codes)
+    text = text_of(dataset, words)
+    return Stated(code and code[0], code and code[1], text and in_its_characters(text, dataset))
 
 
 def _check_pixels(dataset: Dataset, limits: Limits) -> None:
-    rows, columns = _number(dataset, "Rows") or 0, _number(dataset, "Columns") or 0
+    rows, columns = number_of(dataset, "Rows") or 0, number_of(dataset, "Columns") or 0
     if not rows or not columns:
-        raise Unfinished("the DICOM file does not say how large its picture is: it was cut off, or is damaged")
+        raise Unfinished("the DICOM file does not state its image's size: it was cut off, or is damaged")
     check_size(columns, rows, limits)
-    syntax = _syntax(dataset)
-    if syntax not in SYNTAXES or (syntax == JPEG_EXTENDED and (_number(dataset, "BitsStored") or 8) > 8):
-        raise _unsupported(syntax)
+    syntax = syntax_of(dataset)
+    if syntax not in SYNTAXES:
+        raise unsupported(syntax)
     pixels = dataset.get("PixelData")
     if pixels is None:
         if "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset:
-            raise Unsuitable("the pixels are fractions, which no radiograph has")
+            raise Unsuitable("floating-point pixel data is not supported")
         raise Unfinished("the DICOM file has no pixels: it was cut off, or never had any")
     if syntax in UNCOMPRESSED:
-        if len(pixels) < rows * columns * math.ceil((_number(dataset, "BitsAllocated") or 8) / 8):
+        if len(pixels) < rows * columns * math.ceil((number_of(dataset, "BitsAllocated") or 8) / 8):
             raise Unfinished("the DICOM file ends within its pixels: it was cut off")
     elif syntax in COMPRESSED:
         try:
-            size = _codestream_size(next(generate_frames(pixels, number_of_frames=1)))
+            size = codestream_size(next(generate_frames(pixels, number_of_frames=1)))
         except Exception as error:
-            raise Unreadable("the DICOM file is damaged: its pixel data hold no picture") from error
+            raise Unreadable("the DICOM file is damaged: its pixel data hold no image") from error
         if size is not None and size != (columns, rows):
-            said, found = f"{columns} x {rows}", f"{size[0]} x {size[1]}"
-            raise Unreadable(f"the DICOM file is damaged: its header says {said} pixels, its picture has {found}")
+            stated, actual = f"{columns} x {rows}", f"{size[0]} x {size[1]}"
+            raise Unreadable(f"the DICOM file is damaged: its header says {stated} pixels, its image has {actual}")
 
 
-def _codestream_size(frame: bytes) -> tuple[int, int] | None:
-    """(width, height) that a JPEG, JPEG-LS or JPEG 2000 stream states: what its decoder would make room for."""
-    start = frame.find(b"\xff\x4f\xff\x51")  # JPEG 2000, perhaps within a file's boxes
-    if start >= 0 and frame[:2] != b"\xff\xd8":
-        right, bottom, left, top = struct.unpack_from(">4I", frame, start + 8)
-        return right - left, bottom - top
-    at = 2
-    while at + 9 <= len(frame) and frame[at] == 0xFF:
-        marker, length = frame[at + 1], int.from_bytes(frame[at + 2 : at + 4])
-        if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
-            height, width = struct.unpack_from(">2H", frame, at + 5)
-            return width, height
-        at += 1 if marker == 0xFF else 2 + length
-    return None
-
-
-def _to_8_bit(stored: NDArray[Any], dataset: Dataset) -> NDArray[np.uint8]:
-    """Rescale, window and stretch over 0 to 255. A window that makes no sense is not used."""
-    try:
-        values = apply_modality_lut(stored, dataset)
-        values = apply_voi_lut(values, dataset)
-    except Exception:  # noqa: BLE001 - whatever pydicom raises for odd tables and windows
-        values = stored
-    seen = np.asarray(values, dtype=np.float32)
-    padding = _number(dataset, "PixelPaddingValue")
-    picture = seen[stored != padding] if padding is not None else seen
-    lowest, highest = (float(picture.min()), float(picture.max())) if picture.size else (0.0, 0.0)
-    scale = 255.0 / (highest - lowest) if highest > lowest else 0.0
-    grey = (np.clip(seen, lowest, highest) - lowest) * scale
-    if _word(dataset, "PhotometricInterpretation") == "MONOCHROME1":
-        grey = 255.0 - grey
-    return np.asarray(grey.round(), dtype=np.uint8)
+def _render(dataset: Dataset, at_least: tuple[int, int], notes: Notes) -> NDArray[np.uint8]:
+    """8-bit grey of a single greyscale frame, cut to the part that is picture, and scaled down to cover `at_least`."""
+    rows, columns = number_of(dataset, "Rows") or 0, number_of(dataset, "Columns") or 0
+    step = choose_step((columns, rows), at_least)
+    halvings = int(math.log2(choose_step((columns, rows), at_least, WAVELET_OVERSAMPLING)))
+    is_whole = not extent.may_be_cut(dataset)  # padding and shutters are found at full size
+    frame = read_frame(dataset, max_reduce=halvings if is_whole else 0)
+    layout, repairs = choose_layout(frame.words, frame.stated, frame.overlay_bits)
+    notes.extend(repairs)
+    values = layout.read(frame.words)
+    picture = None if is_whole else extent.picture(values, dataset, notes)
+    if picture is not None:
+        cut = extent.bounds(picture)
+        values, picture = values[cut], picture[cut]
+    if picture is None or picture.all():
+        values, picture = average(values, max(1, step // frame.scale)), None
+    grey = greyscale.render(values, dataset, picture, _photometric(dataset) == "MONOCHROME1", notes)
+    return orientation.turn(grey, letters_of(dataset, "PatientOrientation"), notes)
 
 
 def _age(dataset: Dataset) -> float | None:
     """The patient's age in years, as stated, else from the dates of birth and study."""
-    if found := re.fullmatch(r"(\d{1,3})([DWMY])", _text(dataset, "PatientAge") or ""):
+    if found := re.fullmatch(r"(\d{1,4})([DWMY])", (text_of(dataset, "PatientAge") or "").upper()):
         return int(found[1]) * YEARS[found[2]]
-    born, studied = (_date(_text(dataset, name)) for name in ("PatientBirthDate", "StudyDate"))
+    born, studied = (_date(text_of(dataset, name)) for name in ("PatientBirthDate", "StudyDate"))
     return (studied - born).days / 365.25 if born and studied and studied >= born else None
 
 
@@ -242,45 +192,6 @@ def _date(text: str | None) -> date | None:
         return None
 
 
-def _text(dataset: Dataset, name: str) -> str | None:
-    """A value as text, None if it is missing, empty or unreadable; of several the first."""
-    try:
-        value = dataset.get(name)
-        value = value if value is None or isinstance(value, str) else (list(value) or [None])[0]
-    except Exception:  # noqa: BLE001 - a damaged element is a missing one
-        return None
-    if not isinstance(value, str):  # of a sequence, damaged or not, `str` would tell all that is in it
-        return None
-    return value.replace("\0", "").strip() or None
-
-
-def _word(dataset: Dataset, name: str) -> str:
-    """A code string in capitals, and no more of it than DICOM allows, since reasons repeat it; empty if missing."""
-    return re.sub(r"[^A-Z0-9 _-]", "?", (_text(dataset, name) or "").upper())[:16]
-
-
-def _number(dataset: Dataset, name: str) -> int | None:
-    try:
-        return int(dataset.get(name))
-    except Exception:  # noqa: BLE001 - a damaged element is a missing one
-        return None
-
-
-def _code(dataset: Dataset, name: str) -> tuple[str, str] | None:
-    """(code, meaning) of a code sequence's first item."""
-    try:
-        item = dataset.get(name)[0]
-    except Exception:  # noqa: BLE001 - a damaged element is a missing one
-        return None
-    meaning = re.sub(r"[^A-Za-z -]", "?", _text(item, "CodeMeaning") or "")[:32]
-    return _text(item, "CodeValue") or "", meaning or "not said"
-
-
-def _syntax(dataset: Dataset) -> UID:
-    return UID(str(dataset.file_meta.get("TransferSyntaxUID", "")))
-
-
-def _unsupported(syntax: UID) -> Unreadable:
-    known = syntax.name if syntax.is_valid else "whose number is damaged"  # what stands there may be of the patient
-    name = known if syntax else "not said"
-    return Unreadable(f"the transfer syntax {name} is not read: have the PACS send it uncompressed or as JPEG 2000")
+def _photometric(dataset: Dataset) -> str:
+    """MONOCHROME2 where nothing is stated: by far the most frequent."""
+    return word_of(dataset, "PhotometricInterpretation") or "MONOCHROME2"

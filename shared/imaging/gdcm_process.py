@@ -1,7 +1,7 @@
-"""Decoding with GDCM in a process of its own, since GDCM aborts on some damaged frames (JPEG lossless and JPEG-LS).
+"""GDCM can crash on damaged frames (JPEG lossless and JPEG-LS), so it runs in a subprocess.
 
-In a worker's process that would take every image along that is under way with it. To the worker and the trainer this
-module is a plug-in of pydicom's decoders in place of pydicom's own for GDCM; run as a program it is that process.
+A crash in the worker itself would lose every image that it is working on. Imported, this module is a plug-in for
+pydicom's decoders that replaces pydicom's own GDCM plug-in; run as a program, it is the subprocess.
 """
 
 import json
@@ -12,18 +12,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 DECODER_DEPENDENCIES = {
     f"1.2.840.10008.1.2.4.{number}": ("python-gdcm",)
-    for number in (57, 70, 80, 81)  # JPEG lossless, JPEG-LS
+    for number in (51, 57, 70, 80, 81)  # JPEG extended of 12 bits, JPEG lossless, JPEG-LS
 }
+JPEG_EXTENDED = "1.2.840.10008.1.2.4.51"
 JPEG_LS = ("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81")
 SECONDS = 30
-WORLDS_FAULT = "no process could be had to decode with GDCM"
-"""In an error's text, since pydicom hands on nothing else of it."""
+NO_PROCESS = "could not start a process to decode with GDCM"
+"""Callers look for it in an error's text, since pydicom passes nothing else on."""
 
 
 def is_available(uid: str) -> bool:
-    """What pydicom asks of a plug-in."""
+    """pydicom asks each plug-in this."""
     return uid in DECODER_DEPENDENCIES
 
 
@@ -33,7 +36,7 @@ def decode_frame(frame: bytes, runner: Any) -> bytes:
     Raises ValueError for a frame that does not decode.
     """
     if runner.samples_per_pixel != 1:
-        raise ValueError("only grey pictures are decoded")
+        raise ValueError("only greyscale images are decoded")
     syntax, bits = str(runner.transfer_syntax), int(runner.bits_stored)
     if syntax in JPEG_LS:
         if bits in (6, 7) or (syntax == JPEG_LS[1] and bits < 8 and runner.pixel_representation == 1):
@@ -41,35 +44,40 @@ def decode_frame(frame: bytes, runner: Any) -> bytes:
         runner.set_option("planar_configuration", 0)
         bits = int(runner.get_option("jls_precision", bits))
         runner.set_option("bits_allocated", 8 if bits <= 8 else 16)
-    order = {
+    is_deep_dct = syntax == JPEG_EXTENDED and bits > 8 and runner.pixel_representation == 0
+    pixel_format = [1, int(runner.bits_allocated), bits, bits - 1, int(runner.pixel_representation)]
+    request = {
         "syntax": syntax,
         "columns": int(runner.columns),
         "rows": int(runner.rows),
-        "format": [1, int(runner.bits_allocated), bits, bits - 1, int(runner.pixel_representation)],
+        # Rounding in a lossy stream goes below 0 and above the highest value: signed, so that it does not wrap around.
+        "format": [1, 16, bits + 1, bits, 1] if is_deep_dct else pixel_format,
     }
     try:
-        found = subprocess.run(
+        finished = subprocess.run(
             [sys.executable, "-P", str(Path(__file__))],
-            input=json.dumps(order).encode() + b"\n" + frame,
+            input=json.dumps(request).encode() + b"\n" + frame,
             capture_output=True,
             timeout=SECONDS,
         )
     except subprocess.TimeoutExpired as error:
         raise ValueError(f"GDCM did not decode the frame in {SECONDS} s") from error
     except OSError as error:
-        raise ValueError(WORLDS_FAULT) from error
-    if found.returncode == -signal.SIGKILL:  # by the kernel, whose memory is short
-        raise ValueError(WORLDS_FAULT)
-    if found.returncode != 0:
-        raise ValueError(f"GDCM did not decode the frame (exit code {found.returncode})")
-    return found.stdout
+        raise ValueError(NO_PROCESS) from error
+    if finished.returncode == -signal.SIGKILL:  # the kernel ran out of memory
+        raise ValueError(NO_PROCESS)
+    if finished.returncode != 0:
+        raise ValueError(f"GDCM did not decode the frame (exit code {finished.returncode})")
+    if is_deep_dct:
+        return np.frombuffer(finished.stdout, "<i2").clip(0, 2**bits - 1).astype("<u2").tobytes()
+    return finished.stdout
 
 
 def main() -> None:
-    """The order in the first line of standard input, the frame after it; its pixels to standard output."""
-    import gdcm  # only in the process that may die of it
+    """Read a request (one line of JSON) and the frame from standard input; write the pixels to standard output."""
+    import gdcm  # only in the process that it may crash
 
-    order, frame = json.loads(sys.stdin.buffer.readline()), sys.stdin.buffer.read()
+    request, frame = json.loads(sys.stdin.buffer.readline()), sys.stdin.buffer.read()
     fragment = gdcm.Fragment()
     fragment.SetByteStringValue(frame)
     fragments = gdcm.SequenceOfFragments.New()
@@ -78,12 +86,12 @@ def main() -> None:
     element.SetValue(fragments.__ref__())
     image = gdcm.Image()
     image.SetNumberOfDimensions(2)
-    image.SetDimensions((order["columns"], order["rows"], 1))
+    image.SetDimensions((request["columns"], request["rows"], 1))
     image.SetDataElement(element)
     grey = gdcm.PhotometricInterpretation(gdcm.PhotometricInterpretation.MONOCHROME2)  # whichever end is white
     image.SetPhotometricInterpretation(grey)
-    image.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.GetTSType(order["syntax"])))
-    image.SetPixelFormat(gdcm.PixelFormat(*order["format"]))
+    image.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.GetTSType(request["syntax"])))
+    image.SetPixelFormat(gdcm.PixelFormat(*request["format"]))
     change = gdcm.ImageChangeTransferSyntax()  # `GetBuffer` of the image would not say that it failed
     change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.ExplicitVRLittleEndian))
     change.SetInput(image)
@@ -91,7 +99,7 @@ def main() -> None:
     if is_decoded:
         sys.stdout.buffer.write(change.GetOutput().GetBuffer().encode("utf-8", "surrogateescape"))
         sys.stdout.buffer.flush()
-    os._exit(not is_decoded)  # nothing is torn down: `image` belongs to Python and to `change`, which aborts at times
+    os._exit(not is_decoded)  # skip destructors: both Python and `change` own `image`, and freeing it twice can abort
 
 
 if __name__ == "__main__":

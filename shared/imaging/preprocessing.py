@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from shared.imaging.formats import decode
 from shared.imaging.limits import Limits
+from shared.imaging.notes import Notes
 
 
 class Preprocessing(BaseModel):
@@ -22,13 +23,14 @@ class Preprocessing(BaseModel):
     contrast: Literal["none", "equalize"] = "none"
 
 
-def prepare(data: bytes, preprocessing: Preprocessing, limits: Limits) -> NDArray[np.uint8]:
+def prepare(data: bytes, preprocessing: Preprocessing, limits: Limits, notes: Notes | None = None) -> NDArray[np.uint8]:
     """Decode one image for a network.
 
-    Returns an array of shape (height, width, channels), dtype uint8, values 0 to 255, black being 0.
+    Returns an array of shape (height, width, channels), dtype uint8, values 0 to 255, black being 0. What was assumed
+    about the file is added to `notes`.
     Raises Unreadable for a file that can never be screened, Unfinished for one that ends too early.
     """
-    return arrange(decode(data, (preprocessing.width, preprocessing.height), limits), preprocessing)
+    return arrange(decode(data, (preprocessing.width, preprocessing.height), limits, notes), preprocessing)
 
 
 def arrange(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:

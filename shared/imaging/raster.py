@@ -1,75 +1,169 @@
-"""JPEG, PNG and TIFF files as 8-bit grey pictures, decoded by Pillow."""
+"""Plain picture files as 8-bit grey: Pillow decodes them, and tifffile the TIFF files that Pillow reads wrongly."""
 
 import re
 from io import BytesIO
+from itertools import islice
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
-from PIL.TiffImagePlugin import TiffImageFile
 
 from shared.base.errors import Unfinished, Unreadable, Unsuitable
 from shared.imaging.limits import Limits, check_size
+from shared.imaging.notes import Notes
+from shared.imaging.stretching import stretch
 
-PHOTOMETRIC, WHITE_IS_ZERO = 262, 0  # of TIFF
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit is only a warning: `check_size` applies ours before decoding
+LOW_BYTES = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}
+"""Pillow keeps the high byte of 16-bit colour. Read with the bytes swapped, the same file gives the low one."""
+EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB")
+ANIMATED = ("PNG", "WEBP")
+SEVERAL = "the file is animated or has several pages: a radiograph is a single image"
+MAX_PAGES = 8
+"""More pages are not looked at: whatever the others are, these are no single radiograph with its thumbnails."""
+MAX_SAMPLES = 4
+REDUCED = 1
+"""NewSubfileType of a TIFF's page: a smaller version of another page."""
 
 
-def decode(data: bytes, at_least: tuple[int, int], limits: Limits, pillow_format: str) -> Image.Image:
+def decode(data: bytes, at_least: tuple[int, int], limits: Limits, notes: Notes, *, pillow_format: str) -> Image.Image:
     """Decode one file of the named Pillow format to 8-bit grey; a JPEG at the smallest scale that covers `at_least`.
 
     Raises Unreadable for a file that can never be decoded, Unfinished for one that ends too early.
     """
     try:
-        image: Image.Image = Image.open(BytesIO(data), formats=(pillow_format,))
+        if pillow_format == "TIFF":
+            return _decode_tiff(data, limits, notes)
+        return _decode(data, at_least, limits, notes, pillow_format)
+    except (MemoryError, Unreadable, Unfinished):
+        raise
+    except Exception as error:
+        raise _classify(error) from error
+
+
+def _decode(
+    data: bytes, at_least: tuple[int, int], limits: Limits, notes: Notes, pillow_format: str, page: int = 0
+) -> Image.Image:
+    image: Any = _open(data, pillow_format)
+    image.seek(page)
+    check_size(image.width, image.height, limits)
+    if pillow_format in ANIMATED and getattr(image, "is_animated", False):
+        raise Unsuitable(SEVERAL)
+    rawmode = image.tile[0].args if image.tile else None
+    if rawmode in LOW_BYTES:
+        return _deep_colour(data, image, pillow_format)
+    if image.format == "MPO":
+        notes.add("the first picture of the file was taken, the others belong to it (a preview or a gain map)")
+    image.draft("L", at_least)
+    image.load()
+    return _grey(_upright(image))
+
+
+def _open(data: bytes, pillow_format: str) -> Image.Image:
+    try:
+        return Image.open(BytesIO(data), formats=(pillow_format,))
     except UnidentifiedImageError as error:
         raise Unfinished("the image's header is damaged, or the file was cut off within it") from error
-    except MemoryError:
-        raise
-    except Exception as error:
-        raise _damaged(error) from error
-    check_size(*image.size, limits)
-    try:
-        _check_single(image)
-        image.draft("L", at_least)
-        image.load()
-        grey = _grey(_upright(image))
-        # Of TIFFs that store white as 0, Pillow inverts those of 8 bits alone.
-        is_inverted = isinstance(image, TiffImageFile) and image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO
-        return ImageOps.invert(grey) if is_inverted and image.mode.startswith("I") else grey
-    except (MemoryError, Unreadable):
-        raise
-    except Exception as error:
-        raise _damaged(error) from error
 
 
-def _check_single(image: Image.Image) -> None:
-    if getattr(image, "is_animated", False):
-        raise Unsuitable("the file is animated or has several pages: a radiograph is a single picture")
+def _deep_colour(data: bytes, image: Any, pillow_format: str) -> Image.Image:
+    """16-bit colour, of which a radiograph needs all bits: the mean of the colours, weighted as Pillow does."""
+    low: Any = _open(data, pillow_format)
+    low.tile = [tile._replace(args=LOW_BYTES[tile.args]) for tile in low.tile]
+    high_bytes, low_bytes = (np.asarray(each)[:, :, :3].astype(np.float32) for each in (image, low))
+    weights = np.array([0.299, 0.587, 0.114], np.float32)
+    return _upright_as(image, stretch(np.asarray((256 * high_bytes + low_bytes) @ weights, dtype=np.float32)))
 
 
-def _damaged(error: Exception) -> Unfinished | Unreadable:
-    """Pillow raises whatever the damage leads it to."""
-    if "truncated" in str(error).lower() or isinstance(error, EOFError):
-        return Unfinished("the image ends too early: the file was cut off")
-    said = re.sub("[^ -~]", "?", str(error))[:200]
-    return Unreadable(f"the image is damaged: {said or type(error).__name__}")
+def _decode_tiff(data: bytes, limits: Limits, notes: Notes) -> Image.Image:
+    import tifffile  # only TIFF files need it
+
+    with tifffile.TiffFile(BytesIO(data)) as file:
+        page, number = _page(file, notes)
+        check_size(page.imagewidth, page.imagelength, limits)
+        if page.size > MAX_SAMPLES * page.imagewidth * page.imagelength:
+            raise Unsuitable("the TIFF file is neither greyscale nor in colour: it has too many samples a pixel")
+        is_white_zero = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
+        if page.bitspersample <= 8:
+            return _decode(data, (0, 0), limits, notes, "TIFF", number)
+        try:
+            values = page.asarray()
+        except ValueError:  # tifffile has no decoder for this compression
+            return _invert(_decode(data, (0, 0), limits, notes, "TIFF", number), is_white_zero)
+        if values.dtype.kind not in "uif" or values.ndim not in (2, 3):
+            raise Unsuitable("the pixels of the TIFF file are neither whole numbers nor fractions")
+        grey = values if values.ndim == 2 else _of_colours(values, is_planar=page.planarconfig == 2)
+        turned = _decode_orientation(page, stretch(np.nan_to_num(grey.astype(np.float32))))
+        return _invert(turned, is_white_zero)
+
+
+def _page(file: Any, notes: Notes) -> tuple[Any, int]:
+    """The one page that is no smaller version of another; raises Unsuitable if there are several."""
+    pages = list(islice(enumerate(file.pages), MAX_PAGES))
+    if not pages:
+        raise Unfinished("the TIFF file has no page: it was cut off, or is damaged")
+    number, page = max(pages, key=lambda each: each[1].imagewidth * each[1].imagelength)
+    if sum(not _is_smaller_version(each, page) for _, each in pages) > 1 or len(pages) == MAX_PAGES:
+        raise Unsuitable(SEVERAL)
+    if len(pages) > 1:
+        notes.add("the largest of the file's pages was taken, the others are smaller versions of it")
+    return page, number
+
+
+def _is_smaller_version(page: Any, largest: Any) -> bool:
+    """Marked as one; or, as thumbnails often are not, of the same proportions and of half the sides at most."""
+    if int(page.subfiletype) & REDUCED:
+        return True
+    ratio = page.imagewidth / largest.imagewidth
+    return bool(ratio <= 0.5 and abs(page.imagelength / largest.imagelength - ratio) < 0.02)
+
+
+def _of_colours(values: NDArray[Any], *, is_planar: bool) -> NDArray[np.float32]:
+    channels = values if is_planar else np.moveaxis(values, 2, 0)
+    weights = (0.299, 0.587, 0.114) if len(channels) >= 3 else (1.0,)
+    total = sum(
+        np.float32(weight) * channel for weight, channel in zip(weights, channels.astype(np.float32), strict=False)
+    )
+    return np.asarray(total, dtype=np.float32)
+
+
+def _decode_orientation(page: Any, grey: NDArray[np.uint8]) -> Image.Image:
+    image = Image.fromarray(grey)
+    tag = page.tags.get("Orientation")
+    image.getexif()[0x0112] = int(tag.value) if tag else 1
+    return _upright(image)
+
+
+def _invert(grey: Image.Image, is_white_zero: bool) -> Image.Image:
+    return ImageOps.invert(grey) if is_white_zero else grey
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Turned as its EXIF data say; data that cannot be read do not cost the image."""
+    """Rotate as the EXIF data say; unreadable EXIF data are ignored."""
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # noqa: BLE001 - Pillow raises whatever the damaged data lead to
+    except Exception:  # noqa: BLE001 - Pillow raises many kinds on damaged data
         return image
 
 
+def _upright_as(image: Image.Image, grey: NDArray[np.uint8]) -> Image.Image:
+    turned = Image.fromarray(grey)
+    turned.info = dict(image.info)
+    return _upright(turned)
+
+
 def _grey(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":  # 16 bits a pixel: stretch what is used of them over 8
-        values = np.array(image, dtype=np.float32)  # changed in place: the largest images need half the memory
-        lowest, highest = float(values.min()), float(values.max())
-        values -= lowest
-        values *= 255.0 / (highest - lowest) if highest > lowest else 0.0
-        return Image.fromarray(np.rint(values, out=values).astype(np.uint8))
+    if image.mode.startswith("I") or image.mode == "F":  # more than 8 bits a pixel
+        return Image.fromarray(stretch(np.array(image, dtype=np.float32)))
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # straight to grey, Pillow would warn
     return image if image.mode == "L" else image.convert("L")
+
+
+def _classify(error: Exception) -> Unfinished | Unreadable:
+    """Classify a decoding error: the libraries raise many kinds on damaged files."""
+    if "truncated" in str(error).lower() or isinstance(error, EOFError):
+        return Unfinished("the image ends too early: the file was cut off")
+    text = re.sub("[^ -~]", "?", str(error))[:200]
+    return Unreadable(f"the image is damaged: {text or type(error).__name__}")

@@ -1,20 +1,24 @@
 """A file becomes a sighting and a job."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
-from sqlalchemy import FromClause, Select, exists, func, insert, or_, select, update
+from sqlalchemy import FromClause, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
-from shared.base.lanes import Lane
-from shared.database import Job, JobState, Prediction, Sighting, SightingState
+from shared.database import Job, JobState, Resolution, Sighting, SightingState
+from shared.ledger.latest import is_newest
 
 MAX_ROWS = 1000
 """Rows a transaction, so that it stays short and the parameters of a statement within SQLite's limit."""
-REMOVED = "the file was removed before it was read"
+REMOVED = "the file is gone: it was removed from its source"
+"""True of a file that was never read, and of one that is retried after somebody deleted it."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,11 @@ class Found:
     path: str
     revision: str
     size: int
+
+
+def parts(rows: Sequence[T]) -> Iterator[Sequence[T]]:
+    """At most MAX_ROWS at a time."""
+    return (rows[start : start + MAX_ROWS] for start in range(0, len(rows), MAX_ROWS))
 
 
 def as_text(path: str) -> tuple[str, bytes | None]:
@@ -46,14 +55,12 @@ def as_path(text: str, raw: bytes | None) -> str:
 def unknown(session: Session, source: str, files: Sequence[Found]) -> list[Found]:
     """Those of at most MAX_ROWS files whose newest sighting does not show them as they are now.
 
-    A file that was removed before it was read, and is back, has not been screened yet.
+    A file that was removed and is back is looked at again: it may not have been read before.
     """
     texts = [as_text(file.path)[0] for file in files]
-    columns = (Sighting.path, Sighting.revision)
-    mine = (Sighting.source == source) & Sighting.path.in_(texts) & (Sighting.state != SightingState.SUPERSEDED)
-    newest = select(func.max(Sighting.id)).where(mine).group_by(Sighting.path)
-    was_there = or_(Sighting.state != SightingState.QUARANTINED, Sighting.reason != REMOVED)
-    rows = session.execute(select(*columns).where(Sighting.id.in_(newest), was_there))
+    mine = (Sighting.source == source) & Sighting.path.in_(texts)
+    was_there = Sighting.resolution.is_distinct_from(Resolution.REMOVED)
+    rows = session.execute(select(Sighting.path, Sighting.revision).where(mine, is_newest(), was_there))
     known = {(path, revision) for path, revision in rows}
     return [file for file, text in zip(files, texts, strict=True) if (text, file.revision) not in known]
 
@@ -98,61 +105,11 @@ def retry(session: Session, sightings: Sequence[int], lane: str, now: datetime) 
     again = session.scalars(
         update(Sighting)
         .where(Sighting.id.in_(sightings), Sighting.state == SightingState.QUARANTINED)
-        .values(state=SightingState.WAITING, reason=None, finished_at=None)
+        .values(state=SightingState.WAITING, reason=None, resolution=None, finished_at=None)
         .returning(Sighting.id)
     ).all()
     add_jobs(session, again, lane, now)
     return len(again)
-
-
-def rescreen(
-    session: Session, version: str, now: datetime, after: int, source: str | None = None, since: datetime | None = None
-) -> tuple[int, int, int | None]:
-    """Have a version screen again the next MAX_ROWS results that another one made, of sightings above `after`.
-
-    Returns how many it had seen before, whose result is now its own; how many jobs were added; and where to go on,
-    None at the end. What was done stays done, with its old result, until the new one is there.
-    """
-    chosen = _others(version, source, since).add_columns(Sighting.sha256)
-    rows = session.execute(chosen.where(Sighting.id > after).order_by(Sighting.id).limit(MAX_ROWS)).all()
-    ids = [sighting for sighting, _ in rows]
-    contents = select(Prediction.sha256).where(Prediction.model_version == version)
-    known = set(session.scalars(contents.where(Prediction.sha256.in_({digest for _, digest in rows}))))
-    seen = [sighting for sighting, digest in rows if digest in known]
-    own = select(Prediction.id).where(Prediction.sha256 == Sighting.sha256, Prediction.model_version == version)
-    if seen:
-        result = update(Sighting).where(Sighting.id.in_(seen), Sighting.state == SightingState.DONE)
-        session.execute(
-            result.values(prediction_id=own.scalar_subquery(), finished_at=now),
-            execution_options={"synchronize_session": False},
-        )
-    open_jobs = select(Job.sighting_id).where(
-        Job.sighting_id.in_(ids), Job.model_version == version, Job.state != JobState.FINISHED
-    )
-    waits = set(session.scalars(open_jobs))
-    new = [sighting for sighting, digest in rows if digest not in known and sighting not in waits]
-    add_jobs(session, new, Lane.BACKGROUND, now, model_version=version)
-    return len(seen), len(new), ids[-1] if len(ids) == MAX_ROWS else None
-
-
-def count_others(session: Session, version: str, source: str | None = None, since: datetime | None = None) -> int:
-    """How many paths have a result of another version than this one."""
-    return session.scalar(select(func.count()).select_from(_others(version, source, since).subquery())) or 0
-
-
-def _others(version: str, source: str | None, since: datetime | None) -> Select[int]:
-    """The newest sighting of each path, where it is done with the result of another version."""
-    newer = aliased(Sighting)
-    same = (newer.source == Sighting.source) & (newer.path == Sighting.path) & (newer.id > Sighting.id)
-    query = (
-        select(Sighting.id)
-        .join(Prediction, Prediction.id == Sighting.prediction_id)
-        .where(Sighting.state == SightingState.DONE, Prediction.model_version != version)
-        .where(~exists().where(same, newer.state != SightingState.SUPERSEDED).correlate(Sighting))
-    )
-    if source is not None:
-        query = query.where(Sighting.source == source)
-    return query if since is None else query.where(Sighting.seen_at >= since)
 
 
 def add_jobs(

@@ -1,14 +1,27 @@
-"""Rows are erased: what grew old, and what somebody wants forgotten. Open jobs and waiting sightings never grow old."""
+"""Which rows may be deleted: those that are old, and those about an image that somebody wants erased.
+
+Open jobs and waiting sightings are never old. Whether a file is gone, `actions.retention` asks its source.
+"""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, exists, or_, select, text, tuple_
+from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select, text, tuple_, update
 from sqlalchemy.orm import Session, aliased
 
-from shared.database import DeadLetter, DicomHeader, Job, JobState, Prediction, Review, Sighting, SightingState
-from shared.ledger.lookup import bearing, known_sources
+from shared.database import (
+    DeadLetter,
+    DicomHeader,
+    Job,
+    JobState,
+    Prediction,
+    Review,
+    ReviewLabel,
+    Sighting,
+    SightingState,
+)
+from shared.ledger.latest import is_newest
 from shared.ledger.register import MAX_ROWS
 
 Contents = type[Prediction] | type[DicomHeader] | type[Review]
@@ -17,16 +30,16 @@ Place = tuple[str, str]
 
 
 def hold_work(session: Session) -> None:
-    """Until the transaction ends, no worker finishes anything: else it could point to a row that is just erased.
+    """Keep workers from finishing anything until the transaction ends, since they could point to a row that is deleted.
 
-    SQLite lets one transaction write at a time anyway.
+    SQLite allows one writing transaction at a time anyway.
     """
     if session.get_bind().dialect.name == "postgresql":
         session.execute(text("LOCK TABLE jobs IN SHARE ROW EXCLUSIVE MODE"))
 
 
 def old_jobs(session: Session, cutoff: datetime, after: int) -> list[int]:
-    """The next finished jobs of sightings that became final before the cutoff."""
+    """The next MAX_ROWS finished jobs of sightings that became final before the cutoff."""
     query = (
         select(Job.id)
         .join(Sighting, Sighting.id == Job.sighting_id)
@@ -36,20 +49,20 @@ def old_jobs(session: Session, cutoff: datetime, after: int) -> list[int]:
 
 
 def replaced(session: Session, cutoff: datetime, after: int) -> list[int]:
-    """The next old sightings that are no result any more: superseded, or a newer one of the same path is there."""
-    query = select(Sighting.id).where(_old(Sighting, cutoff), _is_replaced())
+    """The next old sightings that are no result any more: superseded, or followed by a newer one of the same path."""
+    query = select(Sighting.id).where(_is_old(Sighting, cutoff), ~is_newest())
     return list(session.scalars(query.where(Sighting.id > after).order_by(Sighting.id).limit(MAX_ROWS)))
 
 
 def results(session: Session, cutoff: datetime, after: int) -> Sequence[Sighting]:
-    """The next old sightings that are their path's result, and whose older ones are all old too.
+    """The next old sightings that are their path's result, where all earlier sightings of the path are old too.
 
-    An older one that stayed would otherwise become the path's result again.
+    An earlier one that stayed would become the path's result again.
     """
     other = aliased(Sighting)
     same = and_(other.source == Sighting.source, other.path == Sighting.path, other.state != SightingState.SUPERSEDED)
     query = select(Sighting).where(
-        _old(Sighting, cutoff), ~_is_replaced(), ~exists().where(same, ~_old(other, cutoff)).correlate(Sighting)
+        _is_old(Sighting, cutoff), is_newest(), ~exists().where(same, ~_is_old(other, cutoff)).correlate(Sighting)
     )
     return session.scalars(query.where(Sighting.id > after).order_by(Sighting.id).limit(MAX_ROWS)).all()
 
@@ -59,30 +72,50 @@ def old_letters(session: Session, cutoff: datetime, after: int) -> list[int]:
     return list(session.scalars(query.order_by(DeadLetter.id).limit(MAX_ROWS)))
 
 
-def unseen(session: Session, table: Contents, after: str, gone: Collection[int]) -> tuple[list[str], str | None]:
-    """Of the table's next contents, those that no sighting has, apart from `gone` ones; and where to go on."""
+def unreferenced(
+    session: Session, table: Contents, after: str, deleted: Collection[int]
+) -> tuple[list[str], str | None]:
+    """The contents among the table's next MAX_ROWS that no sighting has; and where to go on, None at the end.
+
+    Sightings in `deleted` count as deleted already.
+    """
     query = select(table.sha256).where(table.sha256 > after).distinct().order_by(table.sha256).limit(MAX_ROWS)
     contents = [str(content) for content in session.scalars(query)]
-    seen = session.execute(select(Sighting.sha256, Sighting.id).where(Sighting.sha256.in_(contents))).all()
-    kept = {content for content, sighting in seen if sighting not in gone}
-    return [content for content in contents if content not in kept], contents[-1] if contents else None
+    rows = session.execute(select(Sighting.sha256, Sighting.id).where(Sighting.sha256.in_(contents))).all()
+    referenced = {content for content, sighting in rows if sighting not in deleted}
+    return [content for content in contents if content not in referenced], contents[-1] if contents else None
 
 
-def delete_old(session: Session, sightings: Sequence[int], cutoff: datetime) -> int:
-    """Delete at most MAX_ROWS sightings with their jobs, but none that has been taken up again meanwhile."""
-    still = list(session.scalars(select(Sighting.id).where(Sighting.id.in_(sightings), _old(Sighting, cutoff))))
-    delete_sightings(session, still)
-    return len(still)
+def delete_old(session: Session, sightings: Sequence[int], cutoff: datetime) -> tuple[int, int]:
+    """Delete at most MAX_ROWS sightings, but none that has been taken up again meanwhile.
+
+    Returns how many sightings and how many reviews of them alone there were.
+    """
+    still_old = list(session.scalars(select(Sighting.id).where(Sighting.id.in_(sightings), _is_old(Sighting, cutoff))))
+    count, _, reviews = delete_sightings(session, still_old)
+    return count, reviews
 
 
-def delete_sightings(session: Session, sightings: Sequence[int]) -> tuple[int, int]:
-    """Returns how many sightings and jobs there were."""
-    counts = [0, 0]
+def delete_sightings(session: Session, sightings: Sequence[int]) -> tuple[int, int, int]:
+    """Delete sightings with their jobs and the reviews of them alone.
+
+    Reviews of their contents stay, but name no sighting: SQLite gives the number of a deleted row to a new one.
+    Returns how many sightings, jobs and reviews were deleted.
+    """
+    counts = [0, 0, 0]
     for start in range(0, len(sightings), MAX_ROWS):
         part = sightings[start : start + MAX_ROWS]
         counts[1] += len(session.scalars(delete(Job).where(Job.sighting_id.in_(part)).returning(Job.id)).all())
+        counts[2] += len(session.scalars(delete(Review).where(_is_of_sighting(part)).returning(Review.id)).all())
+        session.execute(update(Review).where(Review.sighting_id.in_(part)).values(sighting_id=None))
         counts[0] += len(session.scalars(delete(Sighting).where(Sighting.id.in_(part)).returning(Sighting.id)).all())
-    return counts[0], counts[1]
+    return counts[0], counts[1], counts[2]
+
+
+def count_reviews_of(session: Session, sightings: Sequence[int]) -> int:
+    """How many reviews are of these sightings alone, and go with them."""
+    parts = (sightings[start : start + MAX_ROWS] for start in range(0, len(sightings), MAX_ROWS))
+    return sum(session.scalar(select(func.count()).where(_is_of_sighting(part))) or 0 for part in parts)
 
 
 def delete_rows(session: Session, table: Any, ids: Sequence[int]) -> int:
@@ -93,52 +126,37 @@ def delete_contents(session: Session, table: Contents, contents: Sequence[str]) 
     count = 0
     for start in range(0, len(contents), MAX_ROWS):
         part = contents[start : start + MAX_ROWS]
-        found = session.scalars(delete(table).where(table.sha256.in_(part)).returning(table.sha256))
-        count += len(found.all())
+        count += len(session.scalars(delete(table).where(table.sha256.in_(part)).returning(table.sha256)).all())
     return count
 
 
-def lay(session: Session, name: str) -> list[tuple[Place, str | None]]:
-    """Each place where a file of that name lay, with each content that lay there; None for one that nobody has read."""
-    columns = (Sighting.source, Sighting.path, Sighting.sha256)
-    places: set[Place] = set()
-    for condition in bearing({name}, known_sources(session)):
-        places |= {(row.source, row.path) for row in session.execute(select(*columns[:2]).where(condition).distinct())}
-    query = select(*columns).where(_is_at(sorted(places))).distinct()
-    return [((row.source, row.path), row.sha256) for row in session.execute(query.order_by(*columns))]
+def sightings_at(session: Session, places: Collection[Place]) -> Sequence[Sighting]:
+    """Every sighting at these places, the oldest first."""
+    return session.scalars(select(Sighting).where(_is_at(places)).order_by(Sighting.id)).all()
 
 
-def of_contents(session: Session, places: Sequence[Place], contents: Sequence[str]) -> Sequence[Sighting]:
-    """Every sighting at these places, and of these contents wherever."""
+def sightings_of(session: Session, places: Collection[Place], contents: Collection[str]) -> Sequence[Sighting]:
+    """Every sighting at these places, and of these contents wherever, the oldest first."""
     mine = or_(Sighting.sha256.in_(contents), _is_at(places))
     return session.scalars(select(Sighting).where(mine).order_by(Sighting.id)).all()
 
 
-def newest(session: Session, source: str, path: str) -> Sighting | None:
-    """The sighting that tells of the file which lies there now, as far as it has been seen."""
-    mine = (Sighting.source == source) & (Sighting.path == path) & (Sighting.state != SightingState.SUPERSEDED)
-    return session.scalar(select(Sighting).where(mine).order_by(Sighting.id.desc()).limit(1))
-
-
-def count_contents(session: Session, table: Contents, contents: Sequence[str]) -> int:
+def count_contents(session: Session, table: Contents, contents: Collection[str]) -> int:
     return len(session.scalars(select(table.sha256).where(table.sha256.in_(contents))).all())
 
 
-def _is_at(places: Sequence[Place]) -> ColumnElement[bool]:
-    return tuple_(Sighting.source, Sighting.path).in_(places)
+def _is_at(places: Collection[Place]) -> ColumnElement[bool]:
+    return tuple_(Sighting.source, Sighting.path).in_(sorted(places))
 
 
-def _old(sighting: Any, cutoff: datetime) -> ColumnElement[bool]:
+def _is_of_sighting(sightings: Sequence[int]) -> ColumnElement[bool]:
+    return and_(Review.sighting_id.in_(sightings), Review.label == ReviewLabel.NOT_READABLE)
+
+
+def _is_old(sighting: Any, cutoff: datetime) -> ColumnElement[bool]:
     is_open = exists().where(Job.sighting_id == sighting.id, Job.state != JobState.FINISHED)
     return and_(
         sighting.state != SightingState.WAITING,
         sighting.finished_at < cutoff,
         ~is_open.correlate(sighting),
     )
-
-
-def _is_replaced() -> ColumnElement[bool]:
-    newer = aliased(Sighting)
-    same = (newer.source == Sighting.source) & (newer.path == Sighting.path) & (newer.id > Sighting.id)
-    is_newer = exists().where(same, newer.state != SightingState.SUPERSEDED).correlate(Sighting)
-    return or_(Sighting.state == SightingState.SUPERSEDED, is_newer)

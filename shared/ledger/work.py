@@ -1,7 +1,7 @@
 """A worker claims jobs, keeps its lease, and finishes them."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import cast
 
@@ -9,12 +9,14 @@ from sqlalchemy import Table, bindparam, select, update
 from sqlalchemy.orm import Session
 
 from shared.base.lanes import Lane
-from shared.database import DicomHeader, Job, JobState, Prediction, Sighting, SightingState
-from shared.ledger.register import Found, as_path, insert_new, register
+from shared.database import DicomHeader, Job, JobState, Prediction, Resolution, Sighting, SightingState
+from shared.ledger.register import REMOVED, Found, as_path, insert_new, register
 from shared.queue.messages import Message
 
 ATTEMPT_EPOCH = 1_000_000
 """What a restored backup adds to attempt numbers, so that none is one that a worker holds; tries begin afresh."""
+MAX_ATTEMPTS = 8
+"""Attempts, about four minutes, after which the back-off is at its longest, and a failure counts as permanent."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,9 @@ def finish(session: Session, outcomes: Sequence[Outcome], now: datetime) -> list
                 session.execute(job.values(problem=reason))
             case Quarantined(_, reason, digest, _):
                 state = SightingState.QUARANTINED
-                session.execute(sighting.values(state=state, reason=reason, sha256=digest, finished_at=now))
+                resolution = Resolution.REMOVED if reason == REMOVED else None
+                values = {"state": state, "reason": reason, "resolution": resolution, "sha256": digest}
+                session.execute(sighting.values(**values, finished_at=now))
             case Superseded(claimed, found, not_before):
                 if is_done:
                     session.execute(job.values(problem="the file changed since it was screened"))
@@ -159,7 +163,7 @@ def finish(session: Session, outcomes: Sequence[Outcome], now: datetime) -> list
                     session,
                     claimed.source,
                     claimed.lane,
-                    [found],
+                    [replace(found, path=claimed.path)],
                     now,
                     origin=claimed.origin,
                     not_before=not_before,

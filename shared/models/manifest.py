@@ -9,13 +9,15 @@ from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from shared.base.errors import BrokenModel
 from shared.base.filesystem import replace_file
 from shared.imaging import Preprocessing
 
 NAME = "manifest.json"
+SCHEMA = 2
+"""The newest schema that this program reads; it writes this one. What changed: `_from_schema_1`."""
 SIGNATURE = "manifest.sig"
 """HMAC-SHA256 of the manifest's bytes in hexadecimal, under the setting `signing_key`."""
 Label = Literal["NORMAL", "PNEUMONIA"]
@@ -36,8 +38,8 @@ class Calibration(BaseModel):
         return 1.0 / (1.0 + math.exp(-x)) if x >= 0 else math.exp(x) / (1.0 + math.exp(x))
 
 
-class Familiarity(BaseModel):
-    """How pictures are noticed that are not what the version knows: those whose score is above the limit."""
+class Novelty(BaseModel):
+    """The check for images that are out of distribution: those whose score is above the limit."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -45,34 +47,49 @@ class Familiarity(BaseModel):
     source: str
     file: str = Field(description="the parameters, beside the weights and covered by `files`")
     limit: float = Field(gt=0, allow_inf_nan=False)
-    flagged: float = Field(ge=0, le=1, description="share flagged of X-rays of the population that nothing was set by")
-    caught: dict[str, float] = Field(description="share flagged of each family of other pictures")
-    measured: dict[str, Any] = Field(default_factory=dict, description="on how many pictures, and how")
+    flagged: float = Field(ge=0, le=1, description="share flagged of X-rays of patients held out from the fit")
+    caught: dict[str, float] | None = Field(
+        default=None, description="share flagged of each family of other images; None where that was not measured"
+    )
+    measured: dict[str, Any] = Field(default_factory=dict, description="on how many images, and how")
 
 
-class Lite(BaseModel):
-    """The same network in another file, for LiteRT, which is faster on CPUs; compared with TensorFlow's answers."""
+class Export(BaseModel):
+    """One file of the network, for one engine.
+
+    An export converted from the fitted network also says how its logits compared with those of the fitted one.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    file: str = Field(description="the network, beside the weights and covered by `files`")
-    images: int = Field(gt=0, description="X-rays held out on which both were compared")
-    largest_difference: float = Field(ge=0, allow_inf_nan=False, description="of a logit, on these")
-    trial: tuple[float, ...] = Field(
-        min_length=4, max_length=4, description="TensorFlow's logits of `inference.trial_pixels`"
+    engine: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")
+    file: str = Field(description="the network, beside the manifest and covered by `files`")
+    images: int | None = Field(default=None, gt=0, description="held-out X-rays on which both were compared")
+    largest_difference: float | None = Field(
+        default=None, ge=0, allow_inf_nan=False, description="of a logit, on these images"
     )
+    reference_logits: tuple[float, ...] | None = Field(
+        default=None,
+        min_length=4,
+        max_length=4,
+        description="the fitted network's logits of `reference_pixels`",
+    )
+
+    @property
+    def is_converted(self) -> bool:
+        return self.reference_logits is not None
 
 
 class Manifest(BaseModel):
-    """What a version is, how its pixels are made, what it was fitted on and how it did."""
+    """What a version is, how its pixels are prepared, what it was fitted to and how it performed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     version: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
     created_at: datetime
-    engine: Literal["keras", "linear"] = Field(
-        description="how the weights are kept; the setting `engine` says what runs them"
+    exports: tuple[Export, ...] = Field(
+        min_length=1, description="the network's files; the host and the setting `engine` decide which one runs"
     )
     architecture: str
     parameters: int = Field(ge=0)
@@ -80,13 +97,16 @@ class Manifest(BaseModel):
     classes: tuple[Label, Label] = ("NORMAL", "PNEUMONIA")
     threshold: float = Field(ge=0, le=1, description="operating threshold on the calibrated probability of PNEUMONIA")
     calibration: Calibration = Calibration()
-    familiarity: Familiarity | None = None
-    lite: Lite | None = None
+    novelty: Novelty | None = None
     metrics: dict[str, Any]
     population: dict[str, Any]
     data: dict[str, Any]
     libraries: dict[str, str]
     files: dict[str, str] = Field(min_length=1, description="SHA-256 of each file beside the manifest, by name")
+
+    def export(self, engine: str) -> Export | None:
+        """The version's file for an engine, if it has one."""
+        return next((export for export in self.exports if export.engine == engine), None)
 
     def label(self, probability: float) -> Label:
         return "PNEUMONIA" if is_positive(probability, self.threshold) else "NORMAL"
@@ -98,6 +118,12 @@ class Manifest(BaseModel):
             return None
         return not ages["lowest"] <= math.floor(age_years) <= ages["highest"]
 
+    @model_validator(mode="before")
+    @classmethod
+    def _convert(cls, values: Any) -> Any:
+        is_old = isinstance(values, dict) and "exports" not in values and values.get("schema_version", 1) == 1
+        return _from_schema_1(values) if is_old else values
+
     @field_validator("population")
     @classmethod
     def _ages(cls, population: dict[str, Any]) -> dict[str, Any]:
@@ -107,6 +133,25 @@ class Manifest(BaseModel):
         ):
             raise ValueError("age_years must have a lowest and a highest age")
         return population
+
+
+_SCHEMA_1_FILES = {"keras": "network.keras", "linear": "weights.npy"}
+
+
+def _from_schema_1(values: dict[str, Any]) -> dict[str, Any]:
+    """Schema 1 named one engine, whose file had a fixed name, and kept LiteRT's file in a field of its own."""
+    engine = values.get("engine")
+    if not isinstance(engine, str) or engine not in _SCHEMA_1_FILES:
+        raise ValueError(f"engine: schema 1 knows {' and '.join(_SCHEMA_1_FILES)}, not {engine!r}")
+    exports: list[Any] = [{"engine": engine, "file": _SCHEMA_1_FILES[engine]}]
+    converted = values.get("lite")
+    if isinstance(converted, dict):
+        renamed = {"reference_logits" if name == "trial" else name: value for name, value in converted.items()}
+        exports.append({"engine": "litert"} | renamed)
+    elif converted is not None:
+        raise ValueError("lite: a table is wanted")
+    changed = {"schema_version": 2, "exports": exports, "novelty": values.get("familiarity")}
+    return {name: value for name, value in values.items() if name not in ("engine", "lite", "familiarity")} | changed
 
 
 @overload
@@ -165,7 +210,7 @@ def read(folder: Path, expected_sha256: str | None = None, key: SecretStr | None
                 f"the model version {folder.name} is not signed with this system's signing_key: if you know where it "
                 f"comes from, sign it with `pneumoscreen models publish {folder}`"
             )
-        manifest = Manifest.model_validate_json(text)
+        manifest = _parse(folder, text)
         for name, digest in manifest.files.items():
             if Path(name).name != name or "\0" in name:
                 raise BrokenModel(f"the manifest in {folder} names a file outside its folder: {name!r}")
@@ -175,6 +220,29 @@ def read(folder: Path, expected_sha256: str | None = None, key: SecretStr | None
         raise BrokenModel(f"the model version in {folder} cannot be read: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise BrokenModel(f"the manifest in {folder} is malformed: {where}: {first['msg']}") from error
+        where = "".join(f"{part}: " for part in (".".join(map(str, first["loc"])),) if part)
+        raise BrokenModel(f"the manifest in {folder} is malformed: {where}{first['msg']}") from error
     return manifest
+
+
+def read_verified(folder: Path, manifest: Manifest, name: str) -> bytes:
+    """The bytes of a version's file as they are now; raises BrokenModel if they changed since `read`."""
+    data = (folder / name).read_bytes()
+    if sha256(data) != manifest.files[name]:
+        raise BrokenModel(f"{folder / name} was changed since it was verified")
+    return data
+
+
+class _Header(BaseModel):
+    """What every schema has."""
+
+    schema_version: int = 1
+
+
+def _parse(folder: Path, text: bytes) -> Manifest:
+    schema = _Header.model_validate_json(text).schema_version
+    if schema > SCHEMA:
+        raise BrokenModel(
+            f"the manifest in {folder} has schema {schema}, this program reads up to {SCHEMA}: upgrade it"
+        )
+    return Manifest.model_validate_json(text)

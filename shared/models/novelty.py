@@ -1,4 +1,7 @@
-"""How unlike what a version knows a picture is: a distance in NumPy, of the very pixels that its network sees."""
+"""Out-of-distribution score: Mahalanobis distance of an image's pixels from the training set, in NumPy.
+
+The pixels are the ones that the network sees.
+"""
 
 from collections.abc import Mapping
 from functools import cache
@@ -12,22 +15,22 @@ from numpy.typing import NDArray
 from shared.base.errors import BrokenModel
 
 LAYOUT, FINE, COARSE = 10, 5, 8
-"""Cells of a side: for brightness, for steps between neighbouring points, for steps between points twice as large."""
+"""Cells per side: for brightness, for fine texture, for coarse texture (at half the resolution)."""
 SIZE = LAYOUT**2 + 2 * FINE**2 + 2 * COARSE**2
 POINTS = 80
-"""About so many a side are looked at: more of them would tell scanners and files apart rather than subjects."""
-FLOOR = 0.005  # of the range from black to white: smaller steps are nothing but rounding
+"""Approximate resolution per side; more would tell scanners and file formats apart rather than subjects."""
+FLOOR = 0.005  # of the range from black to white: smaller steps are rounding errors
 SMALLEST_SIDE = 2 * (COARSE + 1)
 LARGEST_STEP = 16  # 16 * 16 * 255 is the largest sum that 16 bits hold
 PART = 8
-"""So many pictures at a time stay in the cache, and are too few for the threads of OpenBLAS, which cost far more than
-they save where other processes want the cores too."""
+"""Images per block: small enough for the cache, and too small for OpenBLAS to start threads, which cost far more than
+they save where other processes need the cores too."""
 
 Number = TypeVar("Number", np.uint16, np.float32)
 
 
-class Familiarity:
-    """Mahalanobis distance from the training pictures, in units in which a typical one is about 1.
+class NoveltyCheck:
+    """Mahalanobis distance from the training images, scaled so that a typical training image scores about 1.
 
     Source: Lee et al., A simple unified framework for detecting out-of-distribution samples, NeurIPS 2018; here with
     one Gaussian, of `features` instead of a network's layers, so that it serves any architecture.
@@ -41,8 +44,12 @@ class Familiarity:
         """Takes pixels of shape (n, height, width, channels), 0 to 255; returns n distances."""
         return distances(features(batch), self._centre, self._whitening)
 
+    def flags(self, batch: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Which images of a batch, shape (n, height, width, channels), are called unfamiliar."""
+        return np.array([self.is_unfamiliar(score) for score in self.scores(batch).tolist()], dtype=np.bool_)
+
     def is_unfamiliar(self, score: float) -> bool:
-        """The one place where a score becomes a flag."""
+        """The only place where a score becomes a flag."""
         return score > self.limit
 
 
@@ -64,15 +71,15 @@ def _features(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def distances(
-    found: NDArray[np.float32], centre: NDArray[np.float32], whitening: NDArray[np.float32]
+    features: NDArray[np.float32], centre: NDArray[np.float32], whitening: NDArray[np.float32]
 ) -> NDArray[np.float64]:
     """Root mean square of whitened features, shape (n, SIZE); returns n distances."""
-    parts = [(found[start : start + PART] - centre) @ whitening for start in range(0, len(found), PART)]
+    parts = [(features[start : start + PART] - centre) @ whitening for start in range(0, len(features), PART)]
     white = np.concatenate([np.empty((0, SIZE), np.float32), *parts]).astype(np.float64)
     return np.asarray(np.sqrt((white**2).mean(axis=1)), dtype=np.float64)
 
 
-def load(path: Path, limit: float) -> Familiarity:
+def load(path: Path, limit: float) -> NoveltyCheck:
     """Read the parameters that lie beside a version's weights; raises BrokenModel."""
     try:
         with np.load(BytesIO(path.read_bytes()), allow_pickle=False) as stored:
@@ -82,16 +89,16 @@ def load(path: Path, limit: float) -> Familiarity:
     except Exception as error:
         raise BrokenModel(f"{path} does not load: {error}") from error
     shapes = {"centre": (SIZE,), "whitening": (SIZE, SIZE)}
-    for name, found in parameters.items():
-        if found.shape != shapes[name] or not np.isfinite(found).all():
-            raise BrokenModel(f"{path} holds no usable {name}: numbers of shape {shapes[name]} are wanted")
-    return Familiarity(parameters["centre"], parameters["whitening"], limit)
+    for name, values in parameters.items():
+        if values.shape != shapes[name] or not np.isfinite(values).all():
+            raise BrokenModel(f"{path} holds no usable {name}: finite numbers of shape {shapes[name]} are expected")
+    return NoveltyCheck(parameters["centre"], parameters["whitening"], limit)
 
 
 def _shrink(values: NDArray[Any], step: int, wide: type[Number]) -> NDArray[Number]:
-    """Sums over squares of step x step points; what is left over at the right and the bottom is dropped."""
+    """Sums over squares of step x step pixels; the remainder at the right and the bottom is dropped."""
     height, width = (side - side % step for side in values.shape[1:])
-    rows = values[:, 0:height:step, :width].astype(wide)  # rows first: neighbours in memory are added fastest
+    rows = values[:, 0:height:step, :width].astype(wide)  # rows first: adjacent memory is added fastest
     for row in range(1, step):
         rows += values[:, row:height:step, :width]
     total = rows[:, :, 0::step].copy()

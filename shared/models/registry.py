@@ -1,4 +1,4 @@
-"""Which model versions exist, which one is live, and how that changes: published, promoted, rejected, rolled back."""
+"""Which model versions exist, which one is live, and how they are loaded; `actions.promotion` changes that."""
 
 import shutil
 import tempfile
@@ -13,20 +13,14 @@ from sqlalchemy.orm import Session
 from shared.base.errors import BrokenModel, ServiceUnavailable, WorkFailed
 from shared.base.filesystem import sync
 from shared.base.settings import EngineName
-from shared.database import AuditEntry, Database, ModelVersion, Promotion, VersionState
-from shared.ledger.register import insert_new
+from shared.database import Database, ModelVersion, Promotion
 from shared.models import engines, manifest
 from shared.models.manifest import Manifest
+from shared.models.published import Published as Published
+from shared.models.published import live as live
+from shared.models.published import published as published
 
 BUNDLED = Path(__file__).parent / "bundled"
-
-
-@dataclass(frozen=True)
-class Published:
-    """A version's row: its name, and the checksum that its manifest must have."""
-
-    version: str
-    manifest_sha256: str
 
 
 @dataclass(frozen=True)
@@ -37,32 +31,14 @@ class Loaded:
     network: engines.Network
 
 
-def live(session: Session) -> list[Published]:
-    """The live version first, then those that were live before it, latest first; empty before the first publication."""
-    rows = session.execute(
-        select(ModelVersion.version, ModelVersion.manifest_sha256)
-        .join(Promotion, Promotion.version == ModelVersion.version)
-        .order_by(Promotion.id.desc())
-    )
-    return list(dict.fromkeys(Published(version, digest) for version, digest in rows))
-
-
-def published(session: Session, version: str) -> Published:
-    """Raises BrokenModel for a version that was never published."""
-    row = session.get(ModelVersion, version)
-    if row is None:
-        raise BrokenModel(f"There is no model version {version!r}: `pneumoscreen models list` shows those that exist.")
-    return Published(row.version, row.manifest_sha256)
-
-
 def load(models: Path, version: Published, key: SecretStr | None = None, engine: EngineName = "tensorflow") -> Loaded:
     """Verify a version's files against its row, and against the signature where a key is set, and load it.
 
     Raises BrokenModel.
     """
     folder = models / version.version
-    found = manifest.read(folder, version.manifest_sha256, key)
-    return Loaded(found, engines.load(folder, found, engine))
+    described = manifest.read(folder, version.manifest_sha256, key)
+    return Loaded(described, engines.load(folder, described, engine))
 
 
 def load_bundled(engine: EngineName) -> Loaded:
@@ -94,7 +70,7 @@ def bundled() -> Path:
 
 
 def install_bundled(database: Database, models: Path, now: datetime, key: SecretStr | None = None) -> None:
-    """Where no version was ever live, take the one that comes with the program; a further host gets its folder too.
+    """Install the bundled version where no version was ever live; a further host gets its folder too.
 
     With a key it is signed, also where it was installed before there was one.
     """
@@ -110,7 +86,7 @@ def install_bundled(database: Database, models: Path, now: datetime, key: Secret
     found = manifest.read(source)
     if not target.exists():
         copy_aside(source, target, key)
-    manifest.read(target, digest, key)  # what an earlier try left there may be damaged
+    manifest.read(target, digest, key)  # what an earlier attempt left there may be damaged
     with database.write() as session:
         if not live(session):
             session.merge(ModelVersion(version=found.version, manifest_sha256=digest, created_at=found.created_at))
@@ -119,7 +95,7 @@ def install_bundled(database: Database, models: Path, now: datetime, key: Secret
 
 
 def _sign_whole(folder: Path, digest: str, key: SecretStr) -> None:
-    """Sign a version if it is the one whose manifest has this checksum; where it is used is told what it is else."""
+    """Sign a version if it is the one whose manifest has this checksum; one that is not is refused where it is used."""
     try:
         manifest.read(folder, digest)
     except BrokenModel:
@@ -127,30 +103,11 @@ def _sign_whole(folder: Path, digest: str, key: SecretStr) -> None:
     manifest.sign(folder, key)
 
 
-def publish(
-    database: Database,
-    models: Path,
-    folder: Path,
-    now: datetime,
-    by: str = "pneumoscreen",
-    key: SecretStr | None = None,
-) -> Published:
-    """Verify a version's folder, copy it into `models` and make it known; it is not live before it is promoted.
-
-    With a key it is signed, also if it was published before. Safe to repeat: whatever an earlier try left undone is
-    done. Raises what `place` and `make_known` do.
-    """
-    row, found = place(database, models, folder, key)
-    with database.write() as session:
-        make_known(session, row, found.created_at, by, now)
-    return row
-
-
 def place(database: Database, models: Path, folder: Path, key: SecretStr | None = None) -> tuple[Published, Manifest]:
-    """Verify a version's folder and copy it into `models`; nobody knows of it before `make_known`. Safe to repeat.
+    """Verify a version's folder and copy it into `models`; it has no row before it is published. Safe to repeat.
 
     Raises BrokenModel for a folder that is not whole, WorkFailed if another version has the same name, or if `models`
-    is no place to write to.
+    cannot be written to.
     """
     try:
         digest = manifest.sha256((folder / manifest.NAME).read_bytes())
@@ -159,7 +116,7 @@ def place(database: Database, models: Path, folder: Path, key: SecretStr | None 
     found = manifest.read(folder, digest)
     row = Published(found.version, digest)
     with database.read() as session:
-        _check_name(session, row)
+        check_name(session, row)
     target = models / row.version
     try:
         if not target.exists():
@@ -169,22 +126,14 @@ def place(database: Database, models: Path, folder: Path, key: SecretStr | None 
             f"The model version {row.version} could not be written into {models}: {error}. "
             "Is that folder there, has it room, and may this user write to it?"
         ) from error
-    manifest.read(target, digest)  # what lay there already may be damaged, or another version
+    manifest.read(target, digest)  # what was there already may be damaged, or another version
     if key is not None:
         manifest.sign(target, key)
     return row, found
 
 
-def make_known(session: Session, row: Published, created_at: datetime, by: str, now: datetime) -> None:
-    """The row of a version whose folder was placed; raises WorkFailed if another version has the same name."""
-    values = {"version": row.version, "manifest_sha256": row.manifest_sha256, "created_at": created_at}
-    new = insert_new(session, ModelVersion).values(**values).returning(ModelVersion.version)
-    if session.execute(new).all():
-        session.add(AuditEntry(at=now, actor=by, action="publish", detail=row.version))
-    _check_name(session, row)
-
-
-def _check_name(session: Session, row: Published) -> None:
+def check_name(session: Session, row: Published) -> None:
+    """Raises WorkFailed if another version has the same name."""
     known = session.get(ModelVersion, row.version)
     if known is not None and known.manifest_sha256 != row.manifest_sha256:
         raise WorkFailed(
@@ -193,72 +142,19 @@ def _check_name(session: Session, row: Published) -> None:
         )
 
 
-def promote(
-    database: Database, version: str, by: str, now: datetime, reason: str | None = None, verdict: str | None = None
-) -> None:
-    """Make a version live in a transaction of its own: see `make_live`."""
-    with database.write() as session:
-        make_live(session, version, by, now, reason, verdict)
-
-
-def make_live(
-    session: Session, version: str, by: str, now: datetime, reason: str | None = None, verdict: str | None = None
-) -> None:
-    """Make a version live, which changes no result; one that is live already stays so.
-
-    `verdict` is the JSON of a gate that it passed; a rejected version needs that or a reason. Raises BrokenModel for
-    a version that was never published, WorkFailed for a rejected one.
-    """
-    published(session, version)
-    if _newest_promotion(session) == version:
-        return
-    row = session.get_one(ModelVersion, version)
-    if verdict is not None:
-        row.state, row.verdict = VersionState.PUBLISHED, verdict
-    elif row.state == VersionState.REJECTED and not reason:
-        raise WorkFailed(
-            f"{version} was rejected: it lost to a version before it. A person can promote it all the same, "
-            "with a reason, which is recorded."
-        )
-    session.add(Promotion(version=version, promoted_by=by, promoted_at=now, reason=reason))
-    detail = version if reason is None else f"{version}: {reason}"
-    session.add(AuditEntry(at=now, actor=by, action="promote", detail=detail))
-
-
-def reject(session: Session, version: str, by: str, now: datetime, verdict: str) -> None:
-    """A version lost at the gate: it is kept, with the figures that decided. Raises BrokenModel."""
-    published(session, version)
-    row = session.get_one(ModelVersion, version)
-    row.state, row.verdict = VersionState.REJECTED, verdict
-    session.add(AuditEntry(at=now, actor=by, action="reject", detail=version))
-
-
-def rollback(database: Database, by: str, now: datetime, reason: str) -> str:
-    """Make the version live again that was live before the present one; returns its name.
-
-    A second rollback goes one further back, not forward again. Raises WorkFailed if there was none.
-    """
-    with database.write() as session:
-        back = before(session)
-        if back is None:
-            raise WorkFailed("No version was live before this one: `pneumoscreen models list` shows all there are.")
-        session.add(Promotion(version=back, promoted_by=by, promoted_at=now, reason=reason))
-        session.add(AuditEntry(at=now, actor=by, action="rollback", detail=f"{back}: {reason}"))
-    return back
-
-
 def before(session: Session) -> str | None:
     """The version that was live before the present one; going back to a version undoes what came after it."""
-    way: list[str] = []
+    history: list[str] = []
     for version in session.scalars(select(Promotion.version).order_by(Promotion.id)):
-        if len(way) > 1 and way[-2] == version:
-            way.pop()
-        elif not way or way[-1] != version:
-            way.append(version)
-    return way[-2] if len(way) > 1 else None
+        if len(history) > 1 and history[-2] == version:
+            history.pop()
+        elif not history or history[-1] != version:
+            history.append(version)
+    return history[-2] if len(history) > 1 else None
 
 
-def _newest_promotion(session: Session) -> str | None:
+def newest_promotion(session: Session) -> str | None:
+    """The version that is live."""
     return session.scalar(select(Promotion.version).order_by(Promotion.id.desc()).limit(1))
 
 

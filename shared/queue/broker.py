@@ -2,26 +2,28 @@
 
 import ssl
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from celery import Celery
-from kombu.utils.url import parse_url
 from redis import Redis
 from redis.exceptions import AuthenticationError, RedisError
 
 from shared.base.errors import ServiceUnavailable
 from shared.base.lanes import LANES, Lane
-from shared.base.settings import Settings
+
+if TYPE_CHECKING:  # commands that only look at the lanes start without Celery and pydantic
+    from celery import Celery
+
+    from shared.base.settings import Settings
 
 QUEUE = "pneumoscreen"
 EPOCH_KEY = "pneumoscreen.epoch"
 SEPARATOR = "\x06\x16"
-"""kombu's own, between a queue's name and a priority: another would have to occur in no queue's or host's name."""
+"""kombu's default separator between a queue's name and a priority; it occurs in no queue's or host's name."""
 DAY = 24 * 3600
 
 
-def url(settings: Settings) -> str:
+def url(settings: "Settings") -> str:
     """The broker's address; raises ServiceUnavailable if none is set and no `up` runs in this home."""
     if settings.broker_url is None:
         raise ServiceUnavailable(
@@ -30,14 +32,14 @@ def url(settings: Settings) -> str:
     return settings.broker_url.get_secret_value()
 
 
-def configuration(settings: Settings) -> dict[str, Any]:
+def configuration(settings: "Settings") -> dict[str, Any]:
     """Celery's settings. `docs/why.md` says why prefetch, retries and the visibility timeout are as they are."""
     return {
         "broker_url": url(settings),
         "broker_use_ssl": _tls(url(settings)),
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
-        "broker_channel_error_retry": True,  # a Redis that is full refuses commands: no reason for a worker to end
+        "broker_channel_error_retry": True,  # a full Redis refuses commands, which must not end a worker
         "broker_transport_options": {
             "visibility_timeout": DAY,  # recovery rests on leases alone
             "queue_order_strategy": "priority",
@@ -66,20 +68,24 @@ def configuration(settings: Settings) -> dict[str, Any]:
 
 
 def _tls(url: str) -> dict[str, Any] | None:
-    """What the address says of TLS, for Flower does not read it there; kombu trusts anybody where nothing is said."""
+    """TLS options from the broker's URL: Flower does not read them there, and kombu's default verifies nothing."""
     if not url.startswith("rediss://"):
         return None
+    from kombu.utils.url import parse_url
+
     return {"ssl_cert_reqs": ssl.CERT_REQUIRED, **parse_url(url).get("ssl", {})}
 
 
-def application(settings: Settings) -> Celery:
+def application(settings: "Settings") -> "Celery":
     """A Celery application for sending; the worker's own is `worker.app`."""
+    from celery import Celery
+
     app = Celery("pneumoscreen", set_as_current=False)
     app.conf.update(configuration(settings))
     return app
 
 
-def client(settings: Settings) -> Redis:
+def client(settings: "Settings") -> Redis:
     return Redis.from_url(url(settings), socket_timeout=5, socket_connect_timeout=5, decode_responses=True)
 
 

@@ -35,7 +35,7 @@ import numpy as np
 from rich.console import Console
 from sklearn.metrics import roc_auc_score
 from trainer import architectures, datasets, fit
-from trainer.recipes import recipe
+from trainer.architectures import recipe
 
 data, work, others = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
 for name, (epochs, rate) in json.loads(sys.argv[4]).items():
@@ -120,8 +120,8 @@ def test_the_command_makes_a_version_and_another_one_from_it(tmp_path: Path) -> 
     found = manifest.read(folder)
     assert (found.architecture, found.parameters) == ("tiny7", 77_633)
     assert found.data["duplicates"] == 160
-    assert found.familiarity is not None, "there are enough X-rays to fit a check for unfamiliar pictures to"
-    assert found.familiarity.file in found.files
+    assert found.novelty is not None, "there are enough X-rays to fit a check for unfamiliar pictures to"
+    assert found.novelty.file in found.files
     assert "held-out X-rays unfamiliar" in done.stderr
     assert found.data["command"] == "pneumoscreen train --architecture tiny7 --data DIR --epochs 14 --seed 1"
     assert f"pneumoscreen models publish {folder}" in done.stdout

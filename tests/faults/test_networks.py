@@ -52,7 +52,7 @@ def hosts(tmp_path_factory: pytest.TempPathFactory, make_servers: Callable[[str]
         lines: dict[str, Proxy] = {}
         services = []
         for name in home:
-            (home[name] / "pneumoscreen.toml").write_text(f'[folders.inbox]\npath = "{inbox}"\n')
+            (home[name] / "pneumoscreen.toml").write_text(f'[sources.inbox]\npath = "{inbox}"\n')
             through = _through(servers, name, lines, stack)
             variables = environment(
                 home[name], **QUICK, **seams, **through.variables, PNEUMOSCREEN_HOME=str(home[name])

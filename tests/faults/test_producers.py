@@ -110,9 +110,9 @@ def _more_producers(system: System, count: int) -> Iterator[Callable[[], None]]:
         def keep_up() -> None:
             running[:] = [process for process in running if process.poll() is None]
             while len(running) < count:
-                seen = file.read_text().count("watching root")
+                seen = file.read_text().count("watching source")
                 running.append(subprocess.Popen(command, env=system.environment, stdout=log, stderr=log))
-                system.wait(lambda seen=seen: file.read_text().count("watching root") > seen, "another producer")
+                system.wait(lambda seen=seen: file.read_text().count("watching source") > seen, "another producer")
 
         keep_up()
         try:

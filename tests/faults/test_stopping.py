@@ -24,7 +24,7 @@ SERVICES = {
 }
 BESIDE = ("trainer", "flower")
 """Services that no image passes through."""
-READY = {"producer": "watching root", "worker": " ready.", "trainer": " ready.", "flower": "Visit me at"}
+READY = {"producer": "watching source", "worker": " ready.", "trainer": " ready.", "flower": "Visit me at"}
 """What each writes into its log when it has started."""
 ENDS = (("up", signal.SIGTERM, 0), ("up", signal.SIGKILL, -signal.SIGKILL), ("supervisor", signal.SIGKILL, 1))
 """What is ended, by which signal, and the exit code of `up` then."""

@@ -19,6 +19,7 @@ import psutil
 import pytest
 from PIL import Image
 
+from actions import promotion
 from shared import database
 from shared.database import Review
 from shared.models import manifest, registry
@@ -313,12 +314,12 @@ def test_a_folder_of_models_that_cannot_be_read_stops_neither_screening_nor_the_
     old, new = live(system), f"promoted-{uuid.uuid4().hex[:8]}"
     made = published(make_linear_version(models, new, seed=int(new[-4:], 16)))
     with opened(system) as ledger, ledger.write() as session:
-        registry.make_known(session, made, datetime.now(UTC), "test", datetime.now(UTC))
+        promotion.make_known(session, made, datetime.now(UTC), "test", datetime.now(UTC))
     folder = fault.drop()
     with unreadable(models):
         fault.strikes += 1
         with opened(system) as ledger:
-            registry.promote(ledger, new, "test", datetime.now(UTC))
+            promotion.promote(ledger, new, "test", datetime.now(UTC))
         meanwhile(fault, lambda: new in complaints(system), "the worker to say that it cannot load what is live")
         told = system.command("status")
         assert told.returncode == 1 and f"{old} goes on serving there" in told.stdout, told.stdout

@@ -90,7 +90,7 @@ def test_an_older_worker_leaves_a_newer_producer_s_images_to_a_newer_worker(star
             assert status.returncode == 1, status.stdout
             told = [line for line in status.stdout.splitlines() if line.startswith("Needs a person: ")]
             assert any("process" in line and TOLD in line for line in told), "it shows itself outdated"
-            tried = [line for line in status.stdout.splitlines() if line.startswith("Tried again by itself: ")]
+            tried = [line for line in status.stdout.splitlines() if line.startswith("Retried automatically: ")]
             assert any("images wait" in line and TOLD in line for line in told + tried)
             fault.strikes += 1
             with another(system, "worker", newer=NEWER_WORKER):

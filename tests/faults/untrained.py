@@ -8,7 +8,7 @@ import numpy as np
 from shared.imaging import Preprocessing
 from shared.models import manifest
 from shared.models.engines import LINEAR_FILE
-from shared.models.manifest import Manifest
+from shared.models.manifest import Export, Manifest
 from trainer import fit, packaging
 from trainer.pipeline import Made, Order
 
@@ -30,7 +30,7 @@ def make_version(order: Order, *, is_worse: bool) -> Made:
         return Manifest(
             version=version,
             created_at=created_at,
-            engine="linear",
+            exports=(Export(engine="linear", file=LINEAR_FILE),),
             architecture="linear",
             parameters=len(weights),
             preprocessing=Preprocessing(width=SIZE, height=SIZE),

@@ -29,7 +29,7 @@ def test_a_case_is_the_same_in_every_process() -> None:
 
 
 def test_the_whole_files_are_what_they_are_meant_to_be() -> None:
-    refused = {"two.mpo", "animated.png", "pages.tiff", "deflated.dcm"}
+    refused = {"animated.png", "pages.tiff", "deflated.dcm"}
     found = {name: look(data, WAYS[1]) for name, data in originals().items()}
     assert {name for name, verdict in found.items() if verdict.result != "pixels"} == refused
     assert all(verdict.problem is None for verdict in found.values())

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from shared import sources
 from shared.base import settings
 from shared.base.errors import BrokenModel, MalformedMessage, PneumoscreenError, WrongSettings
 from shared.base.settings import Settings
@@ -82,7 +83,7 @@ def load(home: Path, variables: dict[str, str]) -> None:
             told(error)
         else:
             assert found.home == home
-            assert set(found.roots) >= {settings.SUBMITTED}
+            assert set(sources.build(found)) >= set(sources.OWN)
             assert found.database
 
 
@@ -207,9 +208,12 @@ def changes(draw: st.DrawFn) -> list[tuple[tuple[str, ...], Any]]:
         ("created_at",),
         ("classes",),
         ("metrics",),
+        ("exports",),
         ("engine",),
         ("schema_version",),
+        ("novelty",),
         ("familiarity",),
+        ("lite",),
         ("parameters",),
     ]
     files = st.dictionaries(

@@ -158,9 +158,9 @@ def test_every_setting_in_the_file_exists() -> None:
 
 def test_every_service_agrees_on_the_folders_and_mounts_them_where_the_settings_say() -> None:
     ours = services()
-    folders = ours["producer"]["environment"]["PNEUMOSCREEN_FOLDERS"]
-    assert ours["worker"]["environment"]["PNEUMOSCREEN_FOLDERS"] == folders
-    assert ours["migrate"]["environment"]["PNEUMOSCREEN_FOLDERS"] == folders
+    folders = ours["producer"]["environment"]["PNEUMOSCREEN_SOURCES"]
+    assert ours["worker"]["environment"]["PNEUMOSCREEN_SOURCES"] == folders
+    assert ours["migrate"]["environment"]["PNEUMOSCREEN_SOURCES"] == folders
     for folder in json.loads(folders).values():
         mounts = {
             name: next(m for m in ours[name]["volumes"] if isinstance(m, dict) and m["target"] == folder["path"])

@@ -57,6 +57,24 @@ def test_a_hard_link_and_a_file_moved_in_are_screened(system: System, tmp_path: 
     assert system.row("moved.jpeg")["state"] == "done"
 
 
+def test_what_an_export_puts_beside_its_images_makes_no_row(system: System, tmp_path: Path) -> None:
+    """Neither when the folder they lie in is swept, nor when events tell of them."""
+    names = ("report.pdf", "DICOMDIR", "meta.xml", "Thumbs.db", "@eaDir/thumbnail.jpeg")
+    for name in names:
+        file = tmp_path / "export" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("no image")
+    distinct(specimens()[1], tmp_path / "export" / "first.jpeg", _number())
+    shutil.move(tmp_path / "export", system.inbox / "export")
+    assert system.row("export/first.jpeg")["state"] == "done"
+    for name in names:
+        (system.inbox / "export" / name).write_text("no image, written again")
+    _new(system, "export/last.jpeg")
+    assert system.row("export/last.jpeg")["state"] == "done"
+    rows = system.query("SELECT path FROM results WHERE path LIKE 'export/%' ORDER BY path")
+    assert rows == [("export/first.jpeg",), ("export/last.jpeg",)]
+
+
 def test_a_temporary_name_is_left_alone_until_it_is_renamed(system: System) -> None:
     _new(system, "arriving.jpeg.part")
     _new(system, "after.jpeg")

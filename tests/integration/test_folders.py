@@ -27,12 +27,12 @@ def system(
         (folders / name).mkdir()
     (folders / "home" / "pneumoscreen.toml").write_text(
         f"""
-        [folders.archive]
+        [sources.archive]
         path = "{folders}/archive"
-        [folders.emergency]
+        [sources.emergency]
         path = "{folders}/emergency"
         lane = "stat"
-        [folders.share]
+        [sources.share]
         path = "{folders}/share"
         polling = true
         """

@@ -46,7 +46,7 @@ def test_a_worker_on_another_host_finds_the_files_at_its_own_mount_and_the_share
         home.mkdir()
         mount.symlink_to(storage)  # each host's own path to the same storage
         (home / "models").symlink_to(storage / "models")
-        (home / "pneumoscreen.toml").write_text(f'[folders.ward]\npath = "{mount}/xrays"\n')
+        (home / "pneumoscreen.toml").write_text(f'[sources.ward]\npath = "{mount}/xrays"\n')
     with (
         service("producer", tmp_path / "one", servers, tmp_path / "producer.log"),
         service("worker", tmp_path / "two", servers, tmp_path / "worker.log"),

@@ -379,7 +379,7 @@ def test_what_was_planted_went_through_every_way(evidence: Evidence) -> None:
     done = {path for path, state, _ in evidence.rows if state == "done"}
     assert {"Mustermann-Erika/Mustermann-Erika.jpeg", "Mustermann-Erika/Hildegard-good.dcm"} <= done
     assert {"Stoerung.jpeg", "Stoerung.dcm"} <= done
-    assert reasons["Verschwunden-1.jpeg"] == "the file was removed before it was read"
+    assert reasons["Verschwunden-1.jpeg"] == "the file is gone: it was removed from its source"
     assert len([path for path in reasons if "Hildegard" in path]) >= 5, reasons
     assert MARKER not in reasons
     assert evidence.training[0][0] == "failed"

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -22,6 +23,28 @@ def _celery(system: System, *arguments: str) -> str:
 def test_celery_inspect_finds_the_worker_with_nothing_set(system: System) -> None:
     # Asked again and again: a node that is only starting is not listening yet.
     system.wait(lambda: "screening@" in _celery(system, "inspect", "active", "--timeout", "3"), "the worker's answer")
+
+
+def test_a_second_worker_on_the_host_has_a_name_of_its_own_and_takes_nothing_along_when_it_ends(system: System) -> None:
+    first = f"screening@{socket.gethostname()}"
+    second = f"screening-2@{socket.gethostname()}"
+    command = [sys.executable, "-m", "cli.main", "worker"]
+    process = subprocess.Popen(
+        command, env=system.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        system.wait(lambda: {first, second} <= names(system), "both workers' answers")
+    finally:
+        process.terminate()
+        process.wait(60)
+    system.wait(lambda: second not in names(system), "the second worker's end")
+    assert first in names(system)
+
+
+def names(system: System) -> set[str]:
+    """The Celery nodes that answer."""
+    answer = _celery(system, "inspect", "ping", "--json", "--timeout", "3")
+    return set(json.loads(answer)) if answer.startswith("{") else set()
 
 
 def test_flower_shows_a_batch_received_started_and_succeeded_with_its_number_of_images(system: System) -> None:

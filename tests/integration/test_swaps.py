@@ -8,9 +8,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from actions import promotion
 from shared import database
 from shared.database import Database
-from shared.models import registry
 from shared.models.engines import LINEAR_FILE
 from tests.faults.trial import IS_LONG, KINDS
 from tests.models import make_linear_version
@@ -37,12 +37,12 @@ class Site:
     def go_live(self, name: str, *, is_broken: bool = False) -> None:
         """Publish and promote a version; a broken one was damaged after it was verified."""
         source = make_linear_version(self.home.parent / "made", name, seed=len(self.promoted))
-        registry.publish(self.ledger, self.home / "models", source, datetime.now(UTC))
+        promotion.publish(self.ledger, self.home / "models", source, datetime.now(UTC))
         if is_broken:
             (self.home / "models" / name / LINEAR_FILE).write_bytes(b"damaged")
         else:
             self.promoted.append(name)
-        registry.promote(self.ledger, name, "Ada", datetime.now(UTC))
+        promotion.promote(self.ledger, name, "Ada", datetime.now(UTC))
 
     def drop(self) -> None:
         source = next(file for file in specimens() if file.suffix == ".jpeg")

@@ -1,6 +1,8 @@
 """Unit tests see no setting and no running system of the person who runs them."""
 
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,3 +15,23 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path_factory:
     outside: Path = tmp_path_factory.getbasetemp() / "outside"
     monkeypatch.setenv("HOME", str(outside / "home"))
     monkeypatch.setenv("XDG_STATE_HOME", str(outside / "state"))
+
+
+Run = Callable[..., tuple[int, str, str]]
+"""Takes the words after `pneumoscreen`; returns exit code, output and errors."""
+
+
+@pytest.fixture
+def run_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs `pneumoscreen` in this process."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        from cli import main as cli
+
+        monkeypatch.setattr(sys, "argv", ["pneumoscreen", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        printed = capsys.readouterr()
+        return int(stop.value.code or 0), printed.out, printed.err
+
+    return run

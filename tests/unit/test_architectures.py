@@ -11,7 +11,7 @@ import pytest
 
 from shared.base.errors import WrongSettings
 from trainer import architectures
-from trainer.recipes import recipe
+from trainer.architectures import recipe
 
 TOP = Path(__file__).parents[2]
 PUBLISHED = ("screen", "tiny7", "variants", "blocks5", "grey150", "rgb224")
@@ -36,9 +36,9 @@ import json, sys, tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 import numpy as np
-from shared import manifest
+from shared.models import manifest
 from shared.models.engines import KERAS_FILE, load
-from shared.manifest import Manifest
+from shared.models.manifest import Export, Manifest
 from trainer import architectures
 
 found = {}
@@ -50,7 +50,8 @@ for name in sys.argv[1:]:
         file = Path(folder) / KERAS_FILE
         model.save(file)
         described = Manifest(
-            version="v", created_at=datetime.now(UTC), engine="keras", architecture=name,
+            version="v", created_at=datetime.now(UTC), architecture=name,
+            exports=[Export(engine="keras", file=KERAS_FILE)],
             parameters=model.count_params(), preprocessing=size, threshold=0.5, metrics={}, population={}, data={},
             libraries={}, files={KERAS_FILE: manifest.sha256(file.read_bytes())},
         )
@@ -162,6 +163,15 @@ def test_every_name_fits_into_the_name_of_a_version(name: str) -> None:
     version = f"{architectures.file_name(name)}-20260504-0a1b2c3d"
     assert len(version) <= 64
     assert set(version) <= set("abcdefghijklmnopqrstuvwxyz0123456789._-")
+
+
+@pytest.mark.parametrize("name", [name.replace(":NAME", ":MobileNetV2") for name in architectures.NAMES])
+def test_each_architecture_is_one_record_that_says_its_pixels_recipe_and_file_name(name: str) -> None:
+    record = architectures.ARCHITECTURES[name.partition(":")[0]]
+    detail = name.partition(":")[2]
+    assert record.preprocessing(detail) == architectures.preprocessing(name)
+    assert record.recipe(detail) == architectures.recipe(name)
+    assert record.file_name(detail) == architectures.file_name(name)
 
 
 def test_published_recipes_are_followed() -> None:

@@ -15,12 +15,14 @@ import pytest
 from alembic import command
 from sqlalchemy import create_engine, select, text
 
-from cli import archive
 from cli import restore as restoring
 from cli.backup import backup
 from cli.restore import restore
+from local import archive
+from local import backup as backing_up
+from local.restore import check_kind
 from shared.base import settings
-from shared.base.errors import ServiceUnavailable, WorkFailed, WrongSettings
+from shared.base.errors import InvalidRequest, ServiceUnavailable, WorkFailed, WrongSettings
 from shared.base.settings import Settings
 from shared.database import AuditEntry, BrokerEpoch, Database, ModelVersion, Worker, connect
 from shared.database.connection import _alembic
@@ -94,10 +96,10 @@ def test_a_backup_is_for_its_owner_alone_and_leaves_nothing_beside_it(
 
 def test_a_backup_never_overwrites_a_file(database: Database, chosen: Settings, kept: Path) -> None:
     kept.write_text("precious")
-    with pytest.raises(WrongSettings, match=r"one\.backup exists already"):
+    with pytest.raises(InvalidRequest, match=r"one\.backup exists already"):
         backup(chosen, kept)
     assert kept.read_text() == "precious"
-    with pytest.raises(WrongSettings, match="There is no folder"):
+    with pytest.raises(InvalidRequest, match="There is no folder"):
         backup(chosen, kept.parent / "none" / "one.backup")
 
 
@@ -140,17 +142,14 @@ def test_a_backup_ends_however_much_is_written_meanwhile(
     """SQLite starts a copying over that sees a write between two of its steps."""
     drop(database, *(f"before-{number}.png" for number in range(1000)))
     steps: list[int] = []
-    bar = archive.progress()
 
-    def write(_: object, completed: int, total: int) -> None:
-        steps.append(completed)
+    def write(copied: int, _total: int) -> None:
+        steps.append(copied)
         assert len(steps) < 1000, "it never ends"
         drop(database, file(f"{len(steps)}.png", inode=len(steps)))
 
-    monkeypatch.setattr(bar, "update", write)
-    monkeypatch.setattr(archive, "progress", lambda: bar)
     monkeypatch.setattr(archive, "PAGES", 10)
-    backup(chosen, kept)
+    backing_up.backup(chosen, kept, write)
     assert len(steps) > 5
     assert steps == sorted(set(steps)), "the copying went back to its beginning"
     assert len(paths(database)) == 1000 + len(steps)
@@ -178,12 +177,19 @@ def test_a_backup_of_an_older_schema_is_made_and_migrated_when_it_is_restored(
 ) -> None:
     """People make one before they upgrade; what the newer schema added is there already when they go back to it."""
     migrate(database, "0001")
-    drop(database, "a.png")
+    run(
+        database,
+        "INSERT INTO sightings (root, path, size, mtime_ns, inode, state, seen_at) "
+        "VALUES ('ward', 'a.png', 10, 2, 3, 'waiting', '2026-05-04 12:00:00')",
+        "INSERT INTO jobs (sighting_id, lane, state, delivery, created_at, deaths) "
+        "VALUES (1, 'routine', 'unsent', 0, '2026-05-04 12:00:00', 0)",
+    )
     backup(chosen, kept)
     database.upgrade()
     restored(database, chosen, kept)
     database.check()
-    assert [row["path"] for row in rows(database)] == ["a.png"]
+    assert [(row["path"], row["source"]) for row in rows(database)] == [("a.png", "ward")]
+    assert [(sighting.revision, sighting.lane) for sighting in sightings(database)] == [("10:2:3", "routine")]
 
 
 def test_a_backup_of_a_newer_schema_is_refused_and_nothing_is_changed(
@@ -195,7 +201,7 @@ def test_a_backup_of_a_newer_schema_is_refused_and_nothing_is_changed(
     backup(chosen, kept)
     run(database, f"UPDATE alembic_version SET version_num = '{current}'")
     drop(database, "a.png")
-    with pytest.raises(WrongSettings, match=r"schema 9999, which a newer version of Pneumoscreen made"):
+    with pytest.raises(InvalidRequest, match=r"schema 9999, which a newer version of Pneumoscreen made"):
         restored(database, chosen, kept)
     assert paths(database) == ["a.png"]
 
@@ -329,16 +335,16 @@ def test_a_file_of_another_kind_is_refused(
     database.close()
     if other_kind.database_url is None:
         with pytest.raises(
-            WrongSettings, match=r"backup of a PostgreSQL database, but the settings name an SQLite one"
+            InvalidRequest, match=r"backup of a PostgreSQL database, but the settings name an SQLite one"
         ):
             restore(other_kind, kept, yes=True)
     else:
         with pytest.raises(
-            WrongSettings, match=r"backup of an SQLite database, but the settings name a PostgreSQL one"
+            InvalidRequest, match=r"backup of an SQLite database, but the settings name a PostgreSQL one"
         ):
-            restoring._check_kind(kept, "postgresql")
+            check_kind(kept, "postgresql")
     (kept.parent / "notes").write_text("no backup")
-    with pytest.raises(WrongSettings, match="notes is no backup"):
+    with pytest.raises(InvalidRequest, match="notes is no backup"):
         restore(chosen, kept.parent / "notes", yes=True)
 
 
@@ -509,5 +515,5 @@ def test_a_database_of_a_newer_schema_is_not_restored_into(database: Database, c
     """Tables that this program does not know would be left standing in the next upgrade's way."""
     backup(chosen, kept)
     run(database, "UPDATE alembic_version SET version_num = '9999'")
-    with pytest.raises(WrongSettings, match=r"schema 9999.*restore into an empty database"):
+    with pytest.raises(InvalidRequest, match=r"schema 9999.*restore into an empty database"):
         restored(database, chosen, kept)

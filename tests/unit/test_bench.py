@@ -8,13 +8,17 @@ from types import SimpleNamespace
 
 import pytest
 from PIL import Image
+from sqlalchemy import select
 
-from bench import environments, files, producer, report, run
+from bench import environments, files, growth, producer, profile, report, run, startup
 from bench.rows import GOALS, ROWS, Row
 from shared.base.errors import ServiceUnavailable, WorkFailed, WrongSettings
 from shared.base.settings import Settings
+from shared.database import Database, Sighting
+from shared.sources.folder.facts import Facts
 
-PERFORMANCE = Path(__file__).parents[2] / "docs" / "performance.md"
+TOP = Path(__file__).parents[2]
+PERFORMANCE = TOP / "docs" / "performance.md"
 
 
 def speeds(**rounds: list[float]) -> dict[str, list[dict[str, float]]]:
@@ -61,6 +65,7 @@ NAMES = (
     "ms_per_image_at_1000000",
     "restart_seconds",
     "mb_at_most",
+    *(f"{command}_cpu_seconds" for command in startup.COMMANDS),
 )
 
 
@@ -125,6 +130,21 @@ def test_the_page_says_where_the_interpreter_of_a_framework_lies(monkeypatch: py
     found = environments.python(packages)
     name = found.parent.parent.name.split("-")[0]
     assert f"/{name}-*/bin/python`" in PERFORMANCE.read_text()
+
+
+def test_earlier_rows_are_such_as_the_producer_and_the_worker_write(database: Database) -> None:
+    growth.fill(database.engine.url.render_as_string(hide_password=False), 3)
+    with database.read() as session:
+        sightings = session.scalars(select(Sighting).order_by(Sighting.id.desc())).all()
+    assert [(s.path, s.lane, s.state) for s in sightings] == [(f"ward/{n}.jpeg", "routine", "done") for n in range(3)]
+    assert [s.revision for s in sightings] == [Facts(400_000, n, 1).found("").revision for n in range(3)]
+
+
+@pytest.mark.parametrize("stage", profile.STAGES)
+def test_the_functions_by_which_the_profile_knows_a_stage_exist(stage: str) -> None:
+    for function in profile.STAGES[stage]:
+        name, file = function.split(" (")
+        assert f"def {name}(" in (TOP / file).read_text(), function
 
 
 def test_an_unknown_row_is_refused_before_anything_is_made() -> None:

@@ -36,7 +36,7 @@ def described(answers: Answers, **changes: Any) -> Manifest:
     values: dict[str, Any] = {
         "version": "screen-20260504-0a1b2c3d",
         "created_at": datetime(2026, 5, 4, 12, 0, tzinfo=UTC),
-        "engine": "keras",
+        "exports": ({"engine": "keras", "file": "network.keras"},),
         "architecture": "screen",
         "parameters": 535_153,
         "preprocessing": Preprocessing(width=160, height=160),
@@ -124,24 +124,24 @@ def test_a_card_says_what_is_not_recorded(answers: Answers) -> None:
 
 
 def test_a_card_shows_the_check_for_unfamiliar_pictures_of_a_version_that_has_one(answers: Answers) -> None:
-    check = manifest.Familiarity(
+    check = manifest.Novelty(
         source="Lee et al., 2018",
-        file="familiarity.npz",
+        file="novelty.npz",
         limit=1.5,
         flagged=0.017,
         caught={"photographs": 0.97, "upside down": 1.0},
         measured={"held_out_images": 784, "pictures": {"photographs": 99}},
     )
-    text = card.markdown(described(answers, familiarity=check))
+    text = card.markdown(described(answers, novelty=check))
     assert "| X-rays of patients held out | 784 | 1.7% |" in text
     assert "| photographs | 99 | 97.0% |" in text
     assert "| upside down | not recorded | 100.0% |" in text
     assert "Lee et al., 2018" in text
 
 
-def test_a_card_says_that_a_version_has_no_check_for_unfamiliar_pictures(answers: Answers) -> None:
+def test_a_card_says_that_a_version_has_no_novelty_check(answers: Answers) -> None:
     text = card.markdown(described(answers))
-    assert "has no check for pictures that are not what it knows" in text
+    assert "has no novelty check" in text
 
 
 def test_the_html_is_well_formed_and_needs_nothing_from_elsewhere(answers: Answers, tmp_path: Path) -> None:

@@ -15,7 +15,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import OperationalError
@@ -23,16 +25,21 @@ from typer.main import get_command
 
 from cli import main as cli
 from cli import screen as screening
-from cli.results import Filters, _query
+from cli.results import results
 from cli.up import REFRESH_SECONDS, Rate, Watch, describe
 from local import private_broker, services, supervisor
 from local.private_broker import free_port
 from queries.counts import Counts
+from queries.results import Filters, statement
+from queries.submission import outcomes
 from shared import __version__
+from shared.base.settings import load
 from shared.database import Database, connect
 from shared.database.tables import Instant
+from shared.imaging.identifiers import read_identifiers
 from shared.ledger.work import Quarantined, Screened
 from shared.queue.broker import wait_until_ready
+from tests.dicom import make, written
 from tests.models import go_live, make_linear_version
 from tests.unit.steps import drop, file, finish, in_hand, screened
 from trainer import architectures
@@ -134,7 +141,7 @@ def test_wrong_usage_ends_with_exit_code_2_and_says_what_is_wrong(
         (["results", "--label", "FINE"], "--label"),
         (["results", "--since", "yesterday"], "--since"),
         (["results", "--since", "0001-01-01T00:00+14:00"], "--since"),
-        (["results", "--root", "wrd"], "submitted"),
+        (["results", "--source", "wrd"], "submitted"),
         (["retry"], "--all"),
         (["up", "--flower-port", "99999"], "--flower-port"),
     ],
@@ -289,8 +296,8 @@ def fill(database: Database) -> None:
         (["--path", "%"], ['it\'s, "odd"\n[red]%_.png']),
         (["--path", "%_"], ['it\'s, "odd"\n[red]%_.png']),
         (["--path", "'"], ['it\'s, "odd"\n[red]%_.png']),
-        (["--root", "ward", "--limit", "1"], ["waiting.png"]),
-        (["--root", "submitted"], []),
+        (["--source", "ward", "--limit", "1"], ["waiting.png"]),
+        (["--source", "submitted"], []),
         (["--model", "v1", "--label", "PNEUMONIA"], ['it\'s, "odd"\n[red]%_.png']),
         (["--since", "2026-05-04"], ["waiting.png", "bad.png", "well.png", 'it\'s, "odd"\n[red]%_.png']),
         (["--since", "2026-05-04T12:00:00.000001"], []),
@@ -324,9 +331,9 @@ def test_a_time_without_a_zone_is_utc_wherever_the_server_stands(
 
 def test_a_time_is_handed_to_the_database_with_its_zone() -> None:
     """PostgreSQL would read one without it, or a text, in the zone of the session."""
-    query = _query(Filters(since="2026-05-04"), None, history=False).compile(dialect=postgresql.dialect())
-    assert query.params["since"] == datetime(2026, 5, 4, tzinfo=UTC)
-    assert isinstance(query.binds["since"].type, Instant)
+    since = datetime(2026, 5, 4, tzinfo=UTC)
+    query = statement(Filters(since=since)).compile(dialect=postgresql.dialect())
+    assert {type(bind.type) for bind in query.binds.values() if bind.value == since} == {Instant}
 
 
 def test_superseded_is_a_state_of_the_history_alone(pneumoscreen: Command, database: Database, tmp_path: Path) -> None:
@@ -337,16 +344,25 @@ def test_superseded_is_a_state_of_the_history_alone(pneumoscreen: Command, datab
     assert pneumoscreen("results", "--state", "superseded", "--history", "--home", tmp_path)[0] == 0
 
 
-def test_a_folder_is_known_by_the_settings_or_by_its_rows(
+def test_a_source_is_known_by_the_settings_or_by_its_rows(
     pneumoscreen: Command, database: Database, tmp_path: Path
 ) -> None:
-    (tmp_path / "pneumoscreen.toml").write_text(f'[folders.clinic]\npath = "{tmp_path / "clinic"}"\n')
+    (tmp_path / "pneumoscreen.toml").write_text(f'[sources.clinic]\npath = "{tmp_path / "clinic"}"\n')
     fill(database)
-    for root in ("clinic", "ward", "submitted"):
-        assert pneumoscreen("results", "--root", root, "--home", tmp_path)[0] == 0
-    code, _, errors = pneumoscreen("results", "--root", "wrd", "--home", tmp_path)
+    for source in ("clinic", "ward", "submitted"):
+        assert pneumoscreen("results", "--source", source, "--home", tmp_path)[0] == 0
+    code, _, errors = pneumoscreen("results", "--source", "wrd", "--home", tmp_path)
     assert code == 2
-    assert "no folder named 'wrd'; there are: clinic, submitted, ward." in sentence(errors)
+    assert "no source named 'wrd'; there are: clinic, submitted, ward." in sentence(errors)
+
+
+def test_the_old_name_of_an_option_works_with_a_warning(
+    pneumoscreen: Command, database: Database, tmp_path: Path
+) -> None:
+    fill(database)
+    code, out, errors = pneumoscreen("results", "--root", "submitted", "--home", tmp_path, "--format", "json")
+    assert (code, json.loads(out)) == (0, [])
+    assert "--root is called --source now" in errors
 
 
 def test_a_list_without_rows_says_so(pneumoscreen: Command, database: Database, tmp_path: Path) -> None:
@@ -390,11 +406,9 @@ def test_the_table_of_results_names_each_image_and_says_which_is_unfamiliar(
 ) -> None:
     odd, usual = odd_and_usual(database)
     _, out, errors = pneumoscreen("results", "--home", tmp_path)
-    assert cells(out, "odd.png") == [str(odd), "ward", "odd.png", "done", "PNEUMONIA", "0.9998", "yes", "", ""]
-    assert cells(out, "usual.png") == [str(usual), "ward", "usual.png", "done", "NORMAL", "0.1000", "", "", ""]
+    assert cells(out, "odd.png") == [str(odd), "ward", "odd.png", "done", "PNEUMONIA", "0.9998", "yes", "v1"]
+    assert cells(out, "usual.png") == [str(usual), "ward", "usual.png", "done", "NORMAL", "0.1000", "", "v1"]
     assert errors == "A screening aid, not a diagnosis.\n"
-    _, out, _ = pneumoscreen("results", "--history", "--home", tmp_path)
-    assert cells(out, "odd.png")[-1] == "v1"
 
 
 def test_a_table_of_usual_names_fits_a_terminal(pneumoscreen: Command, database: Database, tmp_path: Path) -> None:
@@ -419,12 +433,14 @@ def test_a_flag_is_true_or_false_whatever_the_database(
 
 def test_screen_says_which_images_are_unfamiliar(database: Database, capsys: pytest.CaptureFixture[str]) -> None:
     odd, usual = odd_and_usual(database)
-    screening._show(database, [odd, usual])
+    with database.read() as session:
+        both, one = (outcomes(session, ids) for ids in ([odd, usual], [usual]))
+    screening._show(both)
     out = capsys.readouterr().out
     assert cells(out, "odd.png") == ["odd.png", "done", "PNEUMONIA", "0.9998", "0.5000", "yes", ""]
     assert cells(out, "usual.png")[-2:] == ["", ""]
     assert out.endswith("2 images: 1 PNEUMONIA, 1 unfamiliar, 0 quarantined. A screening aid, not a diagnosis.\n")
-    screening._show(database, [usual])
+    screening._show(one)
     assert "1 images: 0 PNEUMONIA, 0 quarantined." in capsys.readouterr().out
 
 
@@ -451,6 +467,116 @@ def test_retry_takes_what_it_is_told_to(pneumoscreen: Command, database: Databas
     assert "Nothing that is quarantined matches" in sentence(errors)
     code, out, _ = pneumoscreen("retry", "--reason", "100%", "--home", tmp_path)
     assert (code, out) == (0, "1 images are screened again.\n")
+
+
+def test_an_image_is_named_alike_for_every_command(pneumoscreen: Command, database: Database, tmp_path: Path) -> None:
+    fill(database)
+    with database.read() as session:
+        number = session.execute(text("SELECT id FROM sightings WHERE path = 'bad.png'")).scalar_one()
+    for name in ("bad.png", "ward/bad.png", number):
+        code, out, _ = pneumoscreen("results", name, "--format", "json", "--home", tmp_path)
+        assert (code, [row["path"] for row in json.loads(out)]) == (0, ["bad.png"])
+        assert pneumoscreen("review", name, "NOT_READABLE", "--by", "me", "--home", tmp_path)[0] == 0
+    for command in (["retry"], ["dismiss", "--by", "me", "--reason", "text"], ["results"]):
+        code, _, errors = pneumoscreen(*command, "none.png", "--home", tmp_path)
+        assert (code, "there is no image 'none.png'" in sentence(errors)) == (1, True)
+    assert pneumoscreen("dismiss", number, "--by", "me", "--reason", "a letter", "--home", tmp_path)[0] == 0
+    assert pneumoscreen("retry", number, "--home", tmp_path)[:2] == (0, "1 images are screened again.\n")
+
+
+def test_results_of_several_images_and_of_a_content_can_be_asked_for(
+    pneumoscreen: Command, database: Database, tmp_path: Path
+) -> None:
+    fill(database)
+    for names, found in (
+        (["b" * 64, "bad.png"], ["bad.png", "well.png"]),
+        (["ward/well.png", "--state", "quarantined"], []),
+    ):
+        for more in ([], ["--history"]):
+            _, out, _ = pneumoscreen("results", *names, *more, "--format", "json", "--home", tmp_path)
+            assert [row["path"] for row in json.loads(out)] == found
+
+
+def test_the_table_of_what_is_quarantined_shows_what_is_resolved(
+    pneumoscreen: Command, database: Database, tmp_path: Path
+) -> None:
+    fill(database)
+    pneumoscreen("dismiss", "--all-matching", "100%", "--by", "me", "--reason", "a letter", "--home", tmp_path)
+    _, out, _ = pneumoscreen("results", "--state", "quarantined", "--home", tmp_path)
+    assert cells(out, "bad.png")[-2:] == ["blank: 100%", "dismissed"]
+
+
+def of_a_pacs(database: Database, secret: str) -> None:
+    """Two images of one patient in two studies, and one of another; the headers are read as the worker does."""
+    first, second, other = in_hand(database, "first.dcm", "second.dcm", "other.dcm")
+    headers = [
+        {"PatientID": "4711", "StudyInstanceUID": "1.2.1", "AccessionNumber": "A-1"},
+        {"PatientID": "4711", "StudyInstanceUID": "1.2.2", "AccessionNumber": "A-2"},
+        {"PatientID": "4711", "IssuerOfPatientID": "clinic", "StudyInstanceUID": "1.2.3", "AccessionNumber": "A-3"},
+    ]
+    outcomes = []
+    for claimed, header, content in zip((first, second, other), headers, "abc", strict=True):
+        identifiers, _ = read_identifiers(written(make(np.zeros((8, 8), np.uint16), **header)), SecretStr(secret))
+        outcomes.append(Screened(claimed, content * 64, "v1", 0.9, 0.5, "PNEUMONIA", False, identifiers))
+    finish(database, *outcomes)
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        (["--accession", "A-2"], {"second.dcm"}),
+        (["--study-uid", "1.2.1"], {"first.dcm"}),
+        (["--patient", "4711"], {"first.dcm", "second.dcm"}),
+        (["--patient", "4711", "--issuer", "clinic"], {"other.dcm"}),
+        (["--patient", "4712"], set()),
+    ],
+)
+def test_results_are_found_by_accession_number_study_and_patient(
+    pneumoscreen: Command,
+    database: Database,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    found: set[str],
+) -> None:
+    secret = "a secret of the hospital"
+    of_a_pacs(database, secret)
+    monkeypatch.setenv("PNEUMOSCREEN_PATIENT_SECRET", secret)
+    _, out, _ = pneumoscreen("results", *options, "--format", "json", "--home", tmp_path)
+    assert {row["path"] for row in json.loads(out)} == found
+    assert "4711" not in out
+
+
+def test_a_patient_cannot_be_looked_for_without_the_secret(
+    pneumoscreen: Command, database: Database, tmp_path: Path
+) -> None:
+    code, _, errors = pneumoscreen("results", "--patient", "4711", "--home", tmp_path)
+    assert (code, "patient_secret" in sentence(errors), "4711" in errors) == (2, True, False)
+    code, _, errors = pneumoscreen("results", "--issuer", "clinic", "--home", tmp_path)
+    assert (code, "--patient" in sentence(errors)) == (2, True)
+
+
+def exported(home: Path, capture: pytest.CaptureFixture[bytes], **filters: Any) -> Any:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    results(load(home), Filters(**filters), format="parquet")
+    return parquet.read_table(io.BytesIO(capture.readouterr().out))
+
+
+def test_a_parquet_file_has_the_same_typed_columns_whatever_its_rows_hold(
+    database: Database, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    pa = pytest.importorskip("pyarrow")
+    fill(database)
+    done, waiting = (exported(tmp_path, capfdbinary, state=state) for state in ("done", "waiting"))
+    assert done.schema.equals(waiting.schema)
+    assert pa.concat_tables([done, waiting]).num_rows == 3
+    types = {"seen_at": pa.timestamp("us", "UTC"), "probability": pa.float64(), "unfamiliar": pa.bool_()}
+    types |= {"sighting_id": pa.int64(), "reviewed_label": pa.string()}
+    assert {name: done.schema.field(name).type for name in types} == types
+    assert done.column("seen_at")[0].as_py() == datetime(2026, 5, 4, 12, tzinfo=UTC)
+    assert done.column("label").to_pylist() == ["NORMAL", "PNEUMONIA"]
+    history = exported(tmp_path, capfdbinary, history=True)
+    assert history.schema.field("is_result").type == pa.int64()
 
 
 def test_models_are_listed_and_shown(pneumoscreen: Command, database: Database, tmp_path: Path) -> None:

@@ -87,8 +87,8 @@ def test_padding_around_the_picture_does_not_flatten_it() -> None:
     padded = PIXELS.copy()
     padded[:, :20] = 4095
     values = grey(written(make(padded, PixelPaddingValue=4095)))
-    assert np.abs(values[:, 20:] - expected()[:, 20:]).max() <= 8
-    assert (values[:, :20] == 255).all()
+    assert values.shape == (200, 240), "what is only padding is cut off"
+    assert np.abs(values - expected()[:, 20:]).max() <= 8
 
 
 LOSSLESS = {
@@ -130,7 +130,7 @@ def test_every_transfer_syntax_that_is_said_to_be_read_has_a_decoder() -> None:
     [
         ({"Modality": "CT"}, "modality is CT"),
         ({"Modality": "MG"}, "modality is MG"),
-        ({"Modality": None}, "modality is not said"),
+        ({"Modality": None}, "modality is not stated"),
         ({"BodyPartExamined": "HAND"}, "body part is HAND"),
         ({"BodyPartExamined": "ABDOMEN"}, "body part is ABDOMEN"),
         ({"ViewPosition": "LL"}, "view is LL"),
@@ -142,8 +142,8 @@ def test_every_transfer_syntax_that_is_said_to_be_read_has_a_decoder() -> None:
         ({"NumberOfFrames": 12}, "12 frames"),
         ({"PresentationIntentType": "FOR PROCESSING"}, "FOR PROCESSING"),
         ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.1.1.1"}, "FOR PROCESSING"),
-        ({"PhotometricInterpretation": "PALETTE COLOR"}, "no grey one"),
-        ({"PhotometricInterpretation": "RGB", "SamplesPerPixel": 3, "PlanarConfiguration": 0}, "no grey one"),
+        ({"PhotometricInterpretation": "PALETTE COLOR"}, "not greyscale"),
+        ({"PhotometricInterpretation": "YBR_FULL", "SamplesPerPixel": 3, "PlanarConfiguration": 0}, "not greyscale"),
         ({"Rows": 20}, "too small"),
         ({"Rows": 40_000, "Columns": 40_000}, "more than the limit"),
     ],
@@ -181,7 +181,7 @@ def test_a_report_without_a_picture_is_refused() -> None:
     dataset = make(PIXELS, SOPClassUID="1.2.840.10008.5.1.4.1.1.88.11", Modality="SR")
     for name in ("PixelData", "Rows", "Columns"):
         delattr(dataset, name)
-    assert refuse(dataset) == "the DICOM file holds no picture (modality SR)"
+    assert refuse(dataset) == "the DICOM file is not an image (modality SR)"
 
 
 def test_the_deflated_syntax_is_refused_and_never_inflated(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,7 +195,7 @@ def test_the_deflated_syntax_is_refused_and_never_inflated(monkeypatch: pytest.M
 
 @pytest.mark.parametrize(
     ("syntax", "name"),
-    [("1.2.840.10008.1.2.4.100", "MPEG2"), ("1.2.3.4.5", "1.2.3.4.5"), ("1.2.840.10008.1.2.4.51", "JPEG Extended")],
+    [("1.2.840.10008.1.2.4.100", "MPEG2"), ("1.2.3.4.5", "1.2.3.4.5")],
 )
 def test_a_transfer_syntax_without_a_decoder_is_refused_by_name(syntax: str, name: str) -> None:
     with pytest.raises(Unreadable, match=rf"transfer syntax {name}.* is not read"):
@@ -212,7 +212,7 @@ def test_a_file_cut_in_its_pixels_may_still_be_under_way() -> None:
 def test_a_file_cut_in_its_header_may_still_be_under_way_or_is_damaged_and_says_so() -> None:
     data = written(make(PIXELS))
     for length in range(132, 900, 7):
-        with pytest.raises((Unfinished, Unreadable), match=r"cut off|damaged|not said|no picture|is not read"):
+        with pytest.raises((Unfinished, Unreadable), match=r"cut off|damaged|not stated|not an image|is not read"):
             decode(data[:length], (160, 160), Limits())
 
 
@@ -234,7 +234,7 @@ def test_a_stream_larger_than_its_header_says_is_refused_before_it_is_decoded() 
     at = stream.index(b"\xff\xc0")
     stream[at + 5 : at + 9] = struct.pack(">2H", 60_000, 60_000)
     data = encapsulated(make(PIXELS_8), bytes(stream), "1.2.840.10008.1.2.4.50")
-    with pytest.raises(Unreadable, match=r"header says 260 x 200 pixels, its picture has 60000 x 60000"):
+    with pytest.raises(Unreadable, match=r"header says 260 x 200 pixels, its image has 60000 x 60000"):
         decode(data, (160, 160), Limits())
 
 
@@ -242,7 +242,7 @@ def test_a_jpeg_2000_stream_larger_than_its_header_says_is_refused(tmp_path: Pat
     data = compressed(make(PIXELS_8), "1.2.840.10008.1.2.4.90", tmp_path)
     at = data.index(b"\xff\x4f\xff\x51") + 8
     forged = data[:at] + struct.pack(">2I", 50_000, 50_000) + data[at + 8 :]
-    with pytest.raises(Unreadable, match="its picture has 50000 x 50000"):
+    with pytest.raises(Unreadable, match="its image has 50000 x 50000"):
         decode(forged, (160, 160), Limits())
 
 
@@ -331,6 +331,7 @@ def test_a_frame_that_ends_the_process_of_its_decoder_is_unreadable(tmp_path: Pa
 
 def test_a_decoder_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = compressed(make(PIXELS), LOSSLESS["JPEG-LS"], tmp_path)
+    monkeypatch.setattr("shared.imaging.frames._fast_decoder", lambda _: None)
     monkeypatch.setattr("shared.imaging.gdcm_process.SECONDS", 0.001)
     with pytest.raises(Unreadable, match="did not decode"):
         decode(data, (160, 160), Limits())
@@ -371,6 +372,7 @@ def test_a_decoder_that_cannot_be_started_or_is_killed_is_the_worlds_fault(
     if program == "killed":  # as the kernel does when memory is short
         (tmp_path / program).write_text("#!/bin/sh\ncat > /dev/null\nkill -9 $$\n")
         (tmp_path / program).chmod(0o755)
+    monkeypatch.setattr("shared.imaging.frames._fast_decoder", lambda _: None)
     monkeypatch.setattr("shared.imaging.gdcm_process.sys.executable", str(tmp_path / program))
-    with pytest.raises(OutOfReach, match="no process could be had"):
+    with pytest.raises(OutOfReach, match="could not start a process"):
         decode(data, (160, 160), Limits())

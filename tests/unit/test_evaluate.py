@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cli import main as cli
 from shared.database import ModelVersion, connect
 from shared.models import manifest, registry
-from shared.models.manifest import Familiarity
+from shared.models.manifest import Novelty
 from shared.models.novelty import SIZE
 from shared.statistics.metrics import NAMES
 from tests.models import give_check, go_live, make_linear_version
@@ -25,15 +24,8 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["pneumoscreen", "models", "evaluate", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        found = capsys.readouterr()
-        return int(stop.value.code or 0), found.out, found.err
-
-    return run
+def run(run_command: Run) -> Run:
+    return lambda *arguments: run_command("models", "evaluate", *arguments)
 
 
 @pytest.fixture
@@ -82,7 +74,7 @@ def test_a_version_that_has_a_check_tells_the_share_of_images_that_are_unfamilia
 ) -> None:
     parameters = BytesIO()
     np.savez(parameters, centre=np.zeros(SIZE, np.float32), whitening=np.eye(SIZE, dtype=np.float32))
-    check = Familiarity(source="a test", file="familiarity.npz", limit=limit, flagged=0.0, caught={})
+    check = Novelty(source="a test", file="novelty.npz", limit=limit, flagged=0.0, caught={})
     checked = make_linear_version(home / "models", "v3")
     give_check(checked, check, parameters.getvalue())
     database = connect(f"sqlite:///{home / 'pneumoscreen.db'}")
@@ -102,9 +94,9 @@ def test_images_that_the_version_was_made_of_are_told_from_others(run: Run, home
     digest = manifest.write(home / "models" / "v2", found.model_copy(update={"data": data}))
     with connect(f"sqlite:///{home / 'pneumoscreen.db'}").write() as session:
         session.get_one(ModelVersion, "v2").manifest_sha256 = digest
-    assert "These are the images that it was made of" in run("--home", home, "--data", labelled)[1]
+    assert "These are the images that it was made from" in run("--home", home, "--data", labelled)[1]
     next((labelled / "NORMAL").iterdir()).unlink()
-    assert "made of" not in run("--home", home, "--data", labelled)[1]
+    assert "made from" not in run("--home", home, "--data", labelled)[1]
 
 
 def test_the_figures_are_those_of_the_versions_own_answers(run: Run, home: Path, labelled: Path) -> None:
@@ -151,7 +143,7 @@ def test_a_table_is_for_people(run: Run, home: Path, labelled: Path) -> None:
     code, out, _ = run("--home", home, "--data", labelled)
     assert code == 0
     assert all(name in out for name in (*NAMES, "called PNEUMONIA", "v2", "12 images"))
-    assert "has no check for unfamiliar pictures" in out
+    assert "has no novelty check" in out
 
 
 def test_an_unreadable_file_is_listed_and_the_others_count(run: Run, home: Path, labelled: Path) -> None:

@@ -12,9 +12,10 @@ from sqlalchemy import func, select
 from cli import forget as forgetting
 from cli.forget import forget
 from shared.base import settings
-from shared.base.errors import WorkFailed, WrongSettings
+from shared.base.errors import InvalidRequest, WorkFailed
 from shared.base.filesystem import MARKER
-from shared.base.settings import Folder, Settings
+from shared.base.settings import Settings
+from shared.base.source_settings import FolderSettings
 from shared.database import AuditEntry, Database, DicomHeader, Job, Prediction, Review, Sighting
 from shared.ledger import work
 from shared.ledger.register import register
@@ -34,7 +35,7 @@ def ward(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def chosen(database: Database, tmp_path: Path, ward: Path) -> Settings:
-    return settings.load(tmp_path, folders={"ward": Folder(path=ward)})
+    return settings.load(tmp_path, sources={"ward": FolderSettings(path=ward)})
 
 
 def counts(database: Database) -> list[int]:
@@ -68,7 +69,7 @@ def patient(database: Database) -> None:
         review(database, content * 64)
 
 
-@pytest.mark.parametrize("target", ["jane.dcm", "A" * 64, "copy.dcm"])
+@pytest.mark.parametrize("target", ["jane.dcm", "A" * 64, "copy.dcm", "2"])
 def test_a_file_its_history_and_its_contents_under_other_names_are_erased(
     database: Database, chosen: Settings, capsys: pytest.CaptureFixture[str], target: str
 ) -> None:
@@ -77,7 +78,7 @@ def test_a_file_its_history_and_its_contents_under_other_names_are_erased(
     if target == "jane.dcm":
         assert paths(database) == ["x.png"]
         assert counts(database) == [1, 1, 1, 0, 1]
-    else:  # the content that took the name later is another
+    else:  # the content that took the name later is another; 2 is the sighting_id of copy.dcm
         assert paths(database) == ["x.png", "jane.dcm"]
         assert counts(database) == [2, 2, 2, 0, 2]
     assert rows(database)[0]["reviewed_label"] == "NORMAL"
@@ -92,7 +93,7 @@ def two_folders(chosen: Settings, tmp_path: Path) -> Settings:
     """Settings with `ward` and `clinic`."""
     (tmp_path / "clinic").mkdir()
     (tmp_path / "clinic" / MARKER).touch()
-    return settings.load(tmp_path, folders={**chosen.folders, "clinic": Folder(path=tmp_path / "clinic")})
+    return settings.load(tmp_path, sources={**chosen.sources, "clinic": FolderSettings(path=tmp_path / "clinic")})
 
 
 def two_of_one_name(database: Database, first: str | None, second: str | None) -> None:
@@ -123,7 +124,7 @@ def test_of_different_copies_of_one_file_one_must_be_chosen(database: Database, 
         with database.write() as session:
             register(session, "submitted", "routine", [file(f"{number}/a.png")], NOW, origin="/archive/a.png")
         finish(database, screened(claim(database, send_all(database))[0], content=content))
-    with pytest.raises(WorkFailed, match=r"several images: name one of submitted/0/a\.png .*submitted/1/a\.png"):
+    with pytest.raises(WorkFailed, match=r"several images: .* 1 is submitted/0/a\.png .* 2 is submitted/1/a\.png"):
         forget(chosen, "/archive/a.png", "A. Nurse", yes=True)
     forget(chosen, "submitted/0/a.png", "A. Nurse", yes=True)
     assert paths(database) == ["1/a.png"]
@@ -168,7 +169,7 @@ def test_what_nobody_knows_cannot_be_forgotten(database: Database, chosen: Setti
     for target in ("joe.dcm", "f" * 64, "jane.dc%"):
         with pytest.raises(WorkFailed, match="Nothing is known"):
             forget(chosen, target, "A. Nurse", yes=True)
-    with pytest.raises(WrongSettings, match="--by NAME"):
+    with pytest.raises(InvalidRequest, match="--by NAME"):
         forget(chosen, "jane.dcm", " ", yes=True)
     assert counts(database) == [4, 4, 3, 1, 3]
 
@@ -264,6 +265,20 @@ def test_a_copy_behind_a_link_out_of_the_home_is_not_deleted(
         forget(chosen, "day/a.png", "A. Nurse", yes=True)
     assert (outside / "a.png").exists()
     assert counts(database)[0] == 1
+
+
+def test_words_on_an_image_that_could_not_be_read_are_erased_with_it(database: Database, chosen: Settings) -> None:
+    bad, other = in_hand(database, "bad.png", "other.png")
+    finish(database, Quarantined(bad, "blank"), Quarantined(other, "blank"))
+    with database.write() as session:
+        for claimed in (bad, other):
+            values = {"sha256": None, "sighting_id": claimed.sighting, "reviewer": "Dr. A", "note": "Jane Doe"}
+            session.add(Review(label="NOT_READABLE", created_at=NOW, **values))
+    forget(chosen, "bad.png", "A. Nurse", yes=True)
+    with database.read() as session:
+        assert session.scalars(select(Review.sighting_id)).all() == [other.sighting]
+        detail = session.scalar(select(AuditEntry.detail))
+    assert detail == "1 sightings, 1 jobs, 0 predictions, 0 DICOM headers, 1 reviews, 0 copies"
 
 
 def test_what_a_worker_has_in_hand_leaves_no_trace_when_it_finishes(database: Database, chosen: Settings) -> None:

@@ -6,16 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
 
+from actions.verdict import Side, judge
 from shared.base.errors import BrokenModel, WrongSettings
 from shared.models.engines import LINEAR_FILE
 from tests.models import SIZE, describe, make_linear_version, published
 from trainer import gate
 from trainer.datasets import is_held_out
-from trainer.gate import Side, judge
 
 ILL, WELL, EACH = 200, 100, 2
 PATIENTS = tuple(f"person{number // EACH}" for number in range((ILL + WELL) * EACH))
@@ -130,12 +129,6 @@ def test_a_verdict_is_kept_as_json() -> None:
     assert found["challenger"]["version"] == "new"
     assert found["comparisons"][0]["other"]["recall"] == pytest.approx(0.98)
     assert found["failed"] == list(verdict.failed)
-
-
-def test_the_auc_is_the_share_of_pairs_in_the_right_order() -> None:
-    is_ill = np.array([True, False, True, False])
-    probabilities: NDArray[np.float64] = np.array([0.9, 0.5, 0.5, 0.1])
-    assert gate._auc(probabilities, is_ill) == (1 + 1 + 0.5 + 1) / 4
 
 
 def labelled(folder: Path, patients: int = 40) -> Path:

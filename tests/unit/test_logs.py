@@ -6,10 +6,10 @@ from pathlib import Path
 PROGRAM = """
 import logging, sys
 from pathlib import Path
-from shared import logs, settings
+from shared.base import logs, settings
 logs.configure(settings.load(Path(sys.argv[1])))
 log = logging.getLogger("producer.service")
-log.info("watching root %s", "ward")
+log.info("watching source %s", "ward")
 try:
     1 / 0
 except ZeroDivisionError:
@@ -27,7 +27,7 @@ def logged(home: Path, **variables: str) -> str:
 
 def test_a_json_log_has_one_object_a_line_with_time_level_and_logger(tmp_path: Path) -> None:
     first, second = map(json.loads, logged(tmp_path, PNEUMOSCREEN_LOG_FORMAT="json").splitlines())
-    assert first["message"] == "watching root ward"
+    assert first["message"] == "watching source ward"
     assert (first["level"], first["logger"]) == ("INFO", "producer.service")
     assert first["timestamp"].endswith("+00:00")
     assert isinstance(first["process_id"], int)
@@ -35,6 +35,6 @@ def test_a_json_log_has_one_object_a_line_with_time_level_and_logger(tmp_path: P
 
 
 def test_a_text_log_is_the_default_and_its_level_a_setting(tmp_path: Path) -> None:
-    assert "INFO MainProcess producer.service: watching root ward" in logged(tmp_path)
+    assert "INFO MainProcess producer.service: watching source ward" in logged(tmp_path)
     assert "watching" not in logged(tmp_path, PNEUMOSCREEN_LOG_LEVEL="ERROR")
     assert "a name" in logged(tmp_path, PNEUMOSCREEN_LOG_LEVEL="DEBUG")

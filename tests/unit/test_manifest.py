@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from shared.base.errors import BrokenModel
-from shared.models import manifest
+from shared.models import manifest, registry
 from shared.models.engines import LINEAR_FILE
-from shared.models.manifest import Calibration, Manifest
+from shared.models.manifest import Calibration, Export, Manifest
 from tests.models import make_linear_version, published
 
 
@@ -19,7 +19,7 @@ def edit(folder: Path, /, **changes: object) -> None:
 def test_a_version_reads_back_as_it_was_written(tmp_path: Path) -> None:
     version = make_linear_version(tmp_path, "v1")
     found = manifest.read(version, published(version).manifest_sha256)
-    assert (found.version, found.engine, found.threshold) == ("v1", "linear", 0.5)
+    assert (found.version, found.exports, found.threshold) == ("v1", (Export(engine="linear", file=LINEAR_FILE),), 0.5)
     assert manifest.write(version, found) == published(version).manifest_sha256
 
 
@@ -74,8 +74,11 @@ def test_a_version_that_is_not_there_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"schema_version": 2}, "schema_version"),
-        ({"engine": "pickle"}, "engine"),
+        ({"schema_version": 0}, "schema_version"),
+        ({"schema_version": "two"}, "schema_version"),
+        ({"exports": [{"engine": "../x", "file": "weights.npy"}]}, "exports.0.engine"),
+        ({"exports": []}, "exports"),
+        ({"engine": "linear"}, "engine"),
         ({"threshold": 1.5}, "threshold"),
         ({"version": "../v1"}, "version"),
         ({"files": {}}, "files"),
@@ -90,6 +93,62 @@ def test_a_malformed_manifest_is_refused_with_the_name_of_the_field(
     version = make_linear_version(tmp_path, "v1")
     edit(version, **changes)
     with pytest.raises(BrokenModel, match=rf"is malformed: {named}: "):
+        manifest.read(version)
+
+
+@pytest.mark.parametrize("schema", [manifest.SCHEMA + 1, 99])
+def test_a_manifest_of_a_newer_schema_says_what_to_do(tmp_path: Path, schema: int) -> None:
+    version = make_linear_version(tmp_path, "v1")
+    edit(version, schema_version=schema, surprise=1)
+    with pytest.raises(BrokenModel, match=rf"v1 has schema {schema}, this program reads up to 2: upgrade it"):
+        manifest.read(version)
+
+
+def as_schema_1(folder: Path, **changes: object) -> None:
+    """Write the manifest of a linear version as programs with schema 1 did."""
+    values = json.loads((folder / manifest.NAME).read_text())
+    for name in ("exports", "novelty"):
+        del values[name]
+    old = {"schema_version": 1, "engine": "linear", "familiarity": None, "lite": None}
+    (folder / manifest.NAME).write_text(json.dumps(values | old | changes))
+
+
+def test_a_version_with_a_manifest_of_schema_1_is_read_and_runs(tmp_path: Path) -> None:
+    version = make_linear_version(tmp_path, "v1")
+    written = manifest.read(version)
+    as_schema_1(version)
+    assert manifest.read(version) == written
+    assert registry.load(tmp_path, published(version)).network.device == "cpu"
+
+
+def test_the_bundled_manifest_of_schema_1_lists_both_exports_and_its_novelty_check() -> None:
+    text = (registry.bundled() / manifest.NAME).read_text()
+    old, found = json.loads(text), manifest.read(registry.bundled())
+    assert (old["schema_version"], found.schema_version) == (1, 2)
+    assert [(export.engine, export.file) for export in found.exports] == [
+        ("keras", "network.keras"),
+        ("litert", "network.tflite"),
+    ]
+    assert found.exports[1].reference_logits == tuple(old["lite"]["trial"])
+    assert found.exports[1].largest_difference == old["lite"]["largest_difference"]
+    assert found.novelty is not None
+    assert found.novelty.model_dump() == old["familiarity"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"engine": "pickle"}, "schema 1 knows keras and linear, not 'pickle'"),
+        ({"engine": ["keras"]}, "schema 1 knows keras and linear"),
+        ({"lite": "network.tflite"}, "lite: a table is wanted"),
+        ({"lite": {"file": 7}}, "exports.1.file"),
+        ({"familiarity": {"limit": -1.0}}, "novelty.source"),
+    ],
+)
+def test_a_malformed_manifest_of_schema_1_is_refused(tmp_path: Path, changes: dict[str, object], named: str) -> None:
+    version = make_linear_version(tmp_path, "v1")
+    as_schema_1(version, **changes)
+    with pytest.raises(BrokenModel, match=named):
         manifest.read(version)
 
 

@@ -56,7 +56,7 @@ def of(metrics: Metrics) -> dict[tuple[str, ...], float]:
 @pytest.fixture
 def settings(tmp_path: Path, database: Database) -> Settings:
     """Those of a producer whose broker is out of reach."""
-    return load(tmp_path, broker_url="redis://127.0.0.1:1/0", folders={"ward": {"path": tmp_path / "ward"}})
+    return load(tmp_path, broker_url="redis://127.0.0.1:1/0", sources={"ward": {"path": tmp_path / "ward"}})
 
 
 @pytest.fixture
@@ -391,11 +391,17 @@ def test_a_metrics_port_that_is_taken_or_on_no_address_of_ours_is_refused(tmp_pa
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(WrongSettings, match=f"port {port}"):
-            check_metrics_port(load(tmp_path), port)
-        check_metrics_port(load(tmp_path), 0)
+        with pytest.raises(
+            WrongSettings, match=rf"port {port} .* PNEUMOSCREEN_WORKER_METRICS_PORT=\d+ pneumoscreen wor"
+        ):
+            check_metrics_port(load(tmp_path, worker_metrics_port=port), "worker")
+        with pytest.raises(
+            WrongSettings, match=rf"port {port} .* PNEUMOSCREEN_PRODUCER_METRICS_PORT=\d+ pneumoscreen p"
+        ):
+            check_metrics_port(load(tmp_path, producer_metrics_port=port), "producer")
+        check_metrics_port(load(tmp_path, producer_metrics_port=port), "worker")
         with pytest.raises(WrongSettings, match=r"192\.0\.2\.1"):
-            check_metrics_port(load(tmp_path, metrics_host="192.0.2.1"), port)
+            check_metrics_port(load(tmp_path, metrics_host="192.0.2.1", worker_metrics_port=port), "worker")
 
 
 def test_work_that_is_sent_again_is_counted_by_its_cause(database: Database, settings: Settings) -> None:

@@ -9,7 +9,8 @@ from redis import Redis
 from sqlalchemy import func, select
 
 from producer.service import Producer
-from shared.base.settings import Folder, Settings, load
+from shared.base.settings import Settings, load
+from shared.base.source_settings import FolderSettings
 from shared.database import Database, Job, JobState
 
 PLENTY = 10**18
@@ -17,9 +18,9 @@ PLENTY = 10**18
 
 def settings(tmp_path: Path, broker_url: str, min_free_disk: int) -> Settings:
     (tmp_path / "ward").mkdir(exist_ok=True)
-    folders = {"ward": Folder(path=tmp_path / "ward")}
+    folders = {"ward": FolderSettings(path=tmp_path / "ward")}
     quick = {"settle": 0, "linger": 0, "recover_every": 0.1, "sweep_every": 0.1}
-    return load(tmp_path, broker_url=broker_url, folders=folders, min_free_disk=min_free_disk, **quick)
+    return load(tmp_path, broker_url=broker_url, sources=folders, min_free_disk=min_free_disk, **quick)
 
 
 def run(producer: Producer, until: object = lambda: False, seconds: float = 2.0) -> None:

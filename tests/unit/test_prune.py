@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete, func, select, update
 
-from cli import prune as pruning
+from actions import pruning
 from cli.prune import prune
 from shared.base import settings
 from shared.base.filesystem import MARKER
-from shared.base.settings import Folder, Settings
+from shared.base.settings import Settings
+from shared.base.source_settings import FolderSettings
 from shared.database import (
     AuditEntry,
     Database,
@@ -25,6 +26,7 @@ from shared.database import (
 from shared.ledger import retention
 from shared.ledger.register import register
 from shared.ledger.work import Identifiers, PutOff, Quarantined, Screened
+from shared.sources.folder import source
 from tests.unit.steps import claim, drop, file, finish, in_hand, rows, screened, send_all, sightings
 
 LONG_AGO = datetime.now(UTC) - timedelta(days=100)
@@ -40,7 +42,7 @@ def ward(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def chosen(database: Database, tmp_path: Path, ward: Path) -> Settings:
-    return settings.load(tmp_path, folders={"ward": Folder(path=ward)})
+    return settings.load(tmp_path, sources={"ward": FolderSettings(path=ward)})
 
 
 def count(database: Database, table: type) -> int:
@@ -49,7 +51,7 @@ def count(database: Database, table: type) -> int:
 
 
 def numbers(capsys: pytest.CaptureFixture[str]) -> tuple[list[int], str]:
-    """Jobs, replaced, gone, letters, predictions, headers, as the table tells them; and all that was said."""
+    """Jobs, replaced, gone, letters, predictions, headers, reviews, as the table shows them; and all the output."""
     said = capsys.readouterr().out
     lines = [line for line in said.splitlines() if line.startswith("│")]
     return [int(line.split("│")[2].replace(",", "")) for line in lines], said
@@ -63,6 +65,12 @@ def long_done(database: Database, *names: str, content: str = "a") -> None:
     """Files that were screened long ago, each with the same content."""
     claimed = in_hand(database, *names)
     finish(database, *(screened(each, content=content) for each in claimed), now=LONG_AGO)
+
+
+def word(label: str, content: str | None, sighting: int) -> Review:
+    return Review(
+        sha256=content, sighting_id=sighting, label=label, reviewer="Dr. A", note=None, created_at=datetime.now(UTC)
+    )
 
 
 def test_a_dry_run_counts_what_the_real_one_then_deletes(
@@ -81,10 +89,11 @@ def test_a_dry_run_counts_what_the_real_one_then_deletes(
     with database.write() as session:
         session.add(DeadLetter(body="{}", reason="odd", received_at=LONG_AGO))
         session.add(DeadLetter(body="{}", reason="odd", received_at=datetime.now(UTC)))
-        session.add(Review(sha256="b" * 64, label="NORMAL", reviewer="Dr. A", note=None, created_at=LONG_AGO))
+        session.add(word("NORMAL", "b" * 64, gone.sighting))
+        session.add(word("NOT_READABLE", "b" * 64, gone.sighting))
     prune(chosen, 30, dry_run=True)
     told, said = numbers(capsys)
-    assert told == [3, 1, 1, 1, 2, 1]
+    assert told == [3, 1, 1, 1, 2, 1, 1]
     assert "would be deleted" in said
     assert [count(database, table) for table in (Sighting, Job, Prediction, DicomHeader)] == [4, 4, 3, 1]
     assert count(database, AuditEntry) == 0
@@ -92,9 +101,9 @@ def test_a_dry_run_counts_what_the_real_one_then_deletes(
     assert numbers(capsys)[0] == told
     assert paths(database) == ["there.png", "two.png"]
     assert [count(database, table) for table in (Job, Prediction, DicomHeader, DeadLetter)] == [1, 1, 0, 1]
-    assert count(database, Review) == 1, "a person's word stays"
+    assert count(database, Review) == 1, "a person's word on a content stays"
     prune(chosen, 30, dry_run=False)
-    assert numbers(capsys)[0] == [0] * 6
+    assert numbers(capsys)[0] == [0] * 7
 
 
 def test_a_dry_run_shows_no_bars_that_count_what_is_deleted(
@@ -112,7 +121,7 @@ def test_what_became_final_after_the_cutoff_stays(
 ) -> None:
     finish(database, screened(in_hand(database, "new.png")[0]), now=datetime.now(UTC))
     prune(chosen, 30, dry_run=False)
-    assert numbers(capsys)[0] == [0] * 6
+    assert numbers(capsys)[0] == [0] * 7
     assert count(database, Job) == 1
 
 
@@ -123,7 +132,7 @@ def test_a_file_that_is_still_in_its_folder_keeps_its_row_and_its_prediction(
     long_done(database, "a.png", "gone.png")
     prune(chosen, 30, dry_run=False)
     told, said = numbers(capsys)
-    assert told == [2, 0, 1, 0, 0, 0], "the content is seen under the other name still"
+    assert told == [2, 0, 1, 0, 0, 0, 0], "the content is seen under the other name still"
     assert "1 old rows stay" in said and "it would be screened again" in said
     assert [row["label"] for row in rows(database)] == ["PNEUMONIA"]
 
@@ -146,9 +155,9 @@ def test_a_folder_that_this_host_cannot_see_keeps_its_rows_and_is_told(
         chosen = settings.load(tmp_path)
     prune(chosen, 30, dry_run=False)
     told, said = numbers(capsys)
-    assert told == [2, 0, 0, 0, 0, 0]
+    assert told == [2, 0, 0, 0, 0, 0, 0]
     assert paths(database) == ["a.png", "b.png"]
-    assert "2 old rows of the folder 'ward' stay" in said and MARKER in said
+    assert "2 old rows of the source 'ward' stay" in said and MARKER in said
 
 
 def test_a_share_that_goes_away_during_the_look_loses_no_row(
@@ -158,19 +167,11 @@ def test_a_share_that_goes_away_during_the_look_loses_no_row(
 
     def unmount(_: Path) -> bool:
         (ward / MARKER).unlink(missing_ok=True)
-        return True
+        return False
 
-    monkeypatch.setattr(pruning, "is_gone", unmount)
+    monkeypatch.setattr(source, "_is_there", unmount)
     prune(chosen, 30, dry_run=False)
     assert paths(database) == ["a.png"]
-
-
-def test_a_folder_without_permission_is_not_an_empty_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_: Path) -> None:
-        raise PermissionError
-
-    monkeypatch.setattr(Path, "lstat", refuse)
-    assert not pruning.is_gone(tmp_path / "a.png")
 
 
 def test_waiting_sightings_and_open_jobs_are_never_touched(
@@ -186,7 +187,7 @@ def test_waiting_sightings_and_open_jobs_are_never_touched(
         )
     drop(database, file("waiting.png", inode=3), now=LONG_AGO)
     prune(chosen, 30, dry_run=False)
-    assert numbers(capsys)[0] == [1, 0, 0, 0, 0, 0]
+    assert numbers(capsys)[0] == [1, 0, 0, 0, 0, 0, 0]
     assert paths(database) == ["rescreened.png", "put-off.png", "waiting.png"]
     assert count(database, Job) == 3
 
@@ -233,9 +234,9 @@ def test_more_rows_than_a_transaction_holds_are_all_deleted(
         now=LONG_AGO,
     )
     prune(chosen, 30, dry_run=True)
-    assert numbers(capsys)[0] == [35, 0, 35, 0, 35, 0]
+    assert numbers(capsys)[0] == [35, 0, 35, 0, 35, 0, 0]
     prune(chosen, 30, dry_run=False)
-    assert numbers(capsys)[0] == [35, 0, 35, 0, 35, 0]
+    assert numbers(capsys)[0] == [35, 0, 35, 0, 35, 0, 0]
     assert [count(database, table) for table in (Sighting, Job, Prediction)] == [0, 0, 0]
 
 
@@ -271,7 +272,7 @@ def test_a_prune_is_on_record_with_counts_alone(database: Database, chosen: Sett
     assert entry.action == "prune" and entry.actor
     assert entry.detail == (
         "older than 30 days: 1 finished jobs, 0 replaced sightings, 1 sightings whose file is gone, "
-        "0 dead letters, 1 predictions, 0 DICOM headers"
+        "0 dead letters, 1 predictions, 0 DICOM headers, 0 reviews of deleted sightings alone"
     )
 
 
@@ -283,5 +284,21 @@ def test_a_sighting_taken_up_again_meanwhile_stays(database: Database) -> None:
         found = [sighting.id for sighting in retention.results(session, cutoff, 0)]
         session.execute(update(Sighting).values(state=SightingState.WAITING, finished_at=None))
         assert found == [bad.sighting]
-        assert retention.delete_old(session, found, cutoff) == 0
+        assert retention.delete_old(session, found, cutoff) == (0, 0)
     assert paths(database) == ["bad.png"]
+
+
+def test_a_word_on_a_deleted_sighting_is_on_no_later_one(database: Database, chosen: Settings) -> None:
+    """SQLite numbers the next row like the last one that was deleted."""
+    bad, good = in_hand(database, "bad.png", "good.png")
+    finish(database, Quarantined(bad, "blank"), screened(good), now=LONG_AGO)
+    with database.write() as session:
+        session.add_all([word("NOT_READABLE", None, bad.sighting), word("NORMAL", "a" * 64, good.sighting)])
+    prune(chosen, 30, dry_run=False)
+    assert sightings(database) == []
+    drop(database, "c.png", "d.png")
+    assert [row["reviewed_word"] for row in rows(database)] == [None, None]
+    with database.read() as session:
+        assert [(r.sha256, r.sighting_id, r.label) for r in session.scalars(select(Review))] == [
+            ("a" * 64, None, "NORMAL")
+        ]

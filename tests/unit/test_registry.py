@@ -8,6 +8,7 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import select
 
+from actions import promotion
 from shared.base.errors import BrokenModel, ServiceUnavailable, WorkFailed
 from shared.database import AuditEntry, Database, ModelVersion, Promotion
 from shared.models import manifest, registry
@@ -175,9 +176,9 @@ def put_up(database: Database, tmp_path: Path, *versions: str, live: bool = True
     """Publish versions of these names, and make them live one after the other; returns the home's models."""
     models = tmp_path / "models"
     for seed, name in enumerate(versions):
-        registry.publish(database, models, make_linear_version(tmp_path / "made", name, seed), DAY)
+        promotion.publish(database, models, make_linear_version(tmp_path / "made", name, seed), DAY)
         if live:
-            registry.promote(database, name, "Ada", DAY)
+            promotion.promote(database, name, "Ada", DAY)
     return models
 
 
@@ -185,7 +186,7 @@ def test_a_published_version_is_known_and_whole_and_not_yet_live(database: Datab
     source = make_linear_version(tmp_path / "made", "v1")
     (source / "pictures").mkdir()
     (source / "pictures" / "roc.png").write_bytes(b"a picture")
-    row = registry.publish(database, tmp_path / "models", source, DAY, "Ada")
+    row = promotion.publish(database, tmp_path / "models", source, DAY, "Ada")
     assert row == published(source)
     assert registry.load(tmp_path / "models", row).manifest.version == "v1"
     assert (tmp_path / "models" / "v1" / "pictures" / "roc.png").exists()
@@ -195,7 +196,7 @@ def test_a_published_version_is_known_and_whole_and_not_yet_live(database: Datab
 
 def test_publishing_twice_changes_nothing(database: Database, tmp_path: Path) -> None:
     source = make_linear_version(tmp_path / "made", "v1")
-    rows = [registry.publish(database, tmp_path / "models", source, DAY) for _ in range(2)]
+    rows = [promotion.publish(database, tmp_path / "models", source, DAY) for _ in range(2)]
     assert rows[0] == rows[1]
     assert names(tmp_path / "models") == ["v1"]
     assert len(actions(database)) == 1
@@ -204,7 +205,7 @@ def test_publishing_twice_changes_nothing(database: Database, tmp_path: Path) ->
 def test_another_version_of_the_same_name_is_refused(database: Database, tmp_path: Path) -> None:
     models = put_up(database, tmp_path, "v1")
     with pytest.raises(WorkFailed, match="it is another one"):
-        registry.publish(database, models, make_linear_version(tmp_path / "other", "v1", seed=9), DAY)
+        promotion.publish(database, models, make_linear_version(tmp_path / "other", "v1", seed=9), DAY)
     registry.load(models, live(database)[0])
 
 
@@ -212,9 +213,9 @@ def test_a_damaged_folder_is_not_published(database: Database, tmp_path: Path) -
     source = make_linear_version(tmp_path / "made", "v1")
     (source / LINEAR_FILE).write_bytes(b"damaged")
     with pytest.raises(BrokenModel, match="damaged"):
-        registry.publish(database, tmp_path / "models", source, DAY)
+        promotion.publish(database, tmp_path / "models", source, DAY)
     with pytest.raises(BrokenModel, match="cannot be read"):
-        registry.publish(database, tmp_path / "models", tmp_path, DAY)
+        promotion.publish(database, tmp_path / "models", tmp_path, DAY)
     assert names(tmp_path / "models") == []
 
 
@@ -234,15 +235,16 @@ def test_a_publication_interrupted_at_any_step_leaves_the_old_version_live(
         raise Interrupted
 
     with monkeypatch.context() as patch:
-        patch.setattr(f"shared.models.registry.{step}", interrupt)
+        where = {"os.fsync": "", "insert_new": "actions.promotion."}.get(step, "shared.models.registry.")
+        patch.setattr(where + step, interrupt)
         with pytest.raises(Interrupted):
-            registry.publish(database, models, source, DAY)
+            promotion.publish(database, models, source, DAY)
     assert [row.version for row in live(database)] == ["v1"]
     assert version_row(database, "v2") is None
     for name in names(models):
         manifest.read(models / name)
     assert [name for name in names(models) if name.startswith(".")] == []
-    row = registry.publish(database, models, source, DAY)
+    row = promotion.publish(database, models, source, DAY)
     registry.load(models, row)
     assert names(models) == ["v1", "v2"]
 
@@ -252,13 +254,13 @@ def test_what_half_a_copy_damaged_under_a_final_name_is_never_made_known(databas
     half = tmp_path / "models" / "v1"
     half.mkdir(parents=True)
     with pytest.raises(BrokenModel):
-        registry.publish(database, tmp_path / "models", source, DAY)
+        promotion.publish(database, tmp_path / "models", source, DAY)
     assert version_row(database, "v1") is None
 
 
 def test_a_promotion_says_who_made_what_live_and_why(database: Database, tmp_path: Path) -> None:
     put_up(database, tmp_path, "v1", "v2")
-    registry.promote(database, "v1", "Ben", DAY, "fewer false alarms")
+    promotion.promote(database, "v1", "Ben", DAY, "fewer false alarms")
     with database.read() as session:
         newest = session.scalars(select(Promotion).order_by(Promotion.id.desc())).first()
     assert newest is not None
@@ -269,13 +271,13 @@ def test_a_promotion_says_who_made_what_live_and_why(database: Database, tmp_pat
 def test_promoting_what_is_live_already_adds_nothing(database: Database, tmp_path: Path) -> None:
     put_up(database, tmp_path, "v1")
     before = actions(database)
-    registry.promote(database, "v1", "Ada", DAY)
+    promotion.promote(database, "v1", "Ada", DAY)
     assert actions(database) == before
 
 
 def test_a_version_that_was_never_published_cannot_be_promoted(database: Database) -> None:
     with pytest.raises(BrokenModel, match="There is no model version 'v9'"):
-        registry.promote(database, "v9", "Ada", DAY)
+        promotion.promote(database, "v9", "Ada", DAY)
 
 
 def test_a_rejected_version_is_promoted_only_with_a_reason_or_after_it_has_passed(
@@ -284,37 +286,37 @@ def test_a_rejected_version_is_promoted_only_with_a_reason_or_after_it_has_passe
     put_up(database, tmp_path, "v1")
     put_up(database, tmp_path, "v2", live=False)
     with database.write() as session:
-        registry.reject(session, "v2", "Ada", DAY, '{"passed": false}')
+        promotion.reject(session, "v2", "Ada", DAY, '{"passed": false}')
     row = version_row(database, "v2")
     assert row is not None and (row.state, row.verdict) == ("rejected", '{"passed": false}')
     with pytest.raises(WorkFailed, match="was rejected"):
-        registry.promote(database, "v2", "Ada", DAY)
+        promotion.promote(database, "v2", "Ada", DAY)
     assert live(database)[0].version == "v1"
-    registry.promote(database, "v2", "Ada", DAY, "we need it")
+    promotion.promote(database, "v2", "Ada", DAY, "we need it")
     row = version_row(database, "v2")
     assert row is not None and row.state == "rejected"
     assert live(database)[0].version == "v2"
-    registry.promote(database, "v1", "Ada", DAY)
-    registry.promote(database, "v2", "Ada", DAY, verdict='{"passed": true}')
+    promotion.promote(database, "v1", "Ada", DAY)
+    promotion.promote(database, "v2", "Ada", DAY, verdict='{"passed": true}')
     row = version_row(database, "v2")
     assert row is not None and (row.state, row.verdict) == ("published", '{"passed": true}')
 
 
 def test_a_rollback_goes_back_one_version_at_a_time(database: Database, tmp_path: Path) -> None:
     put_up(database, tmp_path, "v1", "v2", "v3")
-    assert registry.rollback(database, "Ada", DAY, "too many false alarms") == "v2"
+    assert promotion.rollback(database, "Ada", DAY, "too many false alarms") == "v2"
     assert live(database)[0].version == "v2"
     assert actions(database)[-1] == ("Ada", "rollback", "v2: too many false alarms")
-    assert registry.rollback(database, "Ada", DAY, "still too many") == "v1"
+    assert promotion.rollback(database, "Ada", DAY, "still too many") == "v1"
     with pytest.raises(WorkFailed, match="No version was live before"):
-        registry.rollback(database, "Ada", DAY, "and more")
+        promotion.rollback(database, "Ada", DAY, "and more")
 
 
 def test_after_a_rollback_a_new_version_rolls_back_to_the_one_it_replaced(database: Database, tmp_path: Path) -> None:
     put_up(database, tmp_path, "v1", "v2")
-    registry.rollback(database, "Ada", DAY, "no")
+    promotion.rollback(database, "Ada", DAY, "no")
     put_up(database, tmp_path, "v3")
-    assert registry.rollback(database, "Ada", DAY, "no") == "v1"
+    assert promotion.rollback(database, "Ada", DAY, "no") == "v1"
 
 
 def test_promotions_and_rollbacks_change_no_result(database: Database, tmp_path: Path) -> None:
@@ -322,8 +324,8 @@ def test_promotions_and_rollbacks_change_no_result(database: Database, tmp_path:
     (claimed,) = in_hand(database, "a.png")
     finish(database, screened(claimed, 0.9, version="v2"))
     before = rows(database)
-    registry.rollback(database, "Ada", DAY, "no")
-    registry.promote(database, "v2", "Ada", DAY)
+    promotion.rollback(database, "Ada", DAY, "no")
+    promotion.promote(database, "v2", "Ada", DAY)
     assert rows(database) == before
 
 
@@ -332,7 +334,7 @@ KEY, OTHER = SecretStr("thirty random characters or more"), SecretStr("the key o
 
 def test_with_a_key_a_published_version_is_signed_and_loads(database: Database, tmp_path: Path) -> None:
     models = tmp_path / "models"
-    row = registry.publish(database, models, make_linear_version(tmp_path / "made", "v1"), DAY, key=KEY)
+    row = promotion.publish(database, models, make_linear_version(tmp_path / "made", "v1"), DAY, key=KEY)
     assert registry.load(models, row, KEY).manifest.version == "v1"
     assert len((models / "v1" / manifest.SIGNATURE).read_text()) == 65
     assert not (tmp_path / "made" / "v1" / manifest.SIGNATURE).exists()
@@ -343,19 +345,19 @@ def test_a_version_without_a_valid_signature_is_refused_and_publishing_it_again_
     database: Database, tmp_path: Path, key: SecretStr | None
 ) -> None:
     models = tmp_path / "models"
-    row = registry.publish(database, models, make_linear_version(tmp_path / "made", "v1"), DAY, key=key)
+    row = promotion.publish(database, models, make_linear_version(tmp_path / "made", "v1"), DAY, key=key)
     with pytest.raises(BrokenModel, match=r"version v1 is not signed .*`pneumoscreen models publish .*models/v1`"):
         registry.load(models, row, KEY)
     registry.load(models, row)
-    assert registry.publish(database, models, models / "v1", DAY, key=KEY) == row
+    assert promotion.publish(database, models, models / "v1", DAY, key=KEY) == row
     registry.load(models, row, KEY)
     assert {path.name for path in (models / "v1").iterdir()} == {LINEAR_FILE, manifest.NAME, manifest.SIGNATURE}
 
 
 def test_a_signature_is_of_one_manifest_only(database: Database, tmp_path: Path) -> None:
     models = tmp_path / "models"
-    first = registry.publish(database, models, make_linear_version(tmp_path / "made", "v1"), DAY, key=KEY)
-    second = registry.publish(database, models, make_linear_version(tmp_path / "made", "v2", seed=1), DAY)
+    first = promotion.publish(database, models, make_linear_version(tmp_path / "made", "v1"), DAY, key=KEY)
+    second = promotion.publish(database, models, make_linear_version(tmp_path / "made", "v2", seed=1), DAY)
     shutil.copy(models / "v1" / manifest.SIGNATURE, models / "v2")
     with pytest.raises(BrokenModel, match="v2 is not signed"):
         registry.load(models, second, KEY)
@@ -368,7 +370,7 @@ def test_a_signature_is_of_one_manifest_only(database: Database, tmp_path: Path)
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"0" * 64, b"\0" * 1000, "Ä".encode()])
 def test_a_damaged_signature_is_no_signature(database: Database, tmp_path: Path, content: bytes) -> None:
     models = tmp_path / "models"
-    row = registry.publish(database, models, make_linear_version(tmp_path / "made", "v1"), DAY, key=KEY)
+    row = promotion.publish(database, models, make_linear_version(tmp_path / "made", "v1"), DAY, key=KEY)
     (models / "v1" / manifest.SIGNATURE).write_bytes(content)
     with pytest.raises(BrokenModel, match="not signed"):
         registry.load(models, row, KEY)
@@ -385,7 +387,7 @@ def test_a_key_that_is_set_later_signs_the_bundled_version_and_no_other(database
     models = tmp_path / "models"
     registry.install_bundled(database, models, DAY)
     (bundled,) = live(database)
-    mine = registry.publish(database, models, make_linear_version(tmp_path / "made", "mine"), DAY)
+    mine = promotion.publish(database, models, make_linear_version(tmp_path / "made", "mine"), DAY)
     with pytest.raises(ServiceUnavailable, match="not signed"):
         registry.check(database, models, KEY)
     registry.install_bundled(database, models, DAY, KEY)
@@ -406,7 +408,7 @@ def test_a_damaged_bundled_version_is_not_signed(database: Database, tmp_path: P
 
 def test_a_version_that_cannot_be_signed_is_named(database: Database, tmp_path: Path) -> None:
     models = tmp_path / "models"
-    registry.publish(database, models, make_linear_version(tmp_path / "made", "v1"), DAY)
+    promotion.publish(database, models, make_linear_version(tmp_path / "made", "v1"), DAY)
     (models / "v1" / manifest.SIGNATURE).mkdir()  # on this machine root may write everywhere
     with pytest.raises(BrokenModel, match="v1 cannot be signed"):
-        registry.publish(database, models, models / "v1", DAY, key=KEY)
+        promotion.publish(database, models, models / "v1", DAY, key=KEY)

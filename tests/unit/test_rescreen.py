@@ -6,24 +6,25 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
+from actions import promotion
 from cli.rescreen import rescreen
 from shared.base import settings
-from shared.base.errors import BrokenModel, WrongSettings
+from shared.base.errors import BrokenModel, InvalidRequest, PneumoscreenError, WorkFailed
 from shared.base.lanes import Lane
-from shared.base.settings import Folder, Settings
+from shared.base.settings import Settings
+from shared.base.source_settings import FolderSettings
 from shared.database import AuditEntry, Database, JobState
-from shared.ledger import register
+from shared.ledger import rescreening
 from shared.ledger.work import Claimed, PutOff, Quarantined, Superseded
-from shared.models import registry
 from tests.models import DAY, make_linear_version
 from tests.unit.steps import NOW, after, claim, drop, file, finish, in_hand, jobs, rows, screened, send_all, sightings
 
 
 @pytest.fixture
 def chosen(database: Database, tmp_path: Path) -> Settings:
-    found = settings.load(tmp_path, folders={"ward": Folder(path=tmp_path / "ward")})
+    found = settings.load(tmp_path, sources={"ward": FolderSettings(path=tmp_path / "ward")})
     for name in ("v1", "v2"):
-        registry.publish(database, found.models, make_linear_version(tmp_path / "made", name), DAY)
+        promotion.publish(database, found.models, make_linear_version(tmp_path / "made", name), DAY)
     return found
 
 
@@ -36,7 +37,7 @@ def done(database: Database, *contents: str, version: str = "v1") -> None:
 
 def asked(database: Database, chosen: Settings) -> list[Claimed]:
     """Rescreen everything with v2, and claim what that brings."""
-    rescreen(chosen, "v2", None, None, "Ada")
+    rescreen(chosen, [], "v2", None, None, "Ada")
     return claim(database, send_all(database, Lane.BACKGROUND))
 
 
@@ -48,7 +49,7 @@ def test_a_rescreen_asks_for_the_version_in_the_background_and_leaves_the_result
     database: Database, chosen: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     done(database, "a", "b")
-    rescreen(chosen, "v2", None, None, "Ada")
+    rescreen(chosen, [], "v2", None, None, "Ada")
     new = jobs(database)[2:]
     assert [(job.lane, job.state, job.model_version) for job in new] == [("background", "unsent", "v2")] * 2
     assert results(database) == [("a.png", "done", "v1"), ("b.png", "done", "v1")]
@@ -72,11 +73,11 @@ def test_the_new_result_takes_the_place_of_the_old_one_which_stays_in_the_histor
 def test_the_old_result_stays_if_the_file_is_gone(database: Database, chosen: Settings) -> None:
     done(database, "a")
     (claimed,) = asked(database, chosen)
-    finish(database, Quarantined(claimed, "the file was removed before it was read"))
+    finish(database, Quarantined(claimed, "the file is gone: it was removed from its source"))
     assert results(database) == [("a.png", "done", "v1")]
     assert [row["reason"] for row in rows(database)] == [None]
     job = jobs(database)[-1]
-    assert (job.state, job.problem) == (JobState.FINISHED, "the file was removed before it was read")
+    assert (job.state, job.problem) == (JobState.FINISHED, "the file is gone: it was removed from its source")
 
 
 def test_the_old_result_stays_while_the_world_is_at_fault(database: Database, chosen: Settings) -> None:
@@ -114,7 +115,7 @@ def test_a_content_that_the_version_has_seen_needs_no_file(
     done(database, "b")
     (copy,) = in_hand(database, "copy of a.png")
     finish(database, screened(copy, 0.9, "a", "v1"))
-    rescreen(chosen, "v2", None, None, None)
+    rescreen(chosen, [], "v2", None, None, None)
     assert ("copy of a.png", "done", "v2") in results(database)
     assert [job.sighting_id for job in jobs(database) if job.model_version == "v2"] == [
         next(sighting.id for sighting in sightings(database) if sighting.path == "b.png")
@@ -125,7 +126,7 @@ def test_a_content_that_the_version_has_seen_needs_no_file(
 def test_asking_twice_adds_nothing(database: Database, chosen: Settings) -> None:
     done(database, "a", "b")
     for _ in range(2):
-        rescreen(chosen, "v2", None, None, "Ada")
+        rescreen(chosen, [], "v2", None, None, "Ada")
     assert len(jobs(database)) == 4
 
 
@@ -135,36 +136,50 @@ def test_only_what_is_done_and_newest_is_screened_again(database: Database, chos
     in_hand(database, file("b.png", size=11))  # a newer drop waits already
     (bad,) = in_hand(database, "c.png")
     finish(database, Quarantined(bad, "not an image"))
-    rescreen(chosen, "v2", None, None, "Ada")
+    rescreen(chosen, [], "v2", None, None, "Ada")
     assert [job for job in jobs(database) if job.model_version] == []
 
 
 def test_a_folder_and_a_day_narrow_it_down(database: Database, chosen: Settings) -> None:
     done(database, "a")
-    rescreen(chosen, "v2", "submitted", None, "Ada")
-    rescreen(chosen, "v2", None, f"{NOW + timedelta(days=1):%Y-%m-%d}", "Ada")
+    rescreen(chosen, [], "v2", "submitted", None, "Ada")
+    rescreen(chosen, [], "v2", None, f"{NOW + timedelta(days=1):%Y-%m-%d}", "Ada")
     assert len(jobs(database)) == 1
-    rescreen(chosen, "v2", "ward", f"{NOW:%Y-%m-%d}", "Ada")
+    rescreen(chosen, [], "v2", "ward", f"{NOW:%Y-%m-%d}", "Ada")
     assert len(jobs(database)) == 2
+
+
+@pytest.mark.parametrize("name", ["a.png", "ward/a.png", "1", "A" * 64])
+def test_only_the_images_that_are_named_are_screened_again(database: Database, chosen: Settings, name: str) -> None:
+    done(database, "a", "b")
+    rescreen(chosen, [name], "v2", None, None, "Ada")
+    assert [job.sighting_id for job in jobs(database) if job.model_version == "v2"] == [1]
+
+
+def test_a_name_that_means_no_image_is_refused_and_nothing_is_asked_for(database: Database, chosen: Settings) -> None:
+    done(database, "a")
+    with pytest.raises(WorkFailed, match=r"no image 'c\.png'"):
+        rescreen(chosen, ["a.png", "c.png"], "v2", None, None, "Ada")
+    assert len(jobs(database)) == 1
 
 
 def test_what_makes_no_sense_is_said(database: Database, chosen: Settings) -> None:
     with pytest.raises(BrokenModel, match="There is no model version 'v9'"):
-        rescreen(chosen, "v9", None, None, "Ada")
-    with pytest.raises(WrongSettings, match="There is no folder named 'attic'"):
-        rescreen(chosen, "v2", "attic", None, "Ada")
+        rescreen(chosen, [], "v9", None, None, "Ada")
+    with pytest.raises(InvalidRequest, match=r"There is no source named 'attic'; there are: .*ward"):
+        rescreen(chosen, [], "v2", "attic", None, "Ada")
     for since in ("yesterday", "0001-01-01T00:00+14:00"):
-        with pytest.raises(WrongSettings, match="--since"):
-            rescreen(chosen, "v2", None, since, "Ada")
+        with pytest.raises(PneumoscreenError, match="--since"):
+            rescreen(chosen, [], "v2", None, since, "Ada")
 
 
 def test_many_are_added_a_part_at_a_time_with_one_line_in_the_audit_log(
     database: Database, chosen: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(register, "MAX_ROWS", 3)
+    monkeypatch.setattr(rescreening, "MAX_ROWS", 3)
     done(database, "a", "b", "c")
     done(database, "d", "e", "f")
-    rescreen(chosen, "v2", None, None, "Ada")
+    rescreen(chosen, [], "v2", None, None, "Ada")
     assert len(jobs(database)) == 12
     with database.read() as session:
         entries = session.scalars(select(AuditEntry).where(AuditEntry.action == "rescreen")).all()

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from cli.results import Filters, results
-from shared.base.errors import WrongSettings
+from cli.results import results
+from queries.results import Filters
+from shared.base.errors import InvalidRequest
+from shared.base.lanes import Lane
 from shared.base.settings import load
 from shared.database import Database
 from shared.database import Review as ReviewRow
-from shared.ledger.work import Quarantined, Screened
-from tests.unit.steps import NOW, drop, finish, in_hand
+from shared.ledger.work import Identifiers, Quarantined, Screened
+from tests.unit.steps import NOW, claim, drop, file, finish, in_hand, send_all
 
 THRESHOLD = 0.4
 IMAGES = {  # name: probability, unfamiliar, outside the population; in the order in which a reader should see them
@@ -53,7 +55,7 @@ def filled(database: Database) -> Database:
 def listed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], format: str, filters: Filters, limit: int | None = None
 ) -> str:
-    results(load(tmp_path), filters, limit, format, False)
+    results(load(tmp_path), filters, limit, format)
     return capsys.readouterr().out
 
 
@@ -86,7 +88,7 @@ def test_the_table_says_why_and_names_the_image_by_its_number(
 
 def test_parquet_says_why_too(filled: Database, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
-    results(load(tmp_path), ALL, None, "parquet", False)
+    results(load(tmp_path), ALL, format="parquet")
     table = parquet.read_table(io.BytesIO(capfdbinary.readouterr().out))
     assert table.column("why").to_pylist() == WHY
 
@@ -97,6 +99,52 @@ def test_the_list_can_be_filtered_and_cut(filled: Database, tmp_path: Path, caps
     assert json.loads(listed(tmp_path, capsys, "json", Filters(to_review=True, state="waiting"))) == []
 
 
+def test_urgent_images_come_before_all_others_and_among_them_the_order_is_the_same(
+    database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The clear negative of an urgent patient waits for a person; the routine one that is unfamiliar does not."""
+    for number, (name, probability, unfamiliar) in enumerate(
+        [("odd", 0.9, True), ("clear", 0.01, False), ("positive", 0.9, False)]
+    ):
+        for lane in Lane.ROUTINE, Lane.STAT:
+            drop(database, file(f"{name} {lane}", inode=number), lane=lane)
+            (claimed,) = claim(database, send_all(database, lane))
+            label = "PNEUMONIA" if probability >= THRESHOLD else "NORMAL"
+            digest = f"{number * 2 + (lane is Lane.STAT):064x}"
+            finish(
+                database, Screened(claimed, digest, "v1", probability, THRESHOLD, label, False, unfamiliar=unfamiliar)
+            )
+    rows = json.loads(listed(tmp_path, capsys, "json", ALL))
+    order = ["odd", "positive", "clear"]
+    assert [row["path"] for row in rows] == [f"{name} stat" for name in order] + [f"{name} routine" for name in order]
+
+
+@pytest.mark.parametrize("word", ["UNCLEAR", "NORMAL", "NOT_READABLE"])
+def test_an_image_with_any_word_is_off_the_list(
+    filled: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str], word: str
+) -> None:
+    rows = json.loads(listed(tmp_path, capsys, "json", ALL))
+    with filled.write() as session:
+        first = rows[0]
+        session.add(
+            ReviewRow(
+                sha256=first["sha256"], sighting_id=first["sighting_id"], label=word, reviewer="me", created_at=NOW
+            )
+        )
+    assert json.loads(listed(tmp_path, capsys, "json", ALL)) == rows[1:]
+
+
+def test_the_table_shows_when_an_image_came_by_which_lane_and_for_which_order(
+    database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (claimed,) = in_hand(database, "a.dcm")
+    pacs = Identifiers("1.2.3", "1.2.3.4", "A-1", None)
+    finish(database, Screened(claimed, "1" * 64, "v1", 0.9, 0.5, "PNEUMONIA", False, pacs))
+    out = listed(tmp_path, capsys, "table", ALL)
+    (row,) = (line for line in out.splitlines() if "a.dcm" in line)
+    assert {"routine", "2026-05-04 12:00", "A-1"} <= {cell.strip() for cell in row.split("│")}
+
+
 def test_the_list_for_readers_does_not_go_with_the_history(tmp_path: Path, database: Database) -> None:
-    with pytest.raises(WrongSettings, match="--history"):
-        results(load(tmp_path), ALL, None, "csv", True)
+    with pytest.raises(InvalidRequest, match="--history"):
+        results(load(tmp_path), Filters(to_review=True, history=True), format="csv")

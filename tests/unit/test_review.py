@@ -1,6 +1,7 @@
 """A reader's word on an image: appended, never overwritten, the last one counts."""
 
 import csv
+import hashlib
 import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,9 +9,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, event, text
 
-from cli.results import Filters, results
+from cli.results import results
 from cli.review import review
-from shared.base.errors import PneumoscreenError, WorkFailed, WrongSettings
+from queries.results import Filters
+from shared.base.errors import InvalidRequest, PneumoscreenError, WorkFailed
 from shared.base.settings import load
 from shared.database import Database
 from shared.ledger.register import register
@@ -95,7 +97,7 @@ def test_who_said_something_stands_in_the_audit_log_without_the_images_name(say:
     [
         ({}, "Say which image"),
         ({"target": "a.png"}, "Say which image"),
-        ({"target": "a.png", "label": "HEALTHY"}, "a label is NORMAL or PNEUMONIA"),
+        ({"target": "a.png", "label": "HEALTHY"}, "a label is NORMAL, PNEUMONIA, UNCLEAR, NOT_READABLE, not"),
         ({"target": "a.png", "label": "NORMAL", "by": None}, "--by NAME"),
         ({"target": "a.png", "label": "NORMAL", "by": " "}, "--by NAME"),
         ({"target": "a.png", "label": "NORMAL", "csv_text": "path,label"}, "not both"),
@@ -104,7 +106,7 @@ def test_who_said_something_stands_in_the_audit_log_without_the_images_name(say:
 def test_what_makes_no_sense_is_refused_with_a_sentence(
     say: Review, database: Database, arguments: dict[str, str], sentence: str
 ) -> None:
-    with pytest.raises(WrongSettings, match=sentence):
+    with pytest.raises(InvalidRequest, match=sentence):
         say(**arguments)
     assert words(database) == []
 
@@ -117,18 +119,80 @@ def test_an_image_that_is_unknown_or_not_read_yet_is_refused(say: Review, databa
         ("none.png", "there is no image"),
         ("77", "there is no image"),
         ("waiting.png", "not read yet"),
-        ("damaged.png", "was not read, .* mend"),
+        ("damaged.png", "was not screened .too large., .* mend"),
         ("9" * 30, "there is no image"),
     ):
         with pytest.raises(WorkFailed, match=sentence):
             say(target, "NORMAL")
 
 
-def test_a_quarantined_image_can_be_reviewed_if_it_was_read(say: Review, database: Database) -> None:
-    (claimed,) = in_hand(database, "lateral.dcm")
-    finish(database, Quarantined(claimed, "the view is LL", "c" * 64))
-    say("lateral.dcm", "PNEUMONIA")
-    assert reviewed(database) == {"lateral.dcm": "PNEUMONIA"}
+EMPTY = hashlib.sha256(b"").hexdigest()
+
+
+def word_of(database: Database) -> dict[str, str | None]:
+    return {row["path"]: row["reviewed_word"] for row in rows(database)}
+
+
+@pytest.mark.parametrize("label", ["NORMAL", "PNEUMONIA", "UNCLEAR"])
+def test_no_word_is_taken_on_pixels_that_were_not_screened(say: Review, database: Database, label: str) -> None:
+    """Every empty file has the same content: a word on one would show on all."""
+    (empty,) = in_hand(database, "empty.png")
+    finish(database, Quarantined(empty, "the file is empty", EMPTY))
+    with pytest.raises(WorkFailed, match=r"was not screened .the file is empty.*NOT_READABLE"):
+        say("empty.png", label)
+    with pytest.raises(WorkFailed, match=r"line 2: .empty.png. was not screened"):
+        say(csv_text=f"path,label\nempty.png,{label}\n")
+    assert words(database) == []
+
+
+@pytest.mark.parametrize("csv_text", [None, "path,label\nempty.png,not_readable\n"])
+def test_a_quarantined_image_may_be_called_not_readable_and_it_alone_is(
+    say: Review, database: Database, csv_text: str | None
+) -> None:
+    empty, another = in_hand(database, "empty.png", "another.png")
+    finish(database, Quarantined(empty, "the file is empty", EMPTY), Quarantined(another, "the file is empty", EMPTY))
+    for _ in range(2):
+        say(csv_text=csv_text) if csv_text else say("empty.png", "NOT_READABLE")
+    assert word_of(database) == {"empty.png": "NOT_READABLE", "another.png": None}
+    assert reviewed(database) == {"empty.png": None, "another.png": None}
+    with database.read() as session:
+        subjects = set(session.execute(text("SELECT sha256, sighting_id FROM reviews")).all())
+    assert subjects == {(None, empty.sighting)}
+    assert len(words(database)) == (1 if csv_text else 2), "a file that is imported again adds nothing"
+
+
+@pytest.mark.usefixtures("images")
+def test_not_readable_is_said_of_one_image_and_the_word_on_its_content_stays(say: Review, database: Database) -> None:
+    say("a.png", "NORMAL")
+    say("copy.png", "NOT_READABLE")
+    assert word_of(database) == {"a.png": "NORMAL", "copy.png": "NOT_READABLE", "b.png": None}
+    assert reviewed(database) == {"a.png": "NORMAL", "copy.png": None, "b.png": None}
+    with pytest.raises(WorkFailed, match="several images"):
+        say("a" * 64, "NOT_READABLE")
+
+
+@pytest.mark.usefixtures("images")
+def test_unclear_is_a_word_but_no_label(say: Review, database: Database) -> None:
+    say("a.png", "NORMAL")
+    say("a.png", "unclear")
+    assert word_of(database)["copy.png"] == "UNCLEAR"
+    assert reviewed(database)["copy.png"] is None
+
+
+@pytest.mark.usefixtures("images")
+def test_every_word_says_which_image_was_looked_at(say: Review, database: Database) -> None:
+    say("copy.png", "NORMAL")
+    say(csv_text="path,label\nb.png,PNEUMONIA\n")
+    numbers = {row["path"]: row["sighting_id"] for row in rows(database)}
+    with database.read() as session:
+        looked_at = session.scalars(text("SELECT sighting_id FROM reviews ORDER BY id")).all()
+    assert looked_at == [numbers["copy.png"], numbers["b.png"]]
+
+
+def test_an_image_that_waits_cannot_be_called_not_readable(say: Review, database: Database) -> None:
+    in_hand(database, "waiting.png")
+    with pytest.raises(WorkFailed, match="not read yet"):
+        say("waiting.png", "NOT_READABLE")
 
 
 def test_a_path_that_stands_for_different_images_must_be_named_by_number(say: Review, database: Database) -> None:
@@ -234,7 +298,7 @@ def test_of_many_bad_lines_the_first_are_named(say: Review) -> None:
 
 @pytest.mark.parametrize("csv_text", ["", "a.png,NORMAL\n", "path;verdict\n", b"\xff\xfe\x00"])
 def test_a_file_without_the_columns_is_refused(say: Review, database: Database, csv_text: str | bytes) -> None:
-    with pytest.raises(WrongSettings, match=r"needs a first line|cannot be read"):
+    with pytest.raises(InvalidRequest, match=r"needs a first line|cannot be read"):
         say(csv_text=csv_text)
 
 
@@ -242,7 +306,7 @@ def test_a_file_without_the_columns_is_refused(say: Review, database: Database, 
 def test_a_list_of_results_comes_back_with_the_readers_words_and_without_the_models(
     say: Review, database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    results(load(tmp_path), Filters(to_review=True), None, "csv", False)
+    results(load(tmp_path), Filters(to_review=True), format="csv")
     listed = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     for row in listed:
         row["reviewed_label"] = {"b.png": "PNEUMONIA"}.get(row["path"], "")
@@ -257,7 +321,7 @@ def test_a_list_of_results_comes_back_with_the_readers_words_and_without_the_mod
 
 @pytest.mark.usefixtures("images")
 def test_what_the_model_said_is_never_taken_for_a_readers_word(say: Review, database: Database) -> None:
-    with pytest.raises(WrongSettings, match="`label` is what the model said"):
+    with pytest.raises(InvalidRequest, match="`label` is what the model said"):
         say(csv_text="path,label,probability\na.png,PNEUMONIA,0.9\n")
     assert words(database) == []
 

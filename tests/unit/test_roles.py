@@ -1,7 +1,9 @@
 """What the two roles of docs/roles.sql can do on a real PostgreSQL, and what each cannot."""
 
+import json
 import re
 import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +12,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 
+from cli import main
+from cli.dismiss import dismiss
 from cli.retry import retry
 from cli.review import review
 from cli.status import status
@@ -18,6 +22,7 @@ from shared.base.settings import load
 from shared.database import Database, DeadLetter, connect
 from shared.ledger import recover, send, work
 from shared.ledger.work import Identifiers, Quarantined, Screened, Superseded
+from shared.models import registry
 from tests.models import go_live, make_linear_version
 from tests.unit.steps import NOW, after, file, finish, in_hand, rows, screened, send_all
 from worker.process import WorkerProcess
@@ -91,6 +96,7 @@ def test_the_services_role_runs_the_whole_life_of_an_image(worker: Database, tmp
     process.stop()
     process.database.close()
     review(load(tmp_path), "a", "NORMAL", "Dr. Okafor", None, None)
+    dismiss(load(tmp_path), ["b"], None, "Dr. Okafor", "a letter")
     retry(load(tmp_path), ["b"], None, False)
     with pytest.raises(Exception, match="1"):  # typer's exit: no worker is alive by now
         status(load(tmp_path, broker_url=redis_url))
@@ -131,6 +137,66 @@ FORBIDDEN = [
 def test_the_services_role_changes_no_result_and_promotes_no_model(worker: Database, statement: str) -> None:
     with pytest.raises(ProgrammingError, match=r"permission denied|must be owner"), worker.write() as session:
         session.execute(text(statement))
+
+
+def command(
+    database: Database, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: object
+) -> tuple[int, str, str]:
+    """What `pneumoscreen` does in this process for whoever opened the database."""
+    monkeypatch.setenv("PNEUMOSCREEN_DATABASE_URL", database.engine.url.render_as_string(hide_password=False))
+    monkeypatch.setattr(sys, "argv", ["pneumoscreen", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stop:
+        main.main()
+    printed = capsys.readouterr()
+    return int(stop.value.code or 0), printed.out, printed.err
+
+
+@postgresql
+@pytest.mark.parametrize(
+    "options", [[], ["a"], ["1"], ["a" * 64, "--history"], ["--source", "ward"], ["--to-review"], ["--label", "normal"]]
+)
+def test_the_readers_role_can_ask_for_results(
+    owner: Database,
+    reader: Database,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+) -> None:
+    finish(owner, screened(*in_hand(owner, "a")))
+    code, out, errors = command(
+        reader, capsys, monkeypatch, "results", *options, "--format", "json", "--home", tmp_path
+    )
+    assert (code, errors) == (0, "")
+    assert [row["path"] for row in json.loads(out)] == ([] if "normal" in options else ["a"])
+
+
+@postgresql
+@pytest.mark.parametrize(
+    ("role", "arguments", "lacks"),
+    [
+        ("pneumoscreen_worker", ["models", "promote", "v2", "--by", "me", "--reason", "test"], "table promotions"),
+        ("pneumoscreen_reader", ["review", "a", "NORMAL", "--by", "me"], "table sightings"),
+        ("pneumoscreen_reader", ["status"], "table"),
+    ],
+)
+def test_a_role_without_the_right_is_told_so_in_one_sentence(
+    owner: Database,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    role: str,
+    arguments: list[str],
+    lacks: str,
+) -> None:
+    registry.publish(owner, tmp_path / "models", make_linear_version(tmp_path, "v2"), NOW, "me")
+    database = connected(owner, role)
+    code, _, errors = command(database, capsys, monkeypatch, *arguments, "--home", tmp_path)
+    database.close()
+    (line,) = errors.splitlines()
+    assert code == 3
+    assert f"the role {role}: permission denied for {lacks}" in line
+    assert "docs/roles.sql" in line
 
 
 @postgresql
@@ -199,7 +265,7 @@ TABLES = ("sightings", "jobs", "predictions", "dicom_headers", "reviews", "audit
 
 
 @postgresql
-@pytest.mark.parametrize("table", [*TABLES, "model_versions", "promotions", "broker_epoch", "alembic_version"])
+@pytest.mark.parametrize("table", [*TABLES, "model_versions", "promotions", "broker_epoch"])
 def test_the_readers_role_reads_no_table(reader: Database, table: str) -> None:
     with pytest.raises(ProgrammingError, match="permission denied"), reader.read() as session:
         session.execute(text(f"SELECT * FROM {table}"))

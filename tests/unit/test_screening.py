@@ -17,20 +17,23 @@ from sqlalchemy.orm import Session
 
 from shared.base.filesystem import MARKER
 from shared.base.lanes import Lane
-from shared.base.settings import Folder, load
+from shared.base.settings import load
+from shared.base.source_settings import FolderSettings
 from shared.database import Database, DeadLetter, Job, Sighting
 from shared.ledger import work
 from shared.ledger.register import register
 from shared.ledger.send import take
-from shared.ledger.work import Claimed, Outcome, Screened
+from shared.ledger.work import MAX_ATTEMPTS, Claimed, Outcome, Screened
 from shared.models import registry
 from shared.queue.messages import SCHEMA
 from shared.sources.folder.facts import Facts
+from shared.sources.folder.source import FolderSource
 from tests.models import go_live, make_linear_version
 from tests.unit.steps import jobs, rows
-from worker.failures import MAX_ATTEMPTS, RUN_LENGTH
+from worker.failures import RUN_LENGTH
+from worker.preparation import is_young
 from worker.process import WorkerProcess
-from worker.screening import _is_young, screen_message
+from worker.screening import screen_message
 
 
 @pytest.fixture
@@ -45,8 +48,8 @@ def root(tmp_path: Path) -> Path:
 def process(tmp_path: Path, database: Database, root: Path) -> Iterator[WorkerProcess]:
     go_live(database, make_linear_version(tmp_path / "models", "v1"))
     url = database.engine.url.render_as_string(hide_password=False)
-    folders = {"ward": Folder(path=root)}
-    process = WorkerProcess(load(tmp_path, database_url=url, folders=folders, batch_size=4, decode_threads=2))
+    folders = {"ward": FolderSettings(path=root)}
+    process = WorkerProcess(load(tmp_path, database_url=url, sources=folders, batch_size=4, decode_threads=2))
     yield process
     process.stop()
     process.threads.shutdown()
@@ -179,11 +182,11 @@ def test_images_of_a_root_out_of_reach_wait_longer_each_time(
     assert screen_message(process, message(database, now + timedelta(days=1))) == "1 images: 1 done"
 
 
-def test_images_of_a_root_that_this_host_does_not_know_wait(process: WorkerProcess, database: Database) -> None:
+def test_images_of_a_source_that_this_host_does_not_know_wait(process: WorkerProcess, database: Database) -> None:
     with database.write() as session:
         register(session, "clinic", "routine", [Facts(1, 1, 1).found("a.png")], datetime.now(UTC))
     assert screen_message(process, message(database)) == "1 images: 1 put off"
-    assert "no folder named 'clinic'" in (jobs(database)[0].problem or "")
+    assert "no source named 'clinic'" in (jobs(database)[0].problem or "")
 
 
 def test_a_young_file_that_ends_too_early_is_looked_at_again_and_an_old_one_is_not(
@@ -210,7 +213,7 @@ def test_a_file_is_as_old_as_its_last_write_unless_its_clock_runs_ahead(written:
     claimed = Claimed(
         1, 1, 1, "routine", "ward", "a", Facts(1, mtime_ns, 1).revision, None, NOW + timedelta(seconds=seen), None
     )
-    assert _is_young(claimed, NOW) is young
+    assert is_young(FolderSource("ward", Path("/srv")), claimed, NOW) is young
 
 
 def test_many_files_in_a_row_that_are_damaged_alike_wait_and_say_so(
@@ -261,7 +264,7 @@ def test_an_image_that_memory_never_suffices_for_is_quarantined_in_the_end(
     def exhaust(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("worker.screening.prepare", exhaust)
+    monkeypatch.setattr("worker.preparation.prepare", exhaust)
     drop(database, root / "huge.png", png())
     now = datetime.now(UTC)
     for _ in range(MAX_ATTEMPTS):

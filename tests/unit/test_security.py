@@ -165,7 +165,7 @@ def test_without_a_word_from_anybody_flower_and_metrics_listen_on_this_machine_a
 LIBRARIES = """
 import logging, sys, warnings
 from pathlib import Path
-from shared import logs, settings
+from shared.base import logs, settings
 logs.configure(settings.load(Path(sys.argv[1])))
 import pydicom
 warnings.warn("Mustermann")

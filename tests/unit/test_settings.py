@@ -1,19 +1,23 @@
 import os
 import re
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 from pydantic_core import PydanticUndefined
 
+from shared import sources
 from shared.base import home as home_folder
-from shared.base import settings
+from shared.base import renamed, settings
 from shared.base.errors import WrongSettings
 from shared.base.settings import Settings
+from shared.base.source_settings import IGNORED_BY_DEFAULT, OWN, OWN_SOURCES
 
 TOP = Path(__file__).parents[2]
-PARTS = ("shared", "producer", "worker", "trainer", "cli")
+PARTS = ("shared", "queries", "actions", "producer", "worker", "trainer", "local", "cli")
+UNCOMMENTED = r"^# ?(?=[a-z_]+ = |\[|  \"|\])"
 EXAMPLE = TOP / "pneumoscreen.toml.example"
 
 
@@ -28,7 +32,7 @@ def announce(home: Path, text: str) -> None:
 
 def test_a_fresh_home_needs_no_settings_file(tmp_path: Path) -> None:
     found = settings.load(tmp_path)
-    assert (found.settle, found.message_size, found.folders) == (2.0, 128, {})
+    assert (found.settle, found.message_size, found.sources) == (2.0, 128, {})
     assert found.database == f"sqlite:///{tmp_path}/pneumoscreen.db"
     assert found.models == tmp_path / "models"
 
@@ -61,25 +65,90 @@ def test_a_password_in_the_brokers_address_is_not_shown(tmp_path: Path) -> None:
     assert "geheim" not in repr(found) + str(found)
 
 
-def test_folders_come_from_the_file_with_their_lane(tmp_path: Path) -> None:
-    write(tmp_path, '[folders.ward]\npath = "/srv/ward"\n[folders.er]\npath = "/srv/er"\nlane = "stat"\n')
+def test_sources_come_from_the_file_with_their_lane(tmp_path: Path) -> None:
+    write(tmp_path, '[sources.ward]\npath = "/srv/ward"\n[sources.er]\npath = "/srv/er"\nlane = "stat"\n')
     found = settings.load(tmp_path)
-    assert {name: (str(f.path), f.lane, f.polling) for name, f in found.folders.items()} == {
+    assert {name: (str(f.path), f.lane, f.polling) for name, f in found.sources.items()} == {
         "ward": ("/srv/ward", "routine", None),
         "er": ("/srv/er", "stat", None),
     }
-    assert set(found.roots) == {"ward", "er", "submitted"}
-    assert found.roots["submitted"].path == tmp_path / "submitted"
+    assert set(sources.build(found)) == {"ward", "er", "submitted"}
+    assert sources.build(found)["submitted"].place == str(tmp_path / "submitted")
 
 
-def test_folders_may_come_from_the_environment_as_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PNEUMOSCREEN_FOLDERS", '{"ward": {"path": "/srv/ward"}}')
-    assert settings.load(tmp_path).folders["ward"].path == Path("/srv/ward")
+def test_sources_may_come_from_the_environment_as_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PNEUMOSCREEN_SOURCES", '{"ward": {"path": "/srv/ward"}}')
+    assert settings.load(tmp_path).sources["ward"].path == Path("/srv/ward")
+
+
+@pytest.fixture
+def warned(caplog: pytest.LogCaptureFixture) -> Callable[[], str]:
+    """What was warned of since, in a process that has warned of nothing yet."""
+    renamed._warn_once.cache_clear()
+    return lambda: caplog.text
+
+
+def test_the_older_name_of_sources_is_read_with_a_warning_that_says_what_to_write(
+    tmp_path: Path, warned: Callable[[], str]
+) -> None:
+    write(tmp_path, '[folders.ward]\npath = "/srv/ward"\n[sources.er]\npath = "/srv/er"\n')
+    for _ in range(2):
+        assert set(settings.load(tmp_path).sources) == {"ward", "er"}
+    assert warned().count("[folders.NAME] is now [sources.NAME]") == 1
+
+
+def test_the_older_variable_is_read_with_a_warning_and_wins_over_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warned: Callable[[], str]
+) -> None:
+    write(tmp_path, '[folders.ward]\npath = "/srv/ward"\nlane = "stat"\n')
+    monkeypatch.setenv("PNEUMOSCREEN_FOLDERS", '{"ward": {"path": "/srv/other"}}')
+    ward = settings.load(tmp_path).sources["ward"]
+    assert (str(ward.path), ward.lane) == ("/srv/other", "stat")
+    assert "PNEUMOSCREEN_FOLDERS is now PNEUMOSCREEN_SOURCES" in warned()
+
+
+@pytest.mark.parametrize("variable", [None, "PNEUMOSCREEN_SOURCES", "PNEUMOSCREEN_FOLDERS"])
+def test_one_source_under_both_names_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str | None
+) -> None:
+    text = {"folders": '[folders.ward]\npath = "/srv/ward"\n', "sources": '[sources.ward]\npath = "/srv/ward"\n'}
+    if variable is None:
+        write(tmp_path, "".join(text.values()))
+    else:
+        write(tmp_path, text["folders" if variable == "PNEUMOSCREEN_SOURCES" else "sources"])
+        monkeypatch.setenv(variable, '{"ward": {"path": "/srv/ward"}}')
+    with pytest.raises(WrongSettings, match=r"ward stands under both sources and folders: .*write \[sources\.ward\]"):
+        settings.load(tmp_path)
+
+
+def test_what_up_announced_does_not_contradict_the_older_name(tmp_path: Path) -> None:
+    write(tmp_path, '[folders.ward]\npath = "/srv/ward"\n')
+    announce(tmp_path, '[sources.ward]\npath = "/srv/ward"\n[sources.inbox]\npath = "/srv/inbox"\n')
+    assert set(settings.load(tmp_path).sources) == {"ward", "inbox"}
+
+
+def test_the_older_variable_that_is_not_json_gives_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PNEUMOSCREEN_FOLDERS", "/srv/ward")
+    with pytest.raises(WrongSettings, match="PNEUMOSCREEN_FOLDERS is not JSON"):
+        settings.load(tmp_path)
+
+
+def test_what_a_source_ignores_is_a_setting(tmp_path: Path) -> None:
+    write(tmp_path, '[sources.ward]\npath = "/srv/ward"\n[sources.er]\npath = "/srv/er"\nignore = ["*.sr.dcm"]\n')
+    ignored = {name: source.ignore for name, source in settings.load(tmp_path).sources.items()}
+    assert ignored == {"ward": IGNORED_BY_DEFAULT, "er": ("*.sr.dcm",)}
+
+
+@pytest.mark.parametrize("line", ['kind = "pacs"', 'ignore = "*.pdf"', 'ignore = [""]'])
+def test_a_wrong_kind_or_pattern_gives_a_sentence(tmp_path: Path, line: str) -> None:
+    write(tmp_path, f'[sources.ward]\npath = "/srv/ward"\n{line}\n')
+    with pytest.raises(WrongSettings, match=rf"^Wrong setting: sources\.ward\.{line.split()[0]}"):
+        settings.load(tmp_path)
 
 
 def test_a_tilde_in_a_path_is_the_users_home(tmp_path: Path) -> None:
-    write(tmp_path, '[folders.ward]\npath = "~/ward"\n')
-    assert settings.load(tmp_path).folders["ward"].path == Path.home() / "ward"
+    write(tmp_path, '[sources.ward]\npath = "~/ward"\n')
+    assert settings.load(tmp_path).sources["ward"].path == Path.home() / "ward"
 
 
 @pytest.mark.parametrize(
@@ -120,10 +189,10 @@ def test_a_wrong_value_gives_one_sentence_that_names_the_setting(
     ("text", "named"),
     [
         ("settle = 'soon'", "settle"),
-        ("[folders.ward]\nlane = 'stat'", "folders.ward.path"),
-        ("[folders.ward]\npath = '/srv'\nlane = 'express'", "folders.ward.lane"),
-        ("[folders.ward]\npath = '/srv'\nlane = 'suspect'", "folders.ward.lane"),
-        ("[folders.submitted]\npath = '/srv'", "folders"),
+        ("[sources.ward]\nlane = 'stat'", "sources.ward.path"),
+        ("[sources.ward]\npath = '/srv'\nlane = 'express'", "sources.ward.lane"),
+        ("[sources.ward]\npath = '/srv'\nlane = 'suspect'", "sources.ward.lane"),
+        ("[sources.submitted]\npath = '/srv'", "sources"),
     ],
 )
 def test_a_wrong_line_in_the_file_gives_one_sentence_that_names_the_setting(
@@ -136,7 +205,7 @@ def test_a_wrong_line_in_the_file_gives_one_sentence_that_names_the_setting(
 
 @pytest.mark.parametrize(
     ("text", "named"),
-    [("setle = 3\nlinger = 'soon'", "setle"), ("[folders.ward]\npath = '/srv'\npoling = true", "folders.ward.poling")],
+    [("setle = 3\nlinger = 'soon'", "setle"), ("[sources.ward]\npath = '/srv'\npoling = true", "sources.ward.poling")],
 )
 def test_a_misspelt_line_is_refused_in_the_words_of_a_misspelt_variable(tmp_path: Path, text: str, named: str) -> None:
     write(tmp_path, text)
@@ -213,15 +282,15 @@ def test_what_is_no_address_of_a_redis_is_refused_and_its_password_not_shown(
 def test_folders_that_overlap_each_other_or_what_is_the_homes_own_are_refused(
     tmp_path: Path, folders: dict[str, str], named: str
 ) -> None:
-    with pytest.raises(WrongSettings, match=f"^Wrong setting: folders: {named}"):
-        settings.load(tmp_path / "home", folders={name: {"path": tmp_path / path} for name, path in folders.items()})
+    with pytest.raises(WrongSettings, match=f"^Wrong setting: sources: {named}"):
+        settings.load(tmp_path / "home", sources={name: {"path": tmp_path / path} for name, path in folders.items()})
 
 
 def test_folders_that_lie_apart_are_taken_and_so_is_the_inbox_in_the_home(tmp_path: Path) -> None:
     paths = {"inbox": "home/inbox", "ward": "data/ward", "ward-7": "data/ward-7", "clinic": "home-clinic"}
-    found = settings.load(tmp_path / "home", folders={name: {"path": tmp_path / path} for name, path in paths.items()})
+    found = settings.load(tmp_path / "home", sources={name: {"path": tmp_path / path} for name, path in paths.items()})
     settings.check_links(found)
-    assert set(found.roots) == {*paths, "submitted"}
+    assert set(sources.build(found)) == {*paths, "submitted"}
 
 
 @pytest.mark.parametrize("target", ["home", "data", "data/clinic"])
@@ -230,7 +299,7 @@ def test_folders_that_overlap_by_a_link_are_refused_where_they_are_watched(tmp_p
         (tmp_path / path).mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / target)
     folders = {"ward": {"path": tmp_path / "data"}, "linked": {"path": tmp_path / "link"}}
-    found = settings.load(tmp_path / "home", folders=folders)
+    found = settings.load(tmp_path / "home", sources=folders)
     with pytest.raises(WrongSettings, match=r"linked \(.*/link\) overlaps with"):
         settings.check_links(found)
 
@@ -238,7 +307,7 @@ def test_folders_that_overlap_by_a_link_are_refused_where_they_are_watched(tmp_p
 def test_every_folder_that_the_code_makes_in_a_home_counts_as_its_own() -> None:
     code = [file.read_text(encoding="utf-8") for part in PARTS for file in (TOP / part).rglob("*.py")]
     made = {name for text in code for name in re.findall(r'\bhome / "([a-z]+)"', text)}
-    assert made - {"inbox"} == set(settings.OWN) - {settings.SUBMITTED}
+    assert made - {"inbox"} == set(OWN) - set(OWN_SOURCES)
 
 
 def test_a_file_that_is_not_toml_is_named(tmp_path: Path) -> None:
@@ -253,11 +322,11 @@ def test_a_file_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
         settings.load(tmp_path)
 
 
-def test_folders_in_the_environment_that_are_not_json_give_a_sentence(
+def test_sources_in_the_environment_that_are_not_json_give_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PNEUMOSCREEN_FOLDERS", "/srv/ward")
-    with pytest.raises(WrongSettings, match="folders"):
+    monkeypatch.setenv("PNEUMOSCREEN_SOURCES", "/srv/ward")
+    with pytest.raises(WrongSettings, match="sources"):
         settings.load(tmp_path)
 
 
@@ -277,10 +346,10 @@ def test_a_time_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[folders.ward]\npath = '~nobody-of-that-name/ward'", "folders.ward.path: .*no such user"),
+        ("[sources.ward]\npath = '~nobody-of-that-name/ward'", "sources.ward.path: .*no such user"),
         ("training_data = '~nobody-of-that-name'", "training_data: .*no such user"),
-        ('[folders.ward]\npath = "/srv\\u0000"', "folders.ward.path: .*zero byte"),
-        ("folders = " + "[" * 5000, "brackets within brackets"),
+        ('[sources.ward]\npath = "/srv\\u0000"', "sources.ward.path: .*zero byte"),
+        ("sources = " + "[" * 5000, "brackets within brackets"),
     ],
 )
 def test_what_can_be_no_path_or_no_value_gives_a_sentence(tmp_path: Path, text: str, said: str) -> None:
@@ -290,7 +359,7 @@ def test_what_can_be_no_path_or_no_value_gives_a_sentence(tmp_path: Path, text: 
 
 
 def test_variables_nested_without_end_give_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PNEUMOSCREEN_FOLDERS", "[" * 50_000)
+    monkeypatch.setenv("PNEUMOSCREEN_SOURCES", "[" * 50_000)
     with pytest.raises(WrongSettings, match="brackets within brackets"):
         settings.load(tmp_path)
 
@@ -351,7 +420,7 @@ def test_two_running_systems_must_be_told_apart(tmp_path: Path, monkeypatch: pyt
 
 def example() -> dict[str, object]:
     """The example file with every commented setting uncommented."""
-    text = re.sub(r"^# ?(?=[a-z_]+ = |\[)", "", EXAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    text = re.sub(UNCOMMENTED, "", EXAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE)
     return tomllib.loads(text)
 
 
@@ -362,12 +431,13 @@ def test_every_setting_stands_in_the_example_and_no_other() -> None:
 def test_the_example_shows_the_defaults() -> None:
     shown = example()
     for name, field in Settings.model_fields.items():
-        if name == "folders" or field.default in (None, PydanticUndefined):
+        if name == "sources" or field.default in (None, PydanticUndefined):
             continue  # what has no fixed default is shown with a value such as people write
         assert shown[name] == field.default, name
 
 
 def test_the_example_is_a_valid_file(tmp_path: Path) -> None:
-    text = re.sub(r"^# ?(?=[a-z_]+ = |\[)", "", EXAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    text = re.sub(UNCOMMENTED, "", EXAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE)
     write(tmp_path, text)
-    assert settings.load(tmp_path).folders
+    (source,) = settings.load(tmp_path).sources.values()
+    assert source.ignore == IGNORED_BY_DEFAULT

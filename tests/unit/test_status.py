@@ -8,18 +8,23 @@ from pathlib import Path
 
 import pytest
 import typer
+from sqlalchemy import text
 
+from actions import promotion
+from cli.dismiss import dismiss
 from cli.retry import retry
 from cli.status import status
+from producer.resolving import RESOLVE_EVERY, Resolver
+from shared import sources
+from shared.base.errors import InvalidRequest, WorkFailed
 from shared.base.filesystem import MARKER
 from shared.base.home import announcement
 from shared.base.settings import load
 from shared.database import Database, DeadLetter, Job, RunState, Sighting, TrainingRun, Worker
-from shared.ledger.work import ATTEMPT_EPOCH, Claimed, PutOff, Quarantined
-from shared.models import registry
+from shared.ledger.register import REMOVED
+from shared.ledger.work import ATTEMPT_EPOCH, MAX_ATTEMPTS, Claimed, PutOff, Quarantined
 from tests.models import go_live, make_linear_version
-from tests.unit.steps import drop, file, finish, in_hand, screened, send_all
-from worker.failures import MAX_ATTEMPTS
+from tests.unit.steps import claim, drop, file, finish, in_hand, rows, screened, send_all
 
 Status = Callable[..., tuple[int, str]]
 
@@ -107,6 +112,99 @@ def test_images_quarantined_within_a_day_need_a_person_until_somebody_sees_to_th
     assert "Needs a person: 1 image was quarantined within a day" in screen, "the other was replaced"
     retry(load(tmp_path), ["b"], None, False)
     assert "within a day" not in look()[1], "it is screened again"
+
+
+def test_a_dismissed_image_is_no_longer_reported_until_it_is_retried_and_fails_again(
+    look: Status, database: Database, tmp_path: Path
+) -> None:
+    now = datetime.now(UTC)
+    finish(database, *(Quarantined(one, "no image") for one in in_hand(database, "a.pdf", "b.pdf", "c.png")), now=now)
+    dismiss(load(tmp_path), ["a.pdf"], None, "A. Nurse", "a letter")
+    assert "2 images were quarantined within a day" in look()[1]
+    dismiss(load(tmp_path), [], "no image", "A. Nurse", "letters")
+    code, screen = look()
+    assert (code, "Nothing needs a person." in screen) == (0, True)
+    with database.read() as session:
+        entries = session.execute(text("SELECT actor, action, detail FROM audit_log ORDER BY id")).all()
+    assert entries == [("A. Nurse", "dismiss", "sighting 1: a letter"), ("A. Nurse", "dismiss", "2 images: letters")]
+    assert {row["resolution"] for row in rows(database)} == {"dismissed"}
+    retry(load(tmp_path), ["a.pdf"], None, False)
+    assert [row["resolution"] for row in rows(database)] == [None, "dismissed", "dismissed"]
+    finish(database, Quarantined(*claim(database, send_all(database, now=now)), "no image"), now=now)
+    assert "1 image was quarantined within a day" in look()[1]
+
+
+@pytest.mark.parametrize(
+    ("which", "matching", "by", "reason", "sentence"),
+    [
+        ([], None, "me", "a letter", "Say which"),
+        (["a.pdf"], "letter", "me", "a letter", "Say which"),
+        (["a.pdf"], None, " ", "a letter", "--by NAME"),
+        (["a.pdf"], None, "me", " ", "--reason TEXT"),
+    ],
+)
+def test_a_dismissal_says_which_images_who_says_so_and_why(
+    database: Database, tmp_path: Path, which: list[str], matching: str | None, by: str, reason: str, sentence: str
+) -> None:
+    finish(database, Quarantined(*in_hand(database, "a.pdf"), "no image"))
+    with pytest.raises(InvalidRequest, match=sentence):
+        dismiss(load(tmp_path), which, matching, by, reason)
+    assert [row["resolution"] for row in rows(database)] == [None]
+
+
+def test_only_what_is_quarantined_and_the_newest_of_its_path_is_dismissed(database: Database, tmp_path: Path) -> None:
+    (old,) = in_hand(database, file("a.png", size=1))
+    finish(database, Quarantined(old, "blank"))
+    (new,) = in_hand(database, file("a.png", size=2))
+    finish(database, screened(new))
+    for which in (["a.png"], [str(old.sighting)]):
+        with pytest.raises(WorkFailed, match="Nothing that is quarantined matches"):
+            dismiss(load(tmp_path), which, None, "me", "history")
+
+
+def test_an_image_whose_file_is_gone_needs_nobody_and_retry_says_so_truly(
+    look: Status, database: Database, tmp_path: Path
+) -> None:
+    """It was read before, so "removed before it was read" would be untrue."""
+    now = datetime.now(UTC)
+    (claimed,) = in_hand(database, "a.png")
+    finish(database, Quarantined(claimed, "blank", "a" * 64), now=now)
+    retry(load(tmp_path), ["a.png"], None, False)
+    finish(database, Quarantined(*claim(database, send_all(database, now=now)), REMOVED), now=now)
+    assert look()[0] == 0
+    ((row),) = rows(database)
+    assert (row["resolution"], row["reason"]) == ("removed", "the file is gone: it was removed from its source")
+    with pytest.raises(WorkFailed, match="Nothing that is quarantined"):
+        retry(load(tmp_path), [], None, True)
+
+
+def test_what_is_deleted_after_it_was_quarantined_is_resolved_where_the_source_is_in_reach(
+    look: Status, database: Database, tmp_path: Path
+) -> None:
+    ward = tmp_path / "ward"
+    ward.mkdir()
+    for name in ("a.pdf", "b.pdf", "inv\udcff.pdf"):
+        (ward / name).touch()
+    now = datetime.now(UTC)
+    images = in_hand(database, "a.pdf", "b.pdf", "inv\udcff.pdf")
+    finish(database, *(Quarantined(image, "no image") for image in images), now=now)
+    resolver = Resolver(database, sources.build(load(tmp_path, sources={"ward": {"kind": "folder", "path": ward}})))
+    (ward / "a.pdf").unlink()
+    (ward / "inv\udcff.pdf").unlink()
+    resolver.resolve(0.0)
+    assert {row["resolution"] for row in rows(database)} == {None}, "without its marker the share may be away"
+    (ward / MARKER).touch()
+    resolver.resolve(RESOLVE_EVERY - 1)
+    assert {row["resolution"] for row in rows(database)} == {None}, "it is too early to look again"
+    resolver.resolve(RESOLVE_EVERY)
+    assert {row["path"]: row["resolution"] for row in rows(database)} == {
+        "a.pdf": "removed",
+        "b.pdf": None,
+        "inv\\xff.pdf": "removed",
+    }
+    (ward / "b.pdf").unlink()
+    resolver.resolve(2 * RESOLVE_EVERY)
+    assert look()[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -234,7 +332,7 @@ def test_the_last_run_is_shown_with_its_version_and_verdict(look: Status, databa
     begin(database, state=RunState.REJECTED, version="linear-2", finished_at=over)
     row = go_live(database, make_linear_version(tmp_path / "models", "linear-2"))
     with database.write() as session:
-        registry.reject(session, row.version, "trainer", over, '{"failed": ["Its recall is 0.9."]}')
+        promotion.reject(session, row.version, "trainer", over, '{"failed": ["Its recall is 0.9."]}')
     code, screen = look()
     assert (code, "ended 2026-05-04 14:00: linear-2 was rejected. Its recall is 0.9.\n" in screen) == (0, True)
     assert "training run 1" not in screen
@@ -268,11 +366,11 @@ def test_a_disk_that_runs_low_needs_a_person(look: Status) -> None:
 def test_a_folder_whose_marker_cannot_be_seen_needs_a_person(look: Status, tmp_path: Path) -> None:
     (tmp_path / "ward").mkdir()
     folders = {"ward": {"path": tmp_path / "ward"}}
-    code, screen = look(folders=folders)
+    code, screen = look(sources=folders)
     assert code == 1
-    assert f"the folder ward ({tmp_path / 'ward'}) is out of reach" in screen
+    assert f"the source ward ({tmp_path / 'ward'}) is out of reach" in screen
     (tmp_path / "ward" / MARKER).touch()
-    assert look(folders=folders)[0] == 0
+    assert look(sources=folders)[0] == 0
 
 
 def put_off_after(database: Database, tries: int, *claimed: Claimed) -> None:
@@ -293,7 +391,7 @@ def test_images_put_off_need_a_person_once_the_back_off_is_at_its_longest(
     line = "2 images wait for 3 min: no permission to read it (first: ward-7/b.jpg)\n"
     code, screen = look()
     assert code == 0, screen
-    assert f"Tried again by itself: {line}" in screen
+    assert f"Retried automatically: {line}" in screen
     with database.write() as session:
         session.query(Job).filter(Job.sighting_id == one.sighting).one().attempt += 1
     code, screen = look()

@@ -59,17 +59,17 @@ def test_a_second_folder_does_not_take_the_place_of_the_inbox(start: Start, tmp_
     assert not (tmp_path / "x3").exists()
     assert not home_folder.announcement(tmp_path).exists(), "a second shell would look into it"
     refuses(start, saying="was .*/x2 so far.*as .*/inbox,")
-    assert start(tmp_path / "x2").folders["inbox"].path == tmp_path / "x2"
+    assert start(tmp_path / "x2").sources["inbox"].path == tmp_path / "x2"
 
 
 def test_an_inbox_that_a_setting_names_is_remembered_too(start: Start, tmp_path: Path) -> None:
     toml = tmp_path / "pneumoscreen.toml"
-    toml.write_text(f'[folders.inbox]\npath = "{tmp_path}/x2"\n')
+    toml.write_text(f'[sources.inbox]\npath = "{tmp_path}/x2"\n')
     start(None, "only.jpeg")
-    toml.write_text(f'[folders.inbox]\npath = "{tmp_path}/x3"\n')
+    toml.write_text(f'[sources.inbox]\npath = "{tmp_path}/x3"\n')
     refuses(start, saying="was .*/x2 so far")
-    toml.write_text(f'[folders.ward]\npath = "{tmp_path}/x3"\n')
-    assert set(start().folders) == {"ward"}
+    toml.write_text(f'[sources.ward]\npath = "{tmp_path}/x3"\n')
+    assert set(start().sources) == {"ward"}
     refuses(start, tmp_path / "x4", saying="was .*/x2 so far")
 
 
@@ -77,7 +77,7 @@ def test_an_inbox_that_was_moved_with_its_marker_is_watched_on_and_remembered(st
     start(tmp_path / "x2", "only.jpeg")
     (tmp_path / "x2" / MARKER).touch()
     (tmp_path / "x2").rename(tmp_path / "x3")
-    assert start(tmp_path / "x3").folders["inbox"].path == tmp_path / "x3"
+    assert start(tmp_path / "x3").sources["inbox"].path == tmp_path / "x3"
     (tmp_path / "x3" / MARKER).unlink()
     start(tmp_path / "x3")
     refuses(start, tmp_path / "x2", saying="was .*/x3 so far")
@@ -95,7 +95,7 @@ def test_another_folder_with_a_marker_of_its_own_does_not_take_the_place_of_the_
 
 def test_an_inbox_without_results_may_be_replaced(start: Start, tmp_path: Path) -> None:
     start(tmp_path / "x2")
-    assert start(tmp_path / "x3").folders["inbox"].path == tmp_path / "x3"
+    assert start(tmp_path / "x3").sources["inbox"].path == tmp_path / "x3"
 
 
 def test_an_inbox_whose_share_is_missing_is_watched_all_the_same(start: Start, tmp_path: Path) -> None:
@@ -131,9 +131,9 @@ def test_an_inbox_whose_name_was_not_unicode_is_told_from_another(start: Start, 
 
 
 def test_an_inbox_that_a_setting_names_otherwise_is_refused(start: Start, tmp_path: Path) -> None:
-    (tmp_path / "pneumoscreen.toml").write_text(f'[folders.inbox]\npath = "{tmp_path}/x2"\nlane = "stat"\n')
-    refuses(start, tmp_path / "x3", saying=f"settings name {tmp_path}/x2 as the folder inbox: leave out --inbox")
-    assert start(tmp_path / "x2").folders["inbox"].lane == "stat"
+    (tmp_path / "pneumoscreen.toml").write_text(f'[sources.inbox]\npath = "{tmp_path}/x2"\nlane = "stat"\n')
+    refuses(start, tmp_path / "x3", saying=f"settings name {tmp_path}/x2 as the source inbox: leave out --inbox")
+    assert start(tmp_path / "x2").sources["inbox"].lane == "stat"
 
 
 @pytest.mark.parametrize(("inbox", "named"), [("scan.dcm", "scan.dcm"), ("scan.dcm/inbox", "scan.dcm")])
@@ -152,4 +152,4 @@ def test_an_inbox_that_holds_or_is_what_is_the_homes_own_is_refused(start: Start
 def test_a_producer_by_itself_watches_no_folder_that_leads_into_its_home(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(".")
     with pytest.raises(WrongSettings, match="overlaps with the home folder's own"):
-        services.producer(settings.load(tmp_path, folders={"ward": {"path": tmp_path / "link"}}))
+        services.producer(settings.load(tmp_path, sources={"ward": {"path": tmp_path / "link"}}))

@@ -127,7 +127,7 @@ def test_a_folder_without_one_of_the_classes_is_refused(tmp_path: Path) -> None:
 
 
 def test_importing_the_trainer_imports_no_tensorflow() -> None:
-    modules = "architectures, augmentation, datasets, examine, first_model, fit, making, publication, recipes"
+    modules = "architectures, augmentation, calibration, datasets, fit, packaging, pipeline, recipes, run"
     heavy = {"keras", "sklearn", "tensorflow"}
     look = f"import sys; from trainer import {modules}; sys.exit(bool({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", look], check=False).returncode == 0

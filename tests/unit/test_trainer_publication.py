@@ -8,7 +8,7 @@ from shared.base.errors import BrokenModel, WorkFailed
 from shared.imaging import Preprocessing
 from shared.models import manifest
 from shared.models.engines import KERAS_FILE
-from shared.models.manifest import Manifest
+from shared.models.manifest import Export, Manifest
 from trainer.packaging import publish
 
 DAY = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
@@ -23,7 +23,7 @@ def describe(version: str, files: dict[str, str]) -> Manifest:
     return Manifest(
         version=version,
         created_at=DAY,
-        engine="keras",
+        exports=(Export(engine="keras", file=KERAS_FILE),),
         architecture="screen",
         parameters=1,
         preprocessing=Preprocessing(width=16, height=16),

@@ -63,7 +63,7 @@ def hash_of(label: str, number: int) -> int:
 def settings(tmp_path: Path, database: Database, labelled: Path) -> Settings:
     go_live(database, version(tmp_path / "models", "champion", 20.0))
     (tmp_path / "ward").mkdir()
-    return load(tmp_path, training_data=labelled, folders={"ward": {"path": tmp_path / "ward"}})
+    return load(tmp_path, training_data=labelled, sources={"ward": {"path": tmp_path / "ward"}})
 
 
 def making_of(slope: float, monkeypatch: pytest.MonkeyPatch, seen: list[Path] | None = None) -> None:
@@ -143,7 +143,7 @@ def screened(database: Database, file: Path, content: bytes | None = None) -> st
 def test_what_reviewers_labelled_is_learned_from_and_their_word_wins(
     database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch, labelled: Path
 ) -> None:
-    ward = settings.folders["ward"].path
+    ward = settings.sources["ward"].path
     new = screened(database, picture(ward / "scan.png", True, 9001))
     gone = screened(database, picture(ward / "gone.png", True, 9002))
     (ward / "gone.png").unlink()
@@ -161,6 +161,27 @@ def test_what_reviewers_labelled_is_learned_from_and_their_word_wins(
     assert len(found) == 601
     assert sum(name.startswith("PNEUMONIA/") for name in names) == 302, "the new one and the corrected one"
     assert not [name for name in names if "IM-0007" in name], "under its old label it is not learned from"
+
+
+def test_from_an_image_that_a_reader_calls_unclear_nothing_is_learned_and_not_readable_is_no_word_on_its_pixels(
+    database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch, labelled: Path
+) -> None:
+    ward = settings.sources["ward"].path
+    digests = {}
+    for name in ("IM-0007-0001.png", "IM-0008-0001.png"):
+        (ward / name).write_bytes((labelled / "NORMAL" / name).read_bytes())
+        digests[name] = screened(database, ward / name)
+    unclear, readable = digests.values()
+    with database.write() as session:
+        for digest, label in ((unclear, "PNEUMONIA"), (unclear, "UNCLEAR"), (readable, "NOT_READABLE")):
+            session.add(Review(sha256=digest, sighting_id=1, label=label, reviewer="Dr. Okafor", created_at=NOW))
+    seen: list[Path] = []
+    making_of(25.0, monkeypatch, seen)
+    lease = begun(database)
+    run.run(settings, lease.run, lease.fence, CONSOLE)
+    assert len(seen) == 599
+    assert not [path for path in seen if "IM-0007" in path.name]
+    assert len([path for path in seen if "IM-0008" in path.name]) == 1
 
 
 def test_a_patients_key_decides_whose_an_image_is() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from queries.trainings import progress
 from shared.base.settings import Settings, load
 from shared.database import Database, Review, RunState, TrainingRun
 from tests.unit.steps import NOW, after
@@ -84,6 +85,17 @@ def test_new_labels_bring_a_run_forward_and_count_once(database: Database, setti
     assert take(database, settings, 7200) is None
 
 
+@pytest.mark.parametrize("word", ["UNCLEAR", "NOT_READABLE"])
+def test_a_word_that_names_no_class_is_no_new_label(database: Database, settings: Settings, word: str) -> None:
+    bare = settings.model_copy(update={"training_data": None})
+    review(database, 19)
+    with database.write() as session:
+        session.add(Review(sha256="f" * 64, sighting_id=1, label=word, reviewer="Dr. Okafor", created_at=NOW))
+    assert take(database, bare) is None
+    review(database, 1, first=19)
+    assert take(database, bare) is not None
+
+
 def test_a_run_whose_trainer_died_is_resumed_by_another_and_the_first_has_lost_its_lease(
     database: Database, settings: Settings
 ) -> None:
@@ -145,13 +157,13 @@ def test_the_progress_of_a_run_is_what_its_folder_holds(
     assert lease is not None
     with database.read() as session:
         row = session.get_one(TrainingRun, lease.run)
-    assert leases.progress(chosen, row) is None
+    assert progress(chosen.home, row.id, row.started_at) is None
     order = pipeline.Order(architecture, tmp_path / "candidates", tmp_path / "training", epochs=7, seed=lease.run)
     data = Dataset(np.zeros((1, 1, 1, 1), np.uint8), np.zeros(1, np.uint8), (Path("a"),), ("a",), ("0" * 64,))
     folder = pipeline.run_for(order, data).work
     folder.mkdir(parents=True)
     (folder / fit.STORY).write_text("{}\n{}\n")
-    assert leases.progress(chosen, row) == (2, 7)
+    assert progress(chosen.home, row.id, row.started_at) == (2, 7)
 
 
 def test_a_training_by_hand_from_before_a_run_is_not_its_progress(
@@ -163,4 +175,5 @@ def test_a_training_by_hand_from_before_a_run_is_not_its_progress(
     os.utime(folder / fit.STORY, (NOW.timestamp() - 1, NOW.timestamp() - 1))
     take(database, settings)
     with database.read() as session:
-        assert leases.progress(settings, session.get_one(TrainingRun, 1)) is None
+        row = session.get_one(TrainingRun, 1)
+    assert progress(settings.home, row.id, row.started_at) is None

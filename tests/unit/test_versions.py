@@ -7,13 +7,14 @@ import pytest
 import typer
 from sqlalchemy import select
 
+from actions import promotion
 from cli.models import list_versions
 from cli.versions import promote, publish, rollback
 from shared.base import settings
-from shared.base.errors import BrokenModel, WorkFailed, WrongSettings
+from shared.base.errors import BrokenModel, InvalidRequest, WorkFailed
 from shared.base.settings import Settings
 from shared.database import AuditEntry, Database, ModelVersion, Promotion
-from shared.models import registry
+from shared.models import manifest, registry
 from shared.models.engines import LINEAR_FILE
 from tests.models import DAY, make_linear_version
 from tests.unit.test_gate import brightness, labelled
@@ -53,9 +54,9 @@ def test_publishing_makes_a_version_known_but_not_live(database: Database, chose
 def test_without_data_a_promotion_needs_a_reason(database: Database, chosen: Settings, tmp_path: Path) -> None:
     known(chosen, tmp_path, "v1")
     for reason in (None, " "):
-        with pytest.raises(WrongSettings, match="--data DIR"):
+        with pytest.raises(InvalidRequest, match="--data DIR"):
             promote(chosen, "v1", "Ada", None, reason)
-    with pytest.raises(WrongSettings, match="--by"):
+    with pytest.raises(InvalidRequest, match="--by"):
         promote(chosen, "v1", " ", None, "the first one")
     promote(chosen, "v1", "Ada", None, "the first one")
     assert live(database) == "v1"
@@ -88,7 +89,7 @@ def test_a_version_that_loses_is_rejected_with_a_table_of_what_decided_and_exit_
     assert "-1.0000 (-1.0000 to -1.0000)" in printed.out
     assert "Its recall at its threshold is 0.0000" in printed.out
     assert "good stays live" in printed.err
-    with pytest.raises(WrongSettings):
+    with pytest.raises(InvalidRequest):
         promote(chosen, "bad", "Ada", None, None)
 
 
@@ -158,7 +159,7 @@ def test_a_rollback_makes_the_version_before_live_and_records_who_and_why(
     with pytest.raises(WorkFailed, match="No version was live before"):
         rollback(chosen, "Ada", "a test")
     promote(chosen, known(chosen, tmp_path, "v2"), "Ada", None, "a test")
-    with pytest.raises(WrongSettings, match="--reason"):
+    with pytest.raises(InvalidRequest, match="--reason"):
         rollback(chosen, "Ada", " ")
     rollback(chosen, "Ben", "too many false alarms")
     assert live(database) == "v1"
@@ -174,9 +175,9 @@ def test_the_list_tells_what_is_live_since_when_and_what_was_rejected(
     for name in ("old", "now", "lost"):
         known(chosen, tmp_path, name)
     for name in ("old", "now"):
-        registry.promote(database, name, "Ada", DAY)
+        promotion.promote(database, name, "Ada", DAY)
     with database.write() as session:
-        registry.reject(session, "lost", "Ada", DAY, "{}")
+        promotion.reject(session, "lost", "Ada", DAY, "{}")
     capsys.readouterr()
     list_versions(chosen)
     lines = capsys.readouterr().out.splitlines()
@@ -203,3 +204,25 @@ def test_with_a_signing_key_only_what_it_signed_is_promoted_listed_and_rolled_ba
     publish(strict, tmp_path / "models" / "v1")
     rollback(strict, "Ada", "slower")
     assert live(database) == "v1"
+
+
+def test_the_list_shows_on_how_many_images_figures_rest_and_how_sure_they_are(
+    database: Database, chosen: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    version = make_linear_version(tmp_path / "made", "v1")
+    measured = {
+        "auc": {"value": 0.9, "low": 0.8, "high": 0.95},
+        "recall": {"value": 1.0, "low": 0.884, "high": 1.0},
+        "specificity": 0.75,
+        "images": 43,
+        "patients": 21,
+    }
+    manifest.write(version, manifest.read(version).model_copy(update={"metrics": {"validation": measured}}))
+    publish(chosen, version)
+    capsys.readouterr()
+    list_versions(chosen)
+    printed = capsys.readouterr().out
+    cells = next([cell.strip() for cell in line.split("│")[1:-1]] for line in printed.splitlines() if " v1 " in line)
+    assert cells[4:9] == ["43", "21", "0.900 (0.800 to 0.950)", "1.000 (0.884 to 1.000)", "0.750"]
+    assert "training hospital" not in printed
+    assert "held out from its own data" in " ".join(printed.split())

@@ -12,7 +12,8 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 from shared.base.filesystem import MARKER
-from shared.base.settings import Folder, load
+from shared.base.settings import load
+from shared.base.source_settings import FolderSettings
 from shared.database import Database
 from shared.imaging.identifiers import read_identifiers as read
 from tests.dicom import NAME, PATIENT, make, written
@@ -32,8 +33,8 @@ def process(tmp_path: Path, database: Database) -> Iterator[WorkerProcess]:
     (tmp_path / "ward" / MARKER).touch()
     go_live(database, make_linear_version(tmp_path / "models", "v1"))
     url = database.engine.url.render_as_string(hide_password=False)
-    folders = {"ward": Folder(path=tmp_path / "ward")}
-    process = WorkerProcess(load(tmp_path, database_url=url, folders=folders, patient_secret=SECRET))
+    folders = {"ward": FolderSettings(path=tmp_path / "ward")}
+    process = WorkerProcess(load(tmp_path, database_url=url, sources=folders, patient_secret=SECRET))
     yield process
     process.stop()
     process.threads.shutdown()

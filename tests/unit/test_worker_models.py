@@ -1,4 +1,5 @@
 import gc
+import json
 import shutil
 import weakref
 from pathlib import Path
@@ -6,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from shared.base.errors import BrokenModel
-from shared.models import registry
+from shared.models import manifest, registry
 from shared.models.engines import LINEAR_FILE
 from shared.models.registry import Loaded, Published
 from tests.models import make_linear_version, published
@@ -50,6 +51,20 @@ def test_a_rollback_takes_the_old_version_back(tmp_path: Path, one: Published, t
     models = Models(tmp_path)
     models.live([two, one])
     assert models.live([one, two]).manifest.version == "v1"
+
+
+def test_a_version_of_a_newer_schema_is_refused_and_leaves_the_old_one_in_service(
+    tmp_path: Path, one: Published, two: Published
+) -> None:
+    models = Models(tmp_path)
+    old = models.live([one])
+    file = tmp_path / "v2" / manifest.NAME
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"schema_version": manifest.SCHEMA + 1}))
+    newer = published(tmp_path / "v2")
+    assert models.live([newer, one]) is old
+    assert models.version == "v1"
+    assert models.error is not None
+    assert "has schema 3, this program reads up to 2: upgrade it" in models.error
 
 
 def test_a_broken_version_leaves_the_old_one_in_service(tmp_path: Path, one: Published, two: Published) -> None:

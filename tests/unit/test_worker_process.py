@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 from sqlalchemy import select, update
 from sqlalchemy.exc import InternalError
 
-from shared.base.settings import Folder, load
+from actions import promotion
+from shared.base.settings import load
+from shared.base.source_settings import FolderSettings
 from shared.database import Database, ModelVersion, Worker, connection
 from shared.models import registry
-from shared.models.engines import LINEAR_FILE, LinearNetwork
+from shared.models.engines import LINEAR_FILE
+from shared.models.engines.linear import LinearNetwork
 from tests.models import go_live, make_linear_version, published
 from tests.unit.steps import rows
 from tests.unit.test_screening import drop, message, png
@@ -32,7 +35,7 @@ def process(tmp_path: Path, database: Database) -> Iterator[WorkerProcess]:
     go_live(database, make_linear_version(tmp_path / "models", "v1"))
     (tmp_path / "ward").mkdir()
     url = database.engine.url.render_as_string(hide_password=False)
-    settings = load(tmp_path, database_url=url, folders={"ward": Folder(path=tmp_path / "ward")}, lease=0.3)
+    settings = load(tmp_path, database_url=url, sources={"ward": FolderSettings(path=tmp_path / "ward")}, lease=0.3)
     process = WorkerProcess(settings)
     yield process
     process.stop()
@@ -57,7 +60,7 @@ def publish_broken(database: Database, folder: Path, name: str) -> None:
 
 
 def promote(database: Database, name: str) -> None:
-    registry.promote(database, name, "Ada", datetime.now(UTC))
+    promotion.promote(database, name, "Ada", datetime.now(UTC))
 
 
 def reported(database: Database) -> tuple[str | None, str]:

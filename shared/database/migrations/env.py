@@ -12,7 +12,8 @@ def _revision() -> str | None:
 
 
 connection = context.config.attributes["connection"]
-context.configure(connection=connection, target_metadata=Base.metadata, render_as_batch=True)
+# Alembic takes SQLite for a database that cannot roll back a change of schema, and would commit before the views exist.
+context.configure(connection=connection, target_metadata=Base.metadata, render_as_batch=True, transactional_ddl=True)
 with context.begin_transaction():
     before = _revision()
     context.run_migrations()

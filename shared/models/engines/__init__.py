@@ -1,9 +1,10 @@
-"""What runs networks: one module for each engine. TensorFlow and LiteRT are imported when a network is loaded."""
+"""What runs networks: one module and one record per engine. Heavy libraries are imported when a network is loaded.
+
+To add an engine, write a module with its `ENGINE` record and list it in `ENGINES`.
+"""
 
 import logging
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,83 +13,83 @@ from shared.base.errors import BrokenModel
 from shared.base.settings import EngineName
 from shared.imaging import Preprocessing
 from shared.models import novelty
-from shared.models.engines.keras import FILE as KERAS_FILE
-from shared.models.engines.keras import KerasNetwork, traced
-from shared.models.engines.linear import FILE as LINEAR_FILE
-from shared.models.engines.linear import LinearNetwork
-from shared.models.engines.litert import LiteNetwork
-from shared.models.manifest import Lite, Manifest, sha256
-from shared.models.novelty import Familiarity
+from shared.models.engines import keras, linear, litert
+from shared.models.engines.engine import Engine, Network
+from shared.models.manifest import Export, Manifest
 
 log = logging.getLogger(__name__)
+ENGINES = {engine.name: engine for engine in (litert.ENGINE, keras.ENGINE, linear.ENGINE)}
+KERAS_FILE, LINEAR_FILE = keras.ENGINE.file, linear.ENGINE.file
 GPUS = Path("/proc/driver/nvidia/gpus")
 MAX_DIFFERENCE = 0.01
 """Of a logit, between two engines: a calibrated probability changes by a quarter of it at most, times the slope."""
 
-
 __all__ = [
+    "ENGINES",
     "KERAS_FILE",
     "LINEAR_FILE",
-    "KerasNetwork",
-    "LinearNetwork",
-    "LiteNetwork",
+    "MAX_DIFFERENCE",
+    "Engine",
     "Network",
     "load",
-    "traced",
-    "trial_pixels",
+    "reference_pixels",
 ]
-
-
-class Network(Protocol):
-    """A loaded network, ready to screen."""
-
-    device: str
-    """Where and by what it runs, for people to read."""
-    novelty: Familiarity | None
-    """The version's check for pictures that are not what it knows; None if it has none."""
-
-    def logits(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Takes pixels of shape (n, height, width, channels), 0 to 255; returns n logits of PNEUMONIA."""
 
 
 def load(folder: Path, manifest: Manifest, engine: EngineName = "tensorflow") -> Network:
     """Load a version whose files were verified by `manifest.read`, and warm it up; raises BrokenModel.
 
-    With `auto` TensorFlow takes over what LiteRT cannot run on this host.
+    With `auto` the fitted network takes over from a converted one that does not run correctly on this host.
     """
-    if manifest.lite is None or not _is_for_litert(engine):
-        return _load(folder, manifest, None)
+    export = _choose(folder, manifest, engine)
     try:
-        return _load(folder, manifest, manifest.lite)
+        return _load(folder, manifest, export)
     except BrokenModel as error:
-        if engine == "litert" or not _is_installed("tensorflow"):
+        fitted = _fitted(manifest)
+        if engine != "auto" or not export.is_converted or fitted is None:
             raise
-        log.warning("%s; TensorFlow runs it instead", error)
-        return _load(folder, manifest, None)
+        log.warning("%s; %s runs it instead", error, ENGINES[fitted.engine].title)
+        return _load(folder, manifest, fitted)
 
 
-def _load(folder: Path, manifest: Manifest, lite: Lite | None) -> Network:
-    """By LiteRT if `lite` is given."""
-    file = lite.file if lite else KERAS_FILE if manifest.engine == "keras" else LINEAR_FILE
-    for needed in [file, *([manifest.familiarity.file] if manifest.familiarity else [])]:
+def _choose(folder: Path, manifest: Manifest, setting: EngineName) -> Export:
+    """The export that the setting names; else, of those that can run here, the one that suits the device best."""
+    known = [export for export in manifest.exports if export.engine in ENGINES]
+    if not known:
+        names = ", ".join(export.engine for export in manifest.exports)
+        raise BrokenModel(f"the network in {folder} is for {names}: this program runs {', '.join(ENGINES)}")
+    for export in known:
+        if setting == ENGINES[export.engine].setting:
+            return export
+    usable = [export for export in known if ENGINES[export.engine].is_available()]
+    if setting != "auto":  # no file for the engine that is asked for: the network as it was fitted
+        usable = [export for export in usable if not export.is_converted] or usable
+    return min(usable or known, key=_rank)
+
+
+def _rank(export: Export) -> int:
+    engine = ENGINES[export.engine]
+    return engine.rank_on_gpu if GPUS.is_dir() and any(GPUS.iterdir()) else engine.rank_on_cpu
+
+
+def _fitted(manifest: Manifest) -> Export | None:
+    """The network as it was fitted, where this host can run it."""
+    for export in manifest.exports:
+        if not export.is_converted and export.engine in ENGINES and ENGINES[export.engine].is_available():
+            return export
+    return None
+
+
+def _load(folder: Path, manifest: Manifest, export: Export) -> Network:
+    for needed in [export.file, *([manifest.novelty.file] if manifest.novelty else [])]:
         if needed not in manifest.files:
             raise BrokenModel(f"the manifest in {folder} does not vouch for {needed}")
     try:
-        network: Network
-        if lite is not None:
-            network = LiteNetwork(_verified(folder / file, manifest.files[file]), manifest.preprocessing)
-        elif manifest.engine == "keras":
-            network = KerasNetwork(folder / file, manifest)
-        else:
-            network = LinearNetwork(folder / file, manifest)
-        if manifest.familiarity is not None:
-            network.novelty = novelty.load(folder / manifest.familiarity.file, manifest.familiarity.limit)
-        size = manifest.preprocessing
-        for count in (1, 32):
-            blank = np.zeros((count, size.height, size.width, size.channels), np.uint8)
-            logits = network.logits(blank)
-            scores = network.novelty.scores(blank) if network.novelty is not None else np.zeros(count)
-        trial = np.zeros(0) if lite is None else np.abs(network.logits(trial_pixels(size)) - lite.trial)
+        network = ENGINES[export.engine].load(folder, manifest, export)
+        if manifest.novelty is not None:
+            network.novelty = novelty.load(folder / manifest.novelty.file, manifest.novelty.limit)
+        _warm_up(folder, network, manifest.preprocessing)
+        difference = _difference(network, manifest.preprocessing, export)
     except BrokenModel:
         raise
     except ModuleNotFoundError as error:
@@ -98,35 +99,34 @@ def _load(folder: Path, manifest: Manifest, lite: Lite | None) -> Network:
         ) from error
     except Exception as error:
         raise BrokenModel(f"the network in {folder} does not load: {error}") from error
-    if not np.isfinite([*logits, *scores]).all():
-        raise BrokenModel(f"the network in {folder} answers a blank image with something that is not a number")
-    if not (trial <= MAX_DIFFERENCE).all():
+    if not difference <= MAX_DIFFERENCE:
         raise BrokenModel(
-            f"the network in {folder} answers otherwise by LiteRT on this host than by TensorFlow where it was made: "
-            "it needs TensorFlow here (the extra `network`), and a setting `engine` other than litert"
+            f"the network in {folder} gives different results with {ENGINES[export.engine].title} on this host than "
+            "with TensorFlow where it was built: it needs TensorFlow here (the extra `network`), and a setting "
+            f"`engine` other than {export.engine}"
         )
     return network
 
 
-def _verified(path: Path, digest: str) -> bytes:
-    """What the file holds now: `manifest.read` looked at it earlier."""
-    data = path.read_bytes()
-    if sha256(data) != digest:
-        raise BrokenModel(f"{path} was changed since it was verified")
-    return data
+def _warm_up(folder: Path, network: Network, size: Preprocessing) -> None:
+    """Screen blank images, alone and many at a time; raises BrokenModel if a result is not a number."""
+    for count in (1, 32):
+        blank = np.zeros((count, size.height, size.width, size.channels), np.uint8)
+        logits = network.logits(blank)
+        scores = network.novelty.scores(blank) if network.novelty is not None else np.zeros(count)
+        if not np.isfinite([*logits, *scores]).all():
+            raise BrokenModel(f"the network in {folder} answers a blank image with something that is not a number")
 
 
-def trial_pixels(size: Preprocessing) -> NDArray[np.uint8]:
-    """Ramps and waves of shape (4, height, width, channels), made of whole numbers alone: the same on every host."""
+def _difference(network: Network, size: Preprocessing, export: Export) -> float:
+    """The largest difference of a logit from the fitted network's; 0 for the fitted network itself."""
+    if export.reference_logits is None:
+        return 0.0
+    return float(np.abs(network.logits(reference_pixels(size)) - export.reference_logits).max())
+
+
+def reference_pixels(size: Preprocessing) -> NDArray[np.uint8]:
+    """Ramps and checks of shape (4, height, width, channels), in integer arithmetic: the same on every host."""
     y, x, channel = np.ogrid[: size.height, : size.width, : size.channels]
     patterns = [x * 255 // size.width, y * 255 // size.height, x * y % 256, (x // 8 + y // 8) % 2 * 255]
     return np.stack([(pattern + 0 * (x + y + channel)).astype(np.uint8) for pattern in patterns])
-
-
-def _is_for_litert(engine: EngineName) -> bool:
-    has_gpu = GPUS.is_dir() and any(GPUS.iterdir()) and _is_installed("tensorflow")
-    return engine == "litert" or (engine == "auto" and _is_installed("ai_edge_litert") and not has_gpu)
-
-
-def _is_installed(package: str) -> bool:
-    return find_spec(package) is not None

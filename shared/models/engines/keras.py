@@ -8,16 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.base.errors import BrokenModel
-from shared.models.manifest import Manifest
-from shared.models.novelty import Familiarity
-
-FILE = "network.keras"
+from shared.models.engines.engine import Engine
+from shared.models.manifest import Export, Manifest
+from shared.models.novelty import NoveltyCheck
 
 
 class KerasNetwork:
     """A Keras model that takes raw pixels and returns one logit, traced once for every batch size."""
 
-    novelty: Familiarity | None = None
+    novelty: NoveltyCheck | None = None
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -30,7 +29,7 @@ class KerasNetwork:
         shape = (None, manifest.preprocessing.height, manifest.preprocessing.width, manifest.preprocessing.channels)
         if tuple(model.input_shape) != shape or tuple(model.output_shape) != (None, 1):
             raise BrokenModel(
-                f"{path} maps {model.input_shape} to {model.output_shape}, the manifest wants {shape} to (None, 1)"
+                f"{path} maps {model.input_shape} to {model.output_shape}, the manifest says {shape} to (None, 1)"
             )
 
         self._call = traced(model, shape)
@@ -56,3 +55,19 @@ def traced(model: Any, shape: tuple[int | None, ...]) -> Any:
         return model.stateless_call(*constants, tf.cast(batch, tf.float32), training=False)[0][:, 0]
 
     return call
+
+
+def _load(folder: Path, manifest: Manifest, export: Export) -> KerasNetwork:
+    return KerasNetwork(folder / export.file, manifest)
+
+
+ENGINE = Engine(
+    name="keras",
+    title="TensorFlow",
+    file="network.keras",
+    load=_load,
+    package="tensorflow",
+    setting="tensorflow",
+    rank_on_cpu=1,
+    rank_on_gpu=0,
+)

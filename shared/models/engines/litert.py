@@ -1,10 +1,11 @@
-"""Networks run by LiteRT, image by image: faster than TensorFlow on CPUs."""
+"""Runs networks with LiteRT, which is faster than TensorFlow on CPUs."""
 
 import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,34 +13,34 @@ from numpy.typing import NDArray
 
 from shared.base.errors import BrokenModel
 from shared.imaging import Preprocessing
-from shared.models.novelty import Familiarity
+from shared.models.engines.engine import Engine
+from shared.models.manifest import Export, Manifest, read_verified
+from shared.models.novelty import NoveltyCheck
 
-FILE = "network.tflite"
 
-
-class LiteNetwork:
-    """A network for LiteRT, image by image in as many threads as there are cores: faster than any batch on CPUs."""
+class LiteRTNetwork:
+    """Screens image by image in as many threads as there are cores: on CPUs faster than any batch."""
 
     device = "cpu, LiteRT"
-    novelty: Familiarity | None = None
+    novelty: NoveltyCheck | None = None
 
     def __init__(self, data: bytes, size: Preprocessing) -> None:
-        """`data` is the file, kept: what a thread starts with later is what was verified."""
+        """`data` is the file's content, kept in memory so that a thread that starts later loads what was verified."""
         from ai_edge_litert import interpreter
 
         self._make: Callable[[], Any] = partial(interpreter.Interpreter, model_content=data, num_threads=1)
         self._held = threading.local()
         self._threads = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="network")
         shape = [1, size.height, size.width, size.channels]
-        found = self._make().get_input_details()[0]["shape"].tolist()
-        if found != shape:
-            raise BrokenModel(f"the network for LiteRT takes pixels of shape {found}, the manifest wants {shape}")
+        input_shape = self._make().get_input_details()[0]["shape"].tolist()
+        if input_shape != shape:
+            raise BrokenModel(f"the network for LiteRT takes pixels of shape {input_shape}, the manifest says {shape}")
 
     def logits(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         return np.fromiter(self._threads.map(self._logit, batch), np.float32, len(batch))
 
     def _logit(self, pixels: NDArray[np.uint8]) -> float:
-        """In a thread, which keeps an interpreter of its own: one serves one thread."""
+        """Runs in a pool thread; each thread has its own interpreter, since interpreters are not thread-safe."""
         held = self._held
         if not hasattr(held, "interpreter"):
             interpreter = self._make()
@@ -50,3 +51,19 @@ class LiteNetwork:
         held.interpreter.set_tensor(held.pixels, pixels[np.newaxis])
         held.interpreter.invoke()
         return float(held.interpreter.get_tensor(held.logit).item())
+
+
+def _load(folder: Path, manifest: Manifest, export: Export) -> LiteRTNetwork:
+    return LiteRTNetwork(read_verified(folder, manifest, export.file), manifest.preprocessing)
+
+
+ENGINE = Engine(
+    name="litert",
+    title="LiteRT",
+    file="network.tflite",
+    load=_load,
+    package="ai_edge_litert",
+    setting="litert",
+    rank_on_cpu=0,
+    rank_on_gpu=1,
+)

@@ -1,21 +1,24 @@
-"""Reading a file's bytes once, from inside its root, and telling the file's fault from the world's."""
+"""Reads a file once, from inside its folder, and classifies what fails: the file's fault, or the environment's."""
 
 import errno
 import os
 import stat
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from shared.base.errors import Changed, OutOfReach, Unreadable, Unsuitable
 from shared.base.filesystem import MARKER, open_within
-from shared.imaging import Limits
 from shared.ledger.register import REMOVED
 from shared.sources.folder.facts import Facts
 
+if TYPE_CHECKING:
+    from shared.imaging import Limits
 
-def read(root: Path, path: str, revision: str, limits: Limits) -> bytes:
-    """The bytes of a file that is still the one that was registered.
 
-    Raises Changed if it is not, Unreadable for what is its own fault, OutOfReach for what is the world's.
+def read(root: Path, path: str, revision: str, limits: "Limits") -> bytes:
+    """The bytes of a file that is still at the registered revision.
+
+    Raises Changed if it is not, Unreadable for a permanent failure, OutOfReach for a transient one.
     """
     try:
         return _read(root, path, revision, limits)
@@ -33,7 +36,7 @@ def read(root: Path, path: str, revision: str, limits: Limits) -> bytes:
         raise OutOfReach(f"the file cannot be read: {error.strerror or error}") from error
 
 
-def _read(root: Path, path: str, revision: str, limits: Limits) -> bytes:
+def _read(root: Path, path: str, revision: str, limits: "Limits") -> bytes:
     descriptor = _open(root, path)
     try:
         before = os.fstat(descriptor)
@@ -59,7 +62,7 @@ def _changed(stat_now: os.stat_result) -> Changed:
 
 
 def _open(root: Path, path: str) -> int:
-    """A descriptor of a file in its root. A link on the way costs a second look; none is followed after that check."""
+    """Open a file in its folder. A link on the way is checked and resolved once; after that check none is followed."""
     flags = os.O_RDONLY | os.O_NONBLOCK  # a pipe put in the file's place cannot hold the worker
     try:
         return open_within(root, path, flags)

@@ -1,4 +1,4 @@
-"""watchdog's events, one observer a root, kept alive; what they miss, the sweep finds."""
+"""watchdog's events, one observer a folder, kept alive; what they miss, the sweep finds."""
 
 import ctypes
 import errno
@@ -33,77 +33,82 @@ LIMITS = {
 
 @dataclass(frozen=True, slots=True)
 class FileEvent:
-    """The system reported something about a path in a root."""
+    """The system reported something about a path in a watched folder."""
 
-    source: str
     path: str
     is_folder: bool
     is_closed: bool
 
 
 class _Handler(FileSystemEventHandler):
-    def __init__(self, root: str, folder: Path, events: "queue.Queue[FileEvent]", missed: threading.Event) -> None:
-        self._root, self._folder, self._events, self._missed = root, folder, events, missed
+    def __init__(
+        self, root: Path, events: "queue.Queue[FileEvent]", missed: threading.Event, wake: threading.Event
+    ) -> None:
+        self._root, self._events, self._missed, self._wake = root, events, missed, wake
 
     def on_any_event(self, event: FileSystemEvent) -> None:
         """Must not raise, which would end watchdog's thread, and must not wait."""
         moved = isinstance(event, FileMovedEvent | DirMovedEvent)
         path = os.fsdecode(event.dest_path if moved else event.src_path)
         try:
-            relative = os.path.relpath(path, self._folder)
+            relative = os.path.relpath(path, self._root)
             is_closed = isinstance(event, FileClosedEvent | FileMovedEvent)
             if not relative.startswith(".."):
-                self._events.put_nowait(FileEvent(self._root, relative, event.is_directory, is_closed))
+                self._events.put_nowait(FileEvent(relative, event.is_directory, is_closed))
         except (queue.Full, ValueError):
             self._missed.set()
+        self._wake.set()
 
 
 class Watch:
-    """Watches one root by events. `missed` is set when events may have been lost, so that the root must be swept."""
+    """Watches one folder by events; `wake` is set at each.
 
-    def __init__(self, root: str, folder: Path, events: "queue.Queue[FileEvent]") -> None:
+    `missed` is set when events may have been lost, so that the folder must be swept.
+    """
+
+    def __init__(self, name: str, root: Path, events: "queue.Queue[FileEvent]", wake: threading.Event) -> None:
         self.missed = threading.Event()
-        self._root, self._folder = root, folder
-        self._handler = _Handler(root, folder, events, self.missed)
+        self._name, self._root = name, root
+        self._handler = _Handler(root, events, self.missed, wake)
         self._observer: BaseObserver | None = None
         self._place: tuple[int, int] | None = None
         self._trouble: str | None = None
 
     def keep_alive(self) -> bool:
-        """Start watching, again if the root was removed and made anew or a thread died; False if it cannot be.
+        """Start watching, again if the folder was removed and made anew or a thread died; False if it cannot be.
 
-        False too while the kernel has no watch left: new folders within the root would go unwatched without a word.
+        False too while the kernel has no watch left: new folders within it would go unwatched without a word.
         """
         try:
-            found = self._folder.stat()
+            folder = self._root.stat()
         except OSError:
             self.stop()
             return False
-        place = found.st_dev, found.st_ino
+        place = folder.st_dev, folder.st_ino
         try:
-            _check_room(self._folder)
+            _check_room(self._root)
             if self._trouble or not self._is_watching(place):  # with trouble, folders within it may be unwatched
                 self.stop()
-                self._observer, self._place = _observe(self._folder, self._handler), place
+                self._observer, self._place = _observe(self._root, self._handler), place
                 self.missed.set()  # start watching first, then scan
-                _check_room(self._folder)
+                _check_room(self._root)
         except OSError as error:  # the kernel's limits, most of the time
             if not self._is_watching(place):
                 self.stop()
-            self._tell(LIMITS.get(error.errno or 0, str(error.strerror)))
+            self._report(LIMITS.get(error.errno or 0, str(error.strerror)))
             return False
-        self._tell(None)
+        self._report(None)
         return True
 
     def _is_watching(self, place: tuple[int, int]) -> bool:
         return self._observer is not None and self._place == place and _is_alive(self._observer)
 
-    def _tell(self, trouble: str | None) -> None:
+    def _report(self, trouble: str | None) -> None:
         """Once for each change, not at each look."""
         if trouble and not self._trouble:
-            log.warning("root %s cannot be watched by events (%s): it is polled instead", self._root, trouble)
+            log.warning("source %s cannot be watched by events (%s): it is polled instead", self._name, trouble)
         if self._trouble and not trouble:
-            log.info("root %s is watched by events again", self._root)
+            log.info("source %s is watched by events again", self._name)
         self._trouble = trouble
 
     def stop(self) -> None:
@@ -113,7 +118,7 @@ class Watch:
 
 
 def _check_room(folder: Path) -> None:
-    """Raises OSError if Linux has no watch left for another folder: watchdog says so of the root alone."""
+    """Raises OSError if Linux has no watch left for another folder: watchdog says so of the outermost folder alone."""
     if sys.platform != "linux":
         return
     libc = ctypes.CDLL(None, use_errno=True)

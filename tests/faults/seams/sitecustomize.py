@@ -186,13 +186,18 @@ if "CLOCK" in os.environ:
 SEAMS: dict[str, Sequence[tuple[str, Any]]] = {
     "worker.screening": [
         ("datetime", wrong_clock),
-        ("read", before("read", key=lambda root, path, *_: path.encode(errors="replace"))),
-        ("read", slow),
-        ("prepare", before("decode", key=lambda data, *_: data)),
-        ("prepare", deadly),
         ("_classify", before("inference", lambda process, loaded, prepared: len(prepared) > 1)),
         ("_finish", after("committed", lambda process, outcomes: len(outcomes) > 1)),
         ("OUTDATED", given("OUTDATED", seconds)),
+    ],
+    "worker.preparation": [
+        ("datetime", wrong_clock),
+        ("prepare", before("decode", key=lambda data, *_: data)),
+        ("prepare", deadly),
+    ],
+    "shared.sources.folder.reading": [
+        ("read", before("read", key=lambda root, path, *_: path.encode(errors="replace"))),
+        ("read", slow),
     ],
     "shared.ledger.work": [("finish", after("commit", lambda session, outcomes, now: len(outcomes) > 1))],
     "worker.process": [("HANG_SECONDS", shorter), ("datetime", wrong_clock)],
@@ -211,9 +216,9 @@ SEAMS: dict[str, Sequence[tuple[str, Any]]] = {
         ("HEARTBEAT_SECONDS", given("TRAINER_HEARTBEAT")),
         ("app.send_task", before("run taken", lambda name, *_, **__: name == "pneumoscreen.train")),
     ],
-    "trainer.leases": [("ALIVE", given("ALIVE", seconds)), ("AFTER_FAILURE", given("AFTER_FAILURE", seconds))],
+    "trainer.leases": [("TRAINER_ALIVE", given("ALIVE", seconds)), ("AFTER_FAILURE", given("AFTER_FAILURE", seconds))],
     "trainer.run": [("datetime", wrong_clock)],
-    "trainer.recipes": [("recipe", fewer_epochs)],
+    "trainer.architectures": [("recipe", fewer_epochs)],
     "trainer.pipeline": [
         ("datetime", wrong_clock),
         ("make", without_a_network),
@@ -233,11 +238,10 @@ SEAMS: dict[str, Sequence[tuple[str, Any]]] = {
     "shared.models.registry": [
         ("sync", before("copying")),
         ("copy_aside", after("placed")),
-        ("make_live", before("publishing")),
-        ("reject", before("publishing")),
     ],
+    "actions.promotion": [("make_live", before("publishing")), ("reject", before("publishing"))],
+    "actions.verdict": [("MIN_PATIENTS", given("MIN_PATIENTS", int))],
     "trainer.gate": [
-        ("MIN_PATIENTS", given("MIN_PATIENTS", int)),
         ("examine", after("judged")),
         ("examine", frozen("judged")),
     ],

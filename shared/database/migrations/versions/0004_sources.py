@@ -11,6 +11,7 @@ branch_labels = None
 depends_on = None
 
 WAITING = sa.text("state = 'waiting'")
+ORIGIN = sa.text("origin IS NOT NULL")
 
 
 def upgrade() -> None:
@@ -33,6 +34,10 @@ def upgrade() -> None:
         "AND j.lane IN ('stat', 'routine', 'background') ORDER BY j.id LIMIT 1)"
     )
     op.execute("ALTER TABLE sightings ADD COLUMN resolution VARCHAR(16)")
+    op.execute(
+        "UPDATE sightings SET resolution = 'removed' "
+        "WHERE state = 'quarantined' AND reason = 'the file was removed before it was read'"
+    )
     op.create_index("ix_sightings_path", "sightings", ["source", "path", "id"], unique=False)
     op.create_index(
         "uq_sightings_file",
@@ -41,6 +46,14 @@ def upgrade() -> None:
         unique=True,
         sqlite_where=WAITING,
         postgresql_where=WAITING,
+    )
+    op.create_index(
+        "ix_sightings_origin",
+        "sightings",
+        ["origin"],
+        unique=False,
+        sqlite_where=ORIGIN,
+        postgresql_where=ORIGIN,
     )
     op.execute("ALTER TABLE jobs RENAME COLUMN delivery TO attempt")
     with op.batch_alter_table("reviews") as reviews:

@@ -1,0 +1,175 @@
+"""How a model version comes into service and goes out of it: published, promoted, rejected, rolled back."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import SecretStr
+from sqlalchemy.orm import Session
+
+from actions.verdict import Verdict
+from shared.base.errors import BrokenModel, InvalidRequest, WorkFailed
+from shared.base.settings import Settings
+from shared.database import Database, ModelVersion, Promotion, VersionState, audit
+from shared.ledger.register import insert_new
+from shared.models import manifest, registry
+from shared.models.registry import Published
+
+
+def publish(
+    database: Database,
+    models: Path,
+    folder: Path,
+    now: datetime,
+    actor: str = "pneumoscreen",
+    key: SecretStr | None = None,
+) -> Published:
+    """Verify a version's folder, copy it into `models` and make it known; it is not live before it is promoted.
+
+    With a key it is signed, also if it was published before. Safe to repeat: it completes what an earlier
+    attempt left undone. Raises what `registry.place` and `make_known` do.
+    """
+    row, described = registry.place(database, models, folder, key)
+    with database.write() as session:
+        make_known(session, row, described.created_at, actor, now)
+    return row
+
+
+def make_known(session: Session, row: Published, created_at: datetime, actor: str, now: datetime) -> None:
+    """Add the row of a version whose folder was placed; raises WorkFailed if another version has the same name."""
+    values = {"version": row.version, "manifest_sha256": row.manifest_sha256, "created_at": created_at}
+    new = insert_new(session, ModelVersion).values(**values).returning(ModelVersion.version)
+    if session.execute(new).all():
+        audit.record(session, actor, "publish", row.version, at=now)
+    registry.check_name(session, row)
+
+
+Measure = Callable[[Published, list[Published]], Verdict]
+"""Compares a version with those that are or were live; the trainer's gate does."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a request to promote: `is_live` is false only where the gate refused it."""
+
+    is_live: bool
+    was_live: bool = False
+    champion: str | None = None
+    verdict: Verdict | None = None
+
+
+def request_promotion(
+    database: Database,
+    settings: Settings,
+    version: str,
+    actor: str,
+    now: Callable[[], datetime],
+    measure: Measure | None = None,
+    reason: str | None = None,
+) -> Outcome:
+    """Make a version live if it passes the gate; with a reason without the gate, or against it.
+
+    Raises InvalidRequest with neither `measure` nor a reason, BrokenModel for a version that is damaged or not signed.
+    """
+    actor, reason = _named(actor), (reason or "").strip() or None
+    if measure is None and reason is None:
+        raise InvalidRequest(
+            "Say what decides: --data DIR, on whose held-out patients the version is compared with the live one, "
+            "or --reason TEXT to promote it without."
+        )
+    with database.read() as session:
+        row, live = registry.published(session, version), registry.live(session)
+    manifest.read(settings.models / row.version, row.manifest_sha256, settings.signing_key)  # else it could not serve
+    champion = live[0].version if live else None
+    if live and live[0] == row:
+        return Outcome(is_live=True, was_live=True, champion=champion)
+    verdict = None if measure is None else measure(row, live)
+    is_passed = verdict is not None and verdict.passed
+    if verdict is not None and not is_passed:
+        with database.write() as session:
+            reject(session, version, actor, now(), verdict.as_json())
+        if reason is None:
+            return Outcome(is_live=False, champion=champion, verdict=verdict)
+    promote(database, version, actor, now(), reason, verdict.as_json() if verdict is not None and is_passed else None)
+    return Outcome(is_live=True, champion=champion, verdict=verdict)
+
+
+def request_rollback(database: Database, settings: Settings, actor: str, now: datetime, reason: str) -> str:
+    """Make the version live again that was live before; returns its name.
+
+    Raises InvalidRequest without an actor or a reason, WorkFailed if none was live before, BrokenModel if that one is
+    damaged.
+    """
+    actor = _named(actor)
+    if not reason.strip():
+        raise InvalidRequest("Say why: --reason TEXT.")
+    with database.read() as session:
+        back = registry.before(session)
+        row = registry.published(session, back) if back else None
+    if row is not None:
+        try:
+            manifest.read(settings.models / row.version, row.manifest_sha256, settings.signing_key)
+        except BrokenModel as error:
+            raise BrokenModel(f"{error}. `pneumoscreen models promote` takes another version back.") from error
+    return rollback(database, actor, now, reason.strip())
+
+
+def _named(actor: str) -> str:
+    if not actor.strip():
+        raise InvalidRequest("missing name: use --by NAME")
+    return actor.strip()
+
+
+def promote(
+    database: Database, version: str, actor: str, now: datetime, reason: str | None = None, verdict: str | None = None
+) -> None:
+    """Make a version live in a transaction of its own: see `make_live`."""
+    with database.write() as session:
+        make_live(session, version, actor, now, reason, verdict)
+
+
+def make_live(
+    session: Session, version: str, actor: str, now: datetime, reason: str | None = None, verdict: str | None = None
+) -> None:
+    """Make a version live, which changes no result; one that is live already stays so.
+
+    `verdict` is the JSON of a verdict that it passed; a rejected version needs that or a reason. Raises BrokenModel for
+    a version that was never published, WorkFailed for a rejected one.
+    """
+    registry.published(session, version)
+    if registry.newest_promotion(session) == version:
+        return
+    row = session.get_one(ModelVersion, version)
+    if verdict is not None:
+        row.state, row.verdict = VersionState.PUBLISHED, verdict
+    elif row.state == VersionState.REJECTED and not reason:
+        raise WorkFailed(
+            f"{version} was rejected: it lost to a version before it. A person can promote it all the same, "
+            "with a reason, which is recorded."
+        )
+    session.add(Promotion(version=version, promoted_by=actor, promoted_at=now, reason=reason))
+    detail = version if reason is None else f"{version}: {reason}"
+    audit.record(session, actor, "promote", detail, at=now)
+
+
+def reject(session: Session, version: str, actor: str, now: datetime, verdict: str) -> None:
+    """Keep a version that lost at the gate, with the figures that decided; raises BrokenModel."""
+    registry.published(session, version)
+    row = session.get_one(ModelVersion, version)
+    row.state, row.verdict = VersionState.REJECTED, verdict
+    audit.record(session, actor, "reject", version, at=now)
+
+
+def rollback(database: Database, actor: str, now: datetime, reason: str) -> str:
+    """Make the version live again that was live before the present one; returns its name.
+
+    A second rollback goes one further back, not forward again. Raises WorkFailed if there was none.
+    """
+    with database.write() as session:
+        back = registry.before(session)
+        if back is None:
+            raise WorkFailed("No version was live before this one: `pneumoscreen models list` shows all there are.")
+        session.add(Promotion(version=back, promoted_by=actor, promoted_at=now, reason=reason))
+        audit.record(session, actor, "rollback", f"{back}: {reason}", at=now)
+    return back

@@ -1,0 +1,99 @@
+"""What needs a person, and what is retried without one: sentences for `status`."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from queries.trainings import Training
+from queries.workers import WorkerProcess
+from shared import sources
+from shared.base.settings import Settings
+from shared.database import OPEN_JOB, DeadLetter, Job, RunState, Sighting
+from shared.ledger.quarantine import is_unresolved
+from shared.ledger.work import ATTEMPT_EPOCH, MAX_ATTEMPTS
+
+LATELY = timedelta(days=1)
+"""Older problems are not reported: an alarm that never clears gets ignored."""
+
+
+def sources_out_of_reach(settings: Settings) -> Iterator[str]:
+    for name, source in sources.build(settings).items():
+        if source.is_watched and not source.is_in_reach():
+            yield f"the source {name} ({source.place}) is out of reach of this host: is it mounted?"
+
+
+def quarantined(session: Session, now: datetime) -> Iterator[str]:
+    """The images of the last day that nobody retried, replaced, removed or dismissed."""
+    number = session.scalar(
+        select(func.count()).select_from(Sighting).where(is_unresolved(), Sighting.finished_at > now - LATELY)
+    )
+    if number:
+        were = _count(number, "image was", "images were")
+        yield (
+            f"{were} quarantined within a day: `pneumoscreen results --state quarantined` says why; "
+            "`pneumoscreen dismiss` resolves what needs nothing"
+        )
+
+
+def put_off(session: Session, now: datetime) -> tuple[list[str], list[str]]:
+    """What waits after a transient failure: needs, and notes on what is still retried with a shorter back-off.
+
+    It becomes a need once the back-off is at its longest: what passes by itself has mostly passed by then.
+    """
+    columns = (func.count(), func.min(Job.created_at), func.max(Job.attempt % ATTEMPT_EPOCH), func.min(Job.id))
+    # In every open state: a check must not turn green for as long as an attempt takes.
+    waiting = select(Job.problem, *columns).where(OPEN_JOB, Job.problem.is_not(None)).group_by(Job.problem)
+    needs: list[str] = []
+    notes: list[str] = []
+    for problem, number, since, attempts, first in session.execute(waiting).all():
+        path = session.scalar(select(Sighting.path).join(Job, Job.sighting_id == Sighting.id).where(Job.id == first))
+        wait = _count(number, "image waits", "images wait")
+        sentence = f"{wait} for {duration(now - since)}: {problem} (first: {path})"
+        (needs if attempts >= MAX_ATTEMPTS else notes).append(sentence)
+    return needs, notes
+
+
+def dead_letters(session: Session, now: datetime) -> Iterator[str]:
+    lately = DeadLetter.received_at > now - LATELY
+    if number := session.scalar(select(func.count()).select_from(DeadLetter).where(lately)):
+        were = _count(number, "message of the last day was", "messages of the last day were")
+        yield f"{were} not understood: table dead_letters"
+
+
+def trainings(running: Training | None, ended: Training | None) -> Iterator[str]:
+    if running is not None and not running.is_alive:
+        yield (
+            f"{running.name} is not finished and no trainer works on it: `pneumoscreen trainer` (part of `up`) "
+            "goes on with it"
+        )
+    if ended is not None and ended.state == RunState.FAILED and running is None:
+        yield (
+            f"{ended.name} failed: {ended.problem}. The live version stays. Mend that; the trainer tries again "
+            "when the next run is due, and `pneumoscreen train --data DIR` does it now"
+        )
+
+
+def complaint(worker: WorkerProcess, live: str | None) -> str:
+    """What a worker process complains of; and the way out, if it does not hold the live version for that reason."""
+    text = f"{worker.host}, process {worker.pid}: {worker.error}"
+    if live is None or worker.model_version == live or live not in (worker.error or ""):
+        return text
+    if worker.model_version is None:
+        return f"{text}. It screens nothing: restore that version's folder from a backup or another host"
+    return (
+        f"{text}. {worker.model_version} goes on serving there: restore the folder of {live} from a backup or another "
+        "host, or go back with `pneumoscreen models rollback --by NAME --reason TEXT`"
+    )
+
+
+def duration(span: timedelta) -> str:
+    seconds = max(0, round(span.total_seconds()))
+    if seconds < 120:
+        return f"{seconds} s"
+    return f"{seconds // 60} min" if seconds < 7200 else f"{seconds // 3600} h"
+
+
+def _count(number: int, singular: str, plural: str) -> str:
+    return f"1 {singular}" if number == 1 else f"{number:,} {plural}"

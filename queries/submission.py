@@ -1,0 +1,53 @@
+"""What became of images that somebody submitted."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from shared.database import Prediction, Sighting, SightingState
+from shared.ledger.register import MAX_ROWS, Found, as_text
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One submitted image; without a label unless it is done."""
+
+    path: str
+    state: str
+    label: str | None
+    probability: float | None
+    threshold: float | None
+    unfamiliar: bool | None
+    reason: str | None
+
+
+def sighting_of(session: Session, source: str, found: Found) -> int:
+    """The newest sighting of an image as it is now. Raises NoResultFound if it was never registered."""
+    same = (Sighting.source == source) & (Sighting.path == as_text(found.path)[0])
+    query = select(Sighting.id).where(same, Sighting.revision == found.revision).order_by(Sighting.id.desc())
+    return session.scalars(query.limit(1)).one()
+
+
+def waiting(session: Session, sightings: Sequence[int]) -> set[int]:
+    """Those that are not final yet."""
+    still: set[int] = set()
+    for start in range(0, len(sightings), MAX_ROWS):
+        part = Sighting.id.in_(sightings[start : start + MAX_ROWS])
+        still |= set(session.scalars(select(Sighting.id).where(part, Sighting.state == SightingState.WAITING)))
+    return still
+
+
+def outcomes(session: Session, sightings: Sequence[int]) -> list[Outcome]:
+    """Those that look most like pneumonia first; named by where they were submitted from."""
+    columns = (Prediction.label, Prediction.probability, Prediction.threshold, Prediction.unfamiliar)
+    query = select(Sighting.origin, Sighting.path, Sighting.state, *columns, Sighting.reason).outerjoin(
+        Prediction, Prediction.id == Sighting.prediction_id
+    )
+    rows: list[Outcome] = []
+    for start in range(0, len(sightings), MAX_ROWS):
+        part = query.where(Sighting.id.in_(sightings[start : start + MAX_ROWS]))
+        for origin, path, state, label, probability, threshold, unfamiliar, reason in session.execute(part):
+            rows.append(Outcome(origin or path, state, label, probability, threshold, unfamiliar, reason))
+    return sorted(rows, key=lambda row: -1.0 if row.probability is None else row.probability, reverse=True)

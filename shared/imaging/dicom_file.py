@@ -1,0 +1,150 @@
+"""DICOM files as pydicom reads them, and their elements, of which any may be missing or damaged.
+
+Nothing here logs or repeats what a header says about the patient.
+"""
+
+import re
+from io import BytesIO
+
+from pydicom import config, dcmread
+from pydicom.charset import convert_encodings, decode_bytes
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filereader import read_dataset
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, RLELossless
+
+from shared.base.errors import ImageError, Unfinished, Unreadable
+from shared.imaging.formats import has_preamble
+
+IMPLICIT, EXPLICIT, EXPLICIT_BIG_ENDIAN = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
+UNCOMPRESSED = (IMPLICIT, EXPLICIT, EXPLICIT_BIG_ENDIAN)
+JPEG, JPEG_EXTENDED = "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"
+JPEG_LOSSLESS = ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
+JPEG_LS = ("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81")
+JPEG_2000 = ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91")
+HIGH_THROUGHPUT = ("1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.202", "1.2.840.10008.1.2.4.203")
+COMPRESSED = (JPEG, JPEG_EXTENDED, *JPEG_LOSSLESS, *JPEG_LS, *JPEG_2000, *HIGH_THROUGHPUT)
+SYNTAXES = (*UNCOMPRESSED, *COMPRESSED, str(RLELossless))
+"""Transfer syntaxes that are read. Not the deflated one: pydicom inflates it without a bound."""
+ITEM, DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0\0\0\0\0"
+ENCAPSULATED = b"\xe0\x7f\x10\x00OB\0\0\xff\xff\xff\xff" + ITEM
+
+config.settings.reading_validation_mode = config.IGNORE  # its warnings would repeat the header's text
+
+
+def parse(data: bytes, *, stop_before_pixels: bool) -> Dataset:
+    """The file's elements; raises Unfinished where it was cut off, Unreadable where it is damaged.
+
+    Files without a preamble or a transfer syntax are read as what their first element looks like.
+    """
+    try:
+        syntax = _stated_syntax(data)
+        is_closed = syntax == DeflatedExplicitVRLittleEndian or (bool(syntax) and syntax.is_private)
+        dataset = Dataset() if is_closed else _read(data, syntax, stop_before_pixels=stop_before_pixels)
+    except EOFError as error:
+        raise Unfinished("the DICOM file ends within its header: it was cut off") from error
+    except ImageError:
+        raise
+    except Exception as error:
+        raise Unreadable("the DICOM file is damaged: its header cannot be read") from error
+    if is_closed:  # never parsed: dcmread would inflate without a limit, and guess at private syntaxes
+        raise unsupported(syntax)
+    return dataset
+
+
+def _stated_syntax(data: bytes) -> UID:
+    if not has_preamble(data):
+        return UID("")
+    file = BytesIO(data)
+    file.seek(132)
+    meta = read_dataset(file, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, *_: tag >> 16 != 2)
+    return UID(str(meta.get("TransferSyntaxUID", "")))
+
+
+def _read(data: bytes, syntax: UID, *, stop_before_pixels: bool) -> Dataset:
+    is_open_ended = syntax in (*COMPRESSED, str(RLELossless)) and not data.rstrip(b"\0").endswith(
+        DELIMITER.rstrip(b"\0")
+    )
+    dataset = dcmread(BytesIO(data), stop_before_pixels=stop_before_pixels or is_open_ended, force=True)
+    if not syntax:
+        is_implicit, is_little = dataset.original_encoding
+        guessed = IMPLICIT if is_implicit else EXPLICIT if is_little else EXPLICIT_BIG_ENDIAN
+        dataset.file_meta = FileMetaDataset() if not hasattr(dataset, "file_meta") else dataset.file_meta
+        dataset.file_meta.TransferSyntaxUID = UID(guessed)
+    if is_open_ended and not stop_before_pixels and "Rows" in dataset:
+        dataset.PixelData = _open_ended_pixels(data)
+    return dataset
+
+
+def _open_ended_pixels(data: bytes) -> bytes:
+    """Encapsulated pixel data that lack the last delimiter; raises Unfinished if the last fragment is cut off."""
+    start = data.rfind(ENCAPSULATED)
+    if start < 0:
+        raise Unfinished("the DICOM file has no pixels: it was cut off, or never had any")
+    pixels = data[start + len(ENCAPSULATED) - len(ITEM) :]
+    at = 0
+    while pixels[at : at + 4] == ITEM:
+        at += 8 + int.from_bytes(pixels[at + 4 : at + 8], "little")
+    if at > len(pixels) or not at:
+        raise Unfinished("the DICOM file ends within its pixels: it was cut off")
+    return pixels[:at] + DELIMITER
+
+
+def text_of(dataset: Dataset, name: str) -> str | None:
+    """A value as text, None if it is missing, empty or unreadable; of several the first."""
+    try:
+        value = dataset.get(name)
+        value = value if value is None or isinstance(value, str) else (list(value) or [None])[0]
+    except Exception:  # noqa: BLE001 - a damaged element is a missing one
+        return None
+    if not isinstance(value, str):  # of a sequence, damaged or not, `str` would tell all that is in it
+        return None
+    return value.replace("\0", "").strip() or None
+
+
+def word_of(dataset: Dataset, name: str) -> str:
+    """A code string in capitals, cut to the length that DICOM allows, since reasons repeat it; empty if missing."""
+    return re.sub(r"[^A-Z0-9 _-]", "?", (text_of(dataset, name) or "").upper())[:16]
+
+
+def number_of(dataset: Dataset, name: str) -> int | None:
+    try:
+        return int(dataset.get(name))
+    except Exception:  # noqa: BLE001 - a damaged element is a missing one
+        return None
+
+
+def letters_of(dataset: Dataset, name: str) -> tuple[str, ...]:
+    """The first letter of each value of an element, in capitals."""
+    try:
+        return tuple(str(value).strip().upper()[:1] for value in dataset.get(name) or ())
+    except Exception:  # noqa: BLE001 - a damaged element counts as missing
+        return ()
+
+
+def code_of(dataset: Dataset, name: str) -> tuple[str, str] | None:
+    """(code, meaning) of a code sequence's first item."""
+    try:
+        item = dataset.get(name)[0]
+    except Exception:  # noqa: BLE001 - a damaged element is a missing one
+        return None
+    meaning = re.sub(r"[^A-Za-z -]", "?", text_of(item, "CodeMeaning") or "")[:32]
+    return text_of(item, "CodeValue") or "", meaning or "not stated"
+
+
+def syntax_of(dataset: Dataset) -> UID:
+    return UID(str(dataset.file_meta.get("TransferSyntaxUID", "")))
+
+
+def unsupported(syntax: UID) -> Unreadable:
+    known = syntax.name if syntax.is_valid else "whose number is damaged"  # the text may be about the patient
+    name = known if syntax else "not stated"
+    return Unreadable(f"the transfer syntax {name} is not read: have the PACS send it uncompressed or as JPEG 2000")
+
+
+def in_its_characters(text: str, dataset: Dataset) -> str:
+    """A code string in the file's character set: DICOM allows it none, so pydicom reads it as Latin-1."""
+    encodings = convert_encodings(dataset.get("SpecificCharacterSet") or None)
+    try:
+        return decode_bytes(text.encode("latin-1"), [*encodings, "utf-8"], set())
+    except Exception:  # noqa: BLE001 - it stays as it is
+        return text

@@ -1,0 +1,19 @@
+"""What was assumed about a file while it was decoded."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Notes:
+    """What was assumed about a file, for the row and for `pneumoscreen inspect`."""
+
+    texts: list[str] = field(default_factory=list)
+
+    def extend(self, texts: Iterable[str]) -> None:
+        for text in texts:
+            self.add(text)
+
+    def add(self, text: str) -> None:
+        if text not in self.texts:
+            self.texts.append(text)

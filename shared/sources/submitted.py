@@ -1,0 +1,74 @@
+"""Files that people submit with `screen PATH` and that lie in no other source: copies in the home folder."""
+
+import os
+import shutil
+import threading
+import uuid
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from shared.base.errors import WorkFailed
+from shared.base.filesystem import MARKER, sync
+from shared.base.settings import Settings
+from shared.base.source_settings import IGNORED_BY_DEFAULT
+from shared.sources.folder.source import FolderSource
+
+if TYPE_CHECKING:
+    from shared.sources.protocol import Source
+
+NAME = "submitted"
+
+
+def from_settings(settings: Settings) -> "SubmittedSource":
+    is_alone = settings.database.startswith("sqlite")  # a database in a file serves this host alone
+    return SubmittedSource(NAME, settings.home / NAME, ignore=IGNORED_BY_DEFAULT, is_on_one_host=is_alone)
+
+
+@dataclass(frozen=True)
+class SubmittedSource(FolderSource):
+    """Nobody watches it: whoever takes a file into it registers it."""
+
+    is_on_one_host: bool = False
+
+    kind: ClassVar[str] = NAME
+    is_owned: ClassVar[bool] = True
+    is_watched: ClassVar[bool] = False
+
+    def is_in_reach(self) -> bool:
+        """With several hosts, each has a folder of this name: its marker stands only where files were taken in."""
+        return os.path.exists(self.root) if self.is_on_one_host else super().is_in_reach()  # noqa: PTH110
+
+    def poller(self, wake: threading.Event) -> None:
+        return None
+
+    def take(self, file: Path) -> str:
+        """Copy a file aside, then rename: in a folder of its own each keeps its name and never meets another's."""
+        folder = self.root / datetime.now(UTC).strftime("%Y-%m-%d") / uuid.uuid4().hex[:12]
+        folder.mkdir(parents=True)
+        (self.root / MARKER).touch()  # tells a copy that somebody deleted from a disk that is away
+        aside = folder / ".copy.part"
+        shutil.copyfile(file, aside)
+        sync(aside)
+        aside.rename(folder / file.name)
+        return str((folder / file.name).relative_to(self.root))
+
+    def delete(self, path: str) -> None:
+        """Delete a copy, and the folders that were made for it."""
+        copy = self.root / path
+        if not Path(os.path.realpath(copy.parent)).is_relative_to(os.path.realpath(self.root)):
+            raise WorkFailed(f"{copy} lies outside {self.root} by a link, so it is not ours to delete: do so by hand.")
+        copy.unlink(missing_ok=True)
+        for folder in list(Path(path).parents)[:-1]:
+            with suppress(OSError):  # others lie in it
+                (self.root / folder).rmdir()
+
+
+def of(sources: "Mapping[str, Source]") -> SubmittedSource:
+    """The one among all sources that takes files in."""
+    source = sources[NAME]
+    assert isinstance(source, SubmittedSource)
+    return source

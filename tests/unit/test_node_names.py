@@ -1,0 +1,39 @@
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from local.node_names import take_node_name
+
+TOP = Path(__file__).parents[2]
+HOST = socket.gethostname()
+HOLDER = """
+import os, sys
+from pathlib import Path
+from local.node_names import take_node_name
+print(take_node_name(Path(sys.argv[1]), "screening"), flush=True)
+os.execv("/bin/cat", ["cat"])  # as `pneumoscreen worker` becomes Celery
+"""
+
+
+def test_each_worker_of_a_host_has_a_name_that_is_free_again_when_it_ends(tmp_path: Path) -> None:
+    first = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, tmp_path], cwd=TOP, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert first.stdout is not None
+    assert first.stdout.readline() == f"screening@{HOST}\n"
+    assert take_node_name(tmp_path, "screening") == f"screening-2@{HOST}"
+    assert take_node_name(tmp_path, "trainer") == f"trainer@{HOST}"
+    first.communicate("")
+    assert take_node_name(tmp_path, "screening") == f"screening@{HOST}"
+    assert take_node_name(tmp_path, "screening") == f"screening-3@{HOST}"
+
+
+def test_where_no_lock_can_be_had_the_process_number_tells_workers_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run").write_text("no folder")
+    assert take_node_name(tmp_path, "screening") == f"screening-{os.getpid()}@{HOST}"

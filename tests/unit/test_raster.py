@@ -1,0 +1,105 @@
+"""Plain pictures: of more than 8 bits, with previews beside them, and of every format that is read."""
+
+import struct
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image
+
+from shared.base.errors import Unreadable
+from shared.imaging import Limits, decode
+from shared.imaging.notes import Notes
+
+Y, X = np.mgrid[0:200, 0:260]
+GREY: NDArray[np.float64] = (np.sin(X / 40) + np.cos(Y / 30) + 2) / 4
+EIGHT: NDArray[np.uint8] = (GREY * 250).astype(np.uint8)
+
+
+def read(data: bytes, notes: Notes | None = None) -> NDArray[np.int16]:
+    return np.asarray(decode(data, (160, 160), Limits(), notes), dtype=np.int16)
+
+
+def expected() -> NDArray[np.int16]:
+    return np.asarray((GREY - GREY.min()) / (GREY.max() - GREY.min()) * 255, dtype=np.int16)
+
+
+def tiff(values: NDArray[Any], **options: Any) -> bytes:
+    file = BytesIO()
+    tifffile.imwrite(file, values, **options)
+    return file.getvalue()
+
+
+def deep_png(values: NDArray[np.uint16]) -> bytes:
+    """16 bits a channel, which Pillow does not write in colour."""
+    import zlib
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    height, width, channels = values.shape
+    header = struct.pack(">2I5B", width, height, 16, {3: 2, 4: 6}[channels], 0, 0, 0)
+    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in values)
+    parts = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + parts
+
+
+@pytest.mark.parametrize("bits", [16, 12, 10])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_colour_of_16_bits_keeps_all_of_them_however_few_are_used(bits: int, channels: int) -> None:
+    values = (GREY * (2**bits - 1)).astype(np.uint16)
+    colours = np.repeat(values[:, :, np.newaxis], channels, axis=2)
+    assert np.abs(read(deep_png(colours)) - expected()).max() <= 2
+
+
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+@pytest.mark.parametrize("kind", ["uint16", "uint32", "float32", "int16"])
+@pytest.mark.parametrize("photometric", ["minisblack", "miniswhite"])
+def test_a_tiff_of_more_than_8_bits_is_read_whatever_its_numbers_and_its_white(
+    byteorder: Any, kind: str, photometric: Any
+) -> None:
+    highest = {"uint16": 60_000, "uint32": 4_000_000_000, "float32": 1.0, "int16": 30_000}[kind]
+    shown = 1 - GREY if photometric == "miniswhite" else GREY
+    data = tiff((shown * highest).astype(kind), byteorder=byteorder, photometric=photometric)
+    assert np.abs(read(data) - expected()).max() <= 2
+
+
+def test_a_tiff_with_a_thumbnail_is_its_large_page_and_one_of_two_pages_is_refused() -> None:
+    small = np.ascontiguousarray(EIGHT[::2, ::2])
+    notes, file = Notes(), BytesIO()
+    with tifffile.TiffWriter(file) as writer:
+        writer.write(EIGHT, photometric="minisblack")
+        writer.write(small, photometric="minisblack")
+    assert np.abs(read(file.getvalue(), notes) - EIGHT).max() == 0
+    assert notes.texts
+    with pytest.raises(Unreadable, match="several pages"):
+        read(tiff(np.stack([EIGHT, EIGHT[::-1]]), photometric="minisblack"))
+
+
+def test_a_jpeg_with_further_pictures_is_its_first() -> None:
+    file, notes = BytesIO(), Notes()
+    Image.fromarray(EIGHT).save(file, "MPO", save_all=True, append_images=[Image.fromarray(EIGHT[::-1])], quality=98)
+    assert np.abs(read(file.getvalue(), notes) - EIGHT).max() <= 8
+    assert notes.texts
+
+
+@pytest.mark.parametrize("format", ["BMP", "WEBP", "JPEG2000", "PNG", "TIFF"])
+def test_a_picture_is_the_same_in_every_lossless_format(format: str) -> None:
+    file = BytesIO()
+    options: dict[str, Any] = {"lossless": True} if format == "WEBP" else {}
+    Image.fromarray(EIGHT).save(file, format, **options)
+    assert np.abs(read(file.getvalue()) - EIGHT).max() <= 1
+
+
+def test_one_hot_pixel_does_not_flatten_16_bits() -> None:
+    values = (GREY * 3000).astype(np.uint16)
+    plain, hot = BytesIO(), BytesIO()
+    Image.fromarray(values).save(plain, "PNG")
+    values[100, 130] = 65535
+    Image.fromarray(values).save(hot, "PNG")
+    one, other = read(plain.getvalue()), read(hot.getvalue())
+    one[100, 130] = other[100, 130]
+    assert np.abs(one - other).max() <= 1

@@ -1,0 +1,155 @@
+"""What `screen` submits, where it is registered, and how it is waited for."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import update
+
+from actions import submission
+from queries.submission import outcomes
+from shared import sources
+from shared.base import settings
+from shared.base.errors import InvalidRequest, ServiceUnavailable
+from shared.base.settings import Settings
+from shared.database import Database, Sighting, SightingState, Worker
+from shared.sources import Source
+from tests.unit.steps import NOW, jobs, sightings
+
+
+@pytest.fixture
+def chosen(tmp_path: Path) -> Settings:
+    """A home, and a source whose patterns are its own."""
+    (tmp_path / "home").mkdir()
+    ward = {"path": tmp_path / "ward", "lane": "stat", "ignore": ["*-preview.png"]}
+    return settings.load(tmp_path / "home", sources={"ward": ward})
+
+
+@pytest.fixture
+def known(chosen: Settings) -> Mapping[str, Source]:
+    return sources.build(chosen)
+
+
+def put(file: Path) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(b"an image")
+    return file
+
+
+def names(known: Mapping[str, Source], *paths: Path) -> list[str]:
+    return [file.name for file in submission.find_files(known, paths)]
+
+
+def test_a_folder_means_its_files_less_what_accompanies_images(known: Mapping[str, Source], tmp_path: Path) -> None:
+    for name in (
+        "b.png",
+        "sub/a.dcm",
+        "DICOMDIR",
+        "report.pdf",
+        "sub/meta.xml",
+        ".hidden.png",
+        "c.part",
+        "x-preview.png",
+    ):
+        put(tmp_path / "export" / name)
+    assert names(known, tmp_path / "export") == ["b.png", "a.dcm", "x-preview.png"]
+
+
+def test_a_folder_of_a_source_means_what_that_source_does_not_ignore(
+    known: Mapping[str, Source], tmp_path: Path
+) -> None:
+    for name in ("a.png", "a-preview.png", "report.pdf"):
+        put(tmp_path / "ward" / "sub" / name)
+    assert names(known, tmp_path / "ward" / "sub") == ["a.png", "report.pdf"]
+
+
+def test_a_file_that_is_named_is_submitted_whatever_the_patterns_say(
+    known: Mapping[str, Source], tmp_path: Path
+) -> None:
+    files = [put(tmp_path / name) for name in ("report.pdf", "DICOMDIR", "ward/a-preview.png", ".hidden.png", "c.part")]
+    assert names(known, *files) == ["report.pdf", "DICOMDIR", "a-preview.png"]
+
+
+def test_nothing_to_screen_is_said_in_a_sentence(known: Mapping[str, Source], tmp_path: Path) -> None:
+    put(tmp_path / "export" / "report.pdf")
+    with pytest.raises(InvalidRequest, match=r"no files there to screen.*setting `ignore`") as caught:
+        submission.find_files(known, [tmp_path / "export"])
+    assert caught.value.exit_code == 2
+
+
+def test_a_file_in_a_source_is_registered_where_it_lies_and_in_its_lane(
+    database: Database, known: Mapping[str, Source], tmp_path: Path
+) -> None:
+    file = put(tmp_path / "ward" / "sub" / "a.png")
+    first, again = (submission.submit(database, known, file, NOW) for _ in range(2))
+    assert first == again
+    (row,) = sightings(database)
+    assert (row.source, row.path, row.origin, row.lane) == ("ward", "sub/a.png", None, "stat")
+    assert len(jobs(database)) == 1
+
+
+def test_a_file_in_no_source_is_copied_and_keeps_where_it_came_from(
+    database: Database, known: Mapping[str, Source], tmp_path: Path
+) -> None:
+    file = put(tmp_path / "archive" / "a.png")
+    submission.submit(database, known, file, NOW)
+    (row,) = sightings(database)
+    assert (row.source, row.origin, Path(row.path).name) == ("submitted", str(file), "a.png")
+    assert known["submitted"].local_copy(row.path).read_bytes() == b"an image"
+
+
+def test_what_is_no_file_is_said_in_a_sentence(database: Database, known: Mapping[str, Source], tmp_path: Path) -> None:
+    (tmp_path / "ward").mkdir()
+    with pytest.raises(InvalidRequest, match=r"gone\.png is not a readable file"):
+        submission.submit(database, known, tmp_path / "ward" / "gone.png", NOW)
+    assert sightings(database) == []
+
+
+def live(database: Database) -> None:
+    with database.write() as session:
+        now = datetime.now(UTC)
+        session.add(Worker(host="h", pid=1, device="CPU", started_at=now, heartbeat_at=now))
+
+
+def test_without_a_worker_nothing_is_submitted(database: Database, chosen: Settings) -> None:
+    with pytest.raises(ServiceUnavailable, match="No worker is running"):
+        submission.check(chosen, database)
+    live(database)
+    submission.check(chosen, database)
+
+
+@pytest.fixture
+def submitted(database: Database, known: Mapping[str, Source], tmp_path: Path) -> list[int]:
+    return [
+        submission.submit(database, known, put(tmp_path / "archive" / name), NOW)
+        for name in ("a.png", "b.png", "c.png")
+    ]
+
+
+def finish(database: Database, *ids: int) -> None:
+    with database.write() as session:
+        final = {"state": SightingState.QUARANTINED, "reason": "blank", "finished_at": NOW}
+        session.execute(update(Sighting).where(Sighting.id.in_(ids)).values(**final))
+
+
+def test_waiting_tells_how_many_are_final_until_all_are(database: Database, submitted: list[int]) -> None:
+    live(database)
+    waiting = submission.wait(database, submitted)
+    assert next(waiting) == 0
+    finish(database, submitted[1])
+    assert next(waiting) == 1
+    finish(database, *submitted)
+    assert list(waiting) == [3]
+    with database.read() as session:
+        rows = outcomes(session, submitted)
+    assert sorted(Path(row.path).name for row in rows) == ["a.png", "b.png", "c.png"]
+    assert {(row.state, row.reason, row.label) for row in rows} == {("quarantined", "blank", None)}
+
+
+def test_waiting_ends_when_no_worker_lives_on(
+    database: Database, submitted: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submission, "QUIET_SECONDS", 0)
+    with pytest.raises(ServiceUnavailable, match="3 images still wait"):
+        list(submission.wait(database, submitted))

@@ -1,0 +1,109 @@
+"""Prepares one image, in a thread: reads, hashes and decodes it. Whatever is wrong with it becomes its outcome."""
+
+import hashlib
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.base.errors import Changed, OutOfReach, Unfinished, Unreadable, Unsuitable
+from shared.imaging import Limits, is_dicom, prepare
+from shared.imaging.identifiers import read_identifiers
+from shared.ledger.register import Found
+from shared.ledger.work import MAX_ATTEMPTS, Claimed, Identifiers, Outcome, PutOff, Quarantined, Superseded
+from shared.models.registry import Loaded
+from shared.sources import Source
+from worker.failures import Damaged, put_off
+from worker.process import WorkerProcess
+
+log = logging.getLogger(__name__)
+GRACE_PERIOD = timedelta(minutes=1)
+"""A file that ends too early and is younger than this may still be being written."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    claimed: Claimed
+    sha256: str
+    pixels: NDArray[np.uint8]
+    identifiers: Identifiers | None
+    age_years: float | None
+
+
+@dataclass
+class _Content:
+    """What is known of an image's bytes so far."""
+
+    sha256: str | None = None
+    identifiers: Identifiers | None = None
+
+
+def prepare_image(process: WorkerProcess, loaded: Loaded, claimed: Claimed) -> Prepared | Outcome:
+    """The image as the network takes it, or what becomes of it instead."""
+    source, content = process.sources.get(claimed.source), _Content()
+    if source is None:
+        return put_off(claimed, f"no source named {claimed.source!r} is configured on this host")
+    try:
+        return _prepare(process, loaded, claimed, source, content)
+    except Changed as error:
+        settled = datetime.now(UTC) + timedelta(seconds=process.settings.settle)
+        return Superseded(claimed, Found(claimed.path, error.revision, error.size), settled)
+    except Unfinished as error:
+        if is_young(source, claimed, datetime.now(UTC)):
+            return PutOff(claimed, str(error), datetime.now(UTC) + GRACE_PERIOD / 6)
+        return Damaged(claimed, str(error), content.sha256, content.identifiers)
+    except Unsuitable as error:
+        return Quarantined(claimed, str(error), content.sha256, content.identifiers)
+    except Unreadable as error:
+        return Damaged(claimed, str(error), content.sha256, content.identifiers)
+    except OutOfReach as error:
+        return put_off(claimed, str(error))
+    except MemoryError:
+        reason = "there is not enough memory to decode the image"
+        return (
+            put_off(claimed, reason)
+            if claimed.attempts < MAX_ATTEMPTS
+            else Quarantined(claimed, reason, content.sha256)
+        )
+    except Exception as error:
+        log.error("the decoder failed in an unknown way (job %d)", claimed.job)  # noqa: TRY400
+        log.debug("its message, which may repeat the file's header", exc_info=True)
+        return Damaged(claimed, f"the decoder failed: {type(error).__name__}", content.sha256, content.identifiers)
+
+
+def _prepare(process: WorkerProcess, loaded: Loaded, claimed: Claimed, source: Source, content: _Content) -> Prepared:
+    settings, age = process.settings, None
+    limits = Limits(settings.max_pixels, settings.max_bytes)
+    began = time.monotonic()
+    data = source.read(claimed.path, claimed.revision, limits)
+    content.sha256 = digest = hashlib.sha256(data).hexdigest()
+    with _decoding(process) as decoding:
+        process.metrics.read.observe(decoding - began)
+        if is_dicom(data):
+            content.identifiers, age = read_identifiers(data, settings.patient_secret)
+        pixels = prepare(data, loaded.manifest.preprocessing, limits)
+        process.metrics.decode.observe(time.monotonic() - decoding)
+    return Prepared(claimed, digest, pixels, content.identifiers, age)
+
+
+@contextmanager
+def _decoding(process: WorkerProcess) -> Iterator[float]:
+    """Since when this thread decodes: the heartbeat ends the process if that is too long ago."""
+    thread = threading.get_ident()
+    process.decoding[thread] = began = time.monotonic()
+    try:
+        yield began
+    finally:
+        process.decoding.pop(thread, None)
+
+
+def is_young(source: Source, claimed: Claimed, now: datetime) -> bool:
+    """Whether the image was written just now; by our own clock if that of its writer runs ahead."""
+    written = source.written_at(claimed.revision)
+    return now - (written if written <= now else claimed.seen_at) < GRACE_PERIOD
