@@ -9,9 +9,9 @@ from xdist.scheduler import LoadScopeScheduling
 ONE_WORKER = {
     "tests/integration/test_dropping.py": "one running system",  # the fixture `system` of their folder
     "tests/integration/test_second_shell.py": "one running system",
-    "tests/unit/test_familiarity.py": "tensorflow",  # which takes seconds to import, and half a gigabyte
-    "tests/unit/test_inference.py": "tensorflow",
-    "tests/unit/test_trainer_lite.py": "tensorflow",
+    "tests/unit/test_novelty.py": "tensorflow",  # which takes seconds to import, and half a gigabyte
+    "tests/unit/test_engines.py": "tensorflow",
+    "tests/unit/test_litert_export.py": "tensorflow",
 }
 """Files that share what is expensive to set up."""
 
@@ -36,9 +36,9 @@ LONGEST = (
     "tests/integration/test_compose.py",
     "tests/unit/test_train.py",
     "tests/unit/test_architectures.py",
-    "tests/unit/test_familiarity.py",
-    "tests/unit/test_inference.py",
-    "tests/unit/test_trainer_lite.py",
+    "tests/unit/test_novelty.py",
+    "tests/unit/test_engines.py",
+    "tests/unit/test_litert_export.py",
 )
 """These start first, in this order, so that the workers end together: a long file begun last is waited for."""
 
@@ -46,13 +46,13 @@ SLOW = (
     "tests/unit/test_architectures.py",
     "tests/unit/test_augmentation.py",
     "tests/unit/test_backup.py",
-    "tests/unit/test_examine.py",
-    "tests/unit/test_familiarity.py",
-    "tests/unit/test_inference.py",
+    "tests/unit/test_statistics.py",
+    "tests/unit/test_novelty.py",
+    "tests/unit/test_engines.py",
     "tests/unit/test_metrics.py",
     "tests/unit/test_train.py",
-    "tests/unit/test_trainer_groups.py",
-    "tests/unit/test_trainer_lite.py",
+    "tests/unit/test_group_holdout.py",
+    "tests/unit/test_litert_export.py",
     "tests/unit/test_worker_models.py",
     "tests/unit/test_worker_process.py",
 )

@@ -12,9 +12,7 @@ import pytest
 from shared.database import connect
 from shared.models import manifest
 from tests import pace
-from tests.faults.trial import IS_LONG
 from tests.models import go_live
-from tests.plan import short
 from tests.unit.test_train import specimens
 
 pytestmark = pytest.mark.timeout(420)  # real networks are fitted, and machines differ
@@ -28,9 +26,6 @@ SHORT = {
     "rgb224": (2, 1e-3),
 }
 """Epochs and learning rate that are enough for blobs; everything else is as in the recipe, less what is for films."""
-
-OURS = "screen"
-"""What `make test` fits beside tiny7, which the command fits below; `make soak` fits them all."""
 
 LEARN = """
 import json, sys
@@ -88,10 +83,11 @@ def learn(folder: Path, networks: dict[str, tuple[int, float]]) -> dict[str, flo
 
 @pytest.fixture(scope="module")
 def learnt(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
-    return learn(tmp_path_factory.mktemp("learning"), SHORT if IS_LONG else {OURS: SHORT[OURS]})
+    return learn(tmp_path_factory.mktemp("learning"), SHORT)
 
 
-@pytest.mark.parametrize("name", short([OURS], SHORT))
+@pytest.mark.soak  # what the command fits below, and tests/unit/test_architectures.py builds, is enough for `make test`
+@pytest.mark.parametrize("name", SHORT)
 def test_each_network_learns(name: str, learnt: dict[str, float]) -> None:
     assert learnt[name] > 0.9
 
