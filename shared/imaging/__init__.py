@@ -1,10 +1,21 @@
 """From the bytes of a file to the pixels that a network sees.
 
-limits          what a file may cost
-formats         how a file's format is recognised, and what decodes it
-raster, dicom   the decoders
-preprocessing   the pixels of a model version: scaling and contrast
-identifiers     what is kept of a DICOM header
+limits                      how large a file may be, and a site's own words
+formats                     how a file's format is recognised, and what decodes it
+raster                      plain picture files
+dicom                       DICOM, from a file to grey; it uses the following
+    dicom_file              elements of a file, of which any may be missing or damaged
+    anatomy                 is it a frontal chest radiograph?
+    frames                  compressed and uncompressed frames as words
+    stored_values           which bits of a word are the value
+    extent                  padding and shutters
+    scaling                 averages over squares of pixels
+    greyscale               Modality LUT, VOI LUT, window
+    orientation             which way up
+stretching                  more than 8 bits to 8
+notes                       what was assumed about a file
+preprocessing               the pixels of a model version: scaling and contrast
+identifiers                 what is kept of a DICOM header
 """
 
 from shared.imaging.formats import FORMATS, decode, is_dicom
