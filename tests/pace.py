@@ -37,7 +37,7 @@ def seconds(on_reference: float) -> float:
 
 
 def span(on_reference: float) -> float:
-    """How long a lease is to be, or an outage that has to outlast it: within bounds, as the tests wait for all of it."""
+    """How long a lease is to be, or an outage that has to outlast it: bounded, as the tests wait for all of it."""
     return on_reference * min(factor(), MAX_SPAN)
 
 
