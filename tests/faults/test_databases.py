@@ -26,7 +26,7 @@ from tests.system import SECONDS, System
 
 StartTrial = Callable[[System, str], Trial]
 DOWN_SECONDS = 1.5
-FROZEN_SECONDS = 30.0 if IS_LONG else pace.seconds(5)
+FROZEN_SECONDS = 30.0 if IS_LONG else pace.span(5)
 """Longer than the lease in either form; in the short one the suite has no half minute for each strike."""
 HELD_SECONDS = 10.0 if IS_LONG else 3.0
 """How long nobody else gets a connection."""

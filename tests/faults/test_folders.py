@@ -31,7 +31,7 @@ FLOOD = 100_000 if IS_LONG else 1_800
 """Files that are dropped at once: a hospital's archive, or as many as take a few seconds."""
 WAITING = 10_000 if IS_LONG else 600
 """Images that wait for a share that is away."""
-AWAY = 30.0 if IS_LONG else pace.seconds(2.5)
+AWAY = 30.0 if IS_LONG else pace.span(2.5)
 """Seconds for which a folder is away: several looks of the producer, and several attempts of each image."""
 MAX_MEMORY = 250e6
 """Bytes of a producer, which should need 150 MB, however many files there are."""

@@ -18,7 +18,7 @@ from tests.plan import short
 from tests.servers import Servers
 from tests.system import QUICK, SECONDS, System, environment, make_linear_home
 
-CUT = 20.0 if IS_LONG else pace.seconds(4)
+CUT = 20.0 if IS_LONG else pace.span(4)
 """Seconds without a network: longer than a lease, and in the long form than it takes until jobs are sent again."""
 StartTrial = Callable[[System, str], Trial]
 
