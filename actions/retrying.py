@@ -7,7 +7,6 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from shared.base.errors import InvalidRequest, WorkFailed
-from shared.base.lanes import Lane
 from shared.database import Sighting, audit
 from shared.ledger import lookup, register
 from shared.ledger.quarantine import is_quarantined, is_unresolved
@@ -47,7 +46,7 @@ def matching(session: Session, reason: str | None) -> list[int]:
 
 def retry(session: Session, sightings: Sequence[int], actor: str, now: datetime) -> int:
     """Have at most MAX_ROWS quarantined sightings screened again; returns how many there were."""
-    count = register.retry(session, sightings, Lane.ROUTINE, now)
+    count = register.retry(session, sightings, now)
     if count:
         audit.record(session, actor, "retry", f"{count} quarantined images", at=now)
     return count

@@ -33,7 +33,7 @@ class Metrics:
     def __init__(self, settings: Settings) -> None:
         self.registry = registry = CollectorRegistry()
         self._registered = Counter(
-            "pneumoscreen_images_registered", "Images registered by this producer.", ["root"], registry=registry
+            "pneumoscreen_images_registered", "Images registered by this producer.", ["source"], registry=registry
         )
         self._sent = Counter(
             "pneumoscreen_jobs_sent", "Jobs that this producer sent to the broker.", ["lane"], registry=registry

@@ -10,6 +10,7 @@ from sqlalchemy import FromClause, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from shared.base.lanes import Lane
 from shared.database import Job, JobState, Resolution, Sighting, SightingState
 from shared.ledger.latest import is_newest
 
@@ -100,15 +101,16 @@ def register(
     return new
 
 
-def retry(session: Session, sightings: Sequence[int], lane: str, now: datetime) -> int:
-    """Have quarantined sightings screened again; returns how many there were."""
-    again = session.scalars(
+def retry(session: Session, sightings: Sequence[int], now: datetime) -> int:
+    """Have quarantined sightings screened again, each in the lane of its arrival; returns how many there were."""
+    again = session.execute(
         update(Sighting)
         .where(Sighting.id.in_(sightings), Sighting.state == SightingState.QUARANTINED)
         .values(state=SightingState.WAITING, reason=None, resolution=None, finished_at=None)
-        .returning(Sighting.id)
+        .returning(Sighting.id, Sighting.lane)
     ).all()
-    add_jobs(session, again, lane, now)
+    for lane in {lane for _, lane in again}:
+        add_jobs(session, [sighting for sighting, other in again if other == lane], lane or Lane.ROUTINE, now)
     return len(again)
 
 

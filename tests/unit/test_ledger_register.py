@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from shared.base.lanes import Lane
 from shared.database import Database, JobState, SightingState
 from shared.ledger import register
 from shared.ledger.register import Found, as_path, as_text
@@ -192,7 +193,7 @@ def test_retry_screens_quarantined_images_again_and_forgets_the_reason(database:
     (claimed,) = in_hand(database, "a.png")
     finish(database, Quarantined(claimed, "the disk was full"))
     with database.write() as session:
-        assert register.retry(session, [claimed.sighting], "routine", after(60)) == 1
+        assert register.retry(session, [claimed.sighting], after(60)) == 1
     assert [(row["state"], row["reason"], row["finished_at"]) for row in rows(database)] == [("waiting", None, None)]
     (again,) = claim(database, send_all(database, now=after(60)))
     finish(database, screened(again))
@@ -204,8 +205,8 @@ def test_retry_leaves_alone_what_is_not_quarantined(database: Database) -> None:
     finish(database, screened(done), Quarantined(quarantined, "not an image"))
     every = [done.sighting, waiting.sighting, quarantined.sighting]
     with database.write() as session:
-        assert register.retry(session, every, "routine", after(60)) == 1
-        assert register.retry(session, every, "routine", after(60)) == 0
+        assert register.retry(session, every, after(60)) == 1
+        assert register.retry(session, every, after(60)) == 0
     assert [j.state for j in jobs(database)] == ["finished", "claimed", "finished", "unsent"]
 
 
@@ -220,3 +221,16 @@ def test_a_file_that_was_removed_before_it_was_read_and_is_back_is_screened(data
     finish(database, Quarantined(again, "blank"))
     with database.read() as session:
         assert register.unknown(session, "ward", [back]) == []
+
+
+def test_what_is_retried_goes_into_the_lane_of_its_arrival(database: Database) -> None:
+    drop(database, "urgent.png", lane="stat")
+    drop(database, file("usual.png", inode=2))
+    urgent, usual = [*claim(database, send_all(database, Lane.STAT)), *claim(database, send_all(database))]
+    finish(database, Quarantined(urgent, "blank"), Quarantined(usual, "blank"))
+    with database.write() as session:
+        assert register.retry(session, [urgent.sighting, usual.sighting], NOW) == 2
+    assert sorted((job.sighting_id, job.lane) for job in jobs(database) if job.state == JobState.UNSENT) == [
+        (urgent.sighting, Lane.STAT),
+        (usual.sighting, Lane.ROUTINE),
+    ]

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import yaml
 
+from shared.base.lanes import LANES, Lane
 from shared.base.settings import Settings
 
 TOP = Path(__file__).parents[2]
+ALERTS = TOP / "docs" / "monitoring" / "alerts.yml"
 PAGE = (TOP / "docs" / "operations.md").read_text()
 
 
@@ -17,7 +19,7 @@ def anchors(page: str) -> set[str]:
 
 
 def test_every_alert_has_a_heading_that_says_what_to_do_and_every_such_heading_an_alert() -> None:
-    rules = yaml.safe_load((TOP / "docs" / "monitoring" / "alerts.yml").read_text())
+    rules = yaml.safe_load(ALERTS.read_text())
     runbooks = [rule["annotations"]["runbook"] for group in rules["groups"] for rule in group["rules"]]
     assert {runbook.partition("#")[0] for runbook in runbooks} == {"docs/operations.md"}
     named = {runbook.partition("#")[2] for runbook in runbooks}
@@ -42,3 +44,14 @@ def test_every_setting_that_is_named_exists() -> None:
     assert named - {"pg_dump", "dead_letters", "pneumoscreen_worker", "pneumoscreen_reader"} <= set(
         Settings.model_fields
     )
+
+
+def test_an_alert_on_a_waiting_lane_begins_where_status_says_that_it_waits_too_long() -> None:
+    rules = [rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]
+    limits = {}
+    for rule in rules:
+        for lanes, seconds in re.findall(r'queue_age_seconds\{lane=~?"([\w|]+)"\}\) > (\d+)', rule["expr"]):
+            limits |= dict.fromkeys(lanes.split("|"), int(seconds))
+    assert limits == {
+        lane: record.max_wait.total_seconds() for lane, record in LANES.items() if lane is not Lane.BACKGROUND
+    }, "the background lane waits for days: nobody is called for it"

@@ -110,7 +110,7 @@ def test_an_image_that_is_retried_waits_and_then_shows_its_new_result(database: 
     (claimed,) = in_hand(database, "a.png")
     finish(database, Quarantined(claimed, "blank", "a" * 64))
     with database.write() as session:
-        retry(session, [claimed.sighting], "routine", NOW)
+        retry(session, [claimed.sighting], NOW)
     assert [row["state"] for row in rows(database)] == ["waiting"]
     finish(database, screened(*claim(database, send_all(database))))
     assert [(row["state"], row["reason"]) for row in rows(database)] == [("done", None)]
