@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import cast
 
 from sqlalchemy import Table, bindparam, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from shared.base.lanes import Lane
 from shared.database import DicomHeader, Job, JobState, Prediction, Resolution, Sighting, SightingState
@@ -187,7 +187,7 @@ def _supersede(session: Session, outcome: Superseded, now: datetime) -> None:
 
 def _register_again(session: Session, outcome: Superseded, now: datetime) -> None:
     claimed = outcome.claimed
-    register(
+    new = register(
         session,
         claimed.source,
         claimed.lane,
@@ -197,6 +197,10 @@ def _register_again(session: Session, outcome: Superseded, now: datetime) -> Non
         not_before=outcome.not_before,
         model_version=claimed.model_version,
     )
+    # A job may have changed its lane since: a suspect, or a rescreen in the background. The arrival's lane stays.
+    before = aliased(Sighting)
+    lane = select(before.lane).where(before.id == claimed.sighting).scalar_subquery()
+    session.execute(update(Sighting).where(Sighting.id.in_(new)).values(lane=lane))
 
 
 def _put_off(session: Session, outcome: PutOff) -> None:

@@ -7,7 +7,7 @@ from sqlalchemy import func, select
 from shared.base.lanes import Lane
 from shared.database import Database, JobState, Prediction, SightingState
 from shared.ledger import recover, work
-from shared.ledger.work import Quarantined, Superseded
+from shared.ledger.work import PutOff, Quarantined, Superseded
 from shared.queue.messages import Message
 from tests.unit.steps import (
     LEASE,
@@ -207,3 +207,12 @@ def test_nothing_is_written_of_a_transaction_that_fails(database: Database) -> N
     assert predictions(database) == 0
     assert sightings(database)[0].state == SightingState.WAITING
     assert len(finish(database, screened(claimed))) == 1
+
+
+def test_a_changed_image_keeps_the_lane_of_its_arrival_whatever_its_job_went_through(database: Database) -> None:
+    drop(database, "urgent.png", lane="stat")
+    (claimed,) = claim(database, send_all(database, Lane.STAT))
+    finish(database, PutOff(claimed, "the network failed", NOW, alone=True))
+    (alone,) = claim(database, send_all(database, Lane.SUSPECT))
+    finish(database, Superseded(alone, file("urgent.png", size=99), NOW))
+    assert [sighting.lane for sighting in sightings(database)] == ["stat", "stat"]
