@@ -5,11 +5,13 @@ from datetime import datetime
 from pathlib import Path
 
 from pydantic import SecretStr
+from sqlalchemy.exc import DBAPIError
 
 from actions import promotion
 from queries.candidates import bundled_candidate
 from shared.base.errors import WorkFailed
 from shared.database import Database, ModelVersion
+from shared.database.connection import is_refused
 from shared.models import registry
 
 ACTOR = "installation"
@@ -29,7 +31,7 @@ class Installation:
 def install_bundled(database: Database, models: Path, now: datetime, key: SecretStr | None = None) -> Installation:
     """Safe to repeat; a further host gets the folder of a candidate, too. With a key the version is signed.
 
-    A candidate that cannot be installed is no error, since the live version goes on.
+    A candidate that cannot be installed, or not by this role, is no error: the live version goes on.
     """
     registry.install_bundled(database, models, now, key)
     folder, problem = registry.bundled(), None
@@ -40,6 +42,10 @@ def install_bundled(database: Database, models: Path, now: datetime, key: Secret
             promotion.publish(database, models, folder, now, ACTOR, key)
         except WorkFailed as error:
             problem = str(error)
+        except DBAPIError as error:
+            if not is_refused(error.orig):
+                raise
+            problem = "this role may not publish versions: run `pneumoscreen db upgrade` as the owner of the tables"
     with database.read() as session:
         live = registry.live(session)[0].version
         return Installation(live, bundled_candidate(session), not is_known, problem)

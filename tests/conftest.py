@@ -138,6 +138,7 @@ SHAPE = """
             WHERE relnamespace = 'public'::regnamespace
         UNION ALL SELECT concat_ws(' ', 'column', attrelid, attname, atttypid, attnotnull, attisdropped, attacl)
             FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid WHERE relnamespace = 'public'::regnamespace
+        UNION ALL SELECT concat_ws(' ', 'version', version_num) FROM alembic_version
         UNION ALL SELECT concat_ws(' ', 'trigger', oid, tgname, tgenabled) FROM pg_trigger
         UNION ALL SELECT concat_ws(' ', 'function', oid, proname, proacl) FROM pg_proc
             WHERE pronamespace = 'public'::regnamespace

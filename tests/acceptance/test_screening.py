@@ -62,7 +62,7 @@ def test_full_size_x_rays_are_all_screened_and_agree_with_their_224_pixel_twins(
 
 
 def test_bench_prints_the_ratios(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "cli.main", "bench", "--images", str(SAMPLES), "--files", "40", "--json"]
+    command = [sys.executable, "-m", "cli.main", "bench", "--images", str(SAMPLES), "--files", "100", "--json"]
     variables = environment(tmp_path / "home")
     done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=pace.seconds(170))
     assert done.returncode == 0, done.stderr

@@ -122,7 +122,7 @@ def test_the_command_makes_a_version_and_another_one_from_it(tmp_path: Path) -> 
     assert found.data["duplicates"] == 160
     assert found.novelty is not None, "there are enough X-rays to fit a check for unfamiliar pictures to"
     assert found.novelty.file in found.files
-    assert "held-out X-rays unfamiliar" in done.stderr
+    assert "of the held-out X-rays as unfamiliar" in done.stderr
     assert found.data["command"] == "pneumoscreen train --architecture tiny7 --data DIR --epochs 14 --seed 1"
     assert f"pneumoscreen models publish {folder}" in done.stdout
     assert value(found.metrics["validation"]["auc"]) > 0.9

@@ -13,6 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 
 from actions import promotion
+from actions.installation import install_bundled
 from cli import main
 from cli.dismiss import dismiss
 from cli.retry import retry
@@ -130,6 +131,14 @@ FORBIDDEN = [
     "CREATE TABLE mine (id int)",
     "CREATE ROLE another",
 ]
+
+
+@postgresql
+def test_services_start_under_a_role_that_may_not_install_a_candidate(worker: Database, tmp_path: Path) -> None:
+    installation = install_bundled(worker, tmp_path / "models", NOW)
+    assert (installation.live, installation.candidate) == ("v1", None)
+    assert installation.problem is not None
+    assert "may not publish versions" in installation.problem
 
 
 @postgresql
