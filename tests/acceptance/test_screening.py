@@ -13,6 +13,7 @@ import pytest
 from local.private_broker import free_port
 from shared.models import manifest, registry
 from tests import pace
+from tests.plan import short
 from tests.system import SAMPLES, System, environment, running, specimens
 
 DATA = Path(os.environ.get("XRAY_TEST_DATA", Path(__file__).parents[3] / "shared" / "data")) / "kermany"
@@ -61,12 +62,15 @@ def test_full_size_x_rays_are_all_screened_and_agree_with_their_224_pixel_twins(
     assert right >= 110
 
 
-def test_bench_prints_the_ratios(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "cli.main", "bench", "--images", str(SAMPLES), "--files", "100", "--json"]
+@pytest.mark.parametrize("rows", short(["system,limit"], ["system,limit", "system,limit,script"]))
+def test_bench_prints_the_ratios(tmp_path: Path, rows: str) -> None:
+    command = [sys.executable, "-m", "cli.main", "bench", "--images", str(SAMPLES), "--files", "100"]
+    command += ["--only", rows, "--json"]
     variables = environment(tmp_path / "home")
     done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=pace.seconds(170))
     assert done.returncode == 0, done.stderr
-    assert set(json.loads(done.stdout)["ratios"]) == {"system_to_limit", "system_to_script"}
+    expected = {f"system_to_{row}" for row in rows.split(",")[1:]}
+    assert set(json.loads(done.stdout)["ratios"]) == expected
 
 
 @pytest.mark.soak  # as tests/unit/test_architectures.py says of every network

@@ -113,7 +113,7 @@ def test_the_command_makes_a_version_and_another_one_from_it(tmp_path: Path) -> 
     home, data = tmp_path / "home", tmp_path / "data"
     specimens(data / "train", 80)
     specimens(data / "test", 80)  # the same patients, the same files: all of them duplicates
-    options = ("--data", data, "--epochs", 14)
+    options = ("--data", data, "--epochs", 9)
     done = command(home, "train", *options, "--architecture", "tiny7")
     assert done.returncode == 0, done.stderr
     (folder,) = (home / "candidates").iterdir()
@@ -123,7 +123,7 @@ def test_the_command_makes_a_version_and_another_one_from_it(tmp_path: Path) -> 
     assert found.novelty is not None, "there are enough X-rays to fit a check for unfamiliar pictures to"
     assert found.novelty.file in found.files
     assert "of the held-out X-rays as unfamiliar" in done.stderr
-    assert found.data["command"] == "pneumoscreen train --architecture tiny7 --data DIR --epochs 14 --seed 1"
+    assert found.data["command"] == "pneumoscreen train --architecture tiny7 --data DIR --epochs 9 --seed 1"
     assert f"pneumoscreen models publish {folder}" in done.stdout
     assert value(found.metrics["validation"]["auc"]) > 0.9
     (left,) = (home / "training").iterdir()
