@@ -25,7 +25,7 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 demo: setup  ## the whole system, on computer-generated specimens
 	@$(BIN)/pneumoscreen demo --home demo-home
 
-WORKERS ?= 4
+WORKERS ?= 5
 PYTEST := $(BIN)/pytest --dist loadfile --no-loadscope-reorder  # in the order of tests/plan.py
 
 test: setup lint  ## every check and every test but the long forms in `make soak`; about 8 minutes on two cores

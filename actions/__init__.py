@@ -1,1 +1,3 @@
-"""What people do: each function takes a session, the actor and the time, and records itself in the audit log."""
+"""What people do: each function takes a session (or the database, for several transactions), the actor and the time.
+
+What changes a result, a model or what is kept records itself in the audit log."""

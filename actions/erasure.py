@@ -67,18 +67,18 @@ def plan(database: Database, sources: Mapping[str, Source], name: str) -> Plan:
 
 
 def erase(database: Database, planned: Plan, actor: str, now: datetime) -> None:
-    """Delete our own copies, then the rows.
+    """Delete our own copies and the rows: the copies first, so that none is left that no row tells of.
 
     Raises WorkFailed if the image was seen again since it was planned, or if SQLite's file cannot be rewritten now.
     """
-    for source, path in planned.copies:
-        source.delete(path)
     with database.write() as session:
         overwrite_deleted(session)
         retention.hold_work(session)
         traces = _find_traces(session, planned.name)
         if {s.id for s in traces.sightings} != {s.id for s in planned.traces.sightings}:
             raise WorkFailed("Nothing was erased: the file was seen again meanwhile. Say `db forget` again.")
+        for source, path in planned.copies:
+            source.delete(path)
         sightings, jobs, reviews = retention.delete_sightings(session, [s.id for s in traces.sightings])
         predictions, headers, more_reviews = (
             retention.delete_contents(session, table, traces.contents) for table in (Prediction, DicomHeader, Review)
@@ -105,10 +105,8 @@ def _find_traces(session: Session, name: str) -> Traces:
     if not places and re.fullmatch(r"[0-9a-fA-F]{64}", name):  # also one that no sighting has any more
         known = [name.lower()]
     sightings = retention.sightings_of(session, places, known)
-    predictions, headers, reviews = (
-        retention.count_contents(session, table, known) for table in (Prediction, DicomHeader, Review)
-    )
-    reviews += retention.count_reviews_of(session, [s.id for s in sightings if s.sha256 is None])
+    predictions, headers = (retention.count_contents(session, table, known) for table in (Prediction, DicomHeader))
+    reviews = retention.count_reviews(session, known, [s.id for s in sightings])
     return Traces(sightings, known, predictions, headers, reviews)
 
 

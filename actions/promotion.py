@@ -13,7 +13,7 @@ from actions.verdict import Verdict
 from shared.base.errors import BrokenModel, InvalidRequest, WorkFailed
 from shared.base.settings import Settings
 from shared.database import Database, ModelVersion, Promotion, VersionState, audit
-from shared.ledger.register import insert_new
+from shared.ledger.register import as_text, insert_new
 from shared.models import manifest, registry
 from shared.models.registry import Published
 
@@ -71,9 +71,10 @@ def request_promotion(
 ) -> Outcome:
     """Make a version live if it passes the gate; with a reason without the gate, or against it.
 
-    Raises InvalidRequest with neither `measure` nor a reason, BrokenModel for a version that is damaged or not signed.
+    Raises InvalidRequest with neither `measure` nor a reason, BrokenModel for a version that is damaged or not signed,
+    WorkFailed if another version went live while it was compared.
     """
-    actor, reason = named(actor), (reason or "").strip() or None
+    actor, reason = named(actor), as_text((reason or "").strip())[0] or None
     if measure is None and reason is None:
         raise InvalidRequest(
             "Say what decides: --data DIR, on whose held-out patients the version is compared with the live one, "
@@ -87,12 +88,18 @@ def request_promotion(
         return Outcome(is_live=True, was_live=True, champion=champion)
     verdict = None if measure is None else measure(row, live)
     is_passed = verdict is not None and verdict.passed
-    if verdict is not None and not is_passed:
-        with database.write() as session:
+    with database.write() as session:
+        if verdict is not None and registry.newest_promotion(session) != champion:
+            raise WorkFailed(
+                f"Nothing was promoted: another version went live while {version} was compared with {champion}. "
+                "Say it again."
+            )
+        if verdict is not None and not is_passed:
             reject(session, version, actor, now(), verdict.as_json())
-        if reason is None:
-            return Outcome(is_live=False, champion=champion, verdict=verdict)
-    promote(database, version, actor, now(), reason, verdict.as_json() if verdict is not None and is_passed else None)
+            if reason is None:
+                return Outcome(is_live=False, champion=champion, verdict=verdict)
+        passed = verdict.as_json() if verdict is not None and is_passed else None
+        make_live(session, version, actor, now(), reason, passed)
     return Outcome(is_live=True, champion=champion, verdict=verdict)
 
 
@@ -113,7 +120,7 @@ def request_rollback(database: Database, settings: Settings, actor: str, now: da
             manifest.read(settings.models / row.version, row.manifest_sha256, settings.signing_key)
         except BrokenModel as error:
             raise BrokenModel(f"{error}. `pneumoscreen models promote` takes another version back.") from error
-    return rollback(database, actor, now, reason.strip())
+    return rollback(database, actor, now, as_text(reason.strip())[0])
 
 
 def promote(

@@ -139,7 +139,7 @@ class _Run:
             return
         if self._dry_run:
             with self._database.read() as session:
-                sightings, reviews = len(ids), retention.count_reviews_of(session, ids)
+                sightings, reviews = len(ids), retention.count_reviews(session, [], ids)
             self._deleted.update(ids)
         else:
             with self._database.write() as session:

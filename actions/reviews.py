@@ -167,7 +167,7 @@ def _recorded(session: Session, targets: Sequence[Target]) -> Words:
     queries = [~on_sighting & Review.sha256.in_(part) for part in parts(contents)]
     queries += [on_sighting & Review.sighting_id.in_(part) for part in parts(sightings)]
     for condition in queries:
-        for row in session.scalars(select(Review).where(condition).order_by(Review.id)):
+        for row in session.scalars(select(Review).where(condition).order_by(Review.created_at, Review.id)):
             subject = row.sighting_id if row.label == ReviewLabel.NOT_READABLE else row.sha256
             recorded[subject or "", row.reviewer].append(row)
     return recorded
@@ -189,6 +189,8 @@ def _unrecorded(words: Sequence[Word], recorded: Words, now: datetime) -> list[R
         earlier = recorded[target.subject, entry.reviewer]
         if not any(_is_same(row, entry) and row.created_at == entry.at for row in earlier):
             add(entry, target)
+    for said in recorded.values():
+        said.sort(key=lambda row: row.created_at)  # as the views do: the last word is the one that was said last
     timeless = [word for word in words if word[0].at is None]
     for entry, target in _unless_imported_before(timeless, recorded):
         earlier = recorded[target.subject, entry.reviewer]

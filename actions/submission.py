@@ -1,5 +1,6 @@
 """Submits files: each is registered where it lies if a source holds it, else as a copy; then they are awaited."""
 
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -35,7 +36,8 @@ def find_files(sources: Mapping[str, Source], paths: Sequence[Path]) -> list[Pat
     `ignore` patterns do not keep back a file that is named itself; temporary and hidden names always do.
     Raises InvalidRequest if there is no file.
     """
-    files = [file for path in paths for file in _files(sources, path.absolute())]
+    plain = [Path(os.path.abspath(path)) for path in paths]  # noqa: PTH100 - `Path.absolute` leaves `..` in it
+    files = [file for path in plain for file in _files(sources, path)]
     if not files:
         raise InvalidRequest(
             "There are no files there to screen: hidden and temporary names are ignored, and in folders names such as "

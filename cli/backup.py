@@ -3,7 +3,7 @@
 import shlex
 from pathlib import Path
 
-from cli.console import out, progress
+from cli.console import out, progress, shown
 from local import backup as backing_up
 from shared.base.settings import Settings
 
@@ -13,7 +13,7 @@ def backup(settings: Settings, file: Path) -> None:
     with progress() as bar:
         task = bar.add_task("copying", total=None)
         size = backing_up.backup(settings, file, lambda copied, total: bar.update(task, completed=copied, total=total))
-    out.print(f"{file}: {size:,} bytes, for its owner alone to read, since results are in it.", markup=False)
+    out.print(f"{shown(file)}: {size:,} bytes, for its owner alone to read, since results are in it.", markup=False)
     out.print(
         f"To restore it, stop producers and workers, then: pneumoscreen db restore {shlex.quote(str(file))}",
         markup=False,

@@ -16,6 +16,8 @@ from shared.base.errors import InvalidRequest, WorkFailed
 from shared.database import Database
 
 MAX_SECONDS = 180
+MARKER = "demo"
+"""An empty file in the home of a demo, which the next demo deletes; no other home is ever deleted."""
 SUFFIXES = (".jpeg", ".jpg", ".png", ".tiff", ".tif", ".dcm")
 COLUMNS = ("path", "state", "label", "probability", "threshold", "model_version", "reason")
 
@@ -51,9 +53,11 @@ def demo(home: Path, samples: Path) -> None:
 def _clear(home: Path) -> None:
     """Remove an earlier demo, and the settings of a real installation from this process's environment."""
     if home.exists():
-        if not (home / "run").is_dir():
-            raise InvalidRequest(f"{home} exists and is no home of an earlier demo: choose another --home.")
+        if not (home / MARKER).is_file():
+            raise InvalidRequest(f"{home} is no home of an earlier demo: delete it, or choose another --home.")
         shutil.rmtree(home)
+    home.mkdir(mode=0o700, parents=True)
+    (home / MARKER).touch()
     for name in [name for name in os.environ if name.startswith("PNEUMOSCREEN_")]:
         del os.environ[name]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from cli.console import err, out, progress, table
 from queries import versions
-from shared.base.errors import WrongSettings
+from shared.base.errors import InvalidRequest, WrongSettings
 from shared.base.settings import Settings
 from shared.imaging import Limits
 from shared.statistics import metrics
@@ -17,7 +17,7 @@ from trainer import evaluation
 def evaluate(settings: Settings, version: str | None, data: Path, format: str, pictures: Path | None) -> None:
     """Print the figures of a version, the live one if none is named, on a folder with both classes in it."""
     if format not in ("table", "json"):
-        raise WrongSettings(f"--format must be table or json, not {format!r}.")
+        raise InvalidRequest(f"--format must be table or json, not {format!r}.")
     listed = evaluation.list_files(data)
     loaded = versions.load_named_or_live(settings, version)
     reading = evaluation.Reading(Limits.of(settings), settings.batch_size, settings.decode_threads)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import typer
 from rich.text import Text
 
-from cli.console import err, out, table
+from cli.console import err, out, shown, table
 from queries.inspection import Inspection, inspect
+from shared.base.errors import InvalidRequest
 from shared.base.settings import Settings
 from shared.imaging import Limits, Preprocessing
 from shared.models import manifest, registry
@@ -22,6 +23,8 @@ COLUMNS = 64
 
 def inspect_file(settings: Settings, file: Path, png: Path | None, format: str) -> None:
     """Ends with exit code 1 if the file would be quarantined."""
+    if format not in ("table", "json"):
+        raise InvalidRequest(f"--format must be table or json, not {format!r}.")
     found = inspect(file, _preprocessing(), Limits.of(settings))
     if format == "json":
         out.file.write(json.dumps(_as_json(found), indent=2, ensure_ascii=False) + "\n")
@@ -42,7 +45,7 @@ def _preprocessing() -> Preprocessing:
 
 
 def _print(file: Path, found: Inspection) -> None:
-    out.print(f"{file}: {found.format}, {found.size:,} bytes", markup=False)
+    out.print(f"{shown(file)}: {found.format}, {found.size:,} bytes", markup=False)
     if found.stated:
         table(("the header states", ""), found.stated)
     for number, note in enumerate(found.assumed, start=1):

@@ -331,7 +331,7 @@ def restore(
 
 @db.command(epilog="Example: pneumoscreen db prune --older-than 365 --dry-run")
 def prune(
-    older_than: Annotated[int, typer.Option(help="Days since the row became final.", min=1)],
+    older_than: Annotated[int, typer.Option(help="Days since the row became final.", min=1, max=36_500)],
     home: Home = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be deleted.")] = False,
 ) -> None:
@@ -509,6 +509,8 @@ def _explain(error: Exception) -> PneumoscreenError | None:
 
         if isinstance(error, DBAPIError):
             return _explain_database(error)
+    if isinstance(error, UnicodeEncodeError):
+        return InvalidRequest(f"This is no UTF-8, which a name or a text must be: {ascii(error.object)[1:-1]}")
     if isinstance(error, OSError):  # a home that cannot be made, a disk that is full
         return WorkFailed(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "))
     if "redis" in sys.modules:

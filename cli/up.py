@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.live import Live
+from rich.markup import escape
 from rich.text import Text
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -32,7 +33,7 @@ def up(home: Path, inbox: Path | None, flower_port: str, *, trainer: bool) -> No
     with supervisor.run(home, inbox, supervisor.port_for_flower(flower_port), trainer=trainer) as running:
         for source in sources.build(running.settings).values():
             if source.is_watched:
-                out.print(f"Drop X-rays into [bold]{source.place}[/] ({source.name}, {source.lane} lane)")
+                out.print(f"Drop X-rays into [bold]{escape(str(source.place))}[/] ({source.name}, {source.lane} lane)")
         with_database = database.connect(running.settings.database)
         out.print(f"Results are in   [bold]{with_database.name}[/] (view `results`)")
         if running.flower:

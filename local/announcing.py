@@ -1,7 +1,6 @@
 """What a running `up` knows and a second shell needs: written into the home, for its owner alone."""
 
 import json
-import os
 import secrets
 from pathlib import Path
 
@@ -27,11 +26,9 @@ def announce(home: Path, values: dict[str, str], configured: dict[str, FolderSet
     for name, source in configured.items():
         lines += [f"[sources.{_quoted(name)}]", f"path = {_quoted(str(source.path))}", f'lane = "{source.lane}"']
         lines += [f"polling = {str(source.polling).lower()}"] if source.polling is not None else []
-        lines += [f"ignore = {json.dumps(source.ignore)}"]
-    descriptor = os.open(announcement(home), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123
-        file.write("\n".join(lines) + "\n")
+        lines += [f"ignore = [{', '.join(map(_quoted, source.ignore))}]"]
+    replace_file(announcement(home), ("\n".join(lines) + "\n").encode(), mode=0o600)
 
 
 def _quoted(text: str) -> str:
-    return json.dumps(text)  # TOML's basic strings are JSON's
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")  # a TOML string is JSON's, but for these

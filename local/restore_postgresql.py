@@ -2,6 +2,7 @@
 
 import re
 import tempfile
+import time
 from pathlib import Path
 
 from sqlalchemy import text
@@ -19,15 +20,25 @@ With SQLite everything runs on this host, so that nobody can be cut off and come
 """
 
 
+LEAVING_SECONDS = 2.0
+"""For so long the server may still list a program that has just ended."""
+
+
 def check_nobody_is_connected(database: Database) -> None:
-    """Raises ServiceUnavailable if another program is connected: producers give no sign of life."""
+    """Raises ServiceUnavailable if another program stays connected: producers give no sign of life."""
     query = (
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND usename = current_user "
         "AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
     )
-    with database.read() as session:
-        others = session.scalar(text(query))
-    if others:
+    deadline = time.monotonic() + LEAVING_SECONDS
+    while True:
+        with database.read() as session:
+            others = session.scalar(text(query))
+        if not others:
+            return
+        if time.monotonic() < deadline:
+            time.sleep(0.1)
+            continue
         raise ServiceUnavailable(
             f"{others} other programs are connected to {database.name} as the same user: stop every producer, "
             "worker and query, then restore (pg_stat_activity shows who they are)."

@@ -16,7 +16,7 @@ from producer.resolving import Resolver
 from producer.sending import Sender
 from queries.sources import has_sightings
 from shared import database, sources
-from shared.base.errors import DiskLow, ServiceUnavailable
+from shared.base.errors import ServiceUnavailable
 from shared.base.filesystem import check_room
 from shared.base.settings import Settings
 from shared.database import OUT_OF_REACH
@@ -67,7 +67,7 @@ class Producer:
     def _try_step(self, stop: threading.Event) -> None:
         try:
             self._step()
-        except (*OUT_OF_REACH, RedisError, BrokerError, DiskLow) as error:
+        except (*OUT_OF_REACH, RedisError, BrokerError, ServiceUnavailable) as error:
             trouble = str(error).splitlines()[0]
             if trouble != self._trouble:
                 log.warning("retrying every second: %s", trouble)

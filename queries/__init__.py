@@ -1,1 +1,1 @@
-"""What people ask for: each function takes a session and returns dataclasses, for every face alike."""
+"""What people ask for, as dataclasses, for every face alike; what asks the database takes a session."""

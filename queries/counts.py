@@ -1,6 +1,5 @@
 """How many images wait, are done, are quarantined: what `up`, `demo`, `screen` and `status` show while work goes on."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import func, select
@@ -20,11 +19,8 @@ class Counts:
         return self.done + self.quarantined
 
 
-def count(session: Session, sightings: Sequence[int] | None = None) -> Counts:
-    """Of all images, or of some sightings."""
+def count(session: Session) -> Counts:
     query = select(Sighting.state, func.count()).group_by(Sighting.state)
-    if sightings is not None:
-        query = query.where(Sighting.id.in_(sightings))
     states = {str(state): number for state, number in session.execute(query).all()}
     return Counts(
         *(states.get(str(s), 0) for s in (SightingState.WAITING, SightingState.DONE, SightingState.QUARANTINED))

@@ -16,7 +16,13 @@ __all__ = ["PostgreSQL", "RedisServer", "Servers", "postgresql", "redis"]
 class PostgreSQL(servers.PostgreSQL):
     def __init__(self, max_connections: int = 60) -> None:
         """Its time zone is not UTC, as a hospital's is not."""
-        super().__init__(fsync="off", max_connections=max_connections, timezone="America/New_York")
+        super().__init__(
+            fsync="off",
+            full_page_writes="off",  # processes are killed here, and never the machine
+            autovacuum="off",  # else it goes through a hundred small databases all the time
+            max_connections=max_connections,
+            timezone="America/New_York",
+        )
 
     def kill(self) -> None:
         """SIGKILL to all of its processes."""

@@ -82,7 +82,7 @@ class System:
         while not (value := condition()):
             assert self.process.poll() is None, f"the system ended while waiting for {what}:\n{self.logs()}"
             assert not patience.is_over(), f"waited in vain for {what}:\n{self.logs()}"
-            time.sleep(0.05)
+            time.sleep(0.1)
         return value
 
     def traces(self) -> tuple[object, ...]:

@@ -72,20 +72,37 @@ def run(found: Settings, number: int, fence: int, console: Console) -> None:
         for half in found.models.glob(f".{trained.manifest.version}.*"):  # a predecessor was killed as it copied
             shutil.rmtree(half)
         version, _ = registry.place(ledger, found.models, trained.folder, found.signing_key)
-        with ledger.read() as session:
-            live = registry.live(session)
-        verdict = gate.examine(found.models, version, live, folder, console, found.signing_key)
-        state = RunState.PUBLISHED if verdict.passed else RunState.REJECTED
-        with ledger.write() as session:
-            now = datetime.now(UTC)
-            if not leases.end(session, lease, state, now, version.version, None):
-                raise WorkFailed(TAKEN_OVER)
-            promotion.make_known(session, version, trained.manifest.created_at, BY, now)
-            if verdict.passed:
-                promotion.make_live(session, version.version, BY, now, verdict=verdict.as_json())
-            else:
-                promotion.reject(session, version.version, BY, now, verdict.as_json())
+        while not _judge(found, ledger, lease, trained, version, folder, console):
+            console.print("another version went live meanwhile: it is compared with that one now")
     pipeline.discard(folder, trained.folder.parent)
+
+
+def _judge(
+    found: Settings,
+    ledger: Database,
+    lease: Lease,
+    trained: Trained,
+    version: registry.Published,
+    folder: Path,
+    console: Console,
+) -> bool:
+    """Compare a version with those that are or were live and end the run; false if another went live meanwhile."""
+    with ledger.read() as session:
+        live, champion = registry.live(session), registry.newest_promotion(session)
+    verdict = gate.examine(found.models, version, live, folder, console, found.signing_key)
+    state = RunState.PUBLISHED if verdict.passed else RunState.REJECTED
+    with ledger.write() as session:
+        if registry.newest_promotion(session) != champion:
+            return False
+        now = datetime.now(UTC)
+        if not leases.end(session, lease, state, now, version.version, None):
+            raise WorkFailed(TAKEN_OVER)
+        promotion.make_known(session, version, trained.manifest.created_at, BY, now)
+        if verdict.passed:
+            promotion.make_live(session, version.version, BY, now, verdict=verdict.as_json())
+        else:
+            promotion.reject(session, version.version, BY, now, verdict.as_json())
+    return True
 
 
 def _lease(ledger: Database, number: int, fence: int) -> tuple[Lease, TrainingRun]:

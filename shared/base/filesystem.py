@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 
 import psutil
 
-from shared.base.errors import DiskLow
+from shared.base.errors import DiskLow, ServiceUnavailable
 
 NETWORK = (
     "nfs",
@@ -76,8 +76,12 @@ def replace_file(path: Path, content: bytes, mode: int = 0o644) -> None:
 
 
 def check_room(home: Path, least: int) -> None:
-    """Raises DiskLow if fewer than `least` bytes are free on the home folder's disk."""
-    if shutil.disk_usage(home).free < least:
+    """Raises DiskLow if fewer than `least` bytes are free on the home folder's disk, ServiceUnavailable without it."""
+    try:
+        free = shutil.disk_usage(home).free
+    except OSError as error:
+        raise ServiceUnavailable(f"The home folder {home} is out of reach: {error.strerror or error}") from error
+    if free < least:
         raise DiskLow(
             f"The home folder's disk has less than {least / 1e9:.2f} GB left (min_free_disk): "
             "nothing new is registered or sent until there is room."

@@ -91,12 +91,13 @@ class Database:
                 raise ServiceUnavailable(
                     f"The database cannot be brought up to date ({error}): a newer version of Pneumoscreen made it."
                 ) from error
-            except InternalError as error:
-                if getattr(error.orig, "sqlstate", None) != DEPENDENT_OBJECTS:
-                    raise
+            except (InternalError, OperationalError) as error:
                 reason = " ".join(str(error.orig).split())
+                is_theirs = getattr(error.orig, "sqlstate", None) == DEPENDENT_OBJECTS or "error in view" in reason
+                if not is_theirs:
+                    raise
                 raise WorkFailed(
-                    f"The database cannot be brought up to date, and nothing was changed: {reason} Drop what others "
+                    f"The database cannot be brought up to date, and nothing was changed: {reason}. Drop what others "
                     "built on these views, upgrade, and make it anew."
                 ) from error
             connection.commit()

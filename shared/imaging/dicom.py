@@ -159,9 +159,8 @@ def _check_pixels(dataset: Dataset, limits: Limits) -> None:
 
 def _render(dataset: Dataset, at_least: tuple[int, int], notes: Notes) -> NDArray[np.uint8]:
     """8-bit grey of a single greyscale frame, cut to the part that is picture, and scaled down to cover `at_least`."""
-    rows, columns = number_of(dataset, "Rows") or 0, number_of(dataset, "Columns") or 0
-    step = choose_step((columns, rows), at_least)
-    halvings = int(math.log2(choose_step((columns, rows), at_least, WAVELET_OVERSAMPLING)))
+    size = number_of(dataset, "Columns") or 0, number_of(dataset, "Rows") or 0
+    halvings = int(math.log2(choose_step(size, at_least, WAVELET_OVERSAMPLING)))
     is_whole = not extent.may_be_cut(dataset)  # padding and shutters are found at full size
     frame = read_frame(dataset, max_reduce=halvings if is_whole else 0)
     layout, repairs = choose_layout(frame.words, frame.stated, frame.overlay_bits)
@@ -171,8 +170,9 @@ def _render(dataset: Dataset, at_least: tuple[int, int], notes: Notes) -> NDArra
     if picture is not None:
         cut = extent.bounds(picture)
         values, picture = values[cut], picture[cut]
+        size = values.shape[1], values.shape[0]
     if picture is None or picture.all():
-        values, picture = average(values, max(1, step // frame.scale)), None
+        values, picture = average(values, max(1, choose_step(size, at_least) // frame.scale)), None
     grey = greyscale.render(values, dataset, picture, _photometric(dataset) == "MONOCHROME1", notes)
     return orientation.turn(grey, letters_of(dataset, "PatientOrientation"), notes)
 

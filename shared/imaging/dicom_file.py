@@ -22,6 +22,7 @@ JPEG_LOSSLESS = ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
 JPEG_LS = ("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81")
 JPEG_2000 = ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91")
 HIGH_THROUGHPUT = ("1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.202", "1.2.840.10008.1.2.4.203")
+LOSSLESS = (*JPEG_LOSSLESS, JPEG_LS[0], JPEG_2000[0], *HIGH_THROUGHPUT[:2], str(RLELossless))
 COMPRESSED = (JPEG, JPEG_EXTENDED, *JPEG_LOSSLESS, *JPEG_LS, *JPEG_2000, *HIGH_THROUGHPUT)
 SYNTAXES = (*UNCOMPRESSED, *COMPRESSED, str(RLELossless))
 """Transfer syntaxes that are read. Not the deflated one: pydicom inflates it without a bound."""
@@ -52,10 +53,9 @@ def parse(data: bytes, *, stop_before_pixels: bool) -> Dataset:
 
 
 def _stated_syntax(data: bytes) -> UID:
-    if not has_preamble(data):
-        return UID("")
+    """From the file's meta information, which may stand there without a preamble; empty if there is none."""
     file = BytesIO(data)
-    file.seek(132)
+    file.seek(132 if has_preamble(data) else 0)
     meta = read_dataset(file, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, *_: tag >> 16 != 2)
     return UID(str(meta.get("TransferSyntaxUID", "")))
 

@@ -28,6 +28,7 @@ from shared.imaging.dicom_file import (
     JPEG_EXTENDED,
     JPEG_LOSSLESS,
     JPEG_LS,
+    LOSSLESS,
     UNCOMPRESSED,
     number_of,
     syntax_of,
@@ -74,10 +75,12 @@ def read_frame(dataset: Dataset, max_reduce: int = 0) -> Frame:
     words, scale = _compressed(dataset, max_reduce)
     stored = min(stored, 8 * words.dtype.itemsize)
     highest = 2**stored - 1
+    overlays = _overlay_bits(dataset)
     # Lossy and scaled pictures overshoot at edges, beyond the bits that are stated: not to be taken for wrong bits.
-    if not is_signed and 0 < (words > highest).mean() <= MAX_OVERSHOOT:
+    may_overshoot = not (is_signed or overlays) and (syntax_of(dataset) not in LOSSLESS or scale > 1)
+    if may_overshoot and 0 < (words > highest).mean() <= MAX_OVERSHOOT:
         words = np.minimum(words, words.dtype.type(highest))
-    return Frame(words, Layout(stored, 0, is_signed), _overlay_bits(dataset), scale)
+    return Frame(words, Layout(stored, 0, is_signed), overlays, scale)
 
 
 def _uncompressed(dataset: Dataset, allocated: int) -> Words:

@@ -28,7 +28,7 @@ class Layout:
     is_signed: bool = False
 
     def read(self, words: NDArray[Any]) -> NDArray[Any]:
-        """Values of unsigned words of 8, 16 or 32 bits, shape as given; of more than 31 bits the lowest are dropped."""
+        """Values of unsigned words of 8, 16 or 32 bits, shape as given, as integers that hold them all."""
         width = 8 * words.dtype.itemsize
         if self.shift == 0 and self.bits == width and width <= 16:  # by far the fastest, and nearly all there is
             return words.view(words.dtype.str.replace("u", "i")) if self.is_signed else words
@@ -37,7 +37,7 @@ class Layout:
         values = words.astype(np.int64) >> self.shift & ((1 << self.bits) - 1)
         if self.is_signed:
             values -= (values >> (self.bits - 1)) << self.bits
-        return (values >> max(0, self.bits - 31)).astype(np.int32)
+        return values if self.bits > 31 and not self.is_signed else values.astype(np.int32)
 
     def __str__(self) -> str:
         place = f" from bit {self.shift} on" if self.shift else ""

@@ -1,13 +1,13 @@
 """Which rows may be deleted: those that are old, and those about an image that somebody wants erased.
 
-Open jobs and waiting sightings are never old. Whether a file is gone, `actions.retention` asks its source.
+Open jobs and waiting sightings are never old. Whether a file is gone, its source is asked (`actions.pruning`).
 """
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select, text, tuple_, update
+from sqlalchemy import ColumnElement, and_, delete, exists, or_, select, text, tuple_, update
 from sqlalchemy.orm import Session, aliased
 
 from shared.database import (
@@ -112,10 +112,14 @@ def delete_sightings(session: Session, sightings: Sequence[int]) -> tuple[int, i
     return counts[0], counts[1], counts[2]
 
 
-def count_reviews_of(session: Session, sightings: Sequence[int]) -> int:
-    """How many reviews are of these sightings alone, and go with them."""
-    parts = (sightings[start : start + MAX_ROWS] for start in range(0, len(sightings), MAX_ROWS))
-    return sum(session.scalar(select(func.count()).where(_is_of_sighting(part))) or 0 for part in parts)
+def count_reviews(session: Session, contents: Sequence[str], sightings: Sequence[int]) -> int:
+    """How many reviews are of these contents, or of these sightings alone and go with them."""
+    ids: set[int] = set()
+    for start in range(0, len(contents), MAX_ROWS):
+        ids.update(session.scalars(select(Review.id).where(Review.sha256.in_(contents[start : start + MAX_ROWS]))))
+    for start in range(0, len(sightings), MAX_ROWS):
+        ids.update(session.scalars(select(Review.id).where(_is_of_sighting(sightings[start : start + MAX_ROWS]))))
+    return len(ids)
 
 
 def delete_rows(session: Session, table: Any, ids: Sequence[int]) -> int:

@@ -193,6 +193,17 @@ def test_the_deflated_syntax_is_refused_and_never_inflated(monkeypatch: pytest.M
         decode(data, (160, 160), Limits())
 
 
+def test_the_syntax_that_a_file_without_preamble_states_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    dataset = make(PIXELS)
+    whole = decode(written(dataset), (160, 160), Limits())
+    packed = compressed(dataset, "1.2.840.10008.1.2.4.90", tmp_path)[132:]
+    assert np.array_equal(decode(packed, (160, 160), Limits()), whole)
+    dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1.99"
+    monkeypatch.setattr("zlib.decompress", lambda *_: pytest.fail("it was inflated"))
+    with pytest.raises(Unreadable, match=r"Deflated Explicit VR Little Endian is not read"):
+        decode(written(dataset)[132:], (160, 160), Limits())
+
+
 @pytest.mark.parametrize(
     ("syntax", "name"),
     [("1.2.840.10008.1.2.4.100", "MPEG2"), ("1.2.3.4.5", "1.2.3.4.5")],

@@ -2,10 +2,12 @@
 
 import json
 import os
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
@@ -268,6 +270,38 @@ def test_an_element_that_can_have_one_value_alone_may_be_missing(
     dataset = pydicom.dcmread(tmp_path / "whole.dcm")
     delattr(dataset, name)
     assert difference(grey(dataset), reference) <= 1
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.70"])
+def test_overlays_in_few_bits_of_a_lossless_frame_change_no_value(syntax: str, tmp_path: Path) -> None:
+    words = PIXELS.copy()
+    words[20:24, 20:40] |= 0x8000
+    dataset = make(words, **FULL)
+    dataset.add_new((0x6000, 0x0100), "US", 16)
+    dataset.add_new((0x6000, 0x0102), "US", 15)
+    plain = np.asarray(dicom.decode(written(dataset), (999, 999), Limits()), dtype=np.int16)
+    dataset.BitsStored, dataset.HighBit = 16, 15  # else GDCM would drop the bits as it compresses
+    packed = pydicom.dcmread(BytesIO(compressed(dataset, syntax, tmp_path)))
+    packed.BitsStored, packed.HighBit = 12, 11
+    assert difference(np.asarray(dicom.decode(written(packed), (999, 999), Limits()), dtype=np.int16), plain) == 0
+
+
+@pytest.mark.parametrize("is_signed", [False, True])
+def test_a_window_means_the_same_on_words_of_32_bits(is_signed: bool, reference: NDArray[np.int16]) -> None:
+    dataset = make(PIXELS, **FULL)
+    dataset.BitsAllocated = dataset.BitsStored = 32
+    dataset.HighBit, dataset.PixelRepresentation = 31, int(is_signed)
+    dataset.PixelData = PIXELS.astype(np.uint32).tobytes()
+    dataset["PixelData"].VR = "OW"
+    assert difference(grey(dataset), reference) <= 1
+
+
+def test_what_a_shutter_leaves_of_a_large_picture_is_scaled_by_its_own_size() -> None:
+    large = np.kron(PIXELS, np.ones((8, 8), np.uint16))
+    edges = {"ShutterLeftVerticalEdge": 501, "ShutterRightVerticalEdge": 900}
+    edges |= {"ShutterUpperHorizontalEdge": 501, "ShutterLowerHorizontalEdge": 900}
+    shown = dicom.decode(written(make(large, **FULL, ShutterShape="RECTANGULAR", **edges)), (160, 160), Limits())
+    assert min(shown.size) >= 160
 
 
 def test_a_file_without_preamble_or_transfer_syntax_is_read(reference: NDArray[np.int16], tmp_path: Path) -> None:

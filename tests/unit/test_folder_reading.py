@@ -1,4 +1,5 @@
 import contextlib
+import errno
 import os
 import socket
 import threading
@@ -93,14 +94,28 @@ def test_a_root_that_comes_back_just_after_a_file_was_missed_is_asked_again(
 ) -> None:
     facts = drop(root / "a.png")
     away = root.rename(root.with_name("elsewhere"))
-    exists = Path.exists
+    exists = os.path.exists
 
     def come_back_first(path: Path) -> bool:
         if path.name == MARKER:
             away.rename(root)
         return exists(path)
 
-    monkeypatch.setattr(Path, "exists", come_back_first)
+    monkeypatch.setattr(os.path, "exists", come_back_first)
+    with pytest.raises(OutOfReach, match="a moment ago"):
+        read(root, "a.png", facts.revision, Limits())
+
+
+def test_a_share_that_drops_as_it_is_looked_for_a_missing_file_is_the_worlds_fault(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = drop(root / "a.png")
+    (root / "a.png").unlink()
+
+    def stale(path: Path) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr(Path, "stat", stale)
     with pytest.raises(OutOfReach, match="a moment ago"):
         read(root, "a.png", facts.revision, Limits())
 

@@ -9,8 +9,10 @@ import click
 import pytest
 from sqlalchemy import func, select
 
+from actions import erasure
 from cli import forget as forgetting
 from cli.forget import forget
+from shared import sources
 from shared.base import settings
 from shared.base.errors import InvalidRequest, WorkFailed
 from shared.base.filesystem import MARKER
@@ -279,6 +281,35 @@ def test_words_on_an_image_that_could_not_be_read_are_erased_with_it(database: D
         assert session.scalars(select(Review.sighting_id)).all() == [other.sighting]
         detail = session.scalar(select(AuditEntry.detail))
     assert detail == "1 sightings, 1 jobs, 0 predictions, 0 DICOM headers, 1 reviews, 0 copies"
+
+
+def test_words_on_a_file_that_was_read_but_not_screened_are_counted_before_they_are_erased(
+    database: Database, chosen: Settings
+) -> None:
+    (bad,) = in_hand(database, "bad.png")
+    finish(database, Quarantined(bad, "blank", "a" * 64))
+    with database.write() as session:
+        word = {"sha256": None, "sighting_id": bad.sighting, "reviewer": "Dr. A"}
+        session.add(Review(label="NOT_READABLE", created_at=NOW, **word))
+    assert erasure.plan(database, sources.build(chosen), "bad.png").traces.reviews == 1
+
+
+def test_a_copy_stays_if_the_file_was_seen_again_before_the_erasing(
+    database: Database, chosen: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "submitted" / "day" / "a.png"
+    copy.parent.mkdir(parents=True)
+    copy.touch()
+
+    def submit(inode: int) -> None:
+        with database.write() as session:
+            register(session, "submitted", "routine", [file("day/a.png", inode=inode)], NOW)
+
+    submit(1)
+    monkeypatch.setattr(forgetting.typer, "confirm", lambda *_, abort: submit(2))
+    with pytest.raises(WorkFailed, match="seen again meanwhile"):
+        forget(chosen, "day/a.png", "A. Nurse", yes=False)
+    assert copy.exists()
 
 
 def test_what_a_worker_has_in_hand_leaves_no_trace_when_it_finishes(database: Database, chosen: Settings) -> None:

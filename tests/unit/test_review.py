@@ -351,6 +351,15 @@ def test_words_of_a_file_are_recorded_in_the_order_in_which_they_were_said(say: 
 
 
 @pytest.mark.usefixtures("images")
+def test_the_last_word_is_the_one_said_last_whatever_is_imported_later(say: Review, database: Database) -> None:
+    say(csv_text="path,label,reviewed_at\na.png,PNEUMONIA,2026-03-01\n")
+    say(csv_text="path,label,reviewed_at\na.png,NORMAL,2026-01-01\n")
+    assert reviewed(database)["a.png"] == "PNEUMONIA"
+    say(csv_text="path,label\na.png,NORMAL\n")
+    assert reviewed(database)["a.png"] == "NORMAL"
+
+
+@pytest.mark.usefixtures("images")
 def test_an_import_stands_in_the_audit_log_once_for_each_reviewer(say: Review, database: Database) -> None:
     say(csv_text="path,label,by\na.png,NORMAL,Dr. Weiss\nb.png,NORMAL,\nb.png,NORMAL,Dr. Weiss\n")
     with database.read() as session:

@@ -71,6 +71,18 @@ def test_a_file_that_is_named_is_submitted_whatever_the_patterns_say(
     assert names(known, *files) == ["report.pdf", "DICOMDIR", "a-preview.png"]
 
 
+def test_a_path_with_dots_is_held_by_the_folder_in_which_the_file_lies(
+    database: Database, known: Mapping[str, Source], tmp_path: Path
+) -> None:
+    put(tmp_path / "ward" / "a.png")
+    put(tmp_path / "archive" / "b.png")
+    (into,) = submission.find_files(known, [tmp_path / "archive" / ".." / "ward" / "a.png"])
+    (out,) = submission.find_files(known, [tmp_path / "ward" / ".." / "archive" / "b.png"])
+    for file in (into, out):
+        submission.submit(database, known, file, NOW)
+    assert [row.source for row in sightings(database)] == ["ward", "submitted"]
+
+
 def test_nothing_to_screen_is_said_in_a_sentence(known: Mapping[str, Source], tmp_path: Path) -> None:
     put(tmp_path / "export" / "report.pdf")
     with pytest.raises(InvalidRequest, match=r"no files there to screen.*setting `ignore`") as caught:

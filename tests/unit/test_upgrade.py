@@ -121,18 +121,20 @@ def test_a_candidate_that_cannot_be_installed_is_said_and_stops_nothing(
     assert "could not be installed as a candidate: " in printed
 
 
-@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
-def test_views_that_others_built_on_ours_are_named_and_nothing_is_changed(database: Database) -> None:
-    with database.write() as session:
-        session.execute(text("DROP SCHEMA public CASCADE"))
-        session.execute(text("CREATE SCHEMA public"))
+def test_views_that_others_built_on_ours_are_named_and_nothing_is_changed(database: Database, tmp_path: Path) -> None:
+    if database.engine.dialect.name == "sqlite":
+        database = connect(f"sqlite:///{tmp_path / 'old.db'}")
+    else:
+        with database.write() as session:
+            session.execute(text("DROP SCHEMA public CASCADE"))
+            session.execute(text("CREATE SCHEMA public"))
     with database._writing.connect() as connection:
         config = _alembic()
         config.attributes["connection"] = connection
         command.upgrade(config, "0003")
         connection.exec_driver_sql("CREATE VIEW mine AS SELECT path FROM results")
         connection.commit()
-    with pytest.raises(WorkFailed, match=r"nothing was changed: .*view mine depends on view results"):
+    with pytest.raises(WorkFailed, match=r"nothing was changed: .*view mine"):
         database.upgrade()
     with database.read() as session:
         assert session.scalar(text("SELECT version_num FROM alembic_version")) == "0003"

@@ -45,7 +45,8 @@ class FolderPoller:
 
     @property
     def is_busy(self) -> bool:
-        return self._sweeps.are_under_way or not self._events.empty()
+        """A full `Settling` takes no more of a sweep."""
+        return (self._sweeps.are_under_way and not self._settling.is_full) or not self._events.empty()
 
     def maintain(self, *, is_known: bool) -> None:
         """Write the marker if it is missing; start or restart the watch."""

@@ -23,9 +23,9 @@ def read(root: Path, path: str, revision: str, limits: "Limits") -> bytes:
     try:
         return _read(root, path, revision, limits)
     except (FileNotFoundError, NotADirectoryError) as error:
-        if not (root / MARKER).exists():
+        if not os.path.exists(root / MARKER):  # noqa: PTH110 - unlike Path.exists, it takes an error for a no
             raise OutOfReach(f"the folder {root} is out of reach: its marker {MARKER} cannot be seen") from error
-        if (root / path).exists():
+        if not _is_missing(root / path):
             raise OutOfReach(f"the folder {root} was out of reach a moment ago") from error
         raise Unreadable(REMOVED) from error
     except PermissionError as error:
@@ -34,6 +34,17 @@ def read(root: Path, path: str, revision: str, limits: "Limits") -> bytes:
         if error.errno in (errno.ELOOP, errno.ENXIO):
             raise Unsuitable("this is not a regular file: a socket, or a link that leads to itself") from error
         raise OutOfReach(f"the file cannot be read: {error.strerror or error}") from error
+
+
+def _is_missing(file: Path) -> bool:
+    """Whether its folder says so: any other error says nothing of the file."""
+    try:
+        file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _read(root: Path, path: str, revision: str, limits: "Limits") -> bytes:
