@@ -3,12 +3,15 @@
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
 
+from actions.promotion import publish, request_promotion
+from actions.verdict import Side, Verdict, judge
 from shared.base.errors import WorkFailed
 from shared.base.settings import Settings, load
 from shared.database import Database, ModelVersion, Review, RunState, TrainingRun
@@ -19,7 +22,7 @@ from shared.models.engines import LINEAR_FILE
 from shared.sources.folder.facts import Facts
 from tests.models import SIZE, describe, go_live, make_linear_version
 from tests.unit.steps import NOW, claim, finish, send_all
-from trainer import leases, pipeline, run
+from trainer import gate, leases, pipeline, run
 from trainer.description import Description
 from trainer.pipeline import Plan, Trained
 
@@ -118,6 +121,44 @@ def test_a_challenger_that_fails_it_is_kept_as_rejected_with_the_figures(
     assert row.state == "rejected"
     assert '"recall"' in (row.verdict or "")
     assert (settings.models / "challenger-1").is_dir()
+
+
+def test_a_challenger_is_compared_again_if_another_version_went_live_meanwhile(
+    database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    making_of(25.0, monkeypatch)
+    other = version(settings.models, "other", 22.0)
+    examine = gate.examine
+    against: list[str] = []
+
+    def examine_slowly(models: Path, challenger: registry.Published, live: list[registry.Published], *more: Any) -> Any:
+        if not against:
+            go_live(database, other)
+        against.append(live[0].version)
+        return examine(models, challenger, live, *more)
+
+    monkeypatch.setattr(gate, "examine", examine_slowly)
+    lease = begun(database)
+    run.run(settings, lease.run, lease.fence, CONSOLE)
+    assert against == ["champion", "other"]
+    assert live(database) == "challenger-1"
+
+
+def test_what_people_promote_is_not_judged_against_a_version_that_is_no_longer_live(
+    database: Database, settings: Settings
+) -> None:
+    publish(database, settings.models, version(settings.home / "candidates", "mine", 25.0), NOW)
+    other = version(settings.models, "other", 22.0)
+
+    def measure(*_: object) -> Verdict:
+        go_live(database, other)
+        return judge(None, Side("mine", np.array([0.9, 0.1]), 0.5), np.array([1, 0], np.uint8), ("p1", "p2"))
+
+    with pytest.raises(WorkFailed, match="another version went live while mine was compared with champion"):
+        request_promotion(database, settings, "mine", "A. Nurse", lambda: NOW, measure)
+    assert live(database) == "other"
+    with database.read() as session:
+        assert session.get_one(ModelVersion, "mine").state == "published"
 
 
 def test_a_run_that_another_trainer_took_over_makes_nothing_live(
