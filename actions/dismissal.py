@@ -1,15 +1,22 @@
 """Quarantined images that need nobody, because a person says so; they stay quarantined."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy.orm import Session
 
 from actions import retrying
 from shared.base.errors import InvalidRequest, WorkFailed
-from shared.database import Resolution, audit
+from shared.database import Database, Resolution, audit
 from shared.ledger import quarantine
-from shared.ledger.register import as_text
+from shared.ledger.register import as_text, parts
+
+
+@dataclass(frozen=True)
+class Dismissed:
+    images: int
+    resolved_before: int
 
 
 def parse_reason(reason: str) -> str:
@@ -32,10 +39,19 @@ def choose(session: Session, names: Sequence[str], reason: str | None) -> list[i
     return chosen
 
 
-def dismiss(session: Session, sightings: Sequence[int], reason: str, actor: str, now: datetime) -> int:
-    """Mark at most MAX_ROWS quarantined sightings as dismissed; returns how many were not resolved before."""
-    dismissed = quarantine.resolve(session, sightings, Resolution.DISMISSED)
-    if dismissed:
-        which = f"sighting {dismissed[0]}" if len(dismissed) == 1 else f"{len(dismissed)} images"
-        audit.record(session, actor, "dismiss", f"{which}: {reason}", at=now)
-    return len(dismissed)
+def dismiss(
+    database: Database, names: Sequence[str], matching: str | None, reason: str, actor: str, now: datetime
+) -> Dismissed:
+    """Mark the quarantined images that are meant as dismissed. Raises as `parse_reason` and `choose`."""
+    reason = parse_reason(reason)
+    with database.read() as session:
+        chosen = choose(session, names, matching)
+    images = 0
+    for part in parts(chosen):
+        with database.write() as session:
+            dismissed = quarantine.resolve(session, part, Resolution.DISMISSED)
+            if dismissed:
+                which = f"sighting {dismissed[0]}" if len(dismissed) == 1 else f"{len(dismissed)} images"
+                audit.record(session, actor, "dismiss", f"{which}: {reason}", at=now)
+        images += len(dismissed)
+    return Dismissed(images, len(chosen) - images)

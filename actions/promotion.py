@@ -123,14 +123,6 @@ def request_rollback(database: Database, settings: Settings, actor: str, now: da
     return rollback(database, actor, now, as_text(reason.strip())[0])
 
 
-def promote(
-    database: Database, version: str, actor: str, now: datetime, reason: str | None = None, verdict: str | None = None
-) -> None:
-    """Make a version live in a transaction of its own: see `make_live`."""
-    with database.write() as session:
-        make_live(session, version, actor, now, reason, verdict)
-
-
 def make_live(
     session: Session, version: str, actor: str, now: datetime, reason: str | None = None, verdict: str | None = None
 ) -> None:

@@ -12,7 +12,7 @@ from shared.base.errors import InvalidRequest
 from shared.database import Database
 from shared.database.audit import record
 from shared.ledger import lookup, rescreening
-from shared.ledger.register import MAX_ROWS
+from shared.ledger.register import parts
 from shared.ledger.rescreening import Selection
 from shared.models import manifest, registry
 from shared.sources import Source
@@ -78,5 +78,4 @@ def _selections(session: Session, all_of_them: Selection, names: Sequence[str]) 
     if not names:
         return [all_of_them]
     ids = sorted({image.id for name in names for image in lookup.images(session, name)})
-    parts = [ids[start : start + MAX_ROWS] for start in range(0, len(ids), MAX_ROWS)]
-    return [replace(all_of_them, sightings=part) for part in parts]
+    return [replace(all_of_them, sightings=part) for part in parts(ids)]

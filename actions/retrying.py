@@ -7,7 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from shared.base.errors import InvalidRequest, WorkFailed
-from shared.database import Sighting, audit
+from shared.database import Database, Sighting, audit
 from shared.ledger import lookup, register
 from shared.ledger.quarantine import is_quarantined, is_unresolved
 
@@ -44,9 +44,17 @@ def matching(session: Session, reason: str | None) -> list[int]:
     return list(session.scalars(query))
 
 
-def retry(session: Session, sightings: Sequence[int], actor: str, now: datetime) -> int:
-    """Have at most MAX_ROWS quarantined sightings screened again; returns how many there were."""
-    count = register.retry(session, sightings, now)
-    if count:
-        audit.record(session, actor, "retry", f"{count} quarantined images", at=now)
-    return count
+def retry(
+    database: Database, names: Sequence[str], reason: str | None, everything: bool, actor: str, now: datetime
+) -> int:
+    """Have the quarantined images that are meant screened again; returns how many there were. Raises as `choose`."""
+    with database.read() as session:
+        chosen = choose(session, names, reason, everything)
+    total = 0
+    for part in register.parts(chosen):
+        with database.write() as session:
+            count = register.retry(session, part, now)
+            if count:
+                audit.record(session, actor, "retry", f"{count} quarantined images", at=now)
+        total += count
+    return total

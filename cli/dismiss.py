@@ -6,17 +6,11 @@ from actions import actor, dismissal
 from cli.console import out
 from shared.base.settings import Settings
 from shared.database import opened
-from shared.ledger.register import parts
 
 
 def dismiss(settings: Settings, which: list[str], all_matching: str | None, by: str, reason: str) -> None:
-    name, text, now = actor.named(by), dismissal.parse_reason(reason), datetime.now(UTC)
-    count = 0
+    name = actor.named(by)
     with opened(settings) as database:
-        with database.read() as session:
-            chosen = dismissal.choose(session, which, all_matching)
-        for part in parts(chosen):
-            with database.write() as session:
-                count += dismissal.dismiss(session, part, text, name, now)
-    resolved = f"; {len(chosen) - count} were resolved already" if count < len(chosen) else ""
-    out.print(f"{count} images are dismissed{resolved}. `pneumoscreen retry` takes one back.")
+        done = dismissal.dismiss(database, which, all_matching, reason, name, datetime.now(UTC))
+    resolved = f"; {done.resolved_before} were resolved already" if done.resolved_before else ""
+    out.print(f"{done.images} images are dismissed{resolved}. `pneumoscreen retry` takes one back.")

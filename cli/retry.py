@@ -6,15 +6,10 @@ from actions import actor, retrying
 from cli.console import out
 from shared.base.settings import Settings
 from shared.database import opened
-from shared.ledger.register import parts
 
 
 def retry(settings: Settings, which: list[str], reason: str | None, everything: bool, by: str | None = None) -> None:
-    name, now, count = actor.named_or_user(by), datetime.now(UTC), 0
+    name = actor.named_or_user(by)
     with opened(settings) as database:
-        with database.read() as session:
-            chosen = retrying.choose(session, which, reason, everything)
-        for part in parts(chosen):
-            with database.write() as session:
-                count += retrying.retry(session, part, name, now)
+        count = retrying.retry(database, which, reason, everything, name, datetime.now(UTC))
     out.print(f"{count} images are screened again.")

@@ -7,7 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from shared.database import Prediction, Sighting, SightingState
-from shared.ledger.register import MAX_ROWS, Found, as_text
+from shared.ledger.register import Found, as_text, parts
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ def sighting_of(session: Session, source: str, found: Found) -> int:
 def waiting(session: Session, sightings: Sequence[int]) -> set[int]:
     """Those that are not final yet."""
     still: set[int] = set()
-    for start in range(0, len(sightings), MAX_ROWS):
-        part = Sighting.id.in_(sightings[start : start + MAX_ROWS])
-        still |= set(session.scalars(select(Sighting.id).where(part, Sighting.state == SightingState.WAITING)))
+    for part in parts(sightings):
+        found = select(Sighting.id).where(Sighting.id.in_(part), Sighting.state == SightingState.WAITING)
+        still.update(session.scalars(found))
     return still
 
 
@@ -46,8 +46,8 @@ def outcomes(session: Session, sightings: Sequence[int]) -> list[Outcome]:
         Prediction, Prediction.id == Sighting.prediction_id
     )
     rows: list[Outcome] = []
-    for start in range(0, len(sightings), MAX_ROWS):
-        part = query.where(Sighting.id.in_(sightings[start : start + MAX_ROWS]))
-        for origin, path, state, label, probability, threshold, unfamiliar, reason in session.execute(part):
+    for part in parts(sightings):
+        found = session.execute(query.where(Sighting.id.in_(part)))
+        for origin, path, state, label, probability, threshold, unfamiliar, reason in found:
             rows.append(Outcome(origin or path, state, label, probability, threshold, unfamiliar, reason))
     return sorted(rows, key=lambda row: -1.0 if row.probability is None else row.probability, reverse=True)

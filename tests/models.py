@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from actions.promotion import make_live
 from shared.database import Database, ModelVersion, Promotion
 from shared.imaging import Preprocessing
 from shared.models import manifest
@@ -70,3 +71,11 @@ def go_live(database: Database, version: Path, now: datetime = DAY) -> Published
         session.flush()
         session.add(Promotion(version=row.version, promoted_by="test", promoted_at=now))
     return row
+
+
+def promote(
+    database: Database, version: str, actor: str, now: datetime, reason: str | None = None, verdict: str | None = None
+) -> None:
+    """Make a version live in a transaction of its own: see `actions.promotion.make_live`."""
+    with database.write() as session:
+        make_live(session, version, actor, now, reason, verdict)

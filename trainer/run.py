@@ -22,7 +22,7 @@ from shared.base import settings
 from shared.base.errors import PneumoscreenError, WorkFailed
 from shared.base.settings import Settings
 from shared.database import Database, DicomHeader, Review, ReviewLabel, RunState, Sighting, TrainingRun
-from shared.ledger.register import MAX_ROWS, as_path
+from shared.ledger.register import as_path, parts
 from shared.models import manifest, registry
 from shared.models.manifest import sha256
 from trainer import architectures, datasets, description, fit, gate, leases, packaging, pipeline
@@ -178,8 +178,7 @@ def _reviewed(found: Settings, session: Session, most: int) -> Iterator[tuple[st
     oldest_first = select(Review).where(on_content).order_by(Review.created_at, Review.id)
     labels = {str(review.sha256): review.label for review in session.scalars(oldest_first)}
     contents, known = sorted(labels), sources.build(found)
-    for start in range(0, len(contents), MAX_ROWS):
-        part = contents[start : start + MAX_ROWS]
+    for part in parts(contents):
         keys = dict(
             session.execute(
                 select(DicomHeader.sha256, DicomHeader.patient_key).where(DicomHeader.sha256.in_(part))

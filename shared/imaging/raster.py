@@ -17,7 +17,6 @@ from shared.imaging.stretching import stretch
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit is only a warning: `check_size` applies ours before decoding
 LOW_BYTES = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}
 """Pillow keeps the high byte of 16-bit colour. Read with the bytes swapped, the same file gives the low one."""
-EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB")
 ANIMATED = ("PNG", "WEBP")
 SEVERAL = "the file is animated or has several pages: a radiograph is a single image"
 MAX_PAGES = 8

@@ -22,7 +22,7 @@ from shared.database import (
     SightingState,
 )
 from shared.ledger.latest import is_newest
-from shared.ledger.register import MAX_ROWS
+from shared.ledger.register import MAX_ROWS, parts
 
 Contents = type[Prediction] | type[DicomHeader] | type[Review]
 Place = tuple[str, str]
@@ -103,8 +103,7 @@ def delete_sightings(session: Session, sightings: Sequence[int]) -> tuple[int, i
     Returns how many sightings, jobs and reviews were deleted.
     """
     counts = [0, 0, 0]
-    for start in range(0, len(sightings), MAX_ROWS):
-        part = sightings[start : start + MAX_ROWS]
+    for part in parts(sightings):
         counts[1] += len(session.scalars(delete(Job).where(Job.sighting_id.in_(part)).returning(Job.id)).all())
         counts[2] += len(session.scalars(delete(Review).where(_is_of_sighting(part)).returning(Review.id)).all())
         session.execute(update(Review).where(Review.sighting_id.in_(part)).values(sighting_id=None))
@@ -115,10 +114,10 @@ def delete_sightings(session: Session, sightings: Sequence[int]) -> tuple[int, i
 def count_reviews(session: Session, contents: Sequence[str], sightings: Sequence[int]) -> int:
     """How many reviews are of these contents, or of these sightings alone and go with them."""
     ids: set[int] = set()
-    for start in range(0, len(contents), MAX_ROWS):
-        ids.update(session.scalars(select(Review.id).where(Review.sha256.in_(contents[start : start + MAX_ROWS]))))
-    for start in range(0, len(sightings), MAX_ROWS):
-        ids.update(session.scalars(select(Review.id).where(_is_of_sighting(sightings[start : start + MAX_ROWS]))))
+    conditions: list[ColumnElement[bool]] = [Review.sha256.in_(part) for part in parts(contents)]
+    conditions += [_is_of_sighting(part) for part in parts(sightings)]
+    for condition in conditions:
+        ids.update(session.scalars(select(Review.id).where(condition)))
     return len(ids)
 
 
@@ -128,8 +127,7 @@ def delete_rows(session: Session, table: Any, ids: Sequence[int]) -> int:
 
 def delete_contents(session: Session, table: Contents, contents: Sequence[str]) -> int:
     count = 0
-    for start in range(0, len(contents), MAX_ROWS):
-        part = contents[start : start + MAX_ROWS]
+    for part in parts(contents):
         count += len(session.scalars(delete(table).where(table.sha256.in_(part)).returning(table.sha256)).all())
     return count
 

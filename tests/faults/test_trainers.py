@@ -25,7 +25,7 @@ from shared.database import Review
 from shared.models import manifest, registry
 from tests import pace
 from tests.faults.trial import CHOSEN, IS_LONG, KINDS, MIN_IMAGES, SEED, Trial, struck
-from tests.models import make_linear_version, published
+from tests.models import make_linear_version, promote, published
 from tests.plan import short
 from tests.servers import Servers
 from tests.system import System
@@ -319,7 +319,7 @@ def test_a_folder_of_models_that_cannot_be_read_stops_neither_screening_nor_the_
     with unreadable(models):
         fault.strikes += 1
         with opened(system) as ledger:
-            promotion.promote(ledger, new, "test", datetime.now(UTC))
+            promote(ledger, new, "test", datetime.now(UTC))
         meanwhile(fault, lambda: new in complaints(system), "the worker to say that it cannot load what is live")
         told = system.command("status")
         assert told.returncode == 1 and f"{old} goes on serving there" in told.stdout, told.stdout

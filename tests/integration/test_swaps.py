@@ -13,7 +13,7 @@ from shared import database
 from shared.database import Database
 from shared.models.engines import LINEAR_FILE
 from tests.faults.trial import IS_LONG, KINDS
-from tests.models import make_linear_version
+from tests.models import make_linear_version, promote
 from tests.plan import short
 from tests.servers import Servers
 from tests.system import System, distinct, make_linear_home, running, specimens
@@ -42,7 +42,7 @@ class Site:
             (self.home / "models" / name / LINEAR_FILE).write_bytes(b"damaged")
         else:
             self.promoted.append(name)
-        promotion.promote(self.ledger, name, "Ada", datetime.now(UTC))
+        promote(self.ledger, name, "Ada", datetime.now(UTC))
 
     def drop(self) -> None:
         source = next(file for file in specimens() if file.suffix == ".jpeg")

@@ -14,7 +14,7 @@ from shared.database import AuditEntry, Database, ModelVersion, Promotion
 from shared.models import manifest, registry
 from shared.models.engines import LINEAR_FILE
 from shared.models.registry import Published
-from tests.models import DAY, SIZE, describe, go_live, make_linear_version, published
+from tests.models import DAY, SIZE, describe, go_live, make_linear_version, promote, published
 from tests.unit.steps import finish, in_hand, rows, screened
 
 
@@ -178,7 +178,7 @@ def put_up(database: Database, tmp_path: Path, *versions: str, live: bool = True
     for seed, name in enumerate(versions):
         promotion.publish(database, models, make_linear_version(tmp_path / "made", name, seed), DAY)
         if live:
-            promotion.promote(database, name, "Ada", DAY)
+            promote(database, name, "Ada", DAY)
     return models
 
 
@@ -260,7 +260,7 @@ def test_what_half_a_copy_damaged_under_a_final_name_is_never_made_known(databas
 
 def test_a_promotion_says_who_made_what_live_and_why(database: Database, tmp_path: Path) -> None:
     put_up(database, tmp_path, "v1", "v2")
-    promotion.promote(database, "v1", "Ben", DAY, "fewer false alarms")
+    promote(database, "v1", "Ben", DAY, "fewer false alarms")
     with database.read() as session:
         newest = session.scalars(select(Promotion).order_by(Promotion.id.desc())).first()
     assert newest is not None
@@ -271,13 +271,13 @@ def test_a_promotion_says_who_made_what_live_and_why(database: Database, tmp_pat
 def test_promoting_what_is_live_already_adds_nothing(database: Database, tmp_path: Path) -> None:
     put_up(database, tmp_path, "v1")
     before = actions(database)
-    promotion.promote(database, "v1", "Ada", DAY)
+    promote(database, "v1", "Ada", DAY)
     assert actions(database) == before
 
 
 def test_a_version_that_was_never_published_cannot_be_promoted(database: Database) -> None:
     with pytest.raises(BrokenModel, match="There is no model version 'v9'"):
-        promotion.promote(database, "v9", "Ada", DAY)
+        promote(database, "v9", "Ada", DAY)
 
 
 def test_a_rejected_version_is_promoted_only_with_a_reason_or_after_it_has_passed(
@@ -290,14 +290,14 @@ def test_a_rejected_version_is_promoted_only_with_a_reason_or_after_it_has_passe
     row = version_row(database, "v2")
     assert row is not None and (row.state, row.verdict) == ("rejected", '{"passed": false}')
     with pytest.raises(WorkFailed, match="was rejected"):
-        promotion.promote(database, "v2", "Ada", DAY)
+        promote(database, "v2", "Ada", DAY)
     assert live(database)[0].version == "v1"
-    promotion.promote(database, "v2", "Ada", DAY, "we need it")
+    promote(database, "v2", "Ada", DAY, "we need it")
     row = version_row(database, "v2")
     assert row is not None and row.state == "rejected"
     assert live(database)[0].version == "v2"
-    promotion.promote(database, "v1", "Ada", DAY)
-    promotion.promote(database, "v2", "Ada", DAY, verdict='{"passed": true}')
+    promote(database, "v1", "Ada", DAY)
+    promote(database, "v2", "Ada", DAY, verdict='{"passed": true}')
     row = version_row(database, "v2")
     assert row is not None and (row.state, row.verdict) == ("published", '{"passed": true}')
 
@@ -325,7 +325,7 @@ def test_promotions_and_rollbacks_change_no_result(database: Database, tmp_path:
     finish(database, screened(claimed, 0.9, version="v2"))
     before = rows(database)
     promotion.rollback(database, "Ada", DAY, "no")
-    promotion.promote(database, "v2", "Ada", DAY)
+    promote(database, "v2", "Ada", DAY)
     assert rows(database) == before
 
 
