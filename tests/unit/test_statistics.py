@@ -22,8 +22,10 @@ def answers(patients: int, images: int = 1, noise: float = 1.5, seed: int = 0) -
 def repeated(few: Answers, times: int, names: str = "{name}") -> Answers:
     """The same images several times over; a name with {copy} in it makes every copy another patient."""
     patients = (names.format(name=name, copy=copy) for copy in range(times) for name in few.patients)
-    arrays = (np.tile(array, times) for array in (few.labels, few.logits, few.probabilities, few.decisions))
-    return Answers(*arrays, tuple(patients))
+    labels, logits, probabilities, decisions = (
+        np.tile(array, times) for array in (few.labels, few.logits, few.probabilities, few.decisions)
+    )
+    return Answers(labels, logits, probabilities, decisions, tuple(patients))
 
 
 def test_every_figure_lies_in_its_interval() -> None:
@@ -67,8 +69,11 @@ def test_copies_of_a_patients_images_do_not_narrow_an_interval_but_new_patients_
 def test_the_order_of_the_images_changes_nothing() -> None:
     given = answers(80, images=2)
     order = np.random.default_rng(1).permutation(len(given))
-    arrays = (array[order] for array in (given.labels, given.logits, given.probabilities, given.decisions))
-    shuffled = measure(Answers(*arrays, tuple(given.patients[row] for row in order)))
+    labels, logits, probabilities, decisions = (
+        array[order] for array in (given.labels, given.logits, given.probabilities, given.decisions)
+    )
+    patients = tuple(given.patients[row] for row in order)
+    shuffled = measure(Answers(labels, logits, probabilities, decisions, patients))
     for name, figure in measure(given).items():
         assert figure == pytest.approx(shuffled[name]), name
 

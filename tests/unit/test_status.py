@@ -99,7 +99,7 @@ def test_images_quarantined_within_a_day_need_a_person_until_somebody_sees_to_th
     look: Status, database: Database, tmp_path: Path
 ) -> None:
     now = datetime.now(UTC)
-    finish(database, Quarantined(*in_hand(database, "old"), "blank"), now=now - timedelta(hours=25))
+    finish(database, Quarantined(in_hand(database, "old")[0], "blank"), now=now - timedelta(hours=25))
     assert look()[0] == 0, "it would stay red for ever"
     one, two = in_hand(database, "a", "b")
     finish(database, Quarantined(one, "blank"), Quarantined(two, "blank"), now=now - timedelta(hours=23))
@@ -130,7 +130,7 @@ def test_a_dismissed_image_is_no_longer_reported_until_it_is_retried_and_fails_a
     assert {row["resolution"] for row in rows(database)} == {"dismissed"}
     retry(load(tmp_path), ["a.pdf"], None, False)
     assert [row["resolution"] for row in rows(database)] == [None, "dismissed", "dismissed"]
-    finish(database, Quarantined(*claim(database, send_all(database, now=now)), "no image"), now=now)
+    finish(database, Quarantined(claim(database, send_all(database, now=now))[0], "no image"), now=now)
     assert "1 image was quarantined within a day" in look()[1]
 
 
@@ -146,7 +146,7 @@ def test_a_dismissed_image_is_no_longer_reported_until_it_is_retried_and_fails_a
 def test_a_dismissal_says_which_images_who_says_so_and_why(
     database: Database, tmp_path: Path, which: list[str], matching: str | None, by: str, reason: str, sentence: str
 ) -> None:
-    finish(database, Quarantined(*in_hand(database, "a.pdf"), "no image"))
+    finish(database, Quarantined(in_hand(database, "a.pdf")[0], "no image"))
     with pytest.raises(InvalidRequest, match=sentence):
         dismiss(load(tmp_path), which, matching, by, reason)
     assert [row["resolution"] for row in rows(database)] == [None]
@@ -170,7 +170,7 @@ def test_an_image_whose_file_is_gone_needs_nobody_and_retry_says_so_truly(
     (claimed,) = in_hand(database, "a.png")
     finish(database, Quarantined(claimed, "blank", "a" * 64), now=now)
     retry(load(tmp_path), ["a.png"], None, False)
-    finish(database, Quarantined(*claim(database, send_all(database, now=now)), REMOVED), now=now)
+    finish(database, Quarantined(claim(database, send_all(database, now=now))[0], REMOVED), now=now)
     assert look()[0] == 0
     ((row),) = rows(database)
     assert (row["resolution"], row["reason"]) == ("removed", "the file is gone: it was removed from its source")

@@ -7,7 +7,6 @@ import typer
 from alembic import command
 from sqlalchemy import select, text
 
-from actions import promotion
 from actions.installation import install_bundled
 from cli.status import status
 from cli.upgrade import upgrade
@@ -18,7 +17,7 @@ from shared.base.settings import Settings
 from shared.database import AuditEntry, Database, ModelVersion, VersionState, connect
 from shared.database.connection import SCHEMA, _alembic
 from shared.models import registry
-from tests.models import DAY, go_live, make_linear_version
+from tests.models import DAY, go_live, make_linear_version, promote
 
 BUNDLED = registry.bundled().name
 
@@ -90,8 +89,8 @@ def test_status_notes_a_candidate_until_somebody_decided(
     with pytest.raises(typer.Exit):  # there is no broker, which needs a person
         status(chosen)
     assert BUNDLED in capsys.readouterr().out
-    promotion.promote(database, BUNDLED, "Ada", DAY, "better")
-    promotion.promote(database, mine, "Ada", DAY, "worse after all")
+    promote(database, BUNDLED, "Ada", DAY, "better")
+    promote(database, mine, "Ada", DAY, "worse after all")
     assert candidate(database) is None
     assert "as a candidate" not in output(chosen, capsys)
 

@@ -17,6 +17,7 @@ from shared.database import AuditEntry, Database, ModelVersion, Promotion
 from shared.models import manifest, registry
 from shared.models.engines import LINEAR_FILE
 from tests.models import DAY, make_linear_version
+from tests.models import promote as make_live
 from tests.unit.test_gate import brightness, labelled
 
 
@@ -175,7 +176,7 @@ def test_the_list_tells_what_is_live_since_when_and_what_was_rejected(
     for name in ("old", "now", "lost"):
         known(chosen, tmp_path, name)
     for name in ("old", "now"):
-        promotion.promote(database, name, "Ada", DAY)
+        make_live(database, name, "Ada", DAY)
     with database.write() as session:
         promotion.reject(session, "lost", "Ada", DAY, "{}")
     capsys.readouterr()

@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 from sqlalchemy import select, update
 from sqlalchemy.exc import InternalError
 
-from actions import promotion
 from shared.base.settings import load
 from shared.base.source_settings import FolderSettings
 from shared.database import Database, ModelVersion, Worker, connection
 from shared.models import registry
 from shared.models.engines import LINEAR_FILE
 from shared.models.engines.linear import LinearNetwork
-from tests.models import go_live, make_linear_version, published
+from tests.models import go_live, make_linear_version, promote, published
 from tests.unit.steps import rows
 from tests.unit.test_screening import drop, message, png
 from worker import models
@@ -59,10 +58,6 @@ def publish_broken(database: Database, folder: Path, name: str) -> None:
         session.add(ModelVersion(version=name, manifest_sha256=row.manifest_sha256, created_at=datetime.now(UTC)))
 
 
-def promote(database: Database, name: str) -> None:
-    promotion.promote(database, name, "Ada", datetime.now(UTC))
-
-
 def reported(database: Database) -> tuple[str | None, str]:
     """The version that the process says it holds, and its error."""
     with database.read() as session:
@@ -79,14 +74,14 @@ def test_an_idle_process_refuses_a_broken_version_says_so_once_and_follows_a_rol
     process: WorkerProcess, database: Database, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     publish_broken(database, tmp_path, "v2")
-    promote(database, "v2")
+    promote(database, "v2", "Ada", datetime.now(UTC))
     wait(lambda: reported(database)[1] != "", "the refusal")
     version, error = reported(database)
     assert version == "v1"
     assert error.startswith("the model version v2 is refused: ") and "is damaged" in error
     time.sleep(0.5)
     assert caplog.text.count("v2 is refused") == 1, "it is not tried ten times a second"
-    promote(database, "v1")
+    promote(database, "v1", "Ada", datetime.now(UTC))
     wait(lambda: reported(database) == ("v1", ""), "the error to be over")
 
 
