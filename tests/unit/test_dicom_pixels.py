@@ -1,7 +1,5 @@
 """What a DICOM header says of its pixels is done; what makes no sense falls back step by step, and is noted."""
 
-import json
-import os
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -18,11 +16,9 @@ from shared.base.errors import Unfinished, Unreadable, Unsuitable
 from shared.imaging import Limits, decode, dicom, prepare
 from shared.imaging.notes import Notes
 from shared.models import registry
+from tests.cases import CASES, FOLDER, TOLERANCE, Case, needs_cases
 from tests.dicom import compressed, make, written
 
-CASES = (
-    Path(os.environ.get("XRAY_TEST_DATA", Path(__file__).parents[3] / "shared" / "data")).parent / "cases" / "images"
-)
 Y, X = np.mgrid[0:200, 0:260]
 PIXELS: NDArray[np.uint16] = ((np.sin(X / 40) + np.cos(Y / 30) + 2) * 1000).astype(np.uint16)
 FULL = {"WindowCenter": 2048, "WindowWidth": 4096}
@@ -363,31 +359,17 @@ def test_scaling_while_decoding_changes_nothing_but_the_size(tmp_path: Path) -> 
         assert difference(*pair) <= 3
 
 
-def cases() -> list[tuple[str, str | None]]:
-    file = CASES / "index.json"
-    return [(name, right) for name, right, *_ in json.loads(file.read_text())] if file.exists() else []
-
-
-REASONS = {"quarantined: not the chest": "not the chest", "quarantined: not frontal": "only frontal views"}
-
-
-@pytest.mark.skipif(not cases(), reason="the files from public reports are not beside this checkout")
-@pytest.mark.parametrize(("name", "right"), [case for case in cases() if case[1]] or [("", None)])
-def test_a_file_from_a_public_report_gets_the_row_of_its_reference(name: str, right: str) -> None:
-    data = (CASES / name).read_bytes()
-    if right in REASONS:
-        with pytest.raises(Unsuitable, match=REASONS[right]):
-            decode(data, (128, 128), Limits())
-    elif right.startswith("waiting") or name in UNDECIDED:
-        with pytest.raises(Unfinished, match="cut off"):
+@needs_cases
+@pytest.mark.parametrize("case", CASES or [None], ids=lambda case: case and case.name)
+def test_a_file_from_a_public_report_gets_the_row_of_its_reference(case: Case) -> None:
+    data = case.file.read_bytes()
+    if case.refusal:
+        error, reason = case.refusal
+        with pytest.raises(error, match=reason):
             decode(data, (128, 128), Limits())
     else:
-        allowed = [right, "00-reference-12bit.dcm"] if "black-border" in right else [right]
-        assert min(abs(probability(data) - probability((CASES / each).read_bytes())) for each in allowed) <= 0.02
-
-
-UNDECIDED = ("k9a-jpeg-without-end-marker.jpg",)
-"""A JPEG without its end marker may be cut off: libjpeg fills what is missing with grey and does not say so."""
+        references = [probability((FOLDER / name).read_bytes()) for name in case.references]
+        assert min(abs(probability(data) - reference) for reference in references) <= TOLERANCE
 
 
 def probability(data: bytes) -> float:
