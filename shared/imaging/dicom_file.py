@@ -4,19 +4,21 @@ Nothing here logs or repeats what a header says about the patient.
 """
 
 import re
+import zlib
 from io import BytesIO
 
 from pydicom import config, dcmread
 from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filereader import read_dataset
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, RLELossless
+from pydicom.uid import UID, RLELossless
 
-from shared.base.errors import ImageError, Unfinished, Unreadable
+from shared.base.errors import ImageError, Unfinished, Unreadable, Unsuitable
 from shared.imaging.formats import has_preamble
 
 IMPLICIT, EXPLICIT, EXPLICIT_BIG_ENDIAN = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
-UNCOMPRESSED = (IMPLICIT, EXPLICIT, EXPLICIT_BIG_ENDIAN)
+DEFLATED = "1.2.840.10008.1.2.1.99"  # as a whole file, not its frame: once inflated, it is as the explicit one
+UNCOMPRESSED = (IMPLICIT, EXPLICIT, EXPLICIT_BIG_ENDIAN, DEFLATED)
 JPEG, JPEG_EXTENDED = "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"
 JPEG_LOSSLESS = ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
 JPEG_LS = ("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81")
@@ -25,7 +27,11 @@ HIGH_THROUGHPUT = ("1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.202", "1.2.84
 LOSSLESS = (*JPEG_LOSSLESS, JPEG_LS[0], JPEG_2000[0], *HIGH_THROUGHPUT[:2], str(RLELossless))
 COMPRESSED = (JPEG, JPEG_EXTENDED, *JPEG_LOSSLESS, *JPEG_LS, *JPEG_2000, *HIGH_THROUGHPUT)
 SYNTAXES = (*UNCOMPRESSED, *COMPRESSED, str(RLELossless))
-"""Transfer syntaxes that are read. Not the deflated one: pydicom inflates it without a bound."""
+"""Transfer syntaxes that are read."""
+MAX_INFLATED = 250_000_000
+"""Bytes of a deflated file's elements: more than the pixels that are read need. pydicom inflates without a limit."""
+INFLATED = b"\x02\0\x10\0UI\x14\0" + EXPLICIT.encode() + b"\0"
+"""What stands before them once they are inflated: their transfer syntax, as a file's meta information."""
 ITEM, DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0\0\0\0\0"
 ENCAPSULATED = b"\xe0\x7f\x10\x00OB\0\0\xff\xff\xff\xff" + ITEM
 
@@ -38,8 +44,10 @@ def parse(data: bytes, *, stop_before_pixels: bool) -> Dataset:
     Files without a preamble or a transfer syntax are read as what their first element looks like.
     """
     try:
-        syntax = _stated_syntax(data)
-        is_closed = syntax == DeflatedExplicitVRLittleEndian or (bool(syntax) and syntax.is_private)
+        syntax, start = _stated_syntax(data)
+        if syntax == DEFLATED:
+            data = INFLATED + _inflate(data[start:])
+        is_closed = bool(syntax) and syntax.is_private
         dataset = Dataset() if is_closed else _read(data, syntax, stop_before_pixels=stop_before_pixels)
     except EOFError as error:
         raise Unfinished("the DICOM file ends within its header: it was cut off") from error
@@ -47,17 +55,33 @@ def parse(data: bytes, *, stop_before_pixels: bool) -> Dataset:
         raise
     except Exception as error:
         raise Unreadable("the DICOM file is damaged: its header cannot be read") from error
-    if is_closed:  # never parsed: dcmread would inflate without a limit, and guess at private syntaxes
+    if is_closed:  # never parsed: dcmread would guess at it
         raise unsupported(syntax)
+    if syntax == DEFLATED:
+        dataset.file_meta.TransferSyntaxUID = syntax
     return dataset
 
 
-def _stated_syntax(data: bytes) -> UID:
-    """From the file's meta information, which may stand there without a preamble; empty if there is none."""
+def _stated_syntax(data: bytes) -> tuple[UID, int]:
+    """From the file's meta information, which may stand there without a preamble, and where that ends.
+
+    It is empty if there is none.
+    """
     file = BytesIO(data)
     file.seek(132 if has_preamble(data) else 0)
     meta = read_dataset(file, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, *_: tag >> 16 != 2)
-    return UID(str(meta.get("TransferSyntaxUID", "")))
+    return UID(str(meta.get("TransferSyntaxUID", ""))), file.tell()
+
+
+def _inflate(data: bytes) -> bytes:
+    """The elements of a file in the deflated syntax (PS3.5 A.5); raises Unfinished, or Unsuitable if they are huge."""
+    stream = zlib.decompressobj(-zlib.MAX_WBITS)
+    elements = stream.decompress(data, MAX_INFLATED)
+    if stream.unconsumed_tail:
+        raise Unsuitable(f"the deflated DICOM file holds more than {MAX_INFLATED:,} bytes")
+    if not stream.eof:
+        raise Unfinished("the deflated DICOM file ends too early: it was cut off")
+    return elements
 
 
 def _read(data: bytes, syntax: UID, *, stop_before_pixels: bool) -> Dataset:

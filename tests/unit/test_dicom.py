@@ -14,7 +14,7 @@ from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from shared.base.errors import OutOfReach, Unfinished, Unreadable
+from shared.base.errors import OutOfReach, Unfinished, Unreadable, Unsuitable
 from shared.imaging import Limits, Preprocessing, decode, prepare
 from shared.imaging.dicom import read_header
 from tests.dicom import CR, NAME, PATIENT, compressed, encapsulated, make, written
@@ -184,24 +184,36 @@ def test_a_report_without_a_picture_is_refused() -> None:
     assert refuse(dataset) == "the DICOM file is not an image (modality SR)"
 
 
-def test_the_deflated_syntax_is_refused_and_never_inflated(monkeypatch: pytest.MonkeyPatch) -> None:
-    dataset = make(PIXELS)
+def deflated(dataset: Dataset) -> bytes:
     dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1.99"
-    data = written(dataset)
-    monkeypatch.setattr("zlib.decompress", lambda *_: pytest.fail("it was inflated"))
-    with pytest.raises(Unreadable, match=r"Deflated Explicit VR Little Endian is not read"):
-        decode(data, (160, 160), Limits())
+    return written(dataset)
 
 
-def test_the_syntax_that_a_file_without_preamble_states_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_deflated_file_is_read_with_and_without_a_preamble() -> None:
+    data = deflated(make(PIXELS, StudyInstanceUID="1.2.3"))
+    for file in (data, data[132:]):
+        assert (grey(file) == expected()).all()
+        assert read_header(file).study_uid == "1.2.3"
+
+
+def test_a_deflated_file_is_inflated_to_a_limit_and_one_that_ends_too_early_may_still_be_under_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = deflated(make(PIXELS))
+    monkeypatch.setattr("zlib.decompress", lambda *_: pytest.fail("it was inflated without a limit"))
+    with pytest.raises(Unfinished, match="cut off"):
+        grey(data[: len(data) * 2 // 3])
+    monkeypatch.setattr("shared.imaging.dicom_file.MAX_INFLATED", PIXELS.nbytes)
+    for read in (grey, read_header):
+        with pytest.raises(Unsuitable, match=r"holds more than 104,000 bytes"):
+            read(data)
+
+
+def test_the_syntax_that_a_file_without_preamble_states_counts(tmp_path: Path) -> None:
     dataset = make(PIXELS)
     whole = decode(written(dataset), (160, 160), Limits())
     packed = compressed(dataset, "1.2.840.10008.1.2.4.90", tmp_path)[132:]
     assert np.array_equal(decode(packed, (160, 160), Limits()), whole)
-    dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1.99"
-    monkeypatch.setattr("zlib.decompress", lambda *_: pytest.fail("it was inflated"))
-    with pytest.raises(Unreadable, match=r"Deflated Explicit VR Little Endian is not read"):
-        decode(written(dataset)[132:], (160, 160), Limits())
 
 
 @pytest.mark.parametrize(
