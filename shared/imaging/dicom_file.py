@@ -5,12 +5,13 @@ Nothing here logs or repeats what a header says about the patient.
 
 import re
 import zlib
+from contextlib import suppress
 from io import BytesIO
 
-from pydicom import config, dcmread
+from pydicom import config
 from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.filereader import read_dataset
+from pydicom.filereader import read_dataset, read_partial
 from pydicom.uid import UID, RLELossless
 
 from shared.base.errors import ImageError, Unfinished, Unreadable, Unsuitable
@@ -32,6 +33,9 @@ MAX_INFLATED = 250_000_000
 """Bytes of a deflated file's elements: more than the pixels that are read need. pydicom inflates without a limit."""
 INFLATED = b"\x02\0\x10\0UI\x14\0" + EXPLICIT.encode() + b"\0"
 """What stands before them once they are inflated: their transfer syntax, as a file's meta information."""
+ESCAPE = b"\x1b"
+"""Switches between character sets (ISO 2022), all of them in 7 bits."""
+FLOAT_PIXELS, PIXELS = 0x7FE00008, 0x7FE00010
 ITEM, DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0\0\0\0\0"
 ENCAPSULATED = b"\xe0\x7f\x10\x00OB\0\0\xff\xff\xff\xff" + ITEM
 
@@ -88,22 +92,33 @@ def _read(data: bytes, syntax: UID, *, stop_before_pixels: bool) -> Dataset:
     is_open_ended = syntax in (*COMPRESSED, str(RLELossless)) and not data.rstrip(b"\0").endswith(
         DELIMITER.rstrip(b"\0")
     )
-    dataset = dcmread(BytesIO(data), stop_before_pixels=stop_before_pixels or is_open_ended, force=True)
+    has_fragments = is_open_ended and data.rfind(ENCAPSULATED) >= 0  # else its pixels are not compressed, or missing
+    dataset = _read_elements(data, stop_before_pixels=stop_before_pixels or has_fragments)
     if not syntax:
         is_implicit, is_little = dataset.original_encoding
         guessed = IMPLICIT if is_implicit else EXPLICIT if is_little else EXPLICIT_BIG_ENDIAN
         dataset.file_meta = FileMetaDataset() if not hasattr(dataset, "file_meta") else dataset.file_meta
         dataset.file_meta.TransferSyntaxUID = UID(guessed)
-    if is_open_ended and not stop_before_pixels and "Rows" in dataset:
+    if has_fragments and not stop_before_pixels and "Rows" in dataset:
         dataset.PixelData = _open_ended_pixels(data)
+    return dataset
+
+
+def _read_elements(data: bytes, *, stop_before_pixels: bool) -> Dataset:
+    """As `dcmread` does, but nothing that stands after the pixels; raises Unfinished where pydicom gives nothing.
+
+    It swallows what it has read where a file ends within an element's header, and calls a file empty then.
+    """
+    last = FLOAT_PIXELS - 1 if stop_before_pixels else PIXELS
+    dataset = read_partial(BytesIO(data), lambda tag, *_: tag > last, force=True)
+    if not len(dataset):
+        raise Unfinished("the DICOM file ends within its header: it was cut off")
     return dataset
 
 
 def _open_ended_pixels(data: bytes) -> bytes:
     """Encapsulated pixel data that lack the last delimiter; raises Unfinished if the last fragment is cut off."""
     start = data.rfind(ENCAPSULATED)
-    if start < 0:
-        raise Unfinished("the DICOM file has no pixels: it was cut off, or never had any")
     pixels = data[start + len(ENCAPSULATED) - len(ITEM) :]
     at = 0
     while pixels[at : at + 4] == ITEM:
@@ -137,6 +152,17 @@ def number_of(dataset: Dataset, name: str) -> int | None:
         return None
 
 
+def bits_allocated(dataset: Dataset) -> int:
+    """As stated, unless the length of uncompressed pixels fits another depth exactly."""
+    stated = number_of(dataset, "BitsAllocated") or 16
+    rows, columns, samples = (number_of(dataset, name) for name in ("Rows", "Columns", "SamplesPerPixel"))
+    if syntax_of(dataset) not in UNCOMPRESSED or not isinstance(pixels := dataset.get("PixelData"), bytes):
+        return stated
+    count = (rows or 0) * (columns or 0) * (samples or 1)
+    fitting = [bits for bits in (8, 16, 32) if len(pixels) == count * bits // 8 + (count * bits // 8) % 2]
+    return fitting[0] if fitting else stated
+
+
 def letters_of(dataset: Dataset, name: str) -> tuple[str, ...]:
     """The first letter of each value of an element, in capitals."""
     try:
@@ -166,9 +192,19 @@ def unsupported(syntax: UID) -> Unreadable:
 
 
 def in_its_characters(text: str, dataset: Dataset) -> str:
-    """A code string in the file's character set: DICOM allows it none, so pydicom reads it as Latin-1."""
-    encodings = convert_encodings(dataset.get("SpecificCharacterSet") or None)
+    """A code string in the file's character set: DICOM allows it none, so pydicom reads it as Latin-1.
+
+    UTF-8 is tried first: hardly anything else happens to be valid UTF-8, and many a file does not state it.
+    """
     try:
-        return decode_bytes(text.encode("latin-1"), [*encodings, "utf-8"], set())
+        raw = text.encode("latin-1")
+    except UnicodeEncodeError:  # of an element that has its characters already
+        return text
+    if ESCAPE not in raw:
+        with suppress(UnicodeDecodeError):
+            return raw.decode("utf-8")
+    try:
+        encodings = convert_encodings(dataset.get("SpecificCharacterSet") or None)
+        return decode_bytes(raw, [each for each in encodings if each.lower() != "utf8"] or ["latin-1"], set())
     except Exception:  # noqa: BLE001 - it stays as it is
         return text

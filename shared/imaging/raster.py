@@ -17,6 +17,8 @@ from shared.imaging.stretching import stretch
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit is only a warning: `check_size` applies ours before decoding
 LOW_BYTES = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}
 """Pillow keeps the high byte of 16-bit colour. Read with the bytes swapped, the same file gives the low one."""
+GREY_AND_ALPHA = "LA;16B"
+"""16 bits of each: the same four bytes as 8 bits of red, green, blue and alpha."""
 ANIMATED = ("PNG", "WEBP")
 SEVERAL = "the file is animated or has several pages: a radiograph is a single image"
 MAX_PAGES = 8
@@ -52,10 +54,14 @@ def _decode(
     rawmode = image.tile[0].args if image.tile else None
     if rawmode in LOW_BYTES:
         return _deep_colour(data, image, pillow_format)
+    if rawmode == GREY_AND_ALPHA:
+        return _deep_grey(image)
     if image.format == "MPO":
         notes.add("the first picture of the file was taken, the others belong to it (a preview or a gain map)")
     image.draft("L", at_least)
     image.load()
+    if pillow_format == "JPEG2000" and image.mode not in ("L", "I;16") and _depth(data) > 8:
+        raise Unsuitable("colour or transparency of more than 8 bits in JPEG 2000 is not read: save it as PNG or TIFF")
     return _grey(_upright(image))
 
 
@@ -63,7 +69,9 @@ def _open(data: bytes, pillow_format: str) -> Image.Image:
     try:
         return Image.open(BytesIO(data), formats=(pillow_format,))
     except UnidentifiedImageError as error:
-        raise Unfinished("the image's header is damaged, or the file was cut off within it") from error
+        raise Unfinished(
+            "the image's header is damaged or of a kind that is not read (as JPEG lossless is), or the file was cut off"
+        ) from error
 
 
 def _deep_colour(data: bytes, image: Any, pillow_format: str) -> Image.Image:
@@ -75,6 +83,19 @@ def _deep_colour(data: bytes, image: Any, pillow_format: str) -> Image.Image:
     return _upright_as(image, stretch(np.asarray((256 * high_bytes + low_bytes) @ weights, dtype=np.float32)))
 
 
+def _deep_grey(image: Any) -> Image.Image:
+    """16-bit grey with transparency, of which Pillow would keep the high byte."""
+    image._mode = "RGBA"
+    image.tile = [tile._replace(args="RGBA") for tile in image.tile]
+    halves = np.asarray(image)[:, :, :2].astype(np.float32)
+    return _upright_as(image, stretch(256 * halves[:, :, 0] + halves[:, :, 1]))
+
+
+def _depth(data: bytes) -> int:
+    """Bits of the first component of a JPEG 2000 stream (ITU T.800 A.5.1)."""
+    return (data[data.index(b"\xff\x4f\xff\x51") + 42] & 0x7F) + 1
+
+
 def _decode_tiff(data: bytes, limits: Limits, notes: Notes) -> Image.Image:
     import tifffile  # only TIFF files need it
 
@@ -84,7 +105,7 @@ def _decode_tiff(data: bytes, limits: Limits, notes: Notes) -> Image.Image:
         if page.size > MAX_SAMPLES * page.imagewidth * page.imagelength:
             raise Unsuitable("the TIFF file is neither greyscale nor in colour: it has too many samples a pixel")
         is_white_zero = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
-        if page.bitspersample <= 8:
+        if page.bitspersample <= 8 and page.sampleformat != tifffile.SAMPLEFORMAT.INT:
             return _decode(data, (0, 0), limits, notes, "TIFF", number)
         try:
             values = page.asarray()
@@ -93,7 +114,7 @@ def _decode_tiff(data: bytes, limits: Limits, notes: Notes) -> Image.Image:
         if values.dtype.kind not in "uif" or values.ndim not in (2, 3):
             raise Unsuitable("the pixels of the TIFF file are neither whole numbers nor fractions")
         grey = values if values.ndim == 2 else _of_colours(values, is_planar=page.planarconfig == 2)
-        turned = _decode_orientation(page, stretch(np.nan_to_num(grey.astype(np.float32))))
+        turned = _decode_orientation(page, stretch(_finite(grey.astype(np.float32))))
         return _invert(turned, is_white_zero)
 
 
@@ -127,6 +148,12 @@ def _of_colours(values: NDArray[Any], *, is_planar: bool) -> NDArray[np.float32]
     return np.asarray(total, dtype=np.float32)
 
 
+def _finite(grey: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What is no number, as programs mark what is no picture, becomes the lowest value."""
+    is_number = np.isfinite(grey)
+    return grey if is_number.all() or not is_number.any() else np.where(is_number, grey, grey[is_number].min())
+
+
 def _decode_orientation(page: Any, grey: NDArray[np.uint8]) -> Image.Image:
     image = Image.fromarray(grey)
     tag = page.tags.get("Orientation")
@@ -154,7 +181,7 @@ def _upright_as(image: Image.Image, grey: NDArray[np.uint8]) -> Image.Image:
 
 def _grey(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":  # more than 8 bits a pixel
-        return Image.fromarray(stretch(np.array(image, dtype=np.float32)))
+        return Image.fromarray(stretch(_finite(np.array(image, dtype=np.float32))))
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # straight to grey, Pillow would warn
     return image if image.mode == "L" else image.convert("L")
