@@ -123,6 +123,8 @@ def _page(file: Any, notes: Notes) -> tuple[Any, int]:
     pages = list(islice(enumerate(file.pages), MAX_PAGES))
     if not pages:
         raise Unfinished("the TIFF file has no page: it was cut off, or is damaged")
+    if not all(isinstance(side, int) for _, page in pages for side in (page.imagewidth, page.imagelength)):
+        raise Unreadable("the TIFF file is damaged: it states several widths or heights of one page")
     number, page = max(pages, key=lambda each: each[1].imagewidth * each[1].imagelength)
     if sum(not _is_smaller_version(each, page) for _, each in pages) > 1 or len(pages) == MAX_PAGES:
         raise Unsuitable(SEVERAL)
