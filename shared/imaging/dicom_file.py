@@ -188,7 +188,7 @@ def syntax_of(dataset: Dataset) -> UID:
 def unsupported(syntax: UID) -> Unreadable:
     known = syntax.name if syntax.is_valid else "whose number is damaged"  # the text may be about the patient
     name = known if syntax else "not stated"
-    return Unreadable(f"the transfer syntax {name} is not read: have the PACS send it uncompressed or as JPEG 2000")
+    return Unreadable(f"the transfer syntax {name} is not read: have the PACS send it uncompressed")
 
 
 def in_its_characters(text: str, dataset: Dataset) -> str:

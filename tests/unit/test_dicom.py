@@ -1,5 +1,6 @@
 import logging
 import struct
+import sys
 import warnings
 from contextlib import suppress
 from io import BytesIO
@@ -16,7 +17,7 @@ from pydicom.sequence import Sequence
 
 from shared.base.errors import OutOfReach, Unfinished, Unreadable, Unsuitable
 from shared.imaging import Limits, Preprocessing, decode, prepare
-from shared.imaging.dicom import read_header
+from shared.imaging.dicom import SYNTAXES, read_header
 from shared.imaging.notes import Notes
 from tests.dicom import CR, NAME, PATIENT, compressed, encapsulated, make, written
 
@@ -117,13 +118,27 @@ def test_lossy_transfer_syntaxes_give_nearly_the_same_picture(tmp_path: Path, sy
     assert np.abs(grey(compressed(make(PIXELS_8), syntax, tmp_path)) - expected()).max() <= 6
 
 
-def test_every_transfer_syntax_that_is_said_to_be_read_has_a_decoder() -> None:
-    from pydicom.pixels import get_decoder
+JPEG, JPEG_EXTENDED, NEAR_LOSSLESS = (f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 81))
+HIGH_THROUGHPUT = [f"1.2.840.10008.1.2.4.{number}" for number in (201, 202, 203)]
 
-    from shared.imaging.dicom import SYNTAXES
 
-    for syntax in SYNTAXES:
-        assert get_decoder(syntax).is_available, syntax
+def in_syntax(syntax: str, folder: Path) -> bytes:
+    dataset = make(PIXELS_8 if syntax in (JPEG, NEAR_LOSSLESS) else PIXELS)
+    if syntax in HIGH_THROUGHPUT:
+        stream = pytest.importorskip("imagecodecs").htj2k_encode(PIXELS)
+        return encapsulated(dataset, stream, syntax)
+    return deflated(dataset) if syntax == "1.2.840.10008.1.2.1.99" else compressed(dataset, syntax, folder)
+
+
+@pytest.mark.parametrize("is_optional_there", [True, False], ids=["with imagecodecs", "without imagecodecs"])
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_every_transfer_syntax_that_is_said_to_be_read_is_read_with_and_without_the_optional_package(
+    syntax: str, is_optional_there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = in_syntax(syntax, tmp_path)
+    if not is_optional_there:
+        monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    assert np.abs(grey(data) - expected()).max() <= (6 if syntax in (JPEG, JPEG_EXTENDED, NEAR_LOSSLESS) else 1)
 
 
 @pytest.mark.parametrize(
