@@ -12,20 +12,23 @@ SSIZ = 42
 """Where a JPEG 2000 stream states the depth of its first component (ITU T.800 A.5.1)."""
 JPEG_LS_FRAME, LOSSLESS_FRAME = 0xF7, 0xC3
 RLE_HEADER = 64
+RLE_WORDS = {1: 8, 2: 16, 3: 8, 6: 16}
+"""Bits of a word by the number of segments, one for each byte of each of one or three samples."""
 KINDS = (JPEG_LOSSLESS, JPEG_LS, (*JPEG_2000, *HIGH_THROUGHPUT))
 """Transfer syntaxes whose streams need not be told apart."""
 
 
 @dataclass(frozen=True)
 class Codestream:
-    """The syntax that a stream is in, the (width, height) that its decoder would allocate, and its bits a sample.
+    """The syntax that a stream is in, the bits of a word and of a value, and the (width, height) of what it decodes to.
 
-    RLE states neither.
+    RLE states words alone.
     """
 
     syntax: UID
-    size: tuple[int, int] | None = None
+    words: int
     bits: int | None = None
+    size: tuple[int, int] | None = None
 
 
 def recognise(frame: bytes, stated: UID) -> Codestream | None:
@@ -42,17 +45,21 @@ def _recognise(frame: bytes) -> Codestream | None:
     start = frame.find(WAVELETS) if frame.startswith((WAVELETS, WAVELETS_FILE)) else -1
     if start >= 0:
         right, bottom, left, top = struct.unpack_from(">4I", frame, start + 8)
-        return Codestream(UID(JPEG_2000[1]), (right - left, bottom - top), (frame[start + SSIZ] & 0x7F) + 1)
+        return _stream(JPEG_2000[1], (frame[start + SSIZ] & 0x7F) + 1, (right - left, bottom - top))
     if frame[:2] != b"\xff\xd8":
         count, first = struct.unpack_from("<2I", frame)
-        return Codestream(RLELossless) if 1 <= count <= 15 and first == RLE_HEADER else None
+        return Codestream(RLELossless, RLE_WORDS[count]) if count in RLE_WORDS and first == RLE_HEADER else None
     at = 2
     while at + 9 <= len(frame) and frame[at] == 0xFF:
         marker, length = frame[at + 1], int.from_bytes(frame[at + 2 : at + 4])
         if marker == JPEG_LS_FRAME or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
             precision, height, width = struct.unpack_from(">B2H", frame, at + 4)
             by_marker = {JPEG_LS_FRAME: JPEG_LS[1], LOSSLESS_FRAME: JPEG_LOSSLESS[0]}
-            syntax = by_marker.get(marker, JPEG if precision == 8 else JPEG_EXTENDED)
-            return Codestream(UID(syntax), (width, height), precision)
+            return _stream(by_marker.get(marker, JPEG if precision == 8 else JPEG_EXTENDED), precision, (width, height))
         at += 1 if marker == 0xFF else 2 + length
     return None
+
+
+def _stream(syntax: str, bits: int, size: tuple[int, int]) -> Codestream:
+    is_known = syntax != JPEG_EXTENDED or bits == 12  # GDCM writes 16 there, which means nothing
+    return Codestream(UID(syntax), 8 if bits <= 8 else 16, bits if is_known else None, size)

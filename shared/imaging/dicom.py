@@ -183,17 +183,16 @@ def _check_frame(dataset: Dataset, stated: UID, notes: Notes) -> UID:
     if stream.size not in (None, size):
         texts = [f"{width} x {height}" for width, height in (size, stream.size)]
         raise Unreadable(f"the DICOM file is damaged: its header says {texts[0]} pixels, its image has {texts[1]}")
-    if stream.bits is not None:
-        _take_depth(dataset, stream.bits, notes)
+    _take_depth(dataset, stream, notes)
     return stream.syntax
 
 
-def _take_depth(dataset: Dataset, bits: int, notes: Notes) -> None:
+def _take_depth(dataset: Dataset, stream: codestream.Codestream, notes: Notes) -> None:
     """What decoders need: words that hold the stream's samples, and no fewer bits than 8 where it has more."""
-    allocated, stored = 8 if bits <= 8 else 16, number_of(dataset, "BitsStored") or bits
-    if number_of(dataset, "BitsAllocated") != allocated:
-        dataset.BitsAllocated = allocated
-    if stored > allocated or stored <= 8 < bits:
+    if number_of(dataset, "BitsAllocated") != stream.words:
+        dataset.BitsAllocated = stream.words
+    bits, stored = stream.bits or stream.words, number_of(dataset, "BitsStored")
+    if stored is not None and (stored > stream.words or (stream.bits is not None and stored <= 8 < stream.bits)):
         notes.add(f"the header says {stored} bits, the compressed image has {bits}")
         dataset.BitsStored, dataset.HighBit = bits, bits - 1
 

@@ -6,6 +6,7 @@ decode it, and GDCM in a subprocess.
 
 import struct
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -20,11 +21,12 @@ from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID, RLELossless
 
 from shared.base.errors import Unfinished, Unreadable, Unsuitable
-from shared.imaging import gdcm_process
+from shared.imaging import codestream, gdcm_process
 from shared.imaging.codestream import SSIZ, WAVELETS
 from shared.imaging.dicom_file import (
     COMPRESSED,
     EXPLICIT_BIG_ENDIAN,
+    HIGH_THROUGHPUT,
     JPEG,
     JPEG_2000,
     JPEG_EXTENDED,
@@ -107,8 +109,7 @@ def _compressed(dataset: Dataset, max_reduce: int) -> tuple[Words, int]:
             raise
         except Exception:  # noqa: BLE001, S110 - a frame that one decoder refuses another may read
             pass
-    _fill_in(dataset)
-    pixels = pixel_array(dataset, index=0, raw=True)
+    pixels = pixel_array(_for_decoders(dataset), index=0, raw=True)
     if pixels.ndim == 3:
         pixels = _grey_plane(pixels, *pixels.shape, is_planar=False)
     return pixels.view(f"u{pixels.dtype.itemsize}"), 1
@@ -213,22 +214,27 @@ def _shape(dataset: Dataset) -> tuple[int, int, int]:
     return rows, columns, number_of(dataset, "SamplesPerPixel") or 1
 
 
-def _fill_in(dataset: Dataset) -> None:
-    """Elements that pydicom's decoders want, where they are missing and can have one value alone."""
+def _for_decoders(dataset: Dataset) -> Dataset:
+    """A copy with what pydicom's decoders want, made so that they give the words as the frame holds them."""
+    filled = copy(dataset)
+    syntax, shape = syntax_of(dataset), _shape(dataset)
+    stream = codestream.recognise(next(generate_frames(dataset.PixelData, number_of_frames=1)), syntax)
     allocated = number_of(dataset, "BitsAllocated") or 16
-    high = number_of(dataset, "HighBit")
-    defaults = {
-        "SamplesPerPixel": 1,
-        "PhotometricInterpretation": dataset.get("PhotometricInterpretation") or "MONOCHROME2",
-        "PixelRepresentation": 0,
-        "BitsAllocated": allocated,
-        "BitsStored": allocated if high is None else min(high + 1, allocated),
-    }
-    for name, value in defaults.items():
-        if dataset.get(name) is None:
-            setattr(dataset, name, value)
-    if _shape(dataset)[2] == 3 and syntax_of(dataset) == JPEG and b"JFIF\0" in dataset.PixelData[:64]:
-        dataset.PhotometricInterpretation = "YBR_FULL_422"  # as that of JFIF always is, whatever the header says
+    filled.SamplesPerPixel, filled.BitsAllocated = shape[2], allocated
+    filled.PhotometricInterpretation = dataset.get("PhotometricInterpretation") or "MONOCHROME2"
+    if shape[2] > 1:
+        filled.PlanarConfiguration = number_of(dataset, "PlanarConfiguration") or 0
+    if shape[2] == 3 and syntax == JPEG and b"JFIF\0" in dataset.PixelData[:64]:
+        filled.PhotometricInterpretation = "YBR_FULL_422"  # as that of JFIF always is, whatever the header says
+    if syntax in (*JPEG_2000, *HIGH_THROUGHPUT):
+        filled.PixelRepresentation = number_of(dataset, "PixelRepresentation") or 0
+        filled.BitsStored = number_of(dataset, "BitsStored") or allocated
+    else:  # what of a word is the value, and whether it has a sign, is seen to later
+        filled.PixelRepresentation = 0
+        bits = (number_of(dataset, "BitsStored") if syntax == JPEG_EXTENDED else None) or allocated
+        filled.BitsStored = min((stream and stream.bits) or bits, allocated)
+    filled.HighBit = filled.BitsStored - 1
+    return filled
 
 
 def _grey_plane(words: NDArray[Any], rows: int, columns: int, samples: int, *, is_planar: bool) -> NDArray[Any]:

@@ -1,5 +1,6 @@
 """What a DICOM header says of its pixels is done; what makes no sense falls back step by step, and is noted."""
 
+import sys
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -253,7 +254,11 @@ def test_how_many_bits_a_word_has_is_told_by_the_length_of_the_pixels(
     assert any("bits a word" in text for text in notes.texts)
 
 
-@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.4.51", *(f"1.2.840.10008.1.2.4.{n}" for n in (70, 80, 90))])
+FRAMES = ["1.2.840.10008.1.2.5", *(f"1.2.840.10008.1.2.4.{number}" for number in (51, 70, 80, 90))]
+
+
+@pytest.mark.parametrize("is_optional_there", [True, False], ids=["with fast decoders", "without"])
+@pytest.mark.parametrize("syntax", FRAMES)
 @pytest.mark.parametrize(
     "elements",
     [
@@ -267,7 +272,12 @@ def test_how_many_bits_a_word_has_is_told_by_the_length_of_the_pixels(
     ids=["fewer bits", "smaller words", "ten bits", "larger words", "a sign", "a sign and more bits"],
 )
 def test_a_compressed_frame_has_the_bits_that_it_states_itself(
-    syntax: str, elements: dict[str, Any], tmp_path: Path, reference: NDArray[np.int16]
+    syntax: str,
+    elements: dict[str, Any],
+    is_optional_there: bool,
+    tmp_path: Path,
+    reference: NDArray[np.int16],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if syntax.endswith(".51"):  # GDCM writes streams that state 16 bits
         stream = pytest.importorskip("imagecodecs").jpeg8_encode(PIXELS, bitspersample=12, level=98)
@@ -277,6 +287,8 @@ def test_a_compressed_frame_has_the_bits_that_it_states_itself(
     dataset = pydicom.dcmread(BytesIO(data))
     for name, value in elements.items():
         setattr(dataset, name, value)
+    for package in () if is_optional_there else ("imagecodecs", "jpeg_ls"):
+        monkeypatch.setitem(sys.modules, package, None)
     assert difference(grey(dataset), reference) <= 4
 
 
