@@ -9,11 +9,14 @@ from sqlalchemy.orm import Session
 from queries.trainings import Training
 from queries.workers import WorkerProcess
 from shared import sources
+from shared.base.decoder import DECODER_REVISION
 from shared.base.settings import Settings
-from shared.database import OPEN_JOB, DeadLetter, Job, RunState, Sighting
+from shared.database import OPEN_JOB, DeadLetter, Job, Prediction, RunState, Sighting, SightingState
+from shared.ledger.latest import is_newest
 from shared.ledger.quarantine import is_unresolved
 from shared.ledger.work import ATTEMPT_EPOCH, MAX_ATTEMPTS
 
+MANY = 10_000
 LATELY = timedelta(days=1)
 """Older problems are not reported: an alarm that never clears gets ignored."""
 
@@ -53,6 +56,22 @@ def put_off(session: Session, now: datetime) -> tuple[list[str], list[str]]:
         sentence = f"{wait} for {duration(now - since)}: {problem} (first: {path})"
         (needs if attempts >= MAX_ATTEMPTS else notes).append(sentence)
     return needs, notes
+
+
+def older_decoder(session: Session) -> Iterator[str]:
+    """The results whose picture may be another one today. Counted no further than MANY."""
+    older = (
+        select(Sighting.id)
+        .join(Prediction, Prediction.id == Sighting.prediction_id)
+        .where(Sighting.state == SightingState.DONE, Prediction.decoder_revision < DECODER_REVISION, is_newest())
+    )
+    number = session.scalar(select(func.count()).select_from(older.limit(MANY).subquery())) or 0
+    if number:
+        results = _count(number, "result is", "results are") if number < MANY else f"{MANY:,} results or more are"
+        yield (
+            f"{results} of an older decoder, which may have read some files wrongly: "
+            f"`pneumoscreen rescreen --decoded-before {DECODER_REVISION} --where-differs` reads them again"
+        )
 
 
 def dead_letters(session: Session, now: datetime) -> Iterator[str]:

@@ -121,9 +121,12 @@ def add_jobs(
     now: datetime,
     not_before: datetime | None = None,
     model_version: str | None = None,
+    *,
+    if_differs: bool = False,
 ) -> None:
     if sightings:
-        row = {"lane": lane, "state": JobState.UNSENT, "attempt": 0, "deaths": 0, "model_version": model_version}
+        row = {"lane": lane, "state": JobState.UNSENT, "attempt": 0, "deaths": 0}
+        row |= {"model_version": model_version, "if_differs": if_differs}
         times = {"created_at": now, "not_before": not_before}
         session.execute(insert(Job), [{**row, **times, "sighting_id": sighting} for sighting in sightings])
 
