@@ -121,10 +121,7 @@ def _said(outcome: "Screened") -> Said:
 
 
 def _is_confirmed(session: Session, outcome: "Screened") -> bool:
-    """Whether the sighting's result stands: its prediction is of the same version, and so is the answer.
-
-    Then the prediction is one of this decoder, too.
-    """
+    """Whether the sighting's result stands: where the answer is the same, the prediction is of this decoder, too."""
     columns = (Prediction.id, Prediction.sha256, Prediction.model_version, Prediction.decoder_revision)
     row = session.execute(
         select(*columns, Screening.probability, Screening.label)
@@ -132,7 +129,9 @@ def _is_confirmed(session: Session, outcome: "Screened") -> bool:
         .join(Prediction, Prediction.id == Screening.prediction_id)
         .where(Sighting.id == outcome.claimed.sighting)
     ).one_or_none()
-    if row is None or (row.sha256, row.model_version, row.label) != (*_key(outcome)[:2], outcome.label):
+    if row is not None and row.model_version != outcome.model_version:
+        return True  # another version's rescreen came first
+    if row is None or (row.sha256, row.label) != (outcome.sha256, outcome.label):
         return False
     if abs(_log_odds(row.probability) - _log_odds(outcome.probability)) > SAME_ANSWER:
         return False

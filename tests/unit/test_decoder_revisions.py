@@ -171,6 +171,16 @@ def test_each_result_is_read_again_by_its_own_version_unless_one_is_named(databa
     assert claimed.model_version == "v2"
 
 
+def test_a_result_that_another_version_made_meanwhile_stays(database: Database, chosen: Settings) -> None:
+    by_an_older_decoder(database, "a", version="v1")
+    (older,) = asked(database, chosen)
+    rescreen(chosen, [], "v2", None, None, "Ada")
+    (newer,) = claim(database, send_all(database, Lane.BACKGROUND))
+    finish(database, said(newer, 0.7, "a", "v2"))
+    finish(database, said(older, 0.1, "a", "v1"))
+    assert [(row["model_version"], row["probability"]) for row in rows(database)] == [("v2", 0.7)]
+
+
 def test_results_of_this_decoder_are_left_alone(
     database: Database, chosen: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
