@@ -2,7 +2,7 @@
 
 limits                      how large a file may be, and a site's own words
 formats                     how a file's format is recognised, and what decodes it
-raster                      plain picture files
+raster                      plain picture files (png: those of 16 bits, faster)
 dicom                       DICOM, from a file to grey; it uses the following
     dicom_file              elements of a file, of which any may be missing or damaged
     anatomy                 is it a frontal chest radiograph?
