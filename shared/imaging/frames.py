@@ -239,8 +239,7 @@ def _grey_plane(words: NDArray[Any], rows: int, columns: int, samples: int, *, i
 
 def codestream_size(frame: bytes) -> tuple[int, int] | None:
     """The (width, height) stated in a JPEG, JPEG-LS or JPEG 2000 stream: what its decoder would allocate."""
-    start = frame.find(b"\xff\x4f\xff\x51")  # JPEG 2000, perhaps within a file's boxes
-    if start >= 0 and frame[:2] != b"\xff\xd8":
+    if frame[:2] != b"\xff\xd8" and (start := frame.find(SIZE_MARKER)) >= 0:  # JPEG 2000, perhaps in a file's boxes
         right, bottom, left, top = struct.unpack_from(">4I", frame, start + 8)
         return right - left, bottom - top
     at = 2
