@@ -76,6 +76,7 @@ ROWS: dict[str, Row] = {
     "million": _system("beside 1,000,000 rows, SQLite", rows=1_000_000),
     "million_postgresql": _system("beside 1,000,000 rows, PostgreSQL", rows=1_000_000, postgresql=True),
     "latency": Row("a single file on an idle system", "latency", once=True),
+    "urgent": Row("an urgent file beside a routine backlog", "latency", {"backlog": True, "drops": 50}, once=True),
     "growth": Row("the ledger's cost per image, SQLite", "growth", once=True),
     "growth_postgresql": Row("the ledger's cost per image, PostgreSQL", "growth", needs_server=True, once=True),
     "names": _names(100_000),

@@ -11,7 +11,7 @@ from shared.ledger import recover, send
 from tests.unit.steps import NOW
 
 LOOKS: dict[str, Any] = {
-    "is anything due": lambda session: send.is_due(session, NOW),
+    "which lanes have jobs that are due": lambda session: send.due_lanes(session, NOW),
     "a lane's backlog": lambda session: send.backlog(session, Lane.ROUTINE, 100, NOW),
     "taking a message": lambda session: send.take(session, Lane.ROUTINE, 100, NOW),
     "leases that ran out": lambda session: recover.recover_claimed(session, NOW, 60.0),
