@@ -29,6 +29,10 @@ class _Among(FunctionElement[bool]):
     type = Boolean()
     inherit_cache = True
 
+    def self_group(self, against: Any = None) -> Any:
+        """Else SQLite would get `... = 1`, and use no index."""
+        return self
+
 
 @compiles(_Among, "postgresql")
 def _array(element: Any, compiler: Any, **options: Any) -> str:
