@@ -102,7 +102,8 @@ class Status:
     starting_for: timedelta | None  # no worker is alive yet, but `up` has only just begun
     quarantined: tuple[Reason, ...]  # what nobody has resolved, by reason
     needs: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()  # what is retried automatically, and what was decoded by an older decoder
+    retried: tuple[str, ...] = ()  # what is tried again without anybody
+    hints: tuple[str, ...] = ()  # what somebody may do at leisure
 
 
 def status(session: Session, settings: Settings, now: datetime) -> Status:
@@ -122,7 +123,7 @@ def status(session: Session, settings: Settings, now: datetime) -> Status:
         starting_for=None if workers else _age_of_up(settings, now),
         quarantined=_quarantined(session),
     )
-    put_off_needs, notes = needs.put_off(session, now)
+    put_off_needs, retried = needs.put_off(session, now)
     return replace(
         state,
         needs=(
@@ -132,7 +133,8 @@ def status(session: Session, settings: Settings, now: datetime) -> Status:
             *put_off_needs,
             *needs.dead_letters(session, now),
         ),
-        notes=(*notes, *needs.older_decoder(session)),
+        retried=tuple(retried),
+        hints=tuple(needs.older_decoder(session)),
     )
 
 
