@@ -1,8 +1,7 @@
 """The process in which GDCM decodes: `python -P gdcm_decoder.py DESCRIPTOR`; `gdcm_process` starts and ends it.
 
-It holds GDCM ready and forks for each frame. A frame that crashes or hangs GDCM so ends its fork alone, and none meets
-what an earlier one left in memory. The open file DESCRIPTOR holds the frame, and afterwards its pixels; each line of
-standard input is a request, in JSON, and is answered with the fork's exit code (minus the number of a signal).
+The open file DESCRIPTOR holds a frame, and afterwards its pixels. Each line of standard input is a request in JSON, and
+is answered with a line when the pixels are there. At a frame that does not decode the process ends.
 """
 
 import ctypes
@@ -15,32 +14,25 @@ from typing import Any
 
 
 def main() -> None:
-    import gdcm  # noqa: F401 - before the forks, which then have it
-
     shared = int(sys.argv[1])
     for line in sys.stdin.buffer:
-        fork = os.fork()
-        if fork == 0:
-            _answer(json.loads(line), shared)
-        _, status = os.waitpid(fork, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
+        request = json.loads(line)
+        signal.setitimer(signal.ITIMER_REAL, request["seconds"])  # if GDCM hangs, and nobody is left to end it
+        is_decoded = decode(
+            request,
+            os.pread(shared, request["length"], 0),
+            lambda pixels, size=request["pixels"]: os.pwrite(shared, pixels, 0) == size,  # type: ignore[misc]
+        )
+        if not is_decoded:
+            os._exit(1)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        print(flush=True)
 
 
-def _answer(request: Mapping[str, Any], shared: int) -> None:
-    """Put the pixels in the place of the frame, and end the process: 0, or 1 if there are none."""
-    code = 1
-    try:
-        signal.setitimer(signal.ITIMER_REAL, request["seconds"])  # its signal ends the process, whatever GDCM is at
-        frame = os.pread(shared, request["length"], 0)
-        code = not decode(request, frame, lambda pixels: os.truncate(shared, os.pwrite(shared, pixels, 0)))
-    finally:
-        os._exit(code)
+def decode(request: Mapping[str, Any], frame: bytes, take: Callable[[memoryview], object]) -> object:
+    """Decode a frame with the `syntax`, `columns`, `rows` and pixel `format` of a request.
 
-
-def decode(request: Mapping[str, Any], frame: bytes, take: Callable[[memoryview], object]) -> bool:
-    """Decode a frame with the `syntax`, `columns`, `rows` and pixel `format` of a request, and say whether it could.
-
-    `take` is called with the pixels, which are gone afterwards.
+    Returns what `take` makes of the pixels, which are gone afterwards; None where it does not decode.
     """
     import gdcm  # only in the process that it may crash
 
@@ -63,12 +55,11 @@ def decode(request: Mapping[str, Any], frame: bytes, take: Callable[[memoryview]
     change.SetInput(image)
     image.thisown = False  # it is now that of `change`, and freeing it twice aborts
     if not change.Change():
-        return False
+        return None
     plain = change.GetOutput()
     # `GetBuffer` would make text of the pixels, which takes as long as decoding them.
     address = int(plain.GetDataElement().GetByteValue().GetVoidPointer())
-    take(memoryview((ctypes.c_ubyte * plain.GetBufferLength()).from_address(address)))
-    return True
+    return take(memoryview((ctypes.c_ubyte * plain.GetBufferLength()).from_address(address)))
 
 
 if __name__ == "__main__":

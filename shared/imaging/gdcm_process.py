@@ -14,7 +14,6 @@ import sys
 import tempfile
 from collections import deque
 from collections.abc import Mapping
-from contextlib import suppress
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
+"""The bytes of a frame's pixels."""
 DECODER_DEPENDENCIES = {
     f"1.2.840.10008.1.2.4.{number}": ("python-gdcm",)
     for number in (51, 57, 70, 80, 81)  # JPEG extended of 12 bits, JPEG lossless, JPEG-LS
@@ -30,13 +30,21 @@ DECODER_DEPENDENCIES = {
 JPEG_EXTENDED = "1.2.840.10008.1.2.4.51"
 JPEG_LS = ("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81")
 SECONDS = 30.0
-PATIENCE = 1.0
-"""Seconds more: then it is not the frame that hangs, but the process."""
 NO_PROCESS = "could not start a process to decode with GDCM"
 """Callers look for it in an error's text, since pydicom passes nothing else on."""
-HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
-"""Each fork gets its memory anew, and page by page that takes a tenth of what decoding takes."""
 PROGRAM = Path(__file__).with_name("gdcm_decoder.py")
+MAX_KEPT = 2**26
+"""A process that decoded a frame of more bytes does not stay, since it keeps its memory."""
+MALLOC = {"GLIBC_TUNABLES": f"glibc.malloc.mmap_threshold={2**30}:glibc.malloc.trim_threshold={2**30}"}
+"""It keeps its memory, since to get that anew for each frame takes a fifth of what decoding takes."""
+
+
+class ProcessDied(Exception):
+    """With the exit code, or minus the number of the signal."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
 
 
 class DecoderProcess:
@@ -56,45 +64,36 @@ class DecoderProcess:
                 stderr=subprocess.DEVNULL,
                 pass_fds=(self._shared.fileno(),),
                 process_group=0,  # a signal to ours, as from a terminal, does not cost the frame
-                env={**HUGE_PAGES, **os.environ},
+                env={**MALLOC, **os.environ},
             )
         except BaseException:
             self._shared.close()
             raise
 
-    @property
-    def is_running(self) -> bool:
-        return self.process.poll() is None
-
-    def decode(self, request: Mapping[str, Any], frame: bytes) -> tuple[int, Pixels]:
-        """The exit code of the fork that decoded the frame, and its pixels.
-
-        Raises OSError if the process does not answer: then it can only be ended.
-        """
+    def decode(self, request: Mapping[str, Any], frame: bytes) -> Pixels:
+        """Raises ProcessDied, or TimeoutError if it hangs; after any error it can only be ended."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        shared = self._shared.fileno()
-        line = json.dumps({**request, "length": os.pwrite(shared, frame, 0), "seconds": SECONDS})
-        self.process.stdin.write(line.encode() + b"\n")
+        pixels = np.empty(request["rows"] * request["columns"] * request["format"][1] // 8, np.uint8)
+        length = os.pwrite(self._shared.fileno(), frame, 0)
+        about = {"length": length, "pixels": len(pixels), "seconds": 2 * SECONDS}
+        try:
+            self.process.stdin.write(json.dumps({**request, **about}).encode() + b"\n")
+        except BrokenPipeError as error:
+            raise ProcessDied(self.process.wait()) from error
         with selectors.DefaultSelector() as selector:
             selector.register(self.process.stdout, selectors.EVENT_READ)
-            if not selector.select(SECONDS + PATIENCE):
+            if not selector.select(SECONDS):
                 raise TimeoutError
-        answer = self.process.stdout.readline()
-        if not answer:
-            raise BrokenPipeError
-        pixels = np.empty(os.fstat(shared).st_size if int(answer) == 0 else 0, np.uint8)
+        if not self.process.stdout.readline():
+            raise ProcessDied(self.process.wait())
         self._shared.seek(0)
         self._shared.readinto(pixels.data)
-        os.ftruncate(shared, 0)
-        return int(answer), pixels
+        return pixels
 
     def end(self) -> None:
-        """Kill it, with the fork that decodes."""
-        if self.process.returncode is None:  # else its number may be another's
-            with suppress(ProcessLookupError, PermissionError):  # it has just ended
-                os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
+        self.process.kill()
+        self.process.wait()
         self._close()
 
     def leave(self) -> None:
@@ -117,14 +116,6 @@ def _shared_memory() -> FileIO:
 
 idle: deque[DecoderProcess] = deque()
 """Those that wait for a frame."""
-
-
-def _take() -> DecoderProcess:
-    with suppress(IndexError):  # none is idle
-        while not (process := idle.pop()).is_running:
-            process.end()
-        return process
-    return DecoderProcess()
 
 
 def end_idle() -> None:
@@ -169,30 +160,38 @@ def decode_frame(frame: bytes, runner: Any) -> memoryview:
         # Rounding in a lossy stream goes below 0 and above the highest value: signed, so that it does not wrap around.
         "format": [1, 16, bits + 1, bits, 1] if is_deep_dct else pixel_format,
     }
-    code, pixels = _decode(request, frame)
-    if code == -signal.SIGKILL:  # the kernel ran out of memory
-        raise ValueError(NO_PROCESS)
-    if code == -signal.SIGALRM:
-        raise ValueError(f"GDCM did not decode the frame in {SECONDS:g} s")
-    if code != 0:
-        raise ValueError(f"GDCM did not decode the frame (exit code {code})")
+    pixels = decode(request, frame)
     if is_deep_dct:
         return pixels.view("<i2").clip(0, 2**bits - 1).astype("<u2").data.cast("B")
     return pixels.data
 
 
-def _decode(request: Mapping[str, Any], frame: bytes) -> tuple[int, Pixels]:
-    """By a process that is idle, or a new one. What fails here is not the frame's fault, unless it hangs."""
+def decode(request: Mapping[str, Any], frame: bytes) -> Pixels:
+    """By a process that is idle, or else by a new one. Raises ValueError."""
     try:
-        process = _take()
         try:
-            answer = process.decode(request, frame)
-        except BaseException:
+            return _decode(idle.pop(), request, frame)
+        except (IndexError, ProcessDied):  # perhaps of what an earlier frame left behind, or between two frames
+            return _decode(DecoderProcess(), request, frame)
+    except TimeoutError as error:
+        raise ValueError(f"GDCM did not decode the frame in {SECONDS:g} s") from error
+    except OSError as error:
+        raise ValueError(NO_PROCESS) from error
+    except ProcessDied as error:
+        if error.code == -signal.SIGKILL:  # the kernel ran out of memory
+            raise ValueError(NO_PROCESS) from error
+        raise ValueError(f"GDCM did not decode the frame (exit code {error.code})") from error
+
+
+def _decode(process: DecoderProcess, request: Mapping[str, Any], frame: bytes) -> Pixels:
+    """Afterwards the process is idle, or ended."""
+    stays = False
+    try:
+        pixels = process.decode(request, frame)
+        stays = max(len(frame), len(pixels)) <= MAX_KEPT
+    finally:
+        if stays:
+            idle.append(process)
+        else:
             process.end()
-            raise
-    except TimeoutError:
-        return -signal.SIGALRM, np.empty(0, np.uint8)
-    except OSError:
-        return -signal.SIGKILL, np.empty(0, np.uint8)
-    idle.append(process)
-    return answer
+    return pixels

@@ -46,9 +46,9 @@ def decode(data: bytes) -> NDArray[np.uint16] | None:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
-    """The name and the content of each."""
-    view, at = memoryview(data), len(SIGNATURE)
-    while at < len(data):
+    """The name and the content of each, to the last."""
+    view, at, name = memoryview(data), len(SIGNATURE), b""
+    while name != b"IEND":
         length, name = struct.unpack_from(">I4s", data, at)
         yield name, view[at + 8 : at + 8 + length]
         at += 12 + length
