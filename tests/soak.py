@@ -1,4 +1,5 @@
-"""`make soak`: the fault suite in its long form, again and again with other seeds, and twenty thousand fuzzed inputs.
+"""`make soak`: the fault suite in its long form, again and again with other seeds, and twenty thousand fuzzed inputs:
+of texts and structures, and of the files of each decoder.
 
 The first round runs every other test that is marked `soak` as well. A nightly run is to call it beside `make test`.
 
@@ -18,7 +19,7 @@ from tests.faults.accounts import COLUMNS
 
 NOTHING_CHOSEN = 5
 """Pytest's exit code where no test matches."""
-LONG = {"FAULT_STRIKES": "6", "FUZZ_CASES": "20000"}
+LONG = {"FAULT_STRIKES": "6", "FUZZ_CASES": "20000", "FUZZ_VARIANTS": "20000"}
 ALWAYS = ["tests/faults"]
 ONCE = ["tests/fuzz", "tests/migration", "tests/integration/test_privacy.py", "tests/integration/test_swaps.py"]
 """In the first round alone: what has no seed, or too many cases to be made again."""

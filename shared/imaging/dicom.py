@@ -13,14 +13,18 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
+from pydicom.uid import UID
 
 from shared.base.errors import ImageError, OutOfReach, Unfinished, Unreadable, Unsuitable
-from shared.imaging import anatomy, extent, gdcm_process, greyscale, orientation
+from shared.imaging import anatomy, codestream, extent, gdcm_process, greyscale, orientation
 from shared.imaging.anatomy import Stated
 from shared.imaging.dicom_file import (
-    COMPRESSED,
+    EXPLICIT,
+    IMPLICIT,
+    ITEM,
     SYNTAXES,
     UNCOMPRESSED,
+    bits_allocated,
     code_of,
     in_its_characters,
     letters_of,
@@ -31,15 +35,22 @@ from shared.imaging.dicom_file import (
     unsupported,
     word_of,
 )
-from shared.imaging.frames import codestream_size, read_frame
+from shared.imaging.frames import read_frame
 from shared.imaging.limits import Limits, check_size
 from shared.imaging.notes import Notes
 from shared.imaging.scaling import average, choose_step
 from shared.imaging.stored_values import choose_layout
 
-MODALITIES = ("CR", "DX", "RG")
+MODALITIES = ("CR", "DX", "RG", "DR")
+"""DR is no term of DICOM's, and is written for DX."""
+RADIOGRAPHS = ("1.2.840.10008.5.1.4.1.1.1", "1.2.840.10008.5.1.4.1.1.1.1")
+"""The classes of CR and DX images: they tell what a file is that states no modality."""
+COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
+"""In which a grey image may be stored."""
 RAW = "1.2.840.10008.5.1.4.1.1.1.1.1"  # digital X-ray for processing
 DOCUMENTS = "1.2.840.10008.5.1.4.1.1.104."  # encapsulated PDF, CDA, STL …
+DESCRIPTIONS = ("SeriesDescription", "ProtocolName", "AcquisitionDeviceProcessingDescription")
+"""Of one image or its series. Not those of the study, which names all of its views."""
 WAVELET_OVERSAMPLING = 3
 """The small sizes within a JPEG 2000 stream are less like averages than averages are: more pixels are left."""
 YEARS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
@@ -77,16 +88,17 @@ def decode(data: bytes, at_least: tuple[int, int], limits: Limits, notes: Notes 
     Raises Unreadable with the reason for any other file, Unfinished for one that ends too early.
     """
     dataset = parse(data, stop_before_pixels=False)
+    notes = Notes() if notes is None else notes
     try:
         _check_kind(dataset)
         _check_view(dataset, limits)
-        _check_pixels(dataset, limits)
+        _check_pixels(dataset, limits, notes)
     except (ImageError, MemoryError):
         raise
     except Exception as error:
         raise Unreadable("the DICOM file is damaged: an element of its header cannot be read") from error
     try:
-        return Image.fromarray(_render(dataset, at_least, notes or Notes()))
+        return Image.fromarray(_render(dataset, at_least, notes))
     except (ImageError, MemoryError):
         raise
     except Exception as error:
@@ -99,7 +111,7 @@ def _check_kind(dataset: Dataset) -> None:
     sop_class = text_of(dataset, "SOPClassUID") or ""
     if sop_class.startswith(DOCUMENTS) or "EncapsulatedDocument" in dataset:
         raise Unsuitable("the DICOM file holds a document (such as a PDF), not an image")
-    modality = word_of(dataset, "Modality")
+    modality = word_of(dataset, "Modality") or ("DX" if sop_class in RADIOGRAPHS else "")
     if "Rows" not in dataset:
         if modality in MODALITIES:
             raise Unfinished("the DICOM file has no pixels: it is not an image, or was cut off")
@@ -112,16 +124,19 @@ def _check_kind(dataset: Dataset) -> None:
     if sop_class == RAW or word_of(dataset, "PresentationIntentType") == "FOR PROCESSING":
         raise Unsuitable("the image is the detector's raw data (FOR PROCESSING): send the one FOR PRESENTATION")
     colours, samples = _photometric(dataset), number_of(dataset, "SamplesPerPixel") or 1
-    if (colours, samples) not in (("MONOCHROME1", 1), ("MONOCHROME2", 1), ("RGB", 3)):
+    if (colours, samples) not in (("MONOCHROME1", 1), ("MONOCHROME2", 1), *((each, 3) for each in COLOURS)):
         raise Unsuitable(f"the image is not greyscale (photometric interpretation {colours})")
 
 
 def _check_view(dataset: Dataset, limits: Limits) -> None:
     """A missing body part or view is accepted; one that is stated must be a frontal chest."""
-    anatomy.check_chest(_stated(dataset, "BodyPartExamined", "AnatomicRegionSequence"), limits.chest_words)
-    anatomy.check_frontal(stated := _stated(dataset, "ViewPosition", "ViewCodeSequence"), limits.frontal_words)
+    descriptions = [in_its_characters(text, dataset) for name in DESCRIPTIONS if (text := text_of(dataset, name))]
+    part = _stated(dataset, "BodyPartExamined", "AnatomicRegionSequence")
+    view = _stated(dataset, "ViewPosition", "ViewCodeSequence")
+    anatomy.check_chest(part, limits.chest_words, descriptions)
+    anatomy.check_frontal(view, limits.frontal_words, [part.words or "", part.meaning or "", *descriptions])
     rows_run = word_of(dataset, "PatientOrientation")[:1]
-    if stated == Stated() and rows_run in ("A", "P"):  # anterior, posterior
+    if view == Stated() and rows_run in ("A", "P"):  # anterior, posterior
         raise Unsuitable(f"the view is one whose rows run towards {rows_run}: only frontal views (AP, PA) are screened")
 
 
@@ -131,30 +146,43 @@ def _stated(dataset: Dataset, words: str, codes: str) -> Stated:
     return Stated(code and code[0], code and code[1], text and in_its_characters(text, dataset))
 
 
-def _check_pixels(dataset: Dataset, limits: Limits) -> None:
+def _check_pixels(dataset: Dataset, limits: Limits, notes: Notes) -> None:
     rows, columns = number_of(dataset, "Rows") or 0, number_of(dataset, "Columns") or 0
     if not rows or not columns:
         raise Unfinished("the DICOM file does not state its image's size: it was cut off, or is damaged")
     check_size(columns, rows, limits)
-    syntax = syntax_of(dataset)
-    if syntax not in SYNTAXES:
-        raise unsupported(syntax)
+    stated = syntax_of(dataset)
+    if stated not in SYNTAXES:
+        raise unsupported(stated)
     pixels = dataset.get("PixelData")
     if pixels is None:
         if "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset:
             raise Unsuitable("floating-point pixel data is not supported")
         raise Unfinished("the DICOM file has no pixels: it was cut off, or never had any")
-    if syntax in UNCOMPRESSED:
-        if len(pixels) < rows * columns * math.ceil((number_of(dataset, "BitsAllocated") or 8) / 8):
-            raise Unfinished("the DICOM file ends within its pixels: it was cut off")
-    elif syntax in COMPRESSED:
-        try:
-            size = codestream_size(next(generate_frames(pixels, number_of_frames=1)))
-        except Exception as error:
-            raise Unreadable("the DICOM file is damaged: its pixel data hold no image") from error
-        if size is not None and size != (columns, rows):
-            stated, actual = f"{columns} x {rows}", f"{size[0]} x {size[1]}"
-            raise Unreadable(f"the DICOM file is damaged: its header says {stated} pixels, its image has {actual}")
+    is_whole = len(pixels) >= rows * columns * math.ceil(bits_allocated(dataset) / 8)
+    if pixels[: len(ITEM)] == ITEM and not (is_whole and stated in UNCOMPRESSED):
+        syntax = _check_frame(pixels, (columns, rows), stated)
+    elif not is_whole:
+        raise Unfinished("the DICOM file ends within its pixels: it was cut off")
+    else:
+        syntax = stated if stated in UNCOMPRESSED else UID(IMPLICIT if dataset.original_encoding[0] else EXPLICIT)
+    if syntax != stated:
+        notes.add(f"the header says {stated.name}, the pixels are in {syntax.name}")
+        dataset.file_meta.TransferSyntaxUID = syntax
+
+
+def _check_frame(pixels: bytes, size: tuple[int, int], stated: UID) -> UID:
+    """The syntax that a compressed frame is in; `size` is the (width, height) that the header states."""
+    try:
+        stream = codestream.recognise(next(generate_frames(pixels, number_of_frames=1)), stated)
+    except Exception as error:
+        raise Unreadable("the DICOM file is damaged: its pixel data hold no image") from error
+    if stream is None:
+        return stated
+    if stream.size not in (None, size):
+        texts = [f"{width} x {height}" for width, height in (size, stream.size)]
+        raise Unreadable(f"the DICOM file is damaged: its header says {texts[0]} pixels, its image has {texts[1]}")
+    return stream.syntax
 
 
 def _render(dataset: Dataset, at_least: tuple[int, int], notes: Notes) -> NDArray[np.uint8]:
@@ -162,6 +190,8 @@ def _render(dataset: Dataset, at_least: tuple[int, int], notes: Notes) -> NDArra
     size = number_of(dataset, "Columns") or 0, number_of(dataset, "Rows") or 0
     halvings = int(math.log2(choose_step(size, at_least, WAVELET_OVERSAMPLING)))
     is_whole = not extent.may_be_cut(dataset)  # padding and shutters are found at full size
+    if bits_allocated(dataset) != (stated := number_of(dataset, "BitsAllocated")):
+        notes.add(f"the header says {stated or 'not how many'} bits a word, the pixels have {bits_allocated(dataset)}")
     frame = read_frame(dataset, max_reduce=halvings if is_whole else 0)
     layout, repairs = choose_layout(frame.words, frame.stated, frame.overlay_bits)
     notes.extend(repairs)
@@ -173,7 +203,7 @@ def _render(dataset: Dataset, at_least: tuple[int, int], notes: Notes) -> NDArra
         size = values.shape[1], values.shape[0]
     if picture is None or picture.all():
         values, picture = average(values, max(1, choose_step(size, at_least) // frame.scale)), None
-    grey = greyscale.render(values, dataset, picture, _photometric(dataset) == "MONOCHROME1", notes)
+    grey = greyscale.render(values, dataset, picture, _is_inverted(dataset, notes), notes)
     return orientation.turn(grey, letters_of(dataset, "PatientOrientation"), notes)
 
 
@@ -190,6 +220,16 @@ def _date(text: str | None) -> date | None:
         return date(int(text[:4]), int(text[4:6]), int(text[6:8])) if text else None
     except ValueError:
         return None
+
+
+def _is_inverted(dataset: Dataset, notes: Notes) -> bool:
+    """Whether low values are white. The Presentation LUT Shape decides, as it does in DCMTK and in dcm4che."""
+    is_monochrome1, shape = _photometric(dataset) == "MONOCHROME1", word_of(dataset, "PresentationLUTShape")
+    if shape not in ("IDENTITY", "INVERSE"):
+        return is_monochrome1
+    if is_monochrome1 != (shape == "INVERSE"):
+        notes.add(f"the image is {_photometric(dataset)} with a Presentation LUT Shape of {shape}: the shape was taken")
+    return shape == "INVERSE"
 
 
 def _photometric(dataset: Dataset) -> str:

@@ -53,9 +53,9 @@ def _not_padding(values: NDArray[Any], dataset: Dataset) -> Mask | None:
 
 
 def _of_the_sign(number: int, values: NDArray[Any]) -> int:
-    """Padding is often written with the other sign than the pixels have."""
+    """Padding is often written with the other sign than the pixels have, or with more bits."""
     lowest, highest = int(values.min()), int(values.max())
-    for candidate in (number, number - 65536, number + 65536):
+    for candidate in (number, number - 65536, number + 65536, number & ((1 << highest.bit_length()) - 1)):
         if lowest <= candidate <= highest:
             return candidate
     return number

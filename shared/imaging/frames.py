@@ -24,12 +24,14 @@ from shared.imaging import gdcm_process
 from shared.imaging.dicom_file import (
     COMPRESSED,
     EXPLICIT_BIG_ENDIAN,
+    JPEG,
     JPEG_2000,
     JPEG_EXTENDED,
     JPEG_LOSSLESS,
     JPEG_LS,
     LOSSLESS,
     UNCOMPRESSED,
+    bits_allocated,
     number_of,
     syntax_of,
 )
@@ -45,6 +47,9 @@ MAX_REDUCE = 3
 
 MAX_OVERSHOOT = 0.01
 """Share of the pixels."""
+ROWS_LOOKED_AT = 512
+MAX_TINTED = 0.01
+"""Share of the pixels of a grey image that may be in colour: letters and marks that were drawn into it."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ def read_frame(dataset: Dataset, max_reduce: int = 0) -> Frame:
 
     Raises Unsuitable for colour, and whatever decoders raise on damaged frames.
     """
-    allocated = number_of(dataset, "BitsAllocated") or 16
+    allocated = bits_allocated(dataset)
     high = number_of(dataset, "HighBit")
     stored = min(number_of(dataset, "BitsStored") or (allocated if high is None else high + 1), allocated)
     is_signed = number_of(dataset, "PixelRepresentation") == 1
@@ -223,33 +228,26 @@ def _fill_in(dataset: Dataset) -> None:
     for name, value in defaults.items():
         if dataset.get(name) is None:
             setattr(dataset, name, value)
+    if _shape(dataset)[2] == 3 and syntax_of(dataset) == JPEG and b"JFIF\0" in dataset.PixelData[:64]:
+        dataset.PhotometricInterpretation = "YBR_FULL_422"  # as that of JFIF always is, whatever the header says
 
 
 def _grey_plane(words: NDArray[Any], rows: int, columns: int, samples: int, *, is_planar: bool) -> NDArray[Any]:
-    """One channel of a grey image, also of one that is stored as red, green and blue; raises Unsuitable for colour."""
+    """One channel of a grey image, also of one that is stored in colour; raises Unsuitable for one that is in colour.
+
+    Compression moves channels a little. Where the second and third say how much of a colour there is, half is none.
+    """
     if samples == 1:
         return words.reshape(rows, columns)
     planes = (
         words.reshape(samples, rows, columns) if is_planar else np.moveaxis(words.reshape(rows, columns, samples), 2, 0)
     )
-    if not (planes == planes[0]).all():
-        raise Unsuitable("the image is in colour: only greyscale radiographs are screened")
-    return np.asarray(planes[0])
-
-
-def codestream_size(frame: bytes) -> tuple[int, int] | None:
-    """The (width, height) stated in a JPEG, JPEG-LS or JPEG 2000 stream: what its decoder would allocate."""
-    if frame[:2] != b"\xff\xd8" and (start := frame.find(SIZE_MARKER)) >= 0:  # JPEG 2000, perhaps in a file's boxes
-        right, bottom, left, top = struct.unpack_from(">4I", frame, start + 8)
-        return right - left, bottom - top
-    at = 2
-    while at + 9 <= len(frame) and frame[at] == 0xFF:
-        marker, length = frame[at + 1], int.from_bytes(frame[at + 2 : at + 4])
-        if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
-            height, width = struct.unpack_from(">2H", frame, at + 5)
-            return width, height
-        at += 1 if marker == 0xFF else 2 + length
-    return None
+    wide, none = planes[:, :: 1 + rows // ROWS_LOOKED_AT].astype(np.int64), 1 << (8 * words.dtype.itemsize - 1)
+    for rest in (wide[0], none):
+        is_tinted = np.abs(wide[1:] - rest).max(axis=0) > max(1, none // 16)
+        if is_tinted.mean() <= MAX_TINTED:
+            return np.asarray(planes[0])
+    raise Unsuitable("the image is in colour: only greyscale radiographs are screened")
 
 
 def _register_gdcm_process() -> None:

@@ -7,25 +7,29 @@ says so in a note.
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from shared.imaging.notes import Notes
-from shared.imaging.stretching import Floats, Mask, stretch
+from shared.imaging.stretching import Floats, Mask, robust_range, stretch
 
 Apply = Callable[[Floats], Floats]
 """Maps rescaled values to brightness from 0 to 1."""
 
-MAX_SATURATED = 0.9
+MAX_SATURATED = 0.8
 """A window or table that shows more than this share of the picture as plain black, or as plain white, is not used."""
+DARK = 0.03
+"""Collimators and air are dark: values in this part of the range in use are no picture in this sense."""
+MIN_GREY = 0.05
+"""Nor is one that shows less than this share of the picture in other greys."""
 MIN_SPREAD = 1 / 256
 """Nor is one that makes everything alike."""
-MIN_GREY = 0.01
-"""Nor is one that leaves less than this share of the picture between black and white."""
+MIN_WIDTH = 16
+"""Narrower windows are met with fractional rescale slopes alone, and meant as LINEAR_EXACT."""
 
 
 def render(
@@ -36,8 +40,8 @@ def render(
     `picture` says which pixels are part of the picture, None if all are: the others become black and decide nothing.
     """
     values = rescale(stored, dataset, notes)
-    shown = values if picture is None else values[picture]
-    brightness = next((apply(values) for apply in _usable(shown, dataset, notes)), values)
+    shown = values.ravel() if picture is None else values[picture]
+    brightness = next((apply(values) for apply in _usable(shown, dataset, is_inverted, notes)), values)
     grey = stretch(brightness, picture)
     if is_inverted:
         grey = 255 - grey
@@ -61,22 +65,22 @@ def rescale(stored: NDArray[Any], dataset: Dataset, notes: Notes) -> Floats:
     return np.asarray(values + np.float32(intercept or 0.0), dtype=np.float32)
 
 
-def _usable(shown: Floats, dataset: Dataset, notes: Notes) -> Iterator[Apply]:
+def _usable(shown: Floats, dataset: Dataset, is_inverted: bool, notes: Notes) -> Iterator[Apply]:
     """The VOI tables and windows that make sense on the picture's values, in the order of PS3.3 C.11.2."""
-    for name, apply in _voi(dataset, notes):
-        if _makes_sense(apply(shown)):
+    for name, apply in _voi(shown, dataset, notes):
+        if _makes_sense(apply, shown, is_inverted):
             yield apply
         else:
             notes.add(f"{name} makes no sense on these pixels and is not used")
 
 
-def _voi(dataset: Dataset, notes: Notes) -> Iterator[tuple[str, Apply]]:
+def _voi(shown: Floats, dataset: Dataset, notes: Notes) -> Iterator[tuple[str, Apply]]:
     for item in _items(dataset, "VOILUTSequence"):
         table = _table(item, dataset)
         if table is None:
             notes.add("the VOI LUT cannot be read and is not used")
         else:
-            yield "the VOI LUT", table.brightness
+            yield "the VOI LUT", table.placed_on(shown).brightness
     centers, widths = _decimals(dataset, "WindowCenter"), _decimals(dataset, "WindowWidth")
     function = str(dataset.get("VOILUTFunction") or "LINEAR").strip().upper()
     for center, width in zip(centers, widths, strict=False):
@@ -86,39 +90,48 @@ def _voi(dataset: Dataset, notes: Notes) -> Iterator[tuple[str, Apply]]:
             yield f"the window {center:g}/{width:g}", _window(center, width, function)
 
 
-def _makes_sense(brightness: Floats) -> bool:
-    black, white = float((brightness <= 0).mean()), float((brightness >= 1).mean())
-    is_flat = float(brightness.max() - brightness.min()) < MIN_SPREAD
-    return not is_flat and max(black, white) <= MAX_SATURATED and 1 - black - white >= MIN_GREY
+def _makes_sense(apply: Apply, shown: Floats, is_inverted: bool) -> bool:
+    low, high = robust_range(shown)
+    at_low, at_high = apply(np.array([low, high], np.float32))
+    edge = DARK * (high - low)
+    is_dark_high = bool(at_low > at_high) != is_inverted
+    picture = shown[shown < high - edge if is_dark_high else shown > low + edge]
+    brightness = apply(picture if picture.size else shown)
+    if float(brightness.max() - brightness.min()) < MIN_SPREAD:
+        return False
+    # A sigmoid comes close to black and to white and reaches neither.
+    black, white = float((brightness < MIN_SPREAD).mean()), float((brightness > 1 - MIN_SPREAD).mean())
+    return max(black, white) <= MAX_SATURATED and 1 - black - white >= MIN_GREY
 
 
 def _window(center: float, width: float, function: str) -> Apply:
-    """LINEAR, LINEAR_EXACT or SIGMOID of PS3.3 C.11.2.1.2; anything else is taken as LINEAR.
-
-    LINEAR needs a width of 1 at least. Narrower ones are met with fractional slopes, and meant as LINEAR_EXACT.
-    """
+    """LINEAR, LINEAR_EXACT or SIGMOID of PS3.3 C.11.2.1.2; anything else is taken as LINEAR."""
     if function == "SIGMOID":
-        return lambda values: np.float32(1) / (1 + np.exp(-4 * (values - np.float32(center)) / np.float32(width)))
-    low, span = (
-        (center - width / 2, width) if function == "LINEAR_EXACT" or width <= 1 else (center - width / 2, width - 1)
-    )
+        return lambda values: 0.5 + 0.5 * np.tanh(2 * (values - np.float32(center)) / np.float32(width))
+    low = center - width / 2
+    span = width if function == "LINEAR_EXACT" or width < MIN_WIDTH else width - 1
     return lambda values: np.clip((values - np.float32(low)) / np.float32(span), 0, 1)
 
 
 @dataclass(frozen=True)
 class Table:
-    """A look-up table: the value for `first` and for each whole number after it; `highest` is what means white."""
+    """A look-up table: the value for `first` and for each whole number after it; the highest means white."""
 
     first: int
     data: NDArray[np.int32]
-    highest: float
+
+    def placed_on(self, values: Floats) -> Self:
+        """With `first` as a negative number, where it was read as one above all values."""
+        if self.first > max(32767, float(values.max())):
+            return replace(self, first=self.first - 65536)
+        return self
 
     def look_up(self, values: NDArray[Any]) -> Floats:
         places = np.clip(np.rint(values).astype(np.int64) - self.first, 0, len(self.data) - 1)
         return np.asarray(self.data[places], dtype=np.float32)
 
     def brightness(self, values: Floats) -> Floats:
-        return np.asarray(self.look_up(values) / np.float32(self.highest), dtype=np.float32)
+        return np.asarray(self.look_up(values) / np.float32(max(1, self.data.max())), dtype=np.float32)
 
 
 def _table(item: Dataset, dataset: Dataset) -> Table | None:
@@ -127,7 +140,7 @@ def _table(item: Dataset, dataset: Dataset) -> Table | None:
     Tables of up to 8 bits stand one entry a word, or two: the number of entries tells.
     """
     try:
-        count, first, bits = (int(number) for number in item.LUTDescriptor)
+        count, first, _bits = (int(number) for number in item.LUTDescriptor)  # the bits are often wrong
         raw = item.LUTData
     except Exception:  # noqa: BLE001 - pydicom raises many kinds on damaged elements
         return None
@@ -145,7 +158,7 @@ def _table(item: Dataset, dataset: Dataset) -> Table | None:
     data = data[:count]
     if len(data) < 2:
         return None
-    return Table(first, data, max(float(2 ** min(max(bits, 1), 16) - 1), float(data.max())))
+    return Table(first, data)
 
 
 def _items(dataset: Dataset, name: str) -> list[Dataset]:

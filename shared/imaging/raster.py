@@ -19,6 +19,8 @@ from shared.imaging.stretching import stretch
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit is only a warning: `check_size` applies ours before decoding
 LOW_BYTES = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}
 """Pillow keeps the high byte of 16-bit colour. Read with the bytes swapped, the same file gives the low one."""
+GREY_AND_ALPHA = "LA;16B"
+"""16 bits of each: the same four bytes as 8 bits of red, green, blue and alpha."""
 ANIMATED = ("PNG", "WEBP")
 SEVERAL = "the file is animated or has several pages: a radiograph is a single image"
 MAX_PAGES = 8
@@ -54,12 +56,16 @@ def _decode(
     rawmode = image.tile[0].args if image.tile else None
     if rawmode in LOW_BYTES:
         return _deep_colour(data, image, pillow_format, at_least)
+    if rawmode == GREY_AND_ALPHA:
+        return _deep_grey(image, at_least)
     if image.format == "MPO":
         notes.add("the first picture of the file was taken, the others belong to it (a preview or a gain map)")
     if pillow_format == "PNG" and image.mode == "I;16" and (deep := png.decode(data)) is not None:
         return _upright_as(image, _to_8_bit(deep, at_least))
     image.draft("L", at_least)
     image.load()
+    if pillow_format == "JPEG2000" and image.mode not in ("L", "I;16") and _depth(data) > 8:
+        raise Unsuitable("colour or transparency of more than 8 bits in JPEG 2000 is not read: save it as PNG or TIFF")
     return _grey(_upright(image), at_least)
 
 
@@ -67,7 +73,9 @@ def _open(data: bytes, pillow_format: str) -> Image.Image:
     try:
         return Image.open(BytesIO(data), formats=(pillow_format,))
     except UnidentifiedImageError as error:
-        raise Unfinished("the image's header is damaged, or the file was cut off within it") from error
+        raise Unfinished(
+            "the image's header is damaged or of a kind that is not read (as JPEG lossless is), or the file was cut off"
+        ) from error
 
 
 def _deep_colour(data: bytes, image: Any, pillow_format: str, at_least: tuple[int, int]) -> Image.Image:
@@ -79,6 +87,19 @@ def _deep_colour(data: bytes, image: Any, pillow_format: str, at_least: tuple[in
     return _upright_as(image, _to_8_bit((256 * high_bytes + low_bytes) @ weights, at_least))
 
 
+def _deep_grey(image: Any, at_least: tuple[int, int]) -> Image.Image:
+    """16-bit grey with transparency, of which Pillow would keep the high byte."""
+    image._mode = "RGBA"
+    image.tile = [tile._replace(args="RGBA") for tile in image.tile]
+    halves = np.asarray(image)[:, :, :2].astype(np.uint16)
+    return _upright_as(image, _to_8_bit(256 * halves[:, :, 0] + halves[:, :, 1], at_least))
+
+
+def _depth(data: bytes) -> int:
+    """Bits of the first component of a JPEG 2000 stream (ITU T.800 A.5.1)."""
+    return (data[data.index(b"\xff\x4f\xff\x51") + 42] & 0x7F) + 1
+
+
 def _decode_tiff(data: bytes, at_least: tuple[int, int], limits: Limits, notes: Notes) -> Image.Image:
     import tifffile  # only TIFF files need it
 
@@ -88,7 +109,7 @@ def _decode_tiff(data: bytes, at_least: tuple[int, int], limits: Limits, notes: 
         if page.size > MAX_SAMPLES * page.imagewidth * page.imagelength:
             raise Unsuitable("the TIFF file is neither greyscale nor in colour: it has too many samples a pixel")
         is_white_zero = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
-        if page.bitspersample <= 8:
+        if page.bitspersample <= 8 and page.sampleformat != tifffile.SAMPLEFORMAT.INT:
             return _decode(data, at_least, limits, notes, "TIFF", number)
         try:
             values = page.asarray()
@@ -105,6 +126,8 @@ def _page(file: Any, notes: Notes) -> tuple[Any, int]:
     pages = list(islice(enumerate(file.pages), MAX_PAGES))
     if not pages:
         raise Unfinished("the TIFF file has no page: it was cut off, or is damaged")
+    if not all(isinstance(side, int) for _, page in pages for side in (page.imagewidth, page.imagelength)):
+        raise Unreadable("the TIFF file is damaged: it states several widths or heights of one page")
     number, page = max(pages, key=lambda each: each[1].imagewidth * each[1].imagelength)
     if sum(not _is_smaller_version(each, page) for _, each in pages) > 1 or len(pages) == MAX_PAGES:
         raise Unsuitable(SEVERAL)
@@ -128,6 +151,12 @@ def _of_colours(values: NDArray[Any], *, is_planar: bool) -> NDArray[np.float32]
         np.float32(weight) * channel for weight, channel in zip(weights, channels.astype(np.float32), strict=False)
     )
     return np.asarray(total, dtype=np.float32)
+
+
+def _finite(grey: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What is no number, as programs mark what is no picture, becomes the lowest value."""
+    is_number = np.isfinite(grey)
+    return grey if is_number.all() or not is_number.any() else np.where(is_number, grey, grey[is_number].min())
 
 
 def _decode_orientation(page: Any, grey: NDArray[np.uint8]) -> Image.Image:
@@ -166,7 +195,7 @@ def _grey(image: Image.Image, at_least: tuple[int, int]) -> Image.Image:
 def _to_8_bit(values: NDArray[Any], at_least: tuple[int, int]) -> NDArray[np.uint8]:
     """Stretched; whole numbers are averaged before, as in DICOM. Fractions may be infinite, or no number."""
     if values.dtype.kind == "f":
-        return stretch(np.nan_to_num(values.astype(np.float32, copy=False)))
+        return stretch(_finite(values.astype(np.float32, copy=False)))
     height, width = values.shape
     return stretch(average(values, choose_step((width, height), at_least)))
 

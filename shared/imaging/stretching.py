@@ -5,10 +5,14 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
-OUTLIERS = 1e-3
-"""At most this share of the pixels at either end may be cut off: hot pixels and lead letters are no anatomy."""
-APART = 0.05
-"""They are cut off only if they are further from the rest than this share of the rest's range."""
+OUTLIERS, APART = 1e-3, 0.05
+"""At most this share of the pixels at either end is cut off, as hot pixels are no anatomy; and only if they are further
+from the rest than this share of the rest's range."""
+BURNED_IN, FAR_APART = 0.05, 3.0
+"""The same for what is burned in, such as letters at the highest value that 16 bits hold. Pixels that have exactly the
+highest or the lowest value, as a border has, do not count as the rest at all."""
+MARGIN = 0.25
+"""Share of the rest's range that is left beyond it then: the range without those is narrower than the picture's."""
 
 
 def stretch(values: Floats, picture: Mask | None = None) -> NDArray[np.uint8]:
@@ -23,14 +27,26 @@ def stretch(values: Floats, picture: Mask | None = None) -> NDArray[np.uint8]:
 
 
 def robust_range(shown: Floats) -> tuple[float, float]:
-    """The range of values, less outliers: they are cut only where they stand apart from all others."""
-    count = max(1, int(OUTLIERS * shown.size))
-    if shown.size <= 2 * count + 2:
-        return float(shown.min()), float(shown.max())
-    lowest = np.partition(shown, count)[: count + 1]
-    highest = np.partition(shown, shown.size - count - 1)[shown.size - count - 1 :]
-    low, high = float(lowest.max()), float(highest.min())
+    """The range of values, less what stands apart from all others: the tails of an ordinary histogram do not."""
+    minimum, maximum = float(shown.min()), float(shown.max())
+    low, high = _ends(shown, OUTLIERS)
     span = high - low
-    # The tails of an ordinary histogram reach little further: only what stands apart is cut off.
-    minimum, maximum = float(lowest.min()), float(highest.max())
-    return (low if low - minimum > APART * span else minimum), (high if maximum - high > APART * span else maximum)
+    low, high = (low if low - minimum > APART * span else minimum), (high if maximum - high > APART * span else maximum)
+    rest = shown[(shown > low) & (shown < high)]
+    if rest.size:
+        lowest, highest = _ends(rest, BURNED_IN)
+        span = highest - lowest
+        if lowest - low > FAR_APART * span:
+            low = lowest - MARGIN * span
+        if high - highest > FAR_APART * span:
+            high = highest + MARGIN * span
+    return low, high
+
+
+def _ends(values: Floats, share: float) -> tuple[float, float]:
+    """The lowest and the highest value, without that share of all at each end."""
+    count = max(1, int(share * values.size))
+    if values.size <= 2 * count + 2:
+        return float(values.min()), float(values.max())
+    parted = np.partition(values, (count, values.size - count - 1))
+    return float(parted[count]), float(parted[values.size - count - 1])

@@ -13,10 +13,12 @@ import pytest
 from local.private_broker import free_port
 from shared.models import manifest, registry
 from tests import pace
+from tests.cases import CASES, FOLDER, REFERENCES, TOLERANCE, needs_cases
 from tests.plan import short
 from tests.system import SAMPLES, System, environment, running, specimens
 
 DATA = Path(os.environ.get("XRAY_TEST_DATA", Path(__file__).parents[3] / "shared" / "data")) / "kermany"
+LONG_AGO = 1_700_000_000
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the labelled X-rays are not on this machine")
 
 
@@ -60,6 +62,32 @@ def test_full_size_x_rays_are_all_screened_and_agree_with_their_224_pixel_twins(
     assert len(full) == 120
     assert agreeing >= 117
     assert right >= 110
+
+
+@needs_cases
+def test_every_file_from_a_public_report_gets_the_row_of_its_reference_or_the_reason_to_refuse_it(
+    system: System, tmp_path: Path
+) -> None:
+    box = tmp_path / "cases"
+    box.mkdir()
+    for name in [*REFERENCES, *(case.name for case in CASES)]:
+        shutil.copyfile(FOLDER / name, box / name)
+        os.utime(box / name, (LONG_AGO, LONG_AGO))  # so that nobody waits for the rest of what is cut off
+    shutil.move(box, system.inbox / "cases")
+    references = {name: system.row(f"cases/{name}") for name in REFERENCES}
+    assert {row["state"] for row in references.values()} == {"done"}
+    wrong = []
+    for case in CASES:
+        row = system.row(f"cases/{case.name}")
+        if case.refusal:
+            is_right = row["state"] == "quarantined" and case.refusal[1] in row["reason"]
+        else:
+            right = [references[name]["probability"] for name in case.references]
+            is_right = row["state"] == "done" and min(abs(row["probability"] - each) for each in right) <= TOLERANCE
+        if not is_right:
+            wrong.append((case, row))
+    assert not wrong, "\n".join(map(str, wrong))
+    assert len(system.query("SELECT path FROM results WHERE path LIKE 'cases/%'")) == len(CASES) + len(REFERENCES)
 
 
 @pytest.mark.parametrize("rows", short(["limit"], ["limit", "system,limit,script"]))

@@ -17,27 +17,36 @@ from tests.dicom import compressed, encapsulated, make, written
 from tests.radiographs import radiograph
 
 SAMPLES = Path(__file__).parents[2] / "samples"
-SPECIMENS = ("normal-05.jpeg", "normal-07.png", "normal-15.dcm", "pneumonia-16.dcm")
-PLAIN = {
-    "implicit": "1.2.840.10008.1.2",
-    "big-endian": "1.2.840.10008.1.2.2",
-    "deflated": "1.2.840.10008.1.2.1.99",
+SYNTAXES = {
+    "RLE": "1.2.840.10008.1.2.5",
+    "JPEG extended": "1.2.840.10008.1.2.4.51",
+    "JPEG lossless": "1.2.840.10008.1.2.4.70",
+    "JPEG-LS": "1.2.840.10008.1.2.4.80",
+    "DICOM JPEG 2000": "1.2.840.10008.1.2.4.90",
 }
-COMPRESSED = {
-    "rle": "1.2.840.10008.1.2.5",
-    "jpeg-lossless": "1.2.840.10008.1.2.4.57",
-    "jpeg-lossless-sv1": "1.2.840.10008.1.2.4.70",
-    "jpeg-ls": "1.2.840.10008.1.2.4.80",
-    "jpeg-2000": "1.2.840.10008.1.2.4.90",
-}
-JPEG_BASELINE, JPEG_EXTENDED, JPEG_2000_LOSSY, HTJ2K = (f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 91, 201))
+"""What GDCM writes for us."""
+JPEG_BASELINE, JPEG_EXTENDED, LOSSLESS, NEAR_LOSSLESS, JPEG_2000_LOSSY, HTJ2K = (
+    f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 81, 91, 201)
+)
+IMPLICIT, BIG_ENDIAN, DEFLATED = "1.2.840.10008.1.2", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"
 
 
-def originals() -> dict[str, bytes]:
-    """By name; the specimens are the largest of them."""
+def originals() -> dict[str, dict[str, bytes]]:
+    """By decoder and by name; the specimens are the largest of them."""
     film = radiograph(0).resize((200, 150))
-    files = {name: (SAMPLES / name).read_bytes() for name in SPECIMENS}
-    return {**files, **_jpegs(film), **_pngs(film), **_tiffs(film), **_dicoms(film)}
+    return {
+        "JPEG": {**_jpegs(film), **_samples("normal-05.jpeg")},
+        "PNG": {**_pngs(film), **_samples("normal-07.png")},
+        "TIFF": _tiffs(film),
+        "BMP": _bitmaps(film),
+        "WebP": _webps(film),
+        "JPEG 2000": _wavelets(film),
+        **_dicoms(film),
+    }
+
+
+def _samples(*names: str) -> dict[str, bytes]:
+    return {name: (SAMPLES / name).read_bytes() for name in names}
 
 
 def encoded(image: Image.Image, format: str, **options: Any) -> bytes:
@@ -101,14 +110,75 @@ def _tiffs(film: Image.Image) -> dict[str, bytes]:
     }
 
 
-def _dicoms(film: Image.Image) -> dict[str, bytes]:
+def _bitmaps(film: Image.Image) -> dict[str, bytes]:
+    modes = {"grey": film, "colour": film.convert("RGB"), "palette": film.convert("P"), "bilevel": film.convert("1")}
+    return {f"{name}.bmp": encoded(image, "BMP") for name, image in modes.items()}
+
+
+def _webps(film: Image.Image) -> dict[str, bytes]:
+    return {
+        "lossy.webp": encoded(film, "WEBP", quality=80),
+        "lossless.webp": encoded(film, "WEBP", lossless=True),
+        "alpha.webp": encoded(film.convert("RGBA"), "WEBP"),
+        "animated.webp": encoded(film, "WEBP", save_all=True, append_images=[film.rotate(9)]),
+    }
+
+
+def _wavelets(film: Image.Image) -> dict[str, bytes]:
+    return {
+        "grey.jp2": encoded(film, "JPEG2000"),
+        "colour.jp2": encoded(film.convert("RGB"), "JPEG2000", irreversible=True),
+        "alpha.jp2": encoded(film.convert("LA"), "JPEG2000"),
+        "stream.j2k": encoded(film, "JPEG2000", no_jp2=True),
+        "tiles.j2k": encoded(film, "JPEG2000", no_jp2=True, tile_size=(64, 64)),
+        "16-bits.jp2": encoded(_deep(film), "JPEG2000"),
+    }
+
+
+def _dicoms(film: Image.Image) -> dict[str, dict[str, bytes]]:
+    import imagecodecs  # it alone writes a stream of HTJ2K
+
     shallow, deep = np.asarray(film), np.asarray(_deep(film))
+    by_gdcm = {name: {f"{name}.dcm": _by_gdcm(deep, syntax)} for name, syntax in SYNTAXES.items()}
+    by_gdcm["RLE"]["RLE of 8 bits.dcm"] = _by_gdcm(shallow, SYNTAXES["RLE"])
+    by_gdcm["JPEG extended"]["8 bits.dcm"] = encapsulated(_fixed(shallow), encoded(film, "JPEG"), JPEG_EXTENDED)
+    by_gdcm["JPEG lossless"]["other predictors.dcm"] = _by_gdcm(deep, LOSSLESS)
+    by_gdcm["JPEG-LS"]["near lossless.dcm"] = _by_gdcm(shallow, NEAR_LOSSLESS)
+    by_gdcm["DICOM JPEG 2000"]["lossy.dcm"] = encapsulated(
+        _fixed(shallow), encoded(film, "JPEG2000", irreversible=True, no_jp2=True), JPEG_2000_LOSSY
+    )
+    implicit = _written_as(_fixed(deep), IMPLICIT, implicit_vr=True, little_endian=True)
+    return by_gdcm | {
+        "little endian": {
+            **_headers(shallow, deep),
+            **_samples("normal-15.dcm", "pneumonia-16.dcm"),
+            "implicit.dcm": implicit,
+            "without preamble": implicit[implicit.index(b"\x08\0\x16\0") :],
+        },
+        "big endian": {
+            "big.dcm": _written_as(_fixed(deep.byteswap()), BIG_ENDIAN, implicit_vr=False, little_endian=False)
+        },
+        "deflated": {"deflated.dcm": _written_as(_fixed(deep), DEFLATED, implicit_vr=False, little_endian=True)},
+        "DICOM JPEG": {
+            "grey.dcm": encapsulated(_fixed(shallow), encoded(film, "JPEG"), JPEG_BASELINE),
+            "progressive.dcm": encapsulated(_fixed(shallow), encoded(film, "JPEG", progressive=True), JPEG_BASELINE),
+        },
+        "HTJ2K": {
+            "high-throughput.dcm": encapsulated(_fixed(deep), imagecodecs.htj2k_encode(deep), HTJ2K),
+            "plain.dcm": encapsulated(_fixed(shallow), encoded(film, "JPEG2000", no_jp2=True), HTJ2K),
+        },
+    }
+
+
+def _headers(shallow: Any, deep: Any) -> dict[str, bytes]:
+    """Uncompressed, with each element that says how a picture is to be read."""
     table = Dataset()
     table.LUTDescriptor, table.LUTData = [4096, 0, 16], list(range(0, 65536, 16))
     table["LUTDescriptor"].VR, table["LUTData"].VR = "US", "US"
     code = Dataset()
     code.CodeValue, code.CodeMeaning, code.CodingSchemeDesignator = "816094009", "Chest", "SCT"
-    files = {
+    shutter = {"ShutterShape": ["CIRCULAR"], "CenterOfCircularShutter": [75, 100], "RadiusOfCircularShutter": 70}
+    return {
         "8-bits.dcm": written(_fixed(shallow)),
         "12-bits.dcm": written(_fixed(deep)),
         "windowed.dcm": written(
@@ -116,27 +186,26 @@ def _dicoms(film: Image.Image) -> dict[str, bytes]:
         ),
         "inverted.dcm": written(_fixed(deep, PhotometricInterpretation="MONOCHROME1", PixelPaddingValue=7)),
         "table.dcm": written(_fixed(deep, VOILUTSequence=Sequence([table]))),
+        "modality.dcm": written(_fixed(deep, ModalityLUTSequence=Sequence([table]))),
         "codes.dcm": written(_fixed(deep, BodyPartExamined=None, AnatomicRegionSequence=Sequence([code]))),
+        "turned.dcm": written(_fixed(deep, PatientOrientation=["R", "H"], **shutter)),
         "utf-8.dcm": written(_fixed(deep, SpecificCharacterSet="ISO_IR 192", IssuerOfPatientID="Köln")),
         "kanji.dcm": written(_fixed(deep, SpecificCharacterSet=["", "ISO 2022 IR 87"])),
-        "jpeg.dcm": encapsulated(_fixed(shallow), encoded(film, "JPEG"), JPEG_BASELINE),
-        "jpeg-extended.dcm": encapsulated(_fixed(shallow), encoded(film, "JPEG"), JPEG_EXTENDED),
-        "jpeg-2000-lossy.dcm": encapsulated(
-            _fixed(shallow), encoded(film, "JPEG2000", irreversible=True, no_jp2=True), JPEG_2000_LOSSY
-        ),
-        "high-throughput.dcm": encapsulated(_fixed(shallow), encoded(film, "JPEG2000", no_jp2=True), HTJ2K),
     }
+
+
+def _by_gdcm(pixels: Any, syntax: str) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
-        for name, syntax in COMPRESSED.items():
-            by_gdcm = dcmread(BytesIO(compressed(_fixed(deep), syntax, Path(folder))))  # with a number of its own
-            frame = next(generate_frames(by_gdcm.PixelData, number_of_frames=1))
-            files[f"{name}.dcm"] = encapsulated(_fixed(deep), frame, syntax)
-    for name, syntax in PLAIN.items():
-        dataset, file = _fixed(deep.byteswap() if name == "big-endian" else deep), BytesIO()
-        dataset.file_meta.TransferSyntaxUID = syntax
-        dcmwrite(file, dataset, implicit_vr=name == "implicit", little_endian=name != "big-endian", force_encoding=True)
-        files[f"{name}.dcm"] = file.getvalue()
-    return files
+        packed = dcmread(BytesIO(compressed(_fixed(pixels), syntax, Path(folder))))  # with a number of its own
+    frame = next(generate_frames(packed.PixelData, number_of_frames=1))
+    return encapsulated(_fixed(pixels), frame, syntax)
+
+
+def _written_as(dataset: Dataset, syntax: str, **encoding: bool) -> bytes:
+    dataset.file_meta.TransferSyntaxUID = syntax
+    file = BytesIO()
+    dcmwrite(file, dataset, force_encoding=True, **encoding)
+    return file.getvalue()
 
 
 def _fixed(pixels: Any, **elements: Any) -> Dataset:

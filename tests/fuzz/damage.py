@@ -15,7 +15,8 @@ def damaged(data: bytes, random: Random) -> bytes:
     if random.random() < 0.025:
         return data
     for _ in range(random.choice((1, 1, 1, 2, 2, 3, 4))):
-        data = random.choice((*ANYWHERE, _field(data), _field(data), _field(data)))(data, random)
+        edits = ANYWHERE if random.random() < 0.6 else _fields(data)
+        data = random.choice(edits)(data, random)
     return data
 
 
@@ -145,6 +146,20 @@ def edit_tiff(data: bytes, random: Random) -> bytes:
     return data[:place] + new + data[place + len(new) :] if place < len(data) else flip_bits(data, random)
 
 
+def edit_deflated(data: bytes, random: Random) -> bytes:
+    """Any damage to the elements of a deflated DICOM file, before they are deflated."""
+    start = 144 + int.from_bytes(data[140:144], "little")  # after the file's meta information
+    elements = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        inflated = elements.decompress(data[start:], 10_000_000)
+    except zlib.error:
+        return flip_bits(data, random)
+    header = b"\0" * 128 + b"DICM"  # where `edit_dicom` looks
+    edited = random.choice((*ANYWHERE, edit_dicom, edit_dicom, edit_dicom))(header + inflated, random)[132:]
+    stream = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return data[:start] + stream.compress(edited) + stream.flush()
+
+
 def edit_dicom(data: bytes, random: Random) -> bytes:
     """The value, the type, the length or the number of an element of a well-known group."""
     groups = (b"\x02\x00", b"\x08\x00", b"\x10\x00", b"\x18\x00", b"\x20\x00", b"\x28\x00", b"\x28\x00", b"\xe0\x7f")
@@ -207,15 +222,44 @@ WORDS = (
 )
 
 
-def _field(data: bytes) -> Damage:
-    """The kind of header edit that fits."""
+ITEM = b"\xfe\xff\x00\xe0"
+"""What stands before the frame of a compressed DICOM file, the last of its items."""
+
+
+def header_edit(mark: bytes, span: int) -> Damage:
+    """A number within so many bytes from a mark's last place on: what a decoder believes of sizes and offsets."""
+
+    def edit(data: bytes, random: Random) -> bytes:
+        place, size = max(data.rfind(mark), 0) + random.randrange(span), random.choice((1, 2, 4))
+        number = (random.choice(NUMBERS) % (1 << 8 * size)).to_bytes(size, random.choice(("big", "little")))
+        return data[:place] + number + data[place + size :]
+
+    return edit
+
+
+HEADERS = (
+    (b"\x89PNG", edit_png),
+    (b"II", edit_tiff),
+    (b"MM", edit_tiff),
+    (b"BM", header_edit(b"BM", 54)),
+    (b"RIFF", header_edit(b"RIFF", 64)),
+    (b"\0\0\0\x0cjP", header_edit(b"jP", 90)),
+)
+"""By how a file begins."""
+edit_wavelets = header_edit(b"\xff\x4f\xff\x51", 120)
+edit_frame = header_edit(ITEM, 72)
+
+
+def _fields(data: bytes) -> tuple[Damage, ...]:
+    """The kinds of header edit that fit."""
+    wavelets = (edit_wavelets,) if b"\xff\x4f\xff\x51" in data else ()
+    if data[128:132] == b"DICM" and b"1.2.840.10008.1.2.1.99" in data:
+        return (edit_deflated,)
     if data[128:132] == b"DICM":
-        return edit_jpeg if b"\xff\xd8\xff" in data and data[-1] % 3 == 0 else edit_dicom
-    if data.startswith(b"\x89PNG"):
-        return edit_png
-    if data[:2] in (b"II", b"MM"):
-        return edit_tiff
-    return edit_jpeg
+        stream = wavelets or ((edit_jpeg,) if b"\xff\xd8\xff" in data else (edit_frame,))
+        return (edit_dicom, *stream, edit_frame) if ITEM in data else (edit_dicom,)
+    edits = [edit for beginning, edit in HEADERS if data.startswith(beginning)]
+    return (*edits, *wavelets) or (edit_jpeg,)
 
 
 def _place(data: bytes, random: Random) -> int:

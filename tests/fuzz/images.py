@@ -1,8 +1,9 @@
 """Damaged images through the very decoding that the worker does, in processes that are watched: they may die.
 
 Each case ends as pixels of the right shape and type, or as an ImageError with a sentence; in no other way, not after
-more than SECONDS of a core, not with more than MEMORY. A case is its seed and its number, and nothing else:
-`python -m tests.fuzz.images --seed N --case M` runs one again, and tells what came of it.
+more than SECONDS of a core, not with more than MEMORY, and it leaves no more than GROWTH of it in use. A case is its
+seed, its decoder and its number, and nothing else: `python -m tests.fuzz.images --seed N --decoder NAME --case M` runs
+one again, and tells what came of it.
 """
 
 import argparse
@@ -20,11 +21,12 @@ import tempfile
 import time
 import traceback
 import warnings
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -47,6 +49,9 @@ HANG_SECONDS = seconds(60)
 """On the clock: then the process is killed."""
 MEMORY = 2 * 1024**3
 """Bytes of addresses beyond what a process has before its first image (RLIMIT_AS)."""
+GROWTH = 256 * 1024**2
+"""Bytes by which a process may have grown since its case number SETTLED: what decoders keep, or leak."""
+SETTLED = 200
 SECRET = SecretStr("a key for the fuzzing of images")
 WAYS = (
     Preprocessing(width=160, height=160, contrast="equalize"),
@@ -57,6 +62,18 @@ COMMAND = (sys.executable, "-m", "tests.fuzz.images", "--serve")
 
 
 @dataclass(frozen=True)
+class Case:
+    """A damaged file: one of a decoder's originals, and what is done to it."""
+
+    decoder: str
+    number: int
+    seed: int = 0
+
+    def __str__(self) -> str:
+        return f'--seed {self.seed} --decoder "{self.decoder}" --case {self.number}'
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What came of a file; `problem` is None if that is as it should be."""
 
@@ -64,20 +81,40 @@ class Verdict:
     reason: str
     problem: str | None
     seconds: float = 0.0
+    rss: int = 0
+    """Bytes of memory in use by the process, after the case."""
 
 
 @dataclass
 class Report:
-    results: Counter[str] = field(default_factory=Counter)
+    """By decoder: how many cases came to what, the longest time of a core; and by how much a process grew at most."""
+
+    results: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    slowest: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    growth: int = 0
     problems: list[str] = field(default_factory=list)
-    slowest: tuple[float, int] = (0.0, -1)
+
+    def __str__(self) -> str:
+        lines = [
+            f"{decoder}: {sum(results.values()):,} variants: "
+            + ", ".join(f"{count:,} {result}" for result, count in results.most_common())
+            + f"; at most {self.slowest[decoder]:.2f} s of a core"
+            for decoder, results in sorted(self.results.items())
+        ]
+        return "\n".join([*lines, f"a process grew by {self.growth / 1024**2:.0f} MiB at most"])
 
 
-def damage(files: dict[str, bytes], seed: int, case: int) -> tuple[str, bytes, Preprocessing]:
+def cases_of(decoders: Iterable[str], variants: int, seed: int = 0) -> list[Case]:
+    """So many of each decoder, in turns."""
+    return [Case(decoder, number, seed) for number, decoder in product(range(variants), decoders)]
+
+
+def damage(files: dict[str, dict[str, bytes]], case: Case) -> tuple[str, bytes, Preprocessing]:
     """The name of the original, the damaged file, and how its pixels are asked for."""
-    random = Random(f"{seed} {case}")
-    name = random.choice([*files] if random.random() < 0.1 else [name for name in files if len(files[name]) < 200_000])
-    return name, damaged(files[name], random), random.choice(WAYS)
+    random, mine = Random(str(case)), files[case.decoder]
+    small = [name for name in mine if len(mine[name]) < 200_000]
+    name = random.choice([*mine] if random.random() < 0.1 else small)
+    return name, damaged(mine[name], random), random.choice(WAYS)
 
 
 def look(data: bytes, way: Preprocessing) -> Verdict:
@@ -96,7 +133,7 @@ def look(data: bytes, way: Preprocessing) -> Verdict:
         found = Verdict(type(error).__name__, str(error), traceback.format_exc())
     seconds = time.process_time() - began
     problem = found.problem or (f"it took {seconds:.1f} s of a core" if seconds > SECONDS else None)
-    return Verdict(found.result, found.reason, problem, seconds)
+    return Verdict(found.result, found.reason, problem, seconds, psutil.Process().memory_info().rss)
 
 
 def _fault_of(sentence: str) -> str | None:
@@ -163,22 +200,26 @@ class Child:
         return "\n" + self._errors.read().decode(errors="replace")
 
 
-def run(seed: int, cases: Sequence[int], processes: int, start: Callable[[], Child] = Child) -> Report:
+def run(cases: Iterable[Case], processes: int, start: Callable[[], Child] = Child) -> Report:
     """Look at each case; a process that died is replaced."""
     report, waiting = Report(), iter(cases)
 
     def work() -> None:
-        child = start()
+        child, sizes = start(), list[int]()
         try:
             for case in _shared(waiting):
-                verdict = child.ask({"seed": seed, "case": case})
-                report.results[verdict.result] += 1
-                report.slowest = max(report.slowest, (verdict.seconds, case))
-                if verdict.problem:
-                    report.problems.append(f"{verdict.problem}\n{how_to_repeat(seed, case)}")
-                if not child.is_alive or verdict.result in ("hang", "death"):
+                verdict = child.ask({"case": vars(case)})
+                sizes.append(verdict.rss)
+                grown = verdict.rss - sizes[SETTLED] if len(sizes) > SETTLED else 0
+                report.results[case.decoder][verdict.result] += 1
+                report.slowest[case.decoder] = max(report.slowest[case.decoder], verdict.seconds)
+                report.growth = max(report.growth, grown)
+                problem = verdict.problem or (f"the process grew by {grown:,} bytes" if grown > GROWTH else None)
+                if problem:
+                    report.problems.append(f"{problem}\nagain: python -m tests.fuzz.images {case}")
+                if not child.is_alive or verdict.result in ("hang", "death") or grown > GROWTH:
                     child.close()
-                    child = start()
+                    child, sizes = start(), []
         finally:
             child.close()
 
@@ -188,13 +229,9 @@ def run(seed: int, cases: Sequence[int], processes: int, start: Callable[[], Chi
     return report
 
 
-def _shared(cases: Iterator[int]) -> Iterator[int]:
-    while (case := next(cases, None)) is not None:  # of a range's iterator: one step, which no thread interrupts
+def _shared(cases: Iterator[Case]) -> Iterator[Case]:
+    while (case := next(cases, None)) is not None:  # of a list's iterator: one step, which no thread interrupts
         yield case
-
-
-def how_to_repeat(seed: int, case: int) -> str:
-    return f"again: python -m tests.fuzz.images --seed {seed} --case {case}"
 
 
 def serve() -> None:
@@ -204,12 +241,12 @@ def serve() -> None:
     os.dup2(2, 1)  # decoders in C may print
     warnings.filterwarnings("ignore", module="PIL")  # as in a worker process
     files = originals()
-    look(files["jpeg-ls.dcm"], WAYS[0])  # what is imported and allocated once
+    look(files["JPEG-LS"]["JPEG-LS.dcm"], WAYS[0])  # what is imported and allocated once
     _limit_memory()
     for line in sys.stdin:
         question = json.loads(line)
         if "case" in question:
-            _, data, way = damage(files, question["seed"], question["case"])
+            _, data, way = damage(files, Case(**question["case"]))
         else:
             data, way = base64.b64decode(question["data"]), WAYS[question["way"]]
         print(json.dumps(vars(look(data, way))), file=answers, flush=True)
@@ -224,34 +261,38 @@ def main() -> int:
     """Read the command line; returns 1 if a case did not end as it should."""
     parser = argparse.ArgumentParser("python -m tests.fuzz.images", description=__doc__)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--decoder", help="its files alone (all)")
     parser.add_argument("--case", type=int, help="only this one, and tell what came of it")
     parser.add_argument("--save", type=Path, help="with --case: where to write the damaged file")
-    parser.add_argument("--cases", type=int, default=1000, help="so many, from 0")
+    parser.add_argument("--variants", type=int, default=1000, help="so many of each decoder's files (1,000)")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.serve:
         serve()
         return 0
+    files = originals()
+    if chosen.decoder is not None and chosen.decoder not in files:
+        parser.error(f"no such decoder: {chosen.decoder!r}; there are {', '.join(files)}")
     if chosen.case is not None:
-        return tell(chosen.seed, chosen.case, chosen.save)
+        return tell(files, Case(chosen.decoder or next(iter(files)), chosen.case, chosen.seed), chosen.save)
     began = time.monotonic()
-    report = run(chosen.seed, range(chosen.cases), chosen.processes)
+    decoders = [chosen.decoder] if chosen.decoder else [*files]
+    report = run(cases_of(decoders, chosen.variants, chosen.seed), chosen.processes)
     print(*report.problems, sep="\n\n")
-    counts = ", ".join(f"{count} {name}" for name, count in report.results.most_common())
-    seconds, slowest = report.slowest
-    print(f"{counts}; {time.monotonic() - began:.0f} s; the slowest, {slowest}, took {seconds:.2f} s of a core")
+    print(report)
+    print(f"{len(report.problems)} problems; {time.monotonic() - began:.0f} s")
     return 1 if report.problems else 0
 
 
-def tell(seed: int, case: int, save: Path | None) -> int:
+def tell(files: dict[str, dict[str, bytes]], case: Case, save: Path | None) -> int:
     """What comes of one case, in a process of its own."""
-    name, data, way = damage(originals(), seed, case)
+    name, data, way = damage(files, case)
     print(f"{name}, {len(data)} bytes after the damage, {way}")
     if save:
         save.write_bytes(data)
     with closing(Child()) as child:
-        verdict = child.ask({"seed": seed, "case": case})
+        verdict = child.ask({"case": vars(case)})
     print(f"{verdict.result}: {verdict.reason} ({verdict.seconds:.2f} s of a core)")
     print(verdict.problem or "as it should be")
     return 1 if verdict.problem else 0

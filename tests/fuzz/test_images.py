@@ -3,34 +3,42 @@
 import os
 import sys
 import time
+from collections import Counter
 
 import pytest
 
 from shared.base.errors import Unreadable
 from tests.fuzz import images
 from tests.fuzz.corpus import originals
-from tests.fuzz.images import WAYS, Child, damage, look, run
-from tests.fuzz.size import CASES, SEED, TIMEOUT
+from tests.fuzz.images import WAYS, Child, cases_of, damage, look, run
+from tests.fuzz.size import SEED, VARIANTS, VARIANTS_TIMEOUT
 
 
-@pytest.mark.timeout(TIMEOUT)
-def test_damaged_files_end_as_pixels_or_with_a_reason() -> None:
-    report = run(SEED, range(CASES), os.cpu_count() or 1)
+@pytest.mark.timeout(VARIANTS_TIMEOUT)
+def test_damaged_files_of_each_decoder_end_as_pixels_or_with_a_reason() -> None:
+    decoders = [*originals()]
+    report = run(cases_of(decoders, VARIANTS, SEED), os.cpu_count() or 1)
+    print(report)
     assert not report.problems, "\n\n".join(report.problems)
-    assert sum(report.results.values()) == CASES
-    for result in ("pixels", "Unreadable", "Unfinished"):  # else the damage is too slight, or too great
-        assert report.results[result] > CASES / 20, report.results
+    for decoder in decoders:
+        results = report.results[decoder]
+        assert sum(results.values()) == VARIANTS, decoder
+        assert VARIANTS / 50 < results["pixels"] < VARIANTS * 0.95, (decoder, results)  # the damage is neither too
+        assert results["Unreadable"] + results["Unsuitable"] + results["Unfinished"] > 0  # great nor too slight
+    everything = sum(report.results.values(), Counter())
+    assert everything["Unreadable"] and everything["Unfinished"] and everything["Unsuitable"], everything
 
 
 def test_a_case_is_the_same_in_every_process() -> None:
     one, other = originals(), originals()
     assert one == other
-    assert [damage(one, 7, case) for case in range(50)] == [damage(other, 7, case) for case in range(50)]
+    cases = cases_of(one, 4, seed=7)
+    assert [damage(one, case) for case in cases] == [damage(other, case) for case in cases]
 
 
 def test_the_whole_files_are_what_they_are_meant_to_be() -> None:
-    refused = {"animated.png", "pages.tiff", "deflated.dcm"}
-    found = {name: look(data, WAYS[1]) for name, data in originals().items()}
+    refused = {"animated.png", "pages.tiff", "animated.webp"}
+    found = {name: look(data, WAYS[1]) for files in originals().values() for name, data in files.items()}
     assert {name for name, verdict in found.items() if verdict.result != "pixels"} == refused
     assert all(verdict.problem is None for verdict in found.values())
 
@@ -48,11 +56,21 @@ def test_a_process_that_dies_or_hangs_is_seen_with_its_case_and_replaced(
 ) -> None:
     monkeypatch.setattr(images, "HANG_SECONDS", 1.0)
     command = [sys.executable, "-c", f"import os, signal, sys, time; sys.stdin.readline(); {code}"]
-    report = run(5, range(3), 1, lambda: Child(command))
+    report = run(cases_of(["PNG"], 3, seed=5), 1, lambda: Child(command))
     assert len(report.problems) == 3
-    for case, problem in enumerate(report.problems):
+    for number, problem in enumerate(report.problems):
         assert problem.startswith(seen)
-        assert problem.endswith(f"\nagain: python -m tests.fuzz.images --seed 5 --case {case}")
+        assert problem.endswith(f'\nagain: python -m tests.fuzz.images --seed 5 --decoder "PNG" --case {number}')
+
+
+def test_a_process_that_grows_and_grows_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "SETTLED", 2)
+    answer = "print(json.dumps(dict(result='pixels', reason='', problem=None, rss=number * 200_000_000)), flush=True)"
+    command = [sys.executable, "-c", f"import json, sys\nfor number, _ in enumerate(sys.stdin): {answer}"]
+    report = run(cases_of(["PNG"], 6), 1, lambda: Child(command))
+    (problem,) = report.problems
+    assert problem.startswith("the process grew by 400,000,000 bytes")
+    assert report.growth == 400_000_000
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import logging
 import struct
+import sys
 import warnings
 from contextlib import suppress
 from io import BytesIO
@@ -14,9 +15,10 @@ from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from shared.base.errors import Unfinished, Unreadable
+from shared.base.errors import Unfinished, Unreadable, Unsuitable
 from shared.imaging import Limits, Preprocessing, decode, prepare
-from shared.imaging.dicom import read_header
+from shared.imaging.dicom import SYNTAXES, read_header
+from shared.imaging.notes import Notes
 from tests.dicom import CR, NAME, PATIENT, compressed, encapsulated, make, written
 
 Y, X = np.mgrid[0:200, 0:260]
@@ -116,13 +118,27 @@ def test_lossy_transfer_syntaxes_give_nearly_the_same_picture(tmp_path: Path, sy
     assert np.abs(grey(compressed(make(PIXELS_8), syntax, tmp_path)) - expected()).max() <= 6
 
 
-def test_every_transfer_syntax_that_is_said_to_be_read_has_a_decoder() -> None:
-    from pydicom.pixels import get_decoder
+JPEG, JPEG_EXTENDED, NEAR_LOSSLESS = (f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 81))
+HIGH_THROUGHPUT = [f"1.2.840.10008.1.2.4.{number}" for number in (201, 202, 203)]
 
-    from shared.imaging.dicom import SYNTAXES
 
-    for syntax in SYNTAXES:
-        assert get_decoder(syntax).is_available, syntax
+def in_syntax(syntax: str, folder: Path) -> bytes:
+    dataset = make(PIXELS_8 if syntax in (JPEG, NEAR_LOSSLESS) else PIXELS)
+    if syntax in HIGH_THROUGHPUT:
+        stream = pytest.importorskip("imagecodecs").htj2k_encode(PIXELS)
+        return encapsulated(dataset, stream, syntax)
+    return deflated(dataset) if syntax == "1.2.840.10008.1.2.1.99" else compressed(dataset, syntax, folder)
+
+
+@pytest.mark.parametrize("is_optional_there", [True, False], ids=["with imagecodecs", "without imagecodecs"])
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_every_transfer_syntax_that_is_said_to_be_read_is_read_with_and_without_the_optional_package(
+    syntax: str, is_optional_there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = in_syntax(syntax, tmp_path)
+    if not is_optional_there:
+        monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    assert np.abs(grey(data) - expected()).max() <= (6 if syntax in (JPEG, JPEG_EXTENDED, NEAR_LOSSLESS) else 1)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +146,10 @@ def test_every_transfer_syntax_that_is_said_to_be_read_has_a_decoder() -> None:
     [
         ({"Modality": "CT"}, "modality is CT"),
         ({"Modality": "MG"}, "modality is MG"),
-        ({"Modality": None}, "modality is not stated"),
+        ({"Modality": None, "SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"}, "modality is not stated"),
+        ({"BodyPartExamined": "CHEST LAT", "ViewPosition": None}, "view is not stated"),
+        ({"SeriesDescription": "Thorax seitlich", "ViewPosition": None}, "view is not stated"),
+        ({"ProtocolName": "Knee AP", "BodyPartExamined": None}, "body part is not stated"),
         ({"BodyPartExamined": "HAND"}, "body part is HAND"),
         ({"BodyPartExamined": "ABDOMEN"}, "body part is ABDOMEN"),
         ({"ViewPosition": "LL"}, "view is LL"),
@@ -143,7 +162,7 @@ def test_every_transfer_syntax_that_is_said_to_be_read_has_a_decoder() -> None:
         ({"PresentationIntentType": "FOR PROCESSING"}, "FOR PROCESSING"),
         ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.1.1.1"}, "FOR PROCESSING"),
         ({"PhotometricInterpretation": "PALETTE COLOR"}, "not greyscale"),
-        ({"PhotometricInterpretation": "YBR_FULL", "SamplesPerPixel": 3, "PlanarConfiguration": 0}, "not greyscale"),
+        ({"PhotometricInterpretation": "YBR_PARTIAL_420", "SamplesPerPixel": 3}, "not greyscale"),
         ({"Rows": 20}, "too small"),
         ({"Rows": 40_000, "Columns": 40_000}, "more than the limit"),
     ],
@@ -159,6 +178,10 @@ def test_a_header_that_speaks_of_anything_but_a_frontal_chest_is_refused(element
         {"BodyPartExamined": "THORAX", "ViewPosition": "PA"},
         {"BodyPartExamined": "PORT CHEST", "ViewPosition": "AP SUPINE"},
         {"BodyPartExamined": "", "ViewPosition": ""},
+        {"ViewPosition": "PA", "SeriesDescription": "Chest LAT"},
+        {"ViewPosition": "", "StudyDescription": "Chest PA and lateral", "SeriesDescription": "Chest"},
+        {"Modality": None},
+        {"Modality": "DR"},
         {"ViewPosition": None, "ViewCodeSequence": code("399348003", "antero-posterior")},
         {"ViewPosition": None, "PatientOrientation": ["L", "F"]},
         {"BodyPartExamined": None, "AnatomicRegionSequence": code("816094009", "Chest")},
@@ -168,6 +191,25 @@ def test_a_header_that_speaks_of_anything_but_a_frontal_chest_is_refused(element
 )
 def test_what_is_a_frontal_chest_or_does_not_say_otherwise_is_screened(elements: dict[str, Any]) -> None:
     assert (grey(written(make(PIXELS, **elements))) == expected()).all()
+
+
+@pytest.mark.parametrize(
+    ("character_set", "raw"),
+    [
+        ("ISO_IR 192", "TÓRAX".encode()),
+        ("ISO_IR 100", "TÓRAX".encode()),
+        (None, "胸部".encode()),
+        ("ISO_IR 100", "TÓRAX".encode("latin-1")),
+        ("ISO_IR 144", "ГРУДНАЯ КЛЕТКА".encode("iso8859-5")),
+        ("GB18030", "胸部正位".encode("gb18030")),
+        (["", "ISO 2022 IR 87"], b"\x1b$B6;It\x1b(B"),
+        ("ISO 2022 IR 149", "흉부".encode("euc-kr")),
+    ],
+)
+def test_a_body_part_is_read_in_the_characters_of_the_file_or_in_utf_8(character_set: object, raw: bytes) -> None:
+    raw += b" " * (len(raw) % 2)
+    data = written(make(PIXELS, SpecificCharacterSet=character_set, BodyPartExamined="X" * len(raw)))
+    assert (grey(data.replace(b"X" * len(raw), raw)) == expected()).all()
 
 
 def test_an_encapsulated_pdf_is_refused_as_a_document() -> None:
@@ -184,24 +226,36 @@ def test_a_report_without_a_picture_is_refused() -> None:
     assert refuse(dataset) == "the DICOM file is not an image (modality SR)"
 
 
-def test_the_deflated_syntax_is_refused_and_never_inflated(monkeypatch: pytest.MonkeyPatch) -> None:
-    dataset = make(PIXELS)
+def deflated(dataset: Dataset) -> bytes:
     dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1.99"
-    data = written(dataset)
-    monkeypatch.setattr("zlib.decompress", lambda *_: pytest.fail("it was inflated"))
-    with pytest.raises(Unreadable, match=r"Deflated Explicit VR Little Endian is not read"):
-        decode(data, (160, 160), Limits())
+    return written(dataset)
 
 
-def test_the_syntax_that_a_file_without_preamble_states_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_deflated_file_is_read_with_and_without_a_preamble() -> None:
+    data = deflated(make(PIXELS, StudyInstanceUID="1.2.3"))
+    for file in (data, data[132:]):
+        assert (grey(file) == expected()).all()
+        assert read_header(file).study_uid == "1.2.3"
+
+
+def test_a_deflated_file_is_inflated_to_a_limit_and_one_that_ends_too_early_may_still_be_under_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = deflated(make(PIXELS))
+    monkeypatch.setattr("zlib.decompress", lambda *_: pytest.fail("it was inflated without a limit"))
+    with pytest.raises(Unfinished, match="cut off"):
+        grey(data[: len(data) * 2 // 3])
+    monkeypatch.setattr("shared.imaging.dicom_file.MAX_INFLATED", PIXELS.nbytes)
+    for read in (grey, read_header):
+        with pytest.raises(Unsuitable, match=r"holds more than 104,000 bytes"):
+            read(data)
+
+
+def test_the_syntax_that_a_file_without_preamble_states_counts(tmp_path: Path) -> None:
     dataset = make(PIXELS)
     whole = decode(written(dataset), (160, 160), Limits())
     packed = compressed(dataset, "1.2.840.10008.1.2.4.90", tmp_path)[132:]
     assert np.array_equal(decode(packed, (160, 160), Limits()), whole)
-    dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1.99"
-    monkeypatch.setattr("zlib.decompress", lambda *_: pytest.fail("it was inflated"))
-    with pytest.raises(Unreadable, match=r"Deflated Explicit VR Little Endian is not read"):
-        decode(written(dataset)[132:], (160, 160), Limits())
 
 
 @pytest.mark.parametrize(
@@ -211,6 +265,50 @@ def test_the_syntax_that_a_file_without_preamble_states_counts(monkeypatch: pyte
 def test_a_transfer_syntax_without_a_decoder_is_refused_by_name(syntax: str, name: str) -> None:
     with pytest.raises(Unreadable, match=rf"transfer syntax {name}.* is not read"):
         decode(encapsulated(make(PIXELS), b"\0" * 100, syntax), (160, 160), Limits())
+
+
+@pytest.mark.parametrize("tail", [b"\0", b"\n", b"\xff" * 16, bytes(128), b"<html>\n"])
+@pytest.mark.parametrize("syntax", [None, LOSSLESS["JPEG lossless"]], ids=["uncompressed", "JPEG lossless"])
+def test_what_stands_behind_the_pixels_does_not_matter(tail: bytes, syntax: str | None, tmp_path: Path) -> None:
+    data = written(make(PIXELS)) if syntax is None else compressed(make(PIXELS), syntax, tmp_path)
+    assert (grey(data + tail) == expected()).all()
+
+
+@pytest.mark.parametrize("actual", ["JPEG lossless", "JPEG-LS", "JPEG 2000 lossless", "RLE", "uncompressed"])
+@pytest.mark.parametrize("stated", ["uncompressed", "JPEG", "JPEG lossless", "JPEG-LS", "JPEG 2000 lossless", "RLE"])
+def test_pixels_in_another_transfer_syntax_than_the_header_states_are_read_and_noted(
+    actual: str, stated: str, tmp_path: Path
+) -> None:
+    uids = {"uncompressed": "1.2.840.10008.1.2.1", **LOSSLESS, **LOSSY}
+    data = written(make(PIXELS)) if actual == "uncompressed" else compressed(make(PIXELS), uids[actual], tmp_path)
+    dataset, notes = pydicom.dcmread(BytesIO(data)), Notes()
+    is_same = dataset.file_meta.TransferSyntaxUID == uids[stated]
+    element = b"\x02\0\x10\0UI"
+    at, uid = data.index(element) + len(element), uids[stated].encode()
+    uid += b"\0" * (len(uid) % 2)
+    end = at + 2 + int.from_bytes(data[at : at + 2], "little")
+    data = data[:at] + len(uid).to_bytes(2, "little") + uid + data[end:]
+    assert (np.asarray(decode(data, (160, 160), Limits(), notes), np.int16) == expected()).all()
+    assert is_same or any(text.startswith("the header says") for text in notes.texts)
+
+
+@pytest.mark.parametrize("photometric", ["RGB", "YBR_FULL_422", "YBR_FULL"])
+@pytest.mark.parametrize("format", ["JPEG", "JPEG2000"])
+def test_a_grey_image_that_was_compressed_in_colour_is_grey(photometric: str, format: str) -> None:
+    file = BytesIO()
+    options: dict[str, Any] = {"quality": 95} if format == "JPEG" else {"no_jp2": True, "irreversible": True}
+    Image.fromarray(PIXELS_8).convert("RGB").save(file, format, **options)
+    colour = {"SamplesPerPixel": 3, "PhotometricInterpretation": photometric, "PlanarConfiguration": 0}
+    data = encapsulated(make(PIXELS_8, **colour), file.getvalue(), LOSSY["JPEG" if format == "JPEG" else "JPEG 2000"])
+    assert np.abs(grey(data) - expected()).max() <= 6
+
+
+def test_letters_in_colour_do_not_cost_a_grey_image() -> None:
+    colours = np.repeat(PIXELS_8[:, :, np.newaxis], 3, axis=2)
+    colours[5:15, 5:45] = (255, 255, 0)
+    dataset = make(colours, SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=0)
+    reference = grey(written(make(colours[:, :, 0])))
+    assert np.abs(grey(written(dataset)) - reference).max() == 0
 
 
 def test_a_file_cut_in_its_pixels_may_still_be_under_way() -> None:

@@ -132,6 +132,25 @@ def test_every_column_of_the_view_is_explained(database: Database) -> None:
             assert set(session.execute(text(f"SELECT * FROM {view}")).keys()) <= explained
 
 
+README = (TOP / "README.md").read_text()
+
+
+def test_the_readme_names_the_transfer_syntaxes_that_are_read() -> None:
+    from shared.imaging.dicom_file import SYNTAXES
+
+    assert sorted(re.findall(r"1\.2\.840\.10008\.1\.2(?:\.\d+)*", README)) == sorted(SYNTAXES)
+
+
+def test_every_reason_of_the_readme_is_one_that_the_decoders_give() -> None:
+    table = README.split("| reason in the row |", 1)[1].split("\n\n", 1)[0]
+    reasons = [reason for line in table.splitlines()[2:] for reason in re.findall(r"`([^`]+)`", line.split("|")[1])]
+    code = "".join(file.read_text() for file in (TOP / "shared" / "imaging").glob("*.py"))
+    assert len(reasons) > 20
+    for reason in reasons:
+        parts = [part.strip() for part in reason.split("…") if part.strip()]
+        assert re.search(r"[^\n]*".join(map(re.escape, parts)), code), reason
+
+
 @pytest.mark.parametrize("page", ["README.md", *(f"docs/{page.name}" for page in sorted((TOP / "docs").glob("*.md")))])
 def test_every_command_that_is_named_exists(page: str) -> None:
     from typer.main import get_command

@@ -264,6 +264,16 @@ def retyped(data: bytes, tag: int, kind: int, value: bytes) -> bytes:
     return data[: at + 2] + struct.pack("<HII", kind, count, len(data)) + data[at + 12 :] + value
 
 
+def test_a_tiff_of_several_widths_and_a_huge_height_is_unreadable_and_takes_no_memory() -> None:
+    data = encoded(picture(), "TIFF")
+    at = struct.unpack_from("<I", data, 4)[0] + 2
+    width, height = data.index(b"\0\1", at), data.index(b"\1\1", at)
+    wide = data[: width + 4] + struct.pack("<II", 2, len(data)) + data[width + 12 :] + struct.pack("<2I", 200, 200)
+    huge = wide[: height + 2] + struct.pack("<HII", 4, 1, 0xFFFFFFFF) + wide[height + 12 :]
+    with pytest.raises(Unreadable, match="several widths"):
+        prepared(huge)
+
+
 RATIONAL, SIGNED_SHORT = 5, 8
 
 

@@ -10,7 +10,7 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from shared.base.errors import Unfinished, Unreadable
+from shared.base.errors import Unfinished, Unreadable, Unsuitable
 from shared.imaging import Limits, decode, png
 from shared.imaging.notes import Notes
 
@@ -34,14 +34,14 @@ def tiff(values: NDArray[Any], **options: Any) -> bytes:
 
 
 def deep_png(values: NDArray[np.uint16]) -> bytes:
-    """16 bits a channel, which Pillow does not write in colour."""
+    """16 bits a channel, which Pillow does not write in colour or with transparency."""
     import zlib
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
     height, width, channels = values.shape
-    header = struct.pack(">2I5B", width, height, 16, {3: 2, 4: 6}[channels], 0, 0, 0)
+    header = struct.pack(">2I5B", width, height, 16, {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
     lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in values)
     parts = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + parts
@@ -53,6 +53,33 @@ def test_colour_of_16_bits_keeps_all_of_them_however_few_are_used(bits: int, cha
     values = (GREY * (2**bits - 1)).astype(np.uint16)
     colours = np.repeat(values[:, :, np.newaxis], channels, axis=2)
     assert np.abs(read(deep_png(colours)) - expected()).max() <= 2
+
+
+@pytest.mark.parametrize("bits", [16, 12, 10])
+def test_grey_of_16_bits_with_transparency_keeps_all_of_them(bits: int) -> None:
+    values = (GREY * (2**bits - 1)).astype(np.uint16)
+    assert np.abs(read(deep_png(np.stack([values, np.full_like(values, 65535)], axis=2))) - expected()).max() <= 2
+
+
+def test_deep_colour_in_jpeg_2000_is_refused_rather_than_cut_to_8_bits() -> None:
+    imagecodecs = pytest.importorskip("imagecodecs")
+    colours = np.repeat((GREY * 4095).astype(np.uint16)[:, :, np.newaxis], 3, axis=2)
+    with pytest.raises(Unsuitable, match="save it as PNG or TIFF"):
+        read(imagecodecs.jpeg2k_encode(colours, codecformat="jp2", bitspersample=16, level=0))
+
+
+def test_a_tiff_of_signed_bytes_does_not_wrap_around() -> None:
+    assert np.abs(read(tiff((GREY * 250 - 125).astype(np.int8), photometric="minisblack")) - expected()).max() <= 3
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.inf, np.inf])
+def test_what_is_no_number_in_a_tiff_of_fractions_is_no_part_of_the_range(value: float) -> None:
+    values = (GREY + 20).astype(np.float32)
+    values[:30] = value
+    picture = read(tiff(values, photometric="minisblack"))
+    assert (picture[:30] == 0).all()
+    assert picture[30:].max() == 255
+    assert picture[30:].std() > 40
 
 
 @pytest.mark.parametrize("byteorder", ["<", ">"])
