@@ -455,3 +455,26 @@ def test_pixel_data_of_an_unknown_type_are_unreadable() -> None:
     data = written(make(PIXELS)).replace(b"\xe0\x7f\x10\0OW", b"\xe0\x7f\x10\0KB")
     with pytest.raises(Unreadable, match="damaged"):
         decode(data, (160, 160), Limits())
+
+
+ASSUMED = [
+    ({}, None),
+    ({"BitsStored": None}, "does not state BitsStored"),
+    ({"PhotometricInterpretation": None, "SamplesPerPixel": None}, "SamplesPerPixel, PhotometricInterpretation"),
+    ({"HighBit": 7}, "12 bits of 16, the highest of them bit 7, which cannot be"),
+    ({"WindowCenter": 2048, "WindowWidth": 0}, "the window cannot be read and is not used"),
+    ({"PixelPaddingValue": 65535}, "the padding is said to be 65535, which the pixels write as 4095"),
+]
+
+
+@pytest.mark.parametrize(("elements", "note"), ASSUMED, ids=[str(note) for _, note in ASSUMED])
+def test_what_a_header_leaves_open_or_gets_wrong_is_noted(elements: dict[str, Any], note: str | None) -> None:
+    pixels, notes = np.where(X < 9, 4095, X + Y + 100).astype(np.uint16), Notes()
+    decode(written(make(pixels, **elements)), (128, 128), Limits(), notes)
+    assert note is None if notes.text is None else note in notes.text
+
+
+def test_a_file_without_a_transfer_syntax_is_noted() -> None:
+    data, notes = written(make((X + Y + 100).astype(np.uint16))), Notes()
+    decode(data[data.index(b"\x08\x00\x16\x00") :], (128, 128), Limits(), notes)
+    assert notes.text == "no transfer syntax is stated: read as Explicit VR Little Endian"
