@@ -285,6 +285,10 @@ def bench(
     out: Annotated[
         Path | None, typer.Option(help="A folder for bench.json, bench.md and the chart bench.svg.", file_okay=False)
     ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(help="The Python of another checkout, to compare decoding and DICOM with.", exists=True),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure on this machine: the whole system, the limit of one process, and image by image."""
@@ -300,7 +304,7 @@ def bench(
     from local import private_broker
 
     chosen = list(ROWS) if only == "all" else only.split(",")
-    bench(images, chosen, files, rounds, private_broker.server, out, as_json=json)
+    bench(images, chosen, files, rounds, private_broker.server, out, against, as_json=json)
 
 
 @db.command(epilog="Example: pneumoscreen db upgrade")
