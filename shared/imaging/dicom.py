@@ -167,7 +167,7 @@ def _check_pixels(dataset: Dataset, limits: Limits, notes: Notes) -> None:
         raise Unfinished("the DICOM file has no pixels: it was cut off, or never had any")
     is_whole = len(pixels) >= rows * columns * math.ceil(bits_allocated(dataset) / 8)
     if pixels[: len(ITEM)] == ITEM and not (is_whole and stated in UNCOMPRESSED):
-        syntax = _check_frame(pixels, (columns, rows), stated)
+        syntax = _check_frame(dataset, stated, notes)
     elif not is_whole:
         raise Unfinished("the DICOM file ends within its pixels: it was cut off")
     else:
@@ -177,18 +177,31 @@ def _check_pixels(dataset: Dataset, limits: Limits, notes: Notes) -> None:
         dataset.file_meta.TransferSyntaxUID = syntax
 
 
-def _check_frame(pixels: bytes, size: tuple[int, int], stated: UID) -> UID:
-    """The syntax that a compressed frame is in; `size` is the (width, height) that the header states."""
+def _check_frame(dataset: Dataset, stated: UID, notes: Notes) -> UID:
+    """The syntax that a compressed frame is in; where its depth contradicts the header, the header is made right."""
     try:
-        stream = codestream.recognise(next(generate_frames(pixels, number_of_frames=1)), stated)
+        stream = codestream.recognise(next(generate_frames(dataset.PixelData, number_of_frames=1)), stated)
     except Exception as error:
         raise Unreadable("the DICOM file is damaged: its pixel data hold no image") from error
     if stream is None:
         return stated
+    size = number_of(dataset, "Columns"), number_of(dataset, "Rows")
     if stream.size not in (None, size):
         texts = [f"{width} x {height}" for width, height in (size, stream.size)]
         raise Unreadable(f"the DICOM file is damaged: its header says {texts[0]} pixels, its image has {texts[1]}")
+    if stream.bits is not None:
+        _take_depth(dataset, stream.bits, notes)
     return stream.syntax
+
+
+def _take_depth(dataset: Dataset, bits: int, notes: Notes) -> None:
+    """What decoders need: words that hold the stream's samples, and no fewer bits than 8 where it has more."""
+    allocated, stored = 8 if bits <= 8 else 16, number_of(dataset, "BitsStored") or bits
+    if number_of(dataset, "BitsAllocated") != allocated:
+        dataset.BitsAllocated = allocated
+    if stored > allocated or stored <= 8 < bits:
+        notes.add(f"the header says {stored} bits, the compressed image has {bits}")
+        dataset.BitsStored, dataset.HighBit = bits, bits - 1
 
 
 def _render(dataset: Dataset, at_least: tuple[int, int], notes: Notes) -> NDArray[np.uint8]:

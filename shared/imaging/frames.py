@@ -21,6 +21,7 @@ from pydicom.uid import UID, RLELossless
 
 from shared.base.errors import Unfinished, Unreadable, Unsuitable
 from shared.imaging import gdcm_process
+from shared.imaging.codestream import SSIZ, WAVELETS
 from shared.imaging.dicom_file import (
     COMPRESSED,
     EXPLICIT_BIG_ENDIAN,
@@ -39,8 +40,6 @@ from shared.imaging.stored_values import Layout
 
 Words = NDArray[Any]
 END_OF_IMAGE = b"\xff\xd9"
-SIZE_MARKER, SSIZ = b"\xff\x4f\xff\x51", 42
-"""Where a JPEG 2000 stream states the depth of its first component, from the marker on."""
 MAX_REDUCE = 3
 """JPEG 2000 holds halves of its picture, so many times over; further ones are often missing."""
 
@@ -127,7 +126,7 @@ def _fast_decoder(dataset: Dataset) -> FastDecoder | None:
         return _jpeg
     if syntax in JPEG_LS:
         return _jpeg_ls
-    if syntax in JPEG_2000 and number_of(dataset, "PixelRepresentation") != 1:
+    if syntax in JPEG_2000:
         return _jpeg_2000
     if syntax == RLELossless:
         return lambda frame, _: (_run_length(frame, dataset), 1)
@@ -155,7 +154,7 @@ def _jpeg_ls(frame: bytes, _max_reduce: int) -> tuple[Words, int]:
 
 
 def _jpeg_2000(frame: bytes, max_reduce: int) -> tuple[Words, int]:
-    start = frame.index(SIZE_MARKER) + SSIZ  # ITU T.800 A.5.1
+    start = frame.index(WAVELETS) + SSIZ
     depth = (frame[start] & 0x7F) + 1
     if frame[start] & 0x80 or depth > 16:
         raise Unreadable("signed samples are left to another decoder")

@@ -136,11 +136,14 @@ def _wavelets(film: Image.Image) -> dict[str, bytes]:
 
 
 def _dicoms(film: Image.Image) -> dict[str, dict[str, bytes]]:
-    import imagecodecs  # it alone writes a stream of HTJ2K
+    import imagecodecs  # it alone writes streams of HTJ2K, and of JPEG with 12 bits; GDCM states 16
 
     shallow, deep = np.asarray(film), np.asarray(_deep(film))
     by_gdcm = {name: {f"{name}.dcm": _by_gdcm(deep, syntax)} for name, syntax in SYNTAXES.items()}
     by_gdcm["RLE"]["RLE of 8 bits.dcm"] = _by_gdcm(shallow, SYNTAXES["RLE"])
+    by_gdcm["JPEG extended"]["12 bits.dcm"] = encapsulated(
+        _fixed(deep), imagecodecs.jpeg8_encode(deep, bitspersample=12), JPEG_EXTENDED
+    )
     by_gdcm["JPEG extended"]["8 bits.dcm"] = encapsulated(_fixed(shallow), encoded(film, "JPEG"), JPEG_EXTENDED)
     by_gdcm["JPEG lossless"]["other predictors.dcm"] = _by_gdcm(deep, LOSSLESS)
     by_gdcm["JPEG-LS"]["near lossless.dcm"] = _by_gdcm(shallow, NEAR_LOSSLESS)

@@ -19,7 +19,7 @@ from shared.imaging.scaling import average
 from shared.imaging.stored_values import Layout
 from shared.models import registry
 from tests.cases import CASES, FOLDER, TOLERANCE, Case, needs_cases
-from tests.dicom import compressed, make, written
+from tests.dicom import compressed, encapsulated, make, written
 
 Y, X = np.mgrid[0:200, 0:260]
 PIXELS: NDArray[np.uint16] = ((np.sin(X / 40) + np.cos(Y / 30) + 2) * 1000).astype(np.uint16)
@@ -253,6 +253,45 @@ def test_how_many_bits_a_word_has_is_told_by_the_length_of_the_pixels(
     new = b"" if allocated is None else element + allocated.to_bytes(2, "little")
     assert difference(grey(data.replace(element + b"\0\0", new), notes), reference) <= 2
     assert any("bits a word" in text for text in notes.texts)
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.4.51", *(f"1.2.840.10008.1.2.4.{n}" for n in (70, 80, 90))])
+@pytest.mark.parametrize(
+    "elements",
+    [
+        {"BitsStored": 8, "HighBit": 7},
+        {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7},
+        {"BitsStored": 10, "HighBit": 9},
+        {"BitsAllocated": 32},
+        {"PixelRepresentation": 1},
+        {"PixelRepresentation": 1, "BitsStored": 16, "HighBit": 15},
+    ],
+    ids=["fewer bits", "smaller words", "ten bits", "larger words", "a sign", "a sign and more bits"],
+)
+def test_a_compressed_frame_has_the_bits_that_it_states_itself(
+    syntax: str, elements: dict[str, Any], tmp_path: Path, reference: NDArray[np.int16]
+) -> None:
+    if syntax.endswith(".51"):  # GDCM writes streams that state 16 bits
+        stream = pytest.importorskip("imagecodecs").jpeg8_encode(PIXELS, bitspersample=12, level=98)
+        data = encapsulated(make(PIXELS, **FULL), stream, syntax)
+    else:
+        data = compressed(make(PIXELS, **FULL), syntax, tmp_path)
+    dataset = pydicom.dcmread(BytesIO(data))
+    for name, value in elements.items():
+        setattr(dataset, name, value)
+    assert difference(grey(dataset), reference) <= 4
+
+
+@pytest.mark.parametrize("elements", [{"BitsAllocated": 16}, {"BitsAllocated": 16, "BitsStored": 12, "HighBit": 11}])
+@pytest.mark.parametrize("number", [50, 70, 80, 90])
+def test_a_compressed_frame_of_8_bits_may_be_said_to_have_words_of_16(
+    number: int, elements: dict[str, Any], tmp_path: Path
+) -> None:
+    eight = (PIXELS >> 4).astype(np.uint8)
+    dataset = pydicom.dcmread(BytesIO(compressed(make(eight), f"1.2.840.10008.1.2.4.{number}", tmp_path)))
+    for name, value in elements.items():
+        setattr(dataset, name, value)
+    assert difference(grey(dataset), grey(make(eight))) <= 6
 
 
 def test_bits_that_cannot_be_told_are_a_reason() -> None:
