@@ -43,8 +43,8 @@ lint: setup  ## ruff, mypy and the floors
 soak: setup  ## for a nightly run: break everything, again and again, for MINUTES=60, and all that `make test` leaves out
 	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),60)
 
-bench: setup  ## measure everything on this machine, for about 70 minutes; on IMAGES=DIR, else on specimens
-	$(BIN)/pneumoscreen bench $(if $(IMAGES),--images $(IMAGES)) --only all --rounds 5 --out bench-out
+bench: setup  ## measure everything on this machine, for about 70 minutes; on IMAGES=DIR, else on specimens; beside AGAINST=PYTHON
+	$(BIN)/pneumoscreen bench $(if $(IMAGES),--images $(IMAGES)) $(if $(AGAINST),--against $(AGAINST)) --only all --rounds 5 --out bench-out
 
 audit: setup  ## known weaknesses of the locked dependencies (needs the network)
 	@$(BIN)/python .ci/audit.py

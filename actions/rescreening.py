@@ -1,4 +1,4 @@
-"""Has one version screen again what others did; the old results stay until the new ones are there."""
+"""Has images screened again whose result is another version's or an older decoder's; the old ones stay until then."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import SecretStr
 from sqlalchemy.orm import Session
 
+from shared.base.decoder import DECODER_REVISION
 from shared.base.errors import InvalidRequest
 from shared.database import Database
 from shared.database.audit import record
@@ -20,52 +21,81 @@ from shared.sources import Source
 
 @dataclass(frozen=True)
 class Rescreened:
-    version: str
+    versions: tuple[str, ...]
+    """Those that screen again; none if there is nothing to do."""
     added: int
-    """Images that the version is going to screen."""
+    """Images that are going to be screened."""
     seen_before: int
-    """Images whose content it had screened: its prediction is their result already."""
+    """Images whose content the version had screened: its prediction is their result already."""
 
 
 def rescreen(
     database: Database,
     models: Path,
     sources: Mapping[str, Source],
-    version: str,
+    selection: Selection,
     actor: str,
     now: datetime,
     *,
     names: Sequence[str] = (),
-    source: str | None = None,
-    since: datetime | None = None,
     key: SecretStr | None = None,
     advance: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Rescreened:
-    """Ask for all images, or for those named, of one source, or seen since a time.
+    """Ask for all images of a selection, or for those named.
 
     Calls `advance` with the number of images that were looked at, of how many. Raises BrokenModel for a version that
-    was never published or is damaged, InvalidRequest for an unknown source, WorkFailed for a name that means no image,
-    or several.
+    was never published or is damaged, InvalidRequest for an unknown source or a selection that makes no sense,
+    WorkFailed for a name that means no image, or several.
     """
+    _check(selection)
     with database.read() as session:
-        published = registry.published(session, version)
-        _check_source(session, sources, source)
-        selections = _selections(session, Selection(published.version, source, since), names)
-        total = sum(rescreening.count(session, selection) for selection in selections)
-    manifest.read(models / published.version, published.manifest_sha256, key)
+        if selection.version is not None:
+            registry.published(session, selection.version)
+        _check_source(session, sources, selection.source)
+        selections = _selections(session, selection, names)
+        total = sum(rescreening.count(session, part) for part in selections)
+        versions = sorted({version for part in selections for version in rescreening.versions(session, part)})
+        published = [registry.published(session, version) for version in versions]
+    for row in published:
+        manifest.read(models / row.version, row.manifest_sha256, key)
     added = seen_before = 0
-    detail = f"{version}: {total} results of other versions" if total else None
-    for selection in selections:
+    detail = _detail(selection, total) if total else None
+    for part_of_it in selections:
         after: int | None = 0
         while after is not None:
             with database.write() as session:
-                part = rescreening.rescreen_part(session, selection, now, after)
+                part = rescreening.rescreen_part(session, part_of_it, now, after)
                 if detail is not None:  # with the first part, so that it is on record exactly if something was done
                     record(session, actor, "rescreen", detail, at=now)
                     detail = None
             added, seen_before, after = added + part.added, seen_before + part.seen_before, part.last
             advance(added + seen_before, total)
-    return Rescreened(published.version, added, seen_before)
+    return Rescreened(tuple(versions), added, seen_before)
+
+
+def _check(selection: Selection) -> None:
+    if selection.version is None and selection.decoded_before is None:
+        raise InvalidRequest(
+            "Say what is to be screened again: --model VERSION for the results of other versions, "
+            "--decoded-before REVISION for those of an older decoder."
+        )
+    if selection.decoded_before is not None and not 0 < selection.decoded_before <= DECODER_REVISION:
+        raise InvalidRequest(
+            f"--decoded-before must be from 1 to {DECODER_REVISION}, the revision of this program's decoder."
+        )
+    if selection.if_differs and (selection.decoded_before is None or selection.version is not None):
+        raise InvalidRequest(
+            "--where-differs compares the answer of the version that a result is of: it goes with --decoded-before, "
+            "and not with --model."
+        )
+
+
+def _detail(selection: Selection, total: int) -> str:
+    if selection.decoded_before is None:
+        return f"{selection.version}: {total} results of other versions"
+    by = selection.version or "the version of each"
+    which = ", where it differs" if selection.if_differs else ""
+    return f"{by}: {total} results decoded before revision {selection.decoded_before}{which}"
 
 
 def _check_source(session: Session, sources: Mapping[str, Source], source: str | None) -> None:

@@ -13,8 +13,9 @@ from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from shared.base.errors import InvalidRequest, WorkFailed
-from shared.database import Prediction, Review, ReviewLabel, Sighting, SightingState, audit
+from shared.database import Prediction, Review, ReviewLabel, Screening, Sighting, SightingState, audit
 from shared.ledger import lookup
+from shared.ledger.latest import IS_RESULT
 from shared.ledger.lookup import Key, Meaning, Named
 from shared.ledger.register import parts
 
@@ -75,7 +76,7 @@ def review(session: Session, entry: ReviewEntry, now: datetime) -> Reviewed:
     target = _target(entry, meaning, _screened(session, [meaning] if meaning else []))
     session.add(_row(entry, target, entry.at or now))
     audit.record(session, entry.reviewer, "review", f"sighting {target.sighting_id}: {entry.label}", at=now)
-    of_sighting = select(Prediction.label).join(Sighting, Sighting.prediction_id == Prediction.id)
+    of_sighting = select(Screening.label).join(Sighting, IS_RESULT)
     return Reviewed(entry, target.sighting_id, session.scalar(of_sighting.where(Sighting.id == target.sighting_id)))
 
 

@@ -24,12 +24,14 @@ NUMBERS = {
 }
 DIGEST = {"sqlite": "lower(hex(randomblob(32)))", "postgresql": "md5(random()::text) || md5(random()::text)"}
 FILL = (
-    """INSERT INTO predictions (id, sha256, model_version, probability, threshold, label, unfamiliar,
-    unfamiliar_score, created_at) {numbers} SELECT 1 - n, {digest}, 'earlier', 0.5, 0.5, 'PNEUMONIA', false, 1.0,
-    '2026-01-01 00:00:00.000000' FROM numbers""",
+    """INSERT INTO predictions (id, sha256, model_version, decoder_revision, logit, unfamiliar_score, created_at)
+    {numbers} SELECT 1 - n, {digest}, 'earlier', 1, 0.0, 1.0, '2026-01-01 00:00:00.000000' FROM numbers""",
     """INSERT INTO sightings (id, source, path, size, revision, lane, state, sha256, prediction_id, seen_at,
     finished_at) SELECT id, 'earlier', 'ward/' || -id || '.jpeg', 400000, '400000\\:' || -id || '\\:1', 'routine',
     'done', sha256, id, created_at, created_at FROM predictions WHERE id BETWEEN 1 - :last AND 1 - :first""",
+    """INSERT INTO screenings (sighting_id, prediction_id, probability, threshold, label, unfamiliar, created_at)
+    SELECT id, id, 0.5, 0.5, 'PNEUMONIA', false, created_at FROM predictions
+    WHERE id BETWEEN 1 - :last AND 1 - :first""",
     """INSERT INTO jobs (id, sighting_id, lane, state, attempt, created_at, sent_at, deaths) SELECT id, id,
     'routine', 'finished', 1, created_at, created_at, 0 FROM predictions WHERE id BETWEEN 1 - :last AND 1 - :first""",
 )

@@ -14,7 +14,8 @@ Figures = Mapping[str, Mapping[str, float]]
 class Row:
     """A measurement: the module of `bench` that makes it, and its arguments.
 
-    files: `full` or `small`. needs_server: it is given a redis-server's path, too. once: not in each round.
+    files: `full` or `small`, or a kind of `radiographs`. needs_server: it is given a redis-server's path, too.
+    once: not in each round. is_compared: it is given the Python of another checkout, where there is one.
     environment: the packages that it has for itself; None for the product's own.
     A figure that the module names `images_per_second` puts the row into the table of speeds, the ratios and, if it is
     beside the limit, the chart. A goal is an entry in GOALS.
@@ -27,6 +28,7 @@ class Row:
     needs_server: bool = False
     once: bool = False
     environment: tuple[str, ...] | None = None
+    is_compared: bool = False
 
     @property
     def is_beside_the_limit(self) -> bool:
@@ -40,6 +42,10 @@ def _system(what: str, files: str = "full", *, postgresql: bool = False, **argum
 
 def _names(names: int) -> Row:
     return Row(f"the producer, {names:,} names", "producer", {"names": names}, needs_server=True, once=True)
+
+
+def _decoding(what: str, files: str) -> Row:
+    return Row(f"decode alone, one core: {what}", "decoding", files=files, once=True, is_compared=True)
 
 
 def _setting(name: str, value: int) -> dict[str, str]:
@@ -76,6 +82,7 @@ ROWS: dict[str, Row] = {
     "million": _system("beside 1,000,000 rows, SQLite", rows=1_000_000),
     "million_postgresql": _system("beside 1,000,000 rows, PostgreSQL", rows=1_000_000, postgresql=True),
     "latency": Row("a single file on an idle system", "latency", once=True),
+    "urgent": Row("an urgent file beside a routine backlog", "latency", {"backlog": True, "drops": 50}, once=True),
     "growth": Row("the ledger's cost per image, SQLite", "growth", once=True),
     "growth_postgresql": Row("the ledger's cost per image, PostgreSQL", "growth", needs_server=True, once=True),
     "names": _names(100_000),
@@ -83,6 +90,15 @@ ROWS: dict[str, Row] = {
     "startup": Row("the start of a command", "startup", needs_server=True, once=True),
     "profile": Row("where a worker's time goes", "profile", once=True),
     "swap": Row("a new model version under load", "swap", once=True),
+    "uncompressed": _decoding("uncompressed DICOM with a window", "uncompressed"),
+    "rle": _decoding("RLE in DICOM", "rle"),
+    "jpeg_lossless": _decoding("JPEG lossless in DICOM", "jpeg_lossless"),
+    "jpeg_ls": _decoding("JPEG-LS in DICOM", "jpeg_ls"),
+    "jpeg_2000": _decoding("JPEG 2000 in DICOM", "jpeg_2000"),
+    "png": _decoding("PNG of 16 bits", "png"),
+    "tiff": _decoding("TIFF of 16 bits", "tiff"),
+    "gdcm": Row("GDCM in another process", "gdcm", files="jpeg_lossless", once=True),
+    "dicom": Row("the whole system on DICOM of all five syntaxes", "mix", files="dicom", is_compared=True),
     "simulated_1": Row("stub of 25 ms an image, 1 process", "simulation", {"processes": 1, "stub_seconds": 0.025}),
     "simulated_8": Row("stub of 25 ms an image, 8 processes", "simulation", {"processes": 8, "stub_seconds": 0.025}),
     "saturated": Row("stub of no time, 8 processes, 224-pixel files", "simulation", {"processes": 8}, "small"),
@@ -114,6 +130,16 @@ def _grown(row: str) -> Callable[[Figures], float]:
     return lambda figures: figures[row]["ms_per_image_at_1000000"] / figures[row]["ms_per_image_at_0"]
 
 
+DECODING = {
+    "uncompressed": 0.35,
+    "rle": 0.5,
+    "jpeg_lossless": 0.15,
+    "jpeg_ls": 0.3,
+    "jpeg_2000": 0.1,
+    "png": 0.6,
+    "tiff": 0.6,
+}
+"""The most of the other reader's time that decoding may take."""
 GOALS = (
     Goal("the whole system, of the limit", ratio("system", "limit"), least=0.90),
     Goal("the same, on PostgreSQL and Redis", ratio("postgresql", "limit"), least=0.90),
@@ -140,6 +166,12 @@ GOALS = (
             ("status", "`status`", 0.9),
         )
     ),
+    *(
+        Goal(f"{ROWS[row].what}, of the other reader", _figure(row, "ratio"), most=most)
+        for row, most in DECODING.items()
+    ),
+    Goal("GDCM in another process, milliseconds more a frame", _figure("gdcm", "ms_more"), most=10),
+    Goal("DICOM of all five syntaxes, times the other checkout", _figure("dicom", "times_the_other"), least=5),
     Goal("two processes on two cores, times one on one core", ratio("two_cores", "one_core"), least=1.8),
     Goal("simulated: 8 processes, times one", ratio("simulated_8", "simulated_1"), least=7.5),
 )

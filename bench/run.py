@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bench import environments, report
+from bench import environments, radiographs, report
 from bench import files as bench_files
 from bench.rows import ROWS, Row
 from shared.base.errors import ServiceUnavailable, WorkFailed, WrongSettings
@@ -28,12 +28,14 @@ def bench(
     rounds: int,
     server: Callable[[], str],
     out: Path | None = None,
+    against: Path | None = None,
     *,
     as_json: bool,
 ) -> None:
     """Every figure is from this one run: ratios travel between machines, images per second do not.
 
-    `server` returns the path of a redis-server, for the rows that need one. A row that cannot be measured here, in
+    `server` returns the path of a redis-server, for the rows that need one; `against` is the Python of another
+    checkout, which some rows measure, too. A row that cannot be measured here, in
     whichever round, is named, and the others go on. Raises WrongSettings for an unknown row, and at the end WorkFailed
     if one failed.
     """
@@ -55,7 +57,7 @@ def bench(
                     continue
                 bar.update(running, description=f"measuring {name}, round {number + 1}")
                 try:
-                    figures.append(_measure(ROWS[name], work, server))
+                    figures.append(_measure(ROWS[name], work, server, against))
                 except (WorkFailed, ServiceUnavailable) as error:
                     missing[name] = str(error)
                     err.print(f"{name} could not be measured: {error}", markup=False, soft_wrap=True)
@@ -75,21 +77,29 @@ def bench(
 
 def _make_files(images: Path | None, work: Path, count: int, kinds: set[str], bar: Progress) -> dict[str, int]:
     """Returns the bytes of a file, by kind."""
-    sources = bench_files.sources(images)
+    if radiographs.MIX in kinds:
+        kinds = {*kinds, *radiographs.SYNTAXES}
     sizes = {}
-    for kind in sorted(kinds):
+    for kind in sorted(kinds - {*radiographs.KINDS, radiographs.MIX}):
+        sources = bench_files.sources(images)
         task = bar.add_task(f"making {count} {kind} files of distinct bytes", total=count)
         chosen = sources if kind == "full" else [bench_files.scaled(data, bench_files.SMALL) for data in sources]
         sizes[kind] = bench_files.make(chosen, work / kind, count, lambda task=task: bar.advance(task)) // count  # type: ignore[misc]
+    for kind in (each for each in (*radiographs.KINDS, radiographs.MIX) if each in kinds):
+        number = radiographs.number_of_files(kind, count)
+        task = bar.add_task(f"making {number} radiographs: {kind}", total=number)
+        sizes[kind] = radiographs.make(kind, work, count, lambda task=task: bar.advance(task)) // number  # type: ignore[misc]
     return sizes
 
 
-def _measure(row: Row, work: Path, server: Callable[[], str]) -> dict[str, float]:
+def _measure(row: Row, work: Path, server: Callable[[], str], against: Path | None = None) -> dict[str, float]:
     """In a process of its own, with a folder of its own that is removed afterwards.
 
     Raises WorkFailed, or what `server` raises: ServiceUnavailable.
     """
     arguments = {**row.arguments, **({"server": server()} if row.needs_server else {})}
+    if row.is_compared and against is not None:
+        arguments["against"] = str(against)
     python = sys.executable if row.environment is None else str(environments.python(row.environment))
     places = [str(work / row.files), str(work / "run")]
     command = [python, "-m", "bench.measure", row.module, *places, json.dumps(arguments)]

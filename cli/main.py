@@ -172,6 +172,9 @@ def results(
     issuer: Annotated[
         str | None, typer.Option(help="With --patient: who issued the id, if the DICOM headers name one.")
     ] = None,
+    repaired: Annotated[
+        bool, typer.Option("--repaired", help="Only where something had to be assumed about the file: decoded_with.")
+    ] = False,
     to_review: Annotated[
         bool,
         typer.Option("--to-review", help="What a reader should see first, of what nobody has reviewed."),
@@ -196,6 +199,7 @@ def results(
         accession=accession,
         study_uid=study_uid,
         history=history,
+        repaired=repaired,
         to_review=to_review,
     )
     results(_load(home), filters, limit, format, since=since, patient=patient, issuer=issuer)
@@ -281,6 +285,10 @@ def bench(
     out: Annotated[
         Path | None, typer.Option(help="A folder for bench.json, bench.md and the chart bench.svg.", file_okay=False)
     ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(help="The Python of another checkout, to compare decoding and DICOM with.", exists=True),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure on this machine: the whole system, the limit of one process, and image by image."""
@@ -296,7 +304,7 @@ def bench(
     from local import private_broker
 
     chosen = list(ROWS) if only == "all" else only.split(",")
-    bench(images, chosen, files, rounds, private_broker.server, out, as_json=json)
+    bench(images, chosen, files, rounds, private_broker.server, out, against, as_json=json)
 
 
 @db.command(epilog="Example: pneumoscreen db upgrade")
@@ -394,20 +402,36 @@ def train(
     train(_load(home), data, architecture, epochs, seed, start_from, limit, out, original, about)
 
 
-@app.command(epilog="Example: pneumoscreen rescreen --model screen-20260131-0a1b2c3d --since 2026-01-01")
+@app.command(
+    epilog="Example: pneumoscreen rescreen --model screen-20260131-0a1b2c3d --since 2026-01-01, "
+    "or pneumoscreen rescreen --decoded-before 1 --where-differs"
+)
 def rescreen(
-    model: Annotated[str, typer.Option(help="The published version that is to screen them again.")],
     which: Annotated[list[str] | None, typer.Argument(help=f"Only these images, each by {WHICH}.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="The published version that screens again; with --decoded-before, else each result's own."),
+    ] = None,
+    decoded_before: Annotated[
+        int | None, typer.Option(help="Results of a decoder before this revision, instead of those of other versions.")
+    ] = None,
+    where_differs: Annotated[
+        bool, typer.Option("--where-differs", help="With --decoded-before: keep results whose picture is the same.")
+    ] = False,
     home: Home = None,
     source: Annotated[str | None, typer.Option(help="Only this source.")] = None,
     root: Annotated[str | None, typer.Option(help="The old name of --source.", hidden=True)] = None,
     since: Annotated[str | None, typer.Option(help="Only images seen since this date or time (UTC).")] = None,
     by: Annotated[str | None, typer.Option(help="Who asks for it; the user's name if left out.")] = None,
 ) -> None:
-    """Have one version screen again what another did, in the background lane; the old results stay in the history."""
+    """Have images screened again in the background lane; the old results stay in the history."""
     from cli.rescreen import rescreen
 
-    rescreen(_load(home), which or [], model, source or _renamed("--root", "--source", root), since, by)
+    source = source or _renamed("--root", "--source", root)
+    settings = _load(home)
+    rescreen(
+        settings, which or [], model, source, since, by, decoded_before=decoded_before, where_differs=where_differs
+    )
 
 
 @models.command(

@@ -21,6 +21,7 @@ SHORT = (
 OPTIONAL = {"label", "probability", "unfamiliar", "reviewed_word", "model_version", "reason", "resolution"}
 """Columns that are left out where no row has a value, for the same reason."""
 QUARANTINED = (*SHORT, "resolution")
+REPAIRED = (*SHORT, "decoded_with")
 TO_REVIEW = (
     *("why", "sighting_id", "lane", "seen_at", "source", "path", "accession_number"),
     *("label", "probability", "threshold", "outside_population"),
@@ -59,7 +60,15 @@ def results(
 
 
 def _print(listing: Listing, filters: Filters, limit: int | None) -> None:
-    names = TO_REVIEW if filters.to_review else QUARANTINED if filters.state == "quarantined" else SHORT
+    names = (
+        TO_REVIEW
+        if filters.to_review
+        else QUARANTINED
+        if filters.state == "quarantined"
+        else REPAIRED
+        if filters.repaired
+        else SHORT
+    )
     rows = [{name: _cell(row[name]) for name in names} for row in listing.rows]
     columns = [name for name in names if name not in OPTIONAL or any(row[name] is not None for row in rows)]
     table([TITLES.get(name, name) for name in columns], [[row[name] for name in columns] for row in rows])

@@ -27,8 +27,10 @@ def status(settings: Settings) -> None:
     if state.quarantined:
         rows = [(reason.text, reason.images) for reason in state.quarantined]
         table(("reason", "images"), rows, "Quarantined (`pneumoscreen results --state quarantined`)")
-    for note in state.notes:
-        out.print(f"Retried automatically: {shown(note)}", markup=False)
+    for sentence in state.retried:
+        out.print(f"Retried automatically: {shown(sentence)}", markup=False)
+    for sentence in state.hints:
+        out.print(f"Whenever it suits: {shown(sentence)}", markup=False)
     for need in state.needs:
         out.print(f"Needs a person: {shown(need)}", style="yellow", markup=False)
     if state.needs:

@@ -1,4 +1,4 @@
-"""What needs a person, and what is retried without one: sentences for `status`."""
+"""What needs a person, what is retried without one, and what can wait: sentences for `status`."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -9,11 +9,14 @@ from sqlalchemy.orm import Session
 from queries.trainings import Training
 from queries.workers import WorkerProcess
 from shared import sources
+from shared.base.decoder import DECODER_REVISION
 from shared.base.settings import Settings
-from shared.database import OPEN_JOB, DeadLetter, Job, RunState, Sighting
+from shared.database import OPEN_JOB, DeadLetter, Job, Prediction, RunState, Sighting, SightingState
+from shared.ledger.latest import is_newest
 from shared.ledger.quarantine import is_unresolved
 from shared.ledger.work import ATTEMPT_EPOCH, MAX_ATTEMPTS
 
+MANY = 10_000
 LATELY = timedelta(days=1)
 """Older problems are not reported: an alarm that never clears gets ignored."""
 
@@ -38,7 +41,7 @@ def quarantined(session: Session, now: datetime) -> Iterator[str]:
 
 
 def put_off(session: Session, now: datetime) -> tuple[list[str], list[str]]:
-    """What waits after a transient failure: needs, and notes on what is still retried with a shorter back-off.
+    """What waits after a transient failure: needs, and what is still retried with a shorter back-off.
 
     It becomes a need once the back-off is at its longest: what passes by itself has mostly passed by then.
     """
@@ -46,13 +49,29 @@ def put_off(session: Session, now: datetime) -> tuple[list[str], list[str]]:
     # In every open state: a check must not turn green for as long as an attempt takes.
     waiting = select(Job.problem, *columns).where(OPEN_JOB, Job.problem.is_not(None)).group_by(Job.problem)
     needs: list[str] = []
-    notes: list[str] = []
+    retried: list[str] = []
     for problem, number, since, attempts, first in session.execute(waiting).all():
         path = session.scalar(select(Sighting.path).join(Job, Job.sighting_id == Sighting.id).where(Job.id == first))
         wait = _count(number, "image waits", "images wait")
         sentence = f"{wait} for {duration(now - since)}: {problem} (first: {path})"
-        (needs if attempts >= MAX_ATTEMPTS else notes).append(sentence)
-    return needs, notes
+        (needs if attempts >= MAX_ATTEMPTS else retried).append(sentence)
+    return needs, retried
+
+
+def older_decoder(session: Session) -> Iterator[str]:
+    """The results whose picture may be another one today. Counted no further than MANY."""
+    older = (
+        select(Sighting.id)
+        .join(Prediction, Prediction.id == Sighting.prediction_id)
+        .where(Sighting.state == SightingState.DONE, Prediction.decoder_revision < DECODER_REVISION, is_newest())
+    )
+    number = session.scalar(select(func.count()).select_from(older.limit(MANY).subquery())) or 0
+    if number:
+        results = _count(number, "result", "results") if number < MANY else f"{MANY:,} results or more"
+        yield (
+            f"`pneumoscreen rescreen --decoded-before {DECODER_REVISION} --where-differs` reads again what an older "
+            f"decoder may have read wrongly: {results}"
+        )
 
 
 def dead_letters(session: Session, now: datetime) -> Iterator[str]:

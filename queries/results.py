@@ -42,6 +42,7 @@ class Filters:
     study_uid: str | None = None
     patient_key: str | None = None
     history: bool = False
+    repaired: bool = False
     to_review: bool = False
 
 
@@ -122,6 +123,8 @@ def _conditions(view: Table, filters: Filters) -> Iterator[ColumnElement[bool]]:
     yield from (view.c[column] == value for column, value in equal.items() if value)
     if filters.path:
         yield view.c.path.contains(as_text(filters.path)[0], autoescape=True)
+    if filters.repaired:
+        yield view.c.decoded_with.is_not(None)
     if filters.since:
         yield view.c.seen_at >= filters.since
 

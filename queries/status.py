@@ -24,11 +24,12 @@ from shared.database import (
     OPEN_JOB,
     Job,
     ModelVersion,
-    Prediction,
     Promotion,
+    Screening,
     Sighting,
     SightingState,
 )
+from shared.ledger.latest import IS_RESULT
 from shared.models import published
 from shared.queue import broker
 
@@ -101,7 +102,8 @@ class Status:
     starting_for: timedelta | None  # no worker is alive yet, but `up` has only just begun
     quarantined: tuple[Reason, ...]  # what nobody has resolved, by reason
     needs: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()  # what is retried automatically
+    retried: tuple[str, ...] = ()  # what is tried again without anybody
+    hints: tuple[str, ...] = ()  # what somebody may do at leisure
 
 
 def status(session: Session, settings: Settings, now: datetime) -> Status:
@@ -121,7 +123,7 @@ def status(session: Session, settings: Settings, now: datetime) -> Status:
         starting_for=None if workers else _age_of_up(settings, now),
         quarantined=_quarantined(session),
     )
-    put_off_needs, notes = needs.put_off(session, now)
+    put_off_needs, retried = needs.put_off(session, now)
     return replace(
         state,
         needs=(
@@ -131,7 +133,8 @@ def status(session: Session, settings: Settings, now: datetime) -> Status:
             *put_off_needs,
             *needs.dead_letters(session, now),
         ),
-        notes=tuple(notes),
+        retried=tuple(retried),
+        hints=tuple(needs.older_decoder(session)),
     )
 
 
@@ -166,10 +169,10 @@ def _model(settings: Settings, session: Session) -> Model | None:
 
 def _throughput(session: Session, name: str, span: timedelta, now: datetime) -> Throughput:
     states = (
-        select(Sighting.state, Prediction.label, func.count())
-        .outerjoin(Prediction, Prediction.id == Sighting.prediction_id)
+        select(Sighting.state, Screening.label, func.count())
+        .outerjoin(Screening, IS_RESULT)
         .where(Sighting.finished_at > now - span, Sighting.state != SightingState.SUPERSEDED)
-        .group_by(Sighting.state, Prediction.label)
+        .group_by(Sighting.state, Screening.label)
     )
     numbers = {(str(state), label): number for state, label, number in session.execute(states)}
     quarantined = sum(number for (state, _), number in numbers.items() if state == SightingState.QUARANTINED)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from shared.database import Prediction, Sighting, SightingState
+from shared.database import Screening, Sighting, SightingState
+from shared.ledger.latest import IS_RESULT
 from shared.ledger.register import Found, as_text, parts
 
 
@@ -41,9 +42,9 @@ def waiting(session: Session, sightings: Sequence[int]) -> set[int]:
 
 def outcomes(session: Session, sightings: Sequence[int]) -> list[Outcome]:
     """Those that look most like pneumonia first; named by where they were submitted from."""
-    columns = (Prediction.label, Prediction.probability, Prediction.threshold, Prediction.unfamiliar)
+    columns = (Screening.label, Screening.probability, Screening.threshold, Screening.unfamiliar)
     query = select(Sighting.origin, Sighting.path, Sighting.state, *columns, Sighting.reason).outerjoin(
-        Prediction, Prediction.id == Sighting.prediction_id
+        Screening, IS_RESULT
     )
     rows: list[Outcome] = []
     for part in parts(sightings):

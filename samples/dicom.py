@@ -1,4 +1,4 @@
-"""Write some of the specimens again as DICOM files, as scanners and PACS would send them."""
+"""Specimens as DICOM files, as scanners and PACS would send them."""
 
 import argparse
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, generate_uid
@@ -37,7 +38,8 @@ KINDS = {
 
 def main() -> None:
     """Read the command line and write each file."""
-    parser = argparse.ArgumentParser("python -m samples.dicom", description=__doc__, epilog=EXAMPLE)
+    about = "Write some of the specimens again as DICOM files."
+    parser = argparse.ArgumentParser("python -m samples.dicom", description=about, epilog=EXAMPLE)
     parser.add_argument("--out", type=Path, required=True, help="the folder of the specimens, in which the files go")
     folder = parser.parse_args().out
     for name, kind in KINDS.items():
@@ -51,6 +53,15 @@ def make(source: Path, kind: Kind, name: str) -> FileDataset:
         pixels = pixels.astype(np.uint16) * 8 + 1000
     if kind.is_inverted:
         pixels = (pixels.max() + pixels.min() - pixels).astype(pixels.dtype)
+    dataset = dataset_of(pixels, kind, name)
+    if kind.modality == "DX":
+        dataset.WindowCenter, dataset.WindowWidth = 2020, 2040
+        dataset.compress(JPEG2000Lossless, generate_instance_uid=False)
+    return dataset
+
+
+def dataset_of(pixels: NDArray[Any], kind: Kind, name: str) -> FileDataset:
+    """An uncompressed file of pixels of shape (rows, columns), uint8 or uint16, of `kind.bits` bits."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = CR if kind.modality == "CR" else DX
     meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[NOTE, name])
@@ -70,12 +81,30 @@ def make(source: Path, kind: Kind, name: str) -> FileDataset:
     dataset.BitsStored, dataset.HighBit = kind.bits, kind.bits - 1
     if kind.modality == "DX":
         dataset.PresentationIntentType = "FOR PRESENTATION"
-        dataset.WindowCenter, dataset.WindowWidth = 2020, 2040
     dataset.PixelData = pixels.tobytes()
     dataset["PixelData"].VR = "OB" if kind.bits == 8 else "OW"
-    if kind.modality == "DX":
-        dataset.compress(JPEG2000Lossless, generate_instance_uid=False)
     return dataset
+
+
+def compressed(data: bytes, syntax: str, folder: Path) -> bytes:
+    """An uncompressed DICOM file in another transfer syntax, written by GDCM, for which `folder` takes files."""
+    import gdcm
+
+    plain, packed = folder / "plain.dcm", folder / "packed.dcm"
+    plain.write_bytes(data)
+    reader = gdcm.ImageReader()
+    reader.SetFileName(str(plain))
+    assert reader.Read()
+    change = gdcm.ImageChangeTransferSyntax()
+    change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.GetTSType(syntax)))
+    change.SetInput(reader.GetImage())
+    assert change.Change(), f"GDCM does not write {syntax}"
+    writer = gdcm.ImageWriter()
+    writer.SetFileName(str(packed))
+    writer.SetFile(reader.GetFile())
+    writer.SetImage(change.GetOutput())
+    assert writer.Write()
+    return packed.read_bytes()
 
 
 if __name__ == "__main__":

@@ -4,12 +4,13 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import gdcm
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+from samples import dicom as specimens
 
 DX = "1.2.840.10008.5.1.4.1.1.1.1"
 CR = "1.2.840.10008.5.1.4.1.1.1"
@@ -71,21 +72,7 @@ def drop(dataset: Dataset, *names: str) -> Dataset:
 
 def compressed(dataset: Dataset, syntax: str, folder: Path) -> bytes:
     """The file in another transfer syntax, written by GDCM."""
-    plain, packed = folder / "plain.dcm", folder / "packed.dcm"
-    plain.write_bytes(written(dataset))
-    reader = gdcm.ImageReader()
-    reader.SetFileName(str(plain))
-    assert reader.Read()
-    change = gdcm.ImageChangeTransferSyntax()
-    change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.GetTSType(syntax)))
-    change.SetInput(reader.GetImage())
-    assert change.Change(), f"GDCM does not write {syntax}"
-    writer = gdcm.ImageWriter()
-    writer.SetFileName(str(packed))
-    writer.SetFile(reader.GetFile())
-    writer.SetImage(change.GetOutput())
-    assert writer.Write()
-    return packed.read_bytes()
+    return specimens.compressed(written(dataset), syntax, folder)
 
 
 def encapsulated(dataset: Dataset, frame: bytes, syntax: str) -> bytes:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from shared.base.errors import Changed, OutOfReach, Unfinished, Unreadable, Unsuitable
 from shared.imaging import Limits, is_dicom, prepare
 from shared.imaging.identifiers import read_identifiers
+from shared.imaging.notes import Notes
 from shared.ledger.register import Found
 from shared.ledger.work import MAX_ATTEMPTS, Claimed, Identifiers, Outcome, PutOff, Quarantined, Superseded
 from shared.models.registry import Loaded
@@ -32,6 +33,7 @@ class Prepared:
     claimed: Claimed
     sha256: str
     pixels: NDArray[np.uint8]
+    decoded_with: str | None
     identifiers: Identifiers | None
     age_years: float | None
 
@@ -87,9 +89,10 @@ def _prepare(process: WorkerProcess, loaded: Loaded, claimed: Claimed, source: S
         process.metrics.read.observe(decoding - began)
         if is_dicom(data):
             content.identifiers, age = read_identifiers(data, settings.patient_secret)
-        pixels = prepare(data, loaded.manifest.preprocessing, limits)
+        notes = Notes()
+        pixels = prepare(data, loaded.manifest.preprocessing, limits, notes)
         process.metrics.decode.observe(time.monotonic() - decoding)
-    return Prepared(claimed, digest, pixels, content.identifiers, age)
+    return Prepared(claimed, digest, pixels, notes.text, content.identifiers, age)
 
 
 @contextmanager

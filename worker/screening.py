@@ -169,6 +169,8 @@ def _classify(process: WorkerProcess, loaded: Loaded, prepared: Sequence[Prepare
                 image.identifiers,
                 unfamiliar=None if check is None or score is None else check.is_unfamiliar(score),
                 unfamiliar_score=score,
+                logit=float(logit),
+                decoded_with=image.decoded_with,
             )
         )
     return outcomes

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from shared.base.settings import Settings
 
-SCHEMA = "0004"
+SCHEMA = "0005"
 """The newest migration: only who migrates needs Alembic, which takes longer to import than all else here."""
 DEPENDENT_OBJECTS = "2BP01"
 """PostgreSQL's code for what cannot be dropped, since others depend on it."""
@@ -83,6 +83,9 @@ class Database:
         with self._writing.connect() as connection:
             if connection.dialect.name == "postgresql":
                 connection.exec_driver_sql("SELECT pg_advisory_lock(7355608)")
+            elif connection.dialect.name == "sqlite":
+                # Else no table can be made anew that others refer to. Within a transaction it would do nothing.
+                connection.connection.cursor().execute("PRAGMA foreign_keys = OFF")
             config.attributes["connection"] = connection
             before = MigrationContext.configure(connection).get_current_revision()
             try:
@@ -100,9 +103,16 @@ class Database:
                     f"The database cannot be brought up to date, and nothing was changed: {reason}. Drop what others "
                     "built on these views, upgrade, and make it anew."
                 ) from error
+            if connection.dialect.name == "sqlite" and connection.exec_driver_sql("PRAGMA foreign_key_check").first():
+                raise WorkFailed(
+                    "The database cannot be brought up to date, and nothing was changed: a row refers to one that is "
+                    "missing. Restore a backup, or look for damage with `PRAGMA foreign_key_check`."
+                )
             connection.commit()
             if connection.dialect.name == "postgresql":
                 connection.exec_driver_sql("SELECT pg_advisory_unlock(7355608)")
+            elif connection.dialect.name == "sqlite":
+                connection.connection.cursor().execute("PRAGMA foreign_keys = ON")
         return before
 
     def check(self) -> None:

@@ -84,18 +84,20 @@ def _one_of(column: str, values: type[StrEnum]) -> CheckConstraint:
 
 
 class Prediction(Base):
-    """What one version answered for one content; written once, never changed."""
+    """What one version answered for one content as one revision of the decoder reads it; no figure of it ever changes.
+
+    `decoder_revision` alone may rise, where a newer decoder was found to read the same picture from the content.
+    """
 
     __tablename__ = "predictions"
-    __table_args__ = (UniqueConstraint("sha256", "model_version"),)
+    __table_args__ = (UniqueConstraint("sha256", "model_version", "decoder_revision"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     sha256: Mapped[str] = mapped_column(String(64))
     model_version: Mapped[str] = mapped_column(String(64))
-    probability: Mapped[float]
-    threshold: Mapped[float]
-    label: Mapped[str] = mapped_column(String(16))
-    unfamiliar: Mapped[bool | None]
+    decoder_revision: Mapped[int] = mapped_column(server_default=text("0"))  # 0 for rows of older schemas
+    decoded_with: Mapped[str | None]  # what was assumed about the file; None if its header was followed as it is
+    logit: Mapped[float | None]  # the network's answer before calibration; None for rows of older schemas
     unfamiliar_score: Mapped[float | None]  # novelty score; unfamiliar above the version's limit
     outside_population: Mapped[bool | None]  # the patient's age is outside the version's training population
     created_at: Mapped[datetime]
@@ -161,6 +163,21 @@ class Sighting(Base):
     finished_at: Mapped[datetime | None]
 
 
+class Screening(Base):
+    """What a prediction meant for one sighting on its day; written once, never changed. The views read it."""
+
+    __tablename__ = "screenings"
+    __table_args__ = ({"sqlite_with_rowid": False},)  # in the order of its key: one tree, not two
+
+    sighting_id: Mapped[int] = mapped_column(ForeignKey("sightings.id"), primary_key=True)
+    prediction_id: Mapped[int] = mapped_column(primary_key=True)  # goes with its content, after all of its sightings
+    probability: Mapped[float]
+    threshold: Mapped[float]
+    label: Mapped[str] = mapped_column(String(16))
+    unfamiliar: Mapped[bool | None]
+    created_at: Mapped[datetime]
+
+
 class Job(Base):
     """A request to screen one sighting; the ledger moves it from state to state."""
 
@@ -191,6 +208,8 @@ class Job(Base):
     not_before: Mapped[datetime | None]
     deaths: Mapped[int] = mapped_column(default=0)  # processes that died with this image alone in hand
     problem: Mapped[str | None]  # why it was postponed, while it waits
+    if_differs: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
+    """The result stays where the version answers as it did: then only the decoder's revision is noted."""
 
 
 OPEN_JOB = text("jobs.state <> 'finished'")

@@ -19,10 +19,10 @@ from sqlalchemy import (
 
 from shared.database.tables import Instant
 
-_LAST_WORD = """(SELECT r.label FROM reviews r
-        WHERE (r.sha256 = p.sha256 AND r.label <> 'NOT_READABLE')
-           OR (r.sighting_id = s.id AND r.label = 'NOT_READABLE')
-        ORDER BY r.created_at DESC, r.id DESC LIMIT 1)"""
+_LAST_WORD = """(SELECT w.label FROM reviews w
+        WHERE (w.sha256 = p.sha256 AND w.label <> 'NOT_READABLE')
+           OR (w.sighting_id = s.id AND w.label = 'NOT_READABLE')
+        ORDER BY w.created_at DESC, w.id DESC LIMIT 1)"""
 """The last word of a person: on the pixels, which follows the content, or that this very image is not readable."""
 
 _COLUMNS = f"""s.id AS sighting_id,
@@ -32,11 +32,11 @@ _COLUMNS = f"""s.id AS sighting_id,
     s.origin AS origin,
     s.state AS state,
     s.resolution AS resolution,
-    p.label AS label,
-    p.probability AS probability,
-    p.threshold AS threshold,
+    r.label AS label,
+    r.probability AS probability,
+    r.threshold AS threshold,
     p.model_version AS model_version,
-    p.unfamiliar AS unfamiliar,
+    r.unfamiliar AS unfamiliar,
     s.reason AS reason,
     s.sha256 AS sha256,
     CASE {_LAST_WORD} WHEN 'NORMAL' THEN 'NORMAL' WHEN 'PNEUMONIA' THEN 'PNEUMONIA' END AS reviewed_label,
@@ -51,7 +51,11 @@ _COLUMNS = f"""s.id AS sighting_id,
     d.sop_instance_uid AS sop_instance_uid,
     d.accession_number AS accession_number,
     d.patient_key AS patient_key,
-    s.lane AS lane"""
+    s.lane AS lane,
+    p.logit AS logit,
+    p.decoder_revision AS decoder_revision,
+    p.decoded_with AS decoded_with,
+    CASE WHEN p.decoder_revision > 0 THEN p.decoded_with IS NOT NULL END AS repaired"""
 
 _HISTORY = f"""
 CREATE VIEW results_history AS
@@ -59,7 +63,8 @@ SELECT
     {_COLUMNS},
     CASE WHEN p.id = s.prediction_id THEN 1 ELSE 0 END AS is_result
 FROM sightings s
-LEFT JOIN predictions p ON p.sha256 = s.sha256
+LEFT JOIN screenings r ON r.sighting_id = s.id
+LEFT JOIN predictions p ON p.id = r.prediction_id
 LEFT JOIN dicom_headers d ON d.sha256 = s.sha256
 """  # noqa: S608 - our own text
 
@@ -68,7 +73,8 @@ CREATE VIEW results AS
 SELECT
     {_COLUMNS}
 FROM sightings s
-LEFT JOIN predictions p ON p.id = s.prediction_id
+LEFT JOIN screenings r ON r.sighting_id = s.id AND r.prediction_id = s.prediction_id
+LEFT JOIN predictions p ON p.id = r.prediction_id
 LEFT JOIN dicom_headers d ON d.sha256 = s.sha256
 WHERE s.state <> 'superseded'
   AND NOT EXISTS (
@@ -122,6 +128,10 @@ def _view(name: str, *more: "Column[object]") -> Table:
         Column("accession_number", Text),
         Column("patient_key", Text),
         Column("lane", Text),
+        Column("logit", Double),
+        Column("decoder_revision", BigInteger),
+        Column("decoded_with", Text),
+        Column("repaired", Boolean),
         *more,
     )
 
@@ -129,4 +139,4 @@ def _view(name: str, *more: "Column[object]") -> Table:
 RESULTS = _view("results")
 """The newest sighting of each path, with the prediction that it points to."""
 RESULTS_HISTORY = _view("results_history", Column("is_result", Integer))
-"""Every sighting with every prediction of its content."""
+"""Every sighting with everything that was ever said of it."""

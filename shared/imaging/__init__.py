@@ -2,12 +2,13 @@
 
 limits                      how large a file may be, and a site's own words
 formats                     how a file's format is recognised, and what decodes it
-raster                      plain picture files
+raster                      plain picture files (png: those of 16 bits, faster)
 dicom                       DICOM, from a file to grey; it uses the following
     dicom_file              elements of a file, of which any may be missing or damaged
     anatomy                 is it a frontal chest radiograph?
     codestream              what a compressed frame says of itself
     frames                  compressed and uncompressed frames as words
+    gdcm_process            GDCM, in processes that may crash (gdcm_decoder)
     stored_values           which bits of a word are the value
     extent                  padding and shutters
     scaling                 averages over squares of pixels

@@ -51,6 +51,7 @@ RAW = "1.2.840.10008.5.1.4.1.1.1.1.1"  # digital X-ray for processing
 DOCUMENTS = "1.2.840.10008.5.1.4.1.1.104."  # encapsulated PDF, CDA, STL …
 DESCRIPTIONS = ("SeriesDescription", "ProtocolName", "AcquisitionDeviceProcessingDescription")
 """Of one image or its series. Not those of the study, which names all of its views."""
+LAYOUT = ("SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored", "PixelRepresentation")
 WAVELET_OVERSAMPLING = 3
 """The small sizes within a JPEG 2000 stream are less like averages than averages are: more pixels are left."""
 YEARS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
@@ -87,8 +88,8 @@ def decode(data: bytes, at_least: tuple[int, int], limits: Limits, notes: Notes 
 
     Raises Unreadable with the reason for any other file, Unfinished for one that ends too early.
     """
-    dataset = parse(data, stop_before_pixels=False)
     notes = Notes() if notes is None else notes
+    dataset = parse(data, stop_before_pixels=False, notes=notes)
     try:
         _check_kind(dataset)
         _check_view(dataset, limits)
@@ -151,6 +152,11 @@ def _check_pixels(dataset: Dataset, limits: Limits, notes: Notes) -> None:
     if not rows or not columns:
         raise Unfinished("the DICOM file does not state its image's size: it was cut off, or is damaged")
     check_size(columns, rows, limits)
+    if missing := [name for name in LAYOUT if dataset.get(name) is None]:
+        notes.add(f"the header does not state {', '.join(missing)}: taken for what fits the pixels")
+    high, stored, allocated = (number_of(dataset, name) for name in ("HighBit", "BitsStored", "BitsAllocated"))
+    if high is not None and stored and allocated and not stored <= high + 1 <= allocated:
+        notes.add(f"the header says {stored} bits of {allocated}, the highest of them bit {high}, which cannot be")
     stated = syntax_of(dataset)
     if stated not in SYNTAXES:
         raise unsupported(stated)

@@ -16,6 +16,7 @@ from pydicom.uid import UID, RLELossless
 
 from shared.base.errors import ImageError, Unfinished, Unreadable, Unsuitable
 from shared.imaging.formats import has_preamble
+from shared.imaging.notes import Notes
 
 IMPLICIT, EXPLICIT, EXPLICIT_BIG_ENDIAN = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
 DEFLATED = "1.2.840.10008.1.2.1.99"  # as a whole file, not its frame: once inflated, it is as the explicit one
@@ -42,17 +43,20 @@ ENCAPSULATED = b"\xe0\x7f\x10\x00OB\0\0\xff\xff\xff\xff" + ITEM
 config.settings.reading_validation_mode = config.IGNORE  # its warnings would repeat the header's text
 
 
-def parse(data: bytes, *, stop_before_pixels: bool) -> Dataset:
+def parse(data: bytes, *, stop_before_pixels: bool, notes: Notes | None = None) -> Dataset:
     """The file's elements; raises Unfinished where it was cut off, Unreadable where it is damaged.
 
-    Files without a preamble or a transfer syntax are read as what their first element looks like.
+    Files without a preamble or a transfer syntax are read as what their first element looks like. What was assumed goes
+    into `notes`.
     """
     try:
         syntax, start = _stated_syntax(data)
         if syntax == DEFLATED:
             data = INFLATED + _inflate(data[start:])
         is_closed = bool(syntax) and syntax.is_private
-        dataset = Dataset() if is_closed else _read(data, syntax, stop_before_pixels=stop_before_pixels)
+        dataset = (
+            Dataset() if is_closed else _read(data, syntax, notes or Notes(), stop_before_pixels=stop_before_pixels)
+        )
     except EOFError as error:
         raise Unfinished("the DICOM file ends within its header: it was cut off") from error
     except ImageError:
@@ -88,7 +92,7 @@ def _inflate(data: bytes) -> bytes:
     return elements
 
 
-def _read(data: bytes, syntax: UID, *, stop_before_pixels: bool) -> Dataset:
+def _read(data: bytes, syntax: UID, notes: Notes, *, stop_before_pixels: bool) -> Dataset:
     is_open_ended = syntax in (*COMPRESSED, str(RLELossless)) and not data.rstrip(b"\0").endswith(
         DELIMITER.rstrip(b"\0")
     )
@@ -99,8 +103,10 @@ def _read(data: bytes, syntax: UID, *, stop_before_pixels: bool) -> Dataset:
         guessed = IMPLICIT if is_implicit else EXPLICIT if is_little else EXPLICIT_BIG_ENDIAN
         dataset.file_meta = FileMetaDataset() if not hasattr(dataset, "file_meta") else dataset.file_meta
         dataset.file_meta.TransferSyntaxUID = UID(guessed)
+        notes.add(f"no transfer syntax is stated: read as {UID(guessed).name}")
     if has_fragments and not stop_before_pixels and "Rows" in dataset:
         dataset.PixelData = _open_ended_pixels(data)
+        notes.add("the end of the pixels is not marked")
     return dataset
 
 

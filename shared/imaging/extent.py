@@ -21,7 +21,7 @@ def picture(values: NDArray[Any], dataset: Dataset, notes: Notes) -> Mask | None
     used."""
     mask = np.ones(values.shape, np.bool_)
     for name, inside in (
-        ("padding", _not_padding(values, dataset)),
+        ("padding", _not_padding(values, dataset, notes)),
         ("shutter", _within_shutters(values.shape, dataset)),
     ):
         if inside is None:
@@ -44,11 +44,14 @@ def bounds(mask: Mask) -> tuple[slice, slice]:
     return sides[0], sides[1]
 
 
-def _not_padding(values: NDArray[Any], dataset: Dataset) -> Mask | None:
+def _not_padding(values: NDArray[Any], dataset: Dataset, notes: Notes) -> Mask | None:
     value, limit = (_whole(dataset, name) for name in ("PixelPaddingValue", "PixelPaddingRangeLimit"))
     if value is None:
         return None
-    ends = [_of_the_sign(each, values) for each in (value, value if limit is None else limit)]
+    stated = [value, value if limit is None else limit]
+    ends = [_of_the_sign(each, values) for each in stated]
+    if ends != stated:
+        notes.add(f"the padding is said to be {value}, which the pixels write as {ends[0]}")
     return np.asarray((values < min(ends)) | (values > max(ends)))
 
 

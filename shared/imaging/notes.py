@@ -10,6 +10,11 @@ class Notes:
 
     texts: list[str] = field(default_factory=list)
 
+    @property
+    def text(self) -> str | None:
+        """All of them in one line, for the row; None if there are none."""
+        return "; ".join(self.texts) or None
+
     def extend(self, texts: Iterable[str]) -> None:
         for text in texts:
             self.add(text)

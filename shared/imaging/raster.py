@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from shared.base.errors import Unfinished, Unreadable, Unsuitable
+from shared.imaging import png
 from shared.imaging.limits import Limits, check_size
 from shared.imaging.notes import Notes
+from shared.imaging.scaling import average, choose_step
 from shared.imaging.stretching import stretch
 
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit is only a warning: `check_size` applies ours before decoding
@@ -29,13 +31,13 @@ REDUCED = 1
 
 
 def decode(data: bytes, at_least: tuple[int, int], limits: Limits, notes: Notes, *, pillow_format: str) -> Image.Image:
-    """Decode one file of the named Pillow format to 8-bit grey; a JPEG at the smallest scale that covers `at_least`.
+    """Decode one file of the named Pillow format to 8-bit grey, at the smallest cheap scale that covers `at_least`.
 
     Raises Unreadable for a file that can never be decoded, Unfinished for one that ends too early.
     """
     try:
         if pillow_format == "TIFF":
-            return _decode_tiff(data, limits, notes)
+            return _decode_tiff(data, at_least, limits, notes)
         return _decode(data, at_least, limits, notes, pillow_format)
     except (MemoryError, Unreadable, Unfinished):
         raise
@@ -53,16 +55,18 @@ def _decode(
         raise Unsuitable(SEVERAL)
     rawmode = image.tile[0].args if image.tile else None
     if rawmode in LOW_BYTES:
-        return _deep_colour(data, image, pillow_format)
+        return _deep_colour(data, image, pillow_format, at_least)
     if rawmode == GREY_AND_ALPHA:
-        return _deep_grey(image)
+        return _deep_grey(image, at_least)
     if image.format == "MPO":
         notes.add("the first picture of the file was taken, the others belong to it (a preview or a gain map)")
+    if pillow_format == "PNG" and image.mode == "I;16" and (deep := png.decode(data)) is not None:
+        return _upright_as(image, _to_8_bit(deep, at_least))
     image.draft("L", at_least)
     image.load()
     if pillow_format == "JPEG2000" and image.mode not in ("L", "I;16") and _depth(data) > 8:
         raise Unsuitable("colour or transparency of more than 8 bits in JPEG 2000 is not read: save it as PNG or TIFF")
-    return _grey(_upright(image))
+    return _grey(_upright(image), at_least)
 
 
 def _open(data: bytes, pillow_format: str) -> Image.Image:
@@ -74,21 +78,21 @@ def _open(data: bytes, pillow_format: str) -> Image.Image:
         ) from error
 
 
-def _deep_colour(data: bytes, image: Any, pillow_format: str) -> Image.Image:
+def _deep_colour(data: bytes, image: Any, pillow_format: str, at_least: tuple[int, int]) -> Image.Image:
     """16-bit colour, of which a radiograph needs all bits: the mean of the colours, weighted as Pillow does."""
     low: Any = _open(data, pillow_format)
     low.tile = [tile._replace(args=LOW_BYTES[tile.args]) for tile in low.tile]
     high_bytes, low_bytes = (np.asarray(each)[:, :, :3].astype(np.float32) for each in (image, low))
     weights = np.array([0.299, 0.587, 0.114], np.float32)
-    return _upright_as(image, stretch(np.asarray((256 * high_bytes + low_bytes) @ weights, dtype=np.float32)))
+    return _upright_as(image, _to_8_bit((256 * high_bytes + low_bytes) @ weights, at_least))
 
 
-def _deep_grey(image: Any) -> Image.Image:
+def _deep_grey(image: Any, at_least: tuple[int, int]) -> Image.Image:
     """16-bit grey with transparency, of which Pillow would keep the high byte."""
     image._mode = "RGBA"
     image.tile = [tile._replace(args="RGBA") for tile in image.tile]
-    halves = np.asarray(image)[:, :, :2].astype(np.float32)
-    return _upright_as(image, stretch(256 * halves[:, :, 0] + halves[:, :, 1]))
+    halves = np.asarray(image)[:, :, :2].astype(np.uint16)
+    return _upright_as(image, _to_8_bit(256 * halves[:, :, 0] + halves[:, :, 1], at_least))
 
 
 def _depth(data: bytes) -> int:
@@ -96,7 +100,7 @@ def _depth(data: bytes) -> int:
     return (data[data.index(b"\xff\x4f\xff\x51") + 42] & 0x7F) + 1
 
 
-def _decode_tiff(data: bytes, limits: Limits, notes: Notes) -> Image.Image:
+def _decode_tiff(data: bytes, at_least: tuple[int, int], limits: Limits, notes: Notes) -> Image.Image:
     import tifffile  # only TIFF files need it
 
     with tifffile.TiffFile(BytesIO(data)) as file:
@@ -106,16 +110,15 @@ def _decode_tiff(data: bytes, limits: Limits, notes: Notes) -> Image.Image:
             raise Unsuitable("the TIFF file is neither greyscale nor in colour: it has too many samples a pixel")
         is_white_zero = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
         if page.bitspersample <= 8 and page.sampleformat != tifffile.SAMPLEFORMAT.INT:
-            return _decode(data, (0, 0), limits, notes, "TIFF", number)
+            return _decode(data, at_least, limits, notes, "TIFF", number)
         try:
             values = page.asarray()
         except ValueError:  # tifffile has no decoder for this compression
-            return _invert(_decode(data, (0, 0), limits, notes, "TIFF", number), is_white_zero)
+            return _invert(_decode(data, at_least, limits, notes, "TIFF", number), is_white_zero)
         if values.dtype.kind not in "uif" or values.ndim not in (2, 3):
             raise Unsuitable("the pixels of the TIFF file are neither whole numbers nor fractions")
         grey = values if values.ndim == 2 else _of_colours(values, is_planar=page.planarconfig == 2)
-        turned = _decode_orientation(page, stretch(_finite(grey.astype(np.float32))))
-        return _invert(turned, is_white_zero)
+        return _invert(_decode_orientation(page, _to_8_bit(grey, at_least)), is_white_zero)
 
 
 def _page(file: Any, notes: Notes) -> tuple[Any, int]:
@@ -181,12 +184,20 @@ def _upright_as(image: Image.Image, grey: NDArray[np.uint8]) -> Image.Image:
     return _upright(turned)
 
 
-def _grey(image: Image.Image) -> Image.Image:
+def _grey(image: Image.Image, at_least: tuple[int, int]) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":  # more than 8 bits a pixel
-        return Image.fromarray(stretch(_finite(np.array(image, dtype=np.float32))))
+        return Image.fromarray(_to_8_bit(np.asarray(image), at_least))
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # straight to grey, Pillow would warn
     return image if image.mode == "L" else image.convert("L")
+
+
+def _to_8_bit(values: NDArray[Any], at_least: tuple[int, int]) -> NDArray[np.uint8]:
+    """Stretched; whole numbers are averaged before, as in DICOM. Fractions may be infinite, or no number."""
+    if values.dtype.kind == "f":
+        return stretch(_finite(values.astype(np.float32, copy=False)))
+    height, width = values.shape
+    return stretch(average(values, choose_step((width, height), at_least)))
 
 
 def _classify(error: Exception) -> Unfinished | Unreadable:

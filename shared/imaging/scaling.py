@@ -19,10 +19,8 @@ def average(values: NDArray[Any], step: int) -> NDArray[np.float32]:
     if step == 1:
         return values.astype(np.float32)
     height, width = (side - side % step for side in values.shape)
-    rows = values[0:height:step, :width].astype(np.float32)  # rows first: neighbours in memory are added fastest
-    for row in range(1, step):
-        rows += values[row:height:step, :width]
-    total = rows[:, 0::step].copy()
+    rows = values[:height, :width].reshape(height // step, step, width).sum(axis=1, dtype=np.float32)
+    total = rows[:, 0::step].copy()  # rows were first: neighbours in memory are added fastest
     for column in range(1, step):
         total += rows[:, column::step]
-    return total / np.float32(step * step)
+    return np.asarray(total / np.float32(step * step))

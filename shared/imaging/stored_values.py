@@ -41,17 +41,18 @@ class Layout:
     is_swapped: bool = False
 
     def read(self, words: NDArray[Any]) -> NDArray[Any]:
-        """Values of unsigned words of 8, 16 or 32 bits, shape as given, as integers that hold them all."""
+        """Values of unsigned words of 8, 16 or 32 bits, in the shape and width given (a view where it can be)."""
         words = words.byteswap() if self.is_swapped else words
         width = 8 * words.dtype.itemsize
-        if self.shift == 0 and self.bits == width and width <= 16:  # by far the fastest, and nearly all there is
-            return words.view(words.dtype.str.replace("u", "i")) if self.is_signed else words
-        if width <= 16 and not self.is_signed:
-            return words >> self.shift & ((1 << self.bits) - 1)
-        values = words.astype(np.int64) >> self.shift & ((1 << self.bits) - 1)
-        if self.is_signed:
-            values -= (values >> (self.bits - 1)) << self.bits
-        return values if self.bits > 31 and not self.is_signed else values.astype(np.int32)
+        highest = (1 << self.bits) - 1
+        if not self.is_signed:
+            if self.shift == 0:  # nearly all there is, and mostly nothing stands above the value
+                return words if words.max() <= highest else words & highest
+            return words >> self.shift & highest
+        above = width - self.shift - self.bits
+        at_the_top = words << above if above else words
+        signed = at_the_top.view(at_the_top.dtype.str.replace("u", "i"))
+        return signed >> (width - self.bits) if width > self.bits else signed
 
     def is_possible(self, words: NDArray[Any]) -> bool:
         """Whether nothing but the value is in nearly all words: unused bits are zero, or repeat the sign."""

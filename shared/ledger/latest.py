@@ -8,7 +8,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, exists, select
 from sqlalchemy.orm import Session, aliased
 
-from shared.database import Sighting, SightingState
+from shared.database import Screening, Sighting, SightingState
+
+IS_RESULT = (Screening.sighting_id == Sighting.id) & (Screening.prediction_id == Sighting.prediction_id)
+"""Joins a sighting with the screening that counts: all others of it are history."""
 
 
 def is_newest(sighting: Any = Sighting) -> ColumnElement[bool]:

@@ -18,6 +18,7 @@ from shared.database import (
     Prediction,
     Review,
     ReviewLabel,
+    Screening,
     Sighting,
     SightingState,
 )
@@ -97,7 +98,7 @@ def delete_old(session: Session, sightings: Sequence[int], cutoff: datetime) -> 
 
 
 def delete_sightings(session: Session, sightings: Sequence[int]) -> tuple[int, int, int]:
-    """Delete sightings with their jobs and the reviews of them alone.
+    """Delete sightings with their jobs, screenings and the reviews of them alone.
 
     Reviews of their contents stay, but name no sighting: SQLite gives the number of a deleted row to a new one.
     Returns how many sightings, jobs and reviews were deleted.
@@ -107,6 +108,7 @@ def delete_sightings(session: Session, sightings: Sequence[int]) -> tuple[int, i
         counts[1] += len(session.scalars(delete(Job).where(Job.sighting_id.in_(part)).returning(Job.id)).all())
         counts[2] += len(session.scalars(delete(Review).where(_is_of_sighting(part)).returning(Review.id)).all())
         session.execute(update(Review).where(Review.sighting_id.in_(part)).values(sighting_id=None))
+        session.execute(delete(Screening).where(Screening.sighting_id.in_(part)))
         counts[0] += len(session.scalars(delete(Sighting).where(Sighting.id.in_(part)).returning(Sighting.id)).all())
     return counts[0], counts[1], counts[2]
 

@@ -8,8 +8,11 @@ from typing import cast
 from sqlalchemy import Table, bindparam, select, update
 from sqlalchemy.orm import Session, aliased
 
+from shared.base.decoder import DECODER_REVISION
 from shared.base.lanes import Lane
 from shared.database import DicomHeader, Job, JobState, Prediction, Resolution, Sighting, SightingState
+from shared.database.among import among
+from shared.ledger import screenings
 from shared.ledger.register import REMOVED, Found, as_path, insert_new, register
 from shared.queue.messages import Message
 
@@ -33,6 +36,7 @@ class Claimed:
     origin: str | None
     seen_at: datetime
     model_version: str | None
+    if_differs: bool = False
 
     @property
     def attempts(self) -> int:
@@ -68,6 +72,9 @@ class Screened(Outcome):
     identifiers: Identifiers | None = None
     unfamiliar: bool | None = None
     unfamiliar_score: float | None = None
+    logit: float | None = None
+    decoded_with: str | None = None
+    decoder_revision: int = DECODER_REVISION
 
 
 @dataclass(frozen=True)
@@ -94,22 +101,29 @@ class PutOff(Outcome):
     alone: bool = False
 
 
+JOBS, SIGHTINGS = cast(Table, Job.__table__), cast(Table, Sighting.__table__)
+HELD = among(JOBS.c.id, "jobs") & (JOBS.c.state == bindparam("held")) & (JOBS.c.attempt == bindparam("under"))
+"""A message's jobs that are still as its holder left them."""
+# Built once, since each part of a message runs some of them.
+CLAIM = update(JOBS).where(HELD).values(state=JobState.CLAIMED, lease_until=bindparam("until")).returning(JOBS.c.id)
+RELEASE = update(JOBS).where(HELD).values(state=JobState.FINISHED, lease_until=None, problem=None).returning(JOBS.c.id)
+FILES = (
+    select(JOBS.c.id.label("job"), *(JOBS.c[name] for name in ("sighting_id", "attempt", "lane")))
+    .add_columns(JOBS.c.model_version, JOBS.c.if_differs)
+    .add_columns(*(SIGHTINGS.c[name] for name in ("source", "path", "path_bytes", "revision", "origin", "seen_at")))
+    .join_from(JOBS, SIGHTINGS)
+    .where(among(JOBS.c.id, "jobs"))
+    .order_by(JOBS.c.id)
+)
+
+
 def claim(session: Session, message: Message, now: datetime, lease: float) -> list[Claimed]:
     """Claim the message's jobs that are still under its attempt number, and drop the others."""
-    mine = session.scalars(
-        update(Job)
-        .where(Job.id.in_(message.jobs), Job.state == JobState.SENT, Job.attempt == message.attempt)
-        .values(state=JobState.CLAIMED, lease_until=now + timedelta(seconds=lease))
-        .returning(Job.id)
-    ).all()
-    jobs = (Job.id.label("job"), Job.sighting_id, Job.attempt, Job.lane, Job.model_version)
-    files = (Sighting.source, Sighting.path, Sighting.path_bytes, Sighting.revision)
-    rows = session.execute(
-        select(*jobs, *files, Sighting.origin, Sighting.seen_at)
-        .join(Sighting, Sighting.id == Job.sighting_id)
-        .where(Job.id.in_(mine))
-        .order_by(Job.id)
-    )
+    until = now + timedelta(seconds=lease)
+    sent = {"jobs": message.jobs, "held": JobState.SENT, "under": message.attempt, "until": until}
+    connection = session.connection()
+    mine = connection.execute(CLAIM, sent).scalars().all()
+    rows = connection.execute(FILES, {"jobs": mine})
     return [
         Claimed(
             job=row.job,
@@ -122,6 +136,7 @@ def claim(session: Session, message: Message, now: datetime, lease: float) -> li
             origin=row.origin,
             seen_at=row.seen_at,
             model_version=row.model_version,
+            if_differs=row.if_differs,
         )
         for row in rows
     ]
@@ -140,7 +155,7 @@ def finish(session: Session, outcomes: Sequence[Outcome], now: datetime) -> list
     held = _release(session, outcomes)
     counted = [outcome for outcome in outcomes if outcome.claimed.job in held]
     _write_identifiers(session, [o for o in counted if isinstance(o, Screened | Quarantined)])
-    _write_screened(session, [o for o in counted if isinstance(o, Screened)], now)
+    screenings.write(session, [o for o in counted if isinstance(o, Screened)], now)
     screened_before = _screened_before(session, [o for o in counted if isinstance(o, Quarantined | Superseded)])
     for outcome in counted:
         match outcome:
@@ -174,6 +189,7 @@ def _quarantine(session: Session, outcome: Quarantined, now: datetime) -> None:
             reason=outcome.reason,
             resolution=Resolution.REMOVED if outcome.reason == REMOVED else None,
             sha256=outcome.sha256,
+            prediction_id=None,
             finished_at=now,
         )
     )
@@ -209,26 +225,33 @@ def _put_off(session: Session, outcome: PutOff) -> None:
     session.execute(update(Job).where(Job.id == outcome.claimed.job).values(**values))
 
 
-def _screened_before(session: Session, outcomes: Sequence[Outcome]) -> set[int]:
-    """The sightings that have a result already, which a failed rescreen never takes away."""
+def _screened_before(session: Session, outcomes: Sequence[Quarantined | Superseded]) -> set[int]:
+    """The sightings whose result stays, since a failed rescreen never takes it away.
+
+    But for content that an older decoder read, and that this one refuses: what was read was no radiograph, or garbled.
+    """
     if not outcomes:
         return set()
     sightings = Sighting.id.in_({outcome.claimed.sighting for outcome in outcomes})
-    return set(session.scalars(select(Sighting.id).where(sightings, Sighting.state == SightingState.DONE)))
+    rows = session.execute(
+        select(Sighting.id, Sighting.sha256, Prediction.decoder_revision)
+        .join(Prediction, Prediction.id == Sighting.prediction_id)
+        .where(sightings, Sighting.state == SightingState.DONE)
+    )
+    refused = {o.claimed.sighting: o.sha256 for o in outcomes if isinstance(o, Quarantined)}
+    return {
+        sighting
+        for sighting, content, revision in rows
+        if revision >= DECODER_REVISION or content != refused.get(sighting)
+    }
 
 
 def _release(session: Session, outcomes: Sequence[Outcome]) -> set[int]:
     held = set()
     for attempt in {outcome.claimed.attempt for outcome in outcomes}:
         jobs = [outcome.claimed.job for outcome in outcomes if outcome.claimed.attempt == attempt]
-        held |= set(
-            session.scalars(
-                update(Job)
-                .where(Job.id.in_(jobs), Job.state == JobState.CLAIMED, Job.attempt == attempt)
-                .values(state=JobState.FINISHED, lease_until=None, problem=None)
-                .returning(Job.id)
-            )
-        )
+        claimed = {"jobs": jobs, "held": JobState.CLAIMED, "under": attempt}
+        held |= set(session.connection().execute(RELEASE, claimed).scalars())
     return held
 
 
@@ -236,49 +259,3 @@ def _write_identifiers(session: Session, outcomes: Sequence[Screened | Quarantin
     rows = {o.sha256: {"sha256": o.sha256, **asdict(o.identifiers)} for o in outcomes if o.sha256 and o.identifiers}
     if rows:
         session.execute(insert_new(session, DicomHeader).values(list(rows.values())))
-
-
-def _write_screened(session: Session, screened: Sequence[Screened], now: datetime) -> None:
-    """Predictions that exist stay as they are, so that a probability once read never changes."""
-    if not screened:
-        return
-    rows = {
-        (s.sha256, s.model_version): {
-            "sha256": s.sha256,
-            "model_version": s.model_version,
-            "probability": s.probability,
-            "threshold": s.threshold,
-            "label": s.label,
-            "outside_population": s.outside_population,
-            "unfamiliar": s.unfamiliar,
-            "unfamiliar_score": s.unfamiliar_score,
-            "created_at": now,
-        }
-        for s in screened
-    }
-    # Row by row in the driver: of many rows in one statement, SQLAlchemy would compile each anew.
-    session.connection().execute(insert_new(session, Prediction.__table__), list(rows.values()))
-    stored = {
-        (sha256, version): prediction
-        for prediction, sha256, version in session.execute(
-            select(Prediction.id, Prediction.sha256, Prediction.model_version).where(
-                Prediction.sha256.in_({s.sha256 for s in screened})
-            )
-        )
-    }
-    table = cast(Table, Sighting.__table__)
-    session.connection().execute(
-        update(table)
-        .where(table.c.id == bindparam("sighting"))
-        .values(
-            state=SightingState.DONE,
-            sha256=bindparam("digest"),
-            prediction_id=bindparam("prediction"),
-            reason=None,
-            finished_at=now,
-        ),
-        [
-            {"sighting": s.claimed.sighting, "digest": s.sha256, "prediction": stored[s.sha256, s.model_version]}
-            for s in screened
-        ],
-    )

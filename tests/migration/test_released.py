@@ -130,7 +130,7 @@ def rows_of(database: Database, columns: dict[str, list[str]]) -> Rows:
 
 
 def carried_forward(before: Rows) -> Rows:
-    """The rows as the newest schema has them: what 0004 renamed, joined and filled in, in its own words."""
+    """The rows as the newest schema has them: what 0004 and 0005 renamed, moved and filled in."""
     rows = {table: [dict(row) for row in found] for table, found in before.items()}
     for sighting in rows["sightings"]:
         if "root" in sighting:
@@ -142,6 +142,14 @@ def carried_forward(before: Rows) -> Rows:
     for job in rows["jobs"]:
         if "delivery" in job:
             job["attempt"] = job.pop("delivery")
+        job.setdefault("if_differs", False)
+    if "screenings" not in rows:
+        rows["screenings"] = []
+        for prediction in rows["predictions"]:
+            said = {name: prediction.pop(name) for name in ("probability", "threshold", "label", "unfamiliar")}
+            key = {"sighting_id": prediction["id"], "prediction_id": prediction["id"]}
+            rows["screenings"].append({**key, **said, "created_at": prediction["created_at"]})
+            prediction |= {"decoder_revision": 0, "decoded_with": None, "logit": None}
     for review in rows["reviews"]:
         if "sighting_id" not in review:
             review["sighting_id"] = next(s["id"] for s in before["sightings"] if s["sha256"] == review["sha256"])

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,11 +11,12 @@ import pytest
 from PIL import Image
 from sqlalchemy import select
 
-from bench import environments, files, growth, producer, profile, report, run, startup
+from bench import decoding, environments, files, gdcm, growth, mix, producer, profile, radiographs, report, run, startup
 from bench.rows import GOALS, ROWS, Row
 from shared.base.errors import ServiceUnavailable, WorkFailed, WrongSettings
 from shared.base.settings import Settings
 from shared.database import Database, Sighting
+from shared.imaging import Limits, Preprocessing, prepare
 from shared.sources.folder.facts import Facts
 
 TOP = Path(__file__).parents[2]
@@ -65,6 +67,9 @@ NAMES = (
     "ms_per_image_at_1000000",
     "restart_seconds",
     "mb_at_most",
+    "ratio",
+    "ms_more",
+    "times_the_other",
     *(f"{command}_cpu_seconds" for command in startup.COMMANDS),
 )
 
@@ -165,3 +170,70 @@ def test_files_have_distinct_bytes_and_the_same_picture(tmp_path: Path) -> None:
 def test_a_folder_without_images_is_named(tmp_path: Path) -> None:
     with pytest.raises(WrongSettings, match="--images"):
         files.sources(tmp_path)
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Two small radiographs of each kind, and the mix."""
+    monkeypatch.setattr(radiographs, "SIZE", (250, 300))
+    for kind in (*radiographs.KINDS, radiographs.MIX):
+        radiographs.make(kind, tmp_path, 10, lambda: None)
+    return tmp_path
+
+
+def test_radiographs_of_every_kind_show_the_same_and_no_two_files_are_alike(made: Path) -> None:
+    preprocessing = Preprocessing(width=100, height=100)
+    pictures = {
+        kind: [
+            prepare(path.read_bytes(), preprocessing, Limits()).astype(int) for path in sorted((made / kind).iterdir())
+        ]
+        for kind in radiographs.KINDS
+    }
+    for first, second in pictures.values():
+        assert abs(first - pictures["uncompressed"][0]).mean() < 8  # a window or none
+        assert abs(first - second).mean() > 8
+    assert sum(1 for _ in (made / radiographs.MIX).iterdir()) == 2 * len(radiographs.SYNTAXES)
+    contents = {path.read_bytes() for path in made.glob("*/*")}
+    assert len(contents) == 2 * len(radiographs.KINDS)
+
+
+def test_the_rows_of_decoding_name_files_that_are_made() -> None:
+    kinds = {"full", "small", *radiographs.KINDS, radiographs.MIX}
+    assert {row.files for row in ROWS.values()} == kinds
+
+
+@pytest.mark.parametrize("against", [None, sys.executable])
+@pytest.mark.parametrize("kind", radiographs.KINDS)
+def test_decoding_is_compared_with_a_plain_reader_or_with_another_checkout(
+    made: Path, kind: str, against: str | None
+) -> None:
+    figures = decoding.measure(made / kind, made / "work", against)
+    assert figures["ratio"] == pytest.approx(figures["ms_per_image"] / figures["ms_per_image_of_the_other"])
+
+
+def test_gdcm_is_measured_here_and_in_another_process(made: Path) -> None:
+    assert set(gdcm.measure(made / "jpeg_ls", made / "work")) == {"ms_in_this_process", "ms_in_another", "ms_more"}
+
+
+def test_the_whole_system_is_compared_with_another_checkout_by_its_own_benchmark(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    other = tmp_path / "python"
+    other.write_text("#!/bin/sh\n[ $1 $2 $3 = -mbench.measuresystem ]\necho '{\"images_per_second\": 4.0}'\n")
+    other.chmod(0o755)
+    monkeypatch.setattr(mix.system, "measure", lambda *_: {"images_per_second": 20.0})
+    assert mix.measure(tmp_path, tmp_path) == {"images_per_second": 20.0}
+    assert mix.measure(tmp_path, tmp_path, str(other))["times_the_other"] == 5.0
+
+
+def test_only_rows_that_are_compared_get_the_other_checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    given: dict[str, str] = {}
+
+    def start(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        given[command[3]] = command[-1]
+        return subprocess.CompletedProcess(command, 0, stdout="{}\n", stderr="")
+
+    monkeypatch.setattr(subprocess, "run", start)
+    for name in ("limit", "jpeg_ls", "dicom"):
+        run._measure(ROWS[name], tmp_path, lambda: "", Path("/other/python"))
+    assert given == {"limit": "{}", "decoding": '{"against": "/other/python"}', "mix": '{"against": "/other/python"}'}

@@ -16,6 +16,8 @@ from pydicom.sequence import Sequence
 from shared.base.errors import Unfinished, Unreadable, Unsuitable
 from shared.imaging import Limits, decode, dicom, prepare
 from shared.imaging.notes import Notes
+from shared.imaging.scaling import average
+from shared.imaging.stored_values import Layout
 from shared.models import registry
 from tests.cases import CASES, FOLDER, TOLERANCE, Case, needs_cases
 from tests.dicom import compressed, encapsulated, make, written
@@ -534,6 +536,34 @@ def test_scaling_while_decoding_changes_nothing_but_the_size(tmp_path: Path) -> 
         assert whole.size == (1560, 1200)
         pair = [np.asarray(each.resize((260, 200), Image.Resampling.BOX), np.int16) for each in (scaled, whole)]
         assert difference(*pair) <= 3
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("is_signed", [False, True])
+@pytest.mark.parametrize(
+    ("width", "bits", "shift"),
+    [(8, 8, 0), (16, 16, 0), (16, 12, 0), (16, 12, 4), (16, 10, 3), (32, 20, 5), (32, 32, 0)],
+)
+def test_values_are_the_bits_that_the_header_names_whatever_stands_beside_them(
+    order: str, is_signed: bool, width: int, bits: int, shift: int
+) -> None:
+    numbers = np.random.default_rng(bits).integers(0, 2**width, (20, 30))
+    expected = numbers >> shift & (2**bits - 1)
+    if is_signed:
+        expected = np.where(expected >= 2 ** (bits - 1), expected - 2**bits, expected)
+    words = numbers.astype(f"{order}u{width // 8}")
+    assert (Layout(bits, shift, is_signed).read(words) == expected).all()
+
+
+@pytest.mark.parametrize("kind", ["u1", "u2", ">u2", "i2", "i4", "f4"])
+@pytest.mark.parametrize("step", [1, 2, 7])
+def test_an_average_is_the_mean_of_each_square_and_leaves_out_what_is_over(kind: str, step: int) -> None:
+    values = np.random.default_rng(step).integers(0, 127, (31, 45)).astype(kind)
+    means = [
+        [values[row : row + step, column : column + step].mean() for column in range(0, 45 - step + 1, step)]
+        for row in range(0, 31 - step + 1, step)
+    ]
+    assert average(values, step) == pytest.approx(np.array(means), rel=1e-6)
 
 
 @needs_cases

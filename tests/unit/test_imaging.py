@@ -92,7 +92,7 @@ def test_a_black_and_white_drawing_is_read() -> None:
 
 def test_sixteen_bits_are_stretched_over_the_range_that_they_use() -> None:
     values = np.asarray(picture()).astype(np.uint16)
-    twelve_bits = decode(encoded(Image.fromarray(values * 16 + 7)), (32, 24), Limits())
+    twelve_bits = decode(encoded(Image.fromarray(values * 16 + 7)), (320, 240), Limits())
     assert twelve_bits.mode == "L"
     assert twelve_bits.getextrema() == (0, 255)
     stretched = (values - values.min()) * 255.0 / (values.max() - values.min())

@@ -10,8 +10,8 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from shared.base.errors import Unreadable, Unsuitable
-from shared.imaging import Limits, decode
+from shared.base.errors import Unfinished, Unreadable, Unsuitable
+from shared.imaging import Limits, decode, png
 from shared.imaging.notes import Notes
 
 Y, X = np.mgrid[0:200, 0:260]
@@ -130,3 +130,56 @@ def test_one_hot_pixel_does_not_flatten_16_bits() -> None:
     one, other = read(plain.getvalue()), read(hot.getvalue())
     one[100, 130] = other[100, 130]
     assert np.abs(one - other).max() <= 1
+
+
+NOISY: NDArray[np.uint16] = (GREY * 50000 + 5000 + np.random.default_rng(5).normal(0, 60, GREY.shape)).astype(np.uint16)
+
+
+def saved(image: Image.Image, **options: Any) -> bytes:
+    file = BytesIO()
+    image.save(file, "PNG", **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("size", [(260, 200), (64, 64), (101, 77)])
+@pytest.mark.parametrize("level", [0, 1, 9])
+def test_a_png_of_16_bits_has_the_pixels_that_pillow_reads(size: tuple[int, int], level: int) -> None:
+    data = saved(Image.fromarray(NOISY).resize(size), compress_level=level)
+    assert (png.decode(data + b"something behind its end") == np.asarray(Image.open(BytesIO(data)))).all()
+
+
+def test_other_png_files_are_left_to_pillow() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = saved(Image.fromarray(NOISY), exif=exif)
+    at = turned.index(b"eXIf") - 4
+    length = 12 + int.from_bytes(turned[at : at + 4])
+    behind = turned[:at] + turned[at + length : -12] + turned[at : at + length] + turned[-12:]
+    bomb = bytearray(saved(Image.fromarray(NOISY)))
+    bomb[23] -= 1  # a row less than is in it
+    for data in (behind, bytes(bomb), saved(Image.fromarray(EIGHT)), saved(Image.fromarray(NOISY))[:-1000]):
+        assert png.decode(data) is None
+    assert (read(turned) == read(behind)).all()
+    assert read(turned).shape == GREY.shape[::-1]
+
+
+def test_a_png_of_16_bits_that_was_cut_off_is_unfinished() -> None:
+    with pytest.raises(Unfinished):
+        read(saved(Image.fromarray(NOISY))[:-1000])
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "TIFF of 32 bits", "colour"])
+def test_a_large_picture_of_more_than_8_bits_is_scaled_down_before_anything_else(kind: str) -> None:
+    large = np.asarray(Image.fromarray(NOISY).resize((1560, 1200), Image.Resampling.BICUBIC), dtype=np.uint16)
+    match kind:
+        case "PNG":
+            data = saved(Image.fromarray(large))
+        case "colour":
+            data = tiff(np.repeat(large[:, :, np.newaxis], 3, axis=2), photometric="rgb")
+        case _:
+            data = tiff(large.astype(np.uint16 if kind == "TIFF" else np.uint32))
+    scaled, whole = (decode(data, at_least, Limits()) for at_least in ((160, 160), (5000, 5000)))
+    assert whole.size == (1560, 1200)
+    assert scaled.size == (whole.size if kind == "colour" else (520, 400))
+    one, other = (np.asarray(each.resize((260, 200), Image.Resampling.BOX), np.int16) for each in (scaled, whole))
+    assert np.abs(one - other).max() <= 3

@@ -114,7 +114,9 @@ FORBIDDEN = [
     "DELETE FROM sightings",
     "DELETE FROM jobs",
     "DELETE FROM predictions",
-    "UPDATE predictions SET probability = 0",
+    "UPDATE predictions SET logit = 0",
+    "UPDATE screenings SET probability = 0",
+    "DELETE FROM screenings",
     "UPDATE reviews SET label = 'NORMAL'",
     "DELETE FROM reviews",
     "UPDATE dicom_headers SET study_uid = NULL",
@@ -270,7 +272,10 @@ def test_the_readers_role_can_ask_the_queries_of_the_documents(reader: Database,
         session.execute(text(query)).all()
 
 
-TABLES = ("sightings", "jobs", "predictions", "dicom_headers", "reviews", "audit_log", "workers", "dead_letters")
+TABLES = (
+    *("sightings", "jobs", "predictions", "screenings", "dicom_headers"),
+    *("reviews", "audit_log", "workers", "dead_letters"),
+)
 
 
 @postgresql

@@ -1,6 +1,7 @@
 """Scaling while decoding moves the network's answer no more than it does for JPEG files, which were always scaled."""
 
 import os
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,21 @@ def test_the_answer_moves_no_more_than_with_jpeg(syntax: str, loaded: registry.L
         data = written(dataset) if uid is None else compressed(dataset, uid, tmp_path)
         size = loaded.manifest.preprocessing
         scaled, full = (dicom.decode(data, each, Limits()) for each in ((size.width, size.height), (9999, 9999)))
+        moves.append(abs(logit(loaded, scaled) - logit(loaded, full)))
+    assert max(moves) <= MAX_MOVE
+    assert float(np.median(moves)) <= MEDIAN_MOVE
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="the full-size X-rays are not beside this checkout")
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_nor_does_it_with_16_bits_in_a_plain_picture(kind: str, loaded: registry.Loaded) -> None:
+    moves = []
+    for file in sorted(DATA.rglob("*.jpeg"))[::12]:
+        grey = np.asarray(decode(file.read_bytes(), (9999, 9999), Limits())).astype(np.uint16) << 8
+        data = BytesIO()
+        Image.fromarray(grey).save(data, kind)
+        size = loaded.manifest.preprocessing
+        scaled, full = (decode(data.getvalue(), each, Limits()) for each in ((size.width, size.height), (9999, 9999)))
         moves.append(abs(logit(loaded, scaled) - logit(loaded, full)))
     assert max(moves) <= MAX_MOVE
     assert float(np.median(moves)) <= MEDIAN_MOVE

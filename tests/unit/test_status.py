@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -425,3 +426,11 @@ def test_a_database_without_a_live_version_needs_a_person(look: Status, database
     code, screen = look()
     assert code == 1
     assert "no model version is live" in screen
+
+
+def test_results_of_an_older_decoder_are_told_of_and_need_nobody_at_once(look: Status, database: Database) -> None:
+    (claimed,) = in_hand(database, "a.dcm")
+    finish(database, replace(screened(claimed), decoder_revision=0))
+    code, screen = look()
+    assert code == 0, screen
+    assert "Whenever it suits: `pneumoscreen rescreen --decoded-before" in screen

@@ -69,7 +69,7 @@ def test_the_patients_id_is_kept_as_a_keyed_hash_and_nothing_else_of_the_patient
     assert row["patient_key"] == hmac.new(SECRET.encode(), f"|{PATIENT}".encode(), hashlib.sha256).hexdigest()
     stored = ""
     with database.read() as session:
-        for table in ("sightings", "jobs", "predictions", "dicom_headers", "workers", "audit_log"):
+        for table in ("sightings", "jobs", "predictions", "screenings", "dicom_headers", "workers", "audit_log"):
             stored += str(session.execute(text(f"SELECT * FROM {table}")).all())
     for attribute in (PATIENT, "Mustermann", "Erika", NAME, "20220501"):
         assert attribute not in stored
