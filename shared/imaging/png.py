@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 BITS, GREY = 16, 0
+CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+"""By the type of colour."""
 Part = bytes | memoryview
 MAX_BLOCK = 0xFFFF
 """Of a deflate stream's uncompressed block, in bytes."""
@@ -43,6 +45,21 @@ def decode(data: bytes) -> NDArray[np.uint16] | None:
     except Exception:  # noqa: BLE001 - Pillow says what is wrong with it
         return None
     return pixels
+
+
+def lacks_rows(data: bytes) -> bool:
+    """Whether the stream of pixels ends properly before the last row, as some broken writers leave it.
+
+    Pillow shows the missing rows as black, and does not say so. Interlaced files are not looked at.
+    """
+    (_, header), *chunks = _chunks(data)
+    width, height, bits, colour, _, _, interlacing = struct.unpack(">II5B", header)
+    wanted = height * (1 + (width * bits * CHANNELS[colour] + 7) // 8)
+    stream = zlib.decompressobj()
+    for name, content in chunks:
+        if name == b"IDAT" and wanted > 0:
+            wanted -= len(stream.decompress(content, wanted))
+    return wanted > 0 and not interlacing
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
