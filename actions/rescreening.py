@@ -1,5 +1,6 @@
 """Has images screened again whose result is another version's or an older decoder's; the old ones stay until then."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -9,7 +10,7 @@ from pydantic import SecretStr
 from sqlalchemy.orm import Session
 
 from shared.base.decoder import DECODER_REVISION
-from shared.base.errors import InvalidRequest
+from shared.base.errors import BrokenModel, InvalidRequest
 from shared.database import Database
 from shared.database.audit import record
 from shared.ledger import lookup, rescreening
@@ -19,13 +20,17 @@ from shared.models import manifest, registry
 from shared.sources import Source
 
 
-@dataclass(frozen=True)
+@dataclass
 class Rescreened:
     versions: tuple[str, ...]
     """Those that screen again; none if there is nothing to do."""
-    added: int
+    out_of_reach: dict[str, int]
+    """Results of versions that this host cannot load, which are left alone: how many, by version."""
+    added: int = 0
     """Images that are going to be screened."""
-    seen_before: int
+    waiting: int = 0
+    """Images that had been asked for already."""
+    seen_before: int = 0
     """Images whose content the version had screened: its prediction is their result already."""
 
 
@@ -43,34 +48,52 @@ def rescreen(
 ) -> Rescreened:
     """Ask for all images of a selection, or for those named.
 
-    Calls `advance` with the number of images that were looked at, of how many. Raises BrokenModel for a version that
-    was never published or is damaged, InvalidRequest for an unknown source or a selection that makes no sense,
-    WorkFailed for a name that means no image, or several.
+    Calls `advance` with the number of images that were looked at, of how many. Raises BrokenModel if the version that
+    the selection names was never published or is damaged, InvalidRequest for an unknown source or a selection that
+    makes no sense, WorkFailed for a name that means no image, or several.
     """
     _check(selection)
     with database.read() as session:
         if selection.version is not None:
-            registry.published(session, selection.version)
+            _check_version(session, models, selection.version, key)
         _check_source(session, sources, selection.source)
         selections = _selections(session, selection, names)
-        total = sum(rescreening.count(session, part) for part in selections)
-        versions = sorted({version for part in selections for version in rescreening.versions(session, part)})
-        published = [registry.published(session, version) for version in versions]
-    for row in published:
-        manifest.read(models / row.version, row.manifest_sha256, key)
-    added = seen_before = 0
+        counts: Counter[str] = Counter()
+        for part in selections:
+            counts.update(rescreening.counts(session, part))
+        out_of_reach = {version: n for version, n in counts.items() if not _loads(session, models, version, key)}
+    selections = [replace(part, without=sorted(out_of_reach)) for part in selections]
+    rescreened = Rescreened(tuple(sorted(counts.keys() - out_of_reach)), out_of_reach)
+    total = counts.total() - sum(out_of_reach.values())
     detail = _detail(selection, total) if total else None
     for part_of_it in selections:
         after: int | None = 0
         while after is not None:
             with database.write() as session:
-                part = rescreening.rescreen_part(session, part_of_it, now, after)
+                part_done = rescreening.rescreen_part(session, part_of_it, now, after)
                 if detail is not None:  # with the first part, so that it is on record exactly if something was done
                     record(session, actor, "rescreen", detail, at=now)
                     detail = None
-            added, seen_before, after = added + part.added, seen_before + part.seen_before, part.last
-            advance(added + seen_before, total)
-    return Rescreened(tuple(versions), added, seen_before)
+            rescreened.added += part_done.added
+            rescreened.waiting += part_done.waiting
+            rescreened.seen_before += part_done.seen_before
+            after = part_done.last
+            advance(rescreened.added + rescreened.waiting + rescreened.seen_before, total)
+    return rescreened
+
+
+def _check_version(session: Session, models: Path, version: str, key: SecretStr | None) -> None:
+    """Raises BrokenModel if a version was never published, or its folder is gone or damaged."""
+    row = registry.published(session, version)
+    manifest.read(models / row.version, row.manifest_sha256, key)
+
+
+def _loads(session: Session, models: Path, version: str, key: SecretStr | None) -> bool:
+    try:
+        _check_version(session, models, version, key)
+    except BrokenModel:
+        return False
+    return True
 
 
 def _check(selection: Selection) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from shared.base.errors import InvalidRequest, WorkFailed
-from shared.database import Prediction, Review, ReviewLabel, Screening, Sighting, SightingState, audit
+from shared.database import Review, ReviewLabel, Screening, Sighting, SightingState, audit
 from shared.ledger import lookup
 from shared.ledger.latest import IS_RESULT
 from shared.ledger.lookup import Key, Meaning, Named
@@ -128,11 +128,15 @@ def _meanings(session: Session, entries: Sequence[ReviewEntry]) -> dict[tuple[st
 
 
 def _screened(session: Session, meanings: Iterable[Meaning]) -> set[str]:
-    """Those contents that a version has screened, of the images that are meant."""
+    """Those contents that have a result, of the images that are meant."""
     contents = sorted({image.sha256 for meaning in meanings for image in meaning.images if image.sha256})
     screened: set[str] = set()
     for part in parts(contents):
-        screened |= set(session.scalars(select(Prediction.sha256).where(Prediction.sha256.in_(part))))
+        screened |= set(
+            session.scalars(
+                select(Sighting.sha256).where(Sighting.sha256.in_(part), Sighting.prediction_id.is_not(None))
+            )
+        )
     return screened
 
 

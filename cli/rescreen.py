@@ -1,6 +1,6 @@
 """`rescreen`: have images screened again whose result is another version's, or an older decoder's."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from actions import rescreening
@@ -40,21 +40,25 @@ def rescreen(
             key=settings.signing_key,
             advance=lambda completed, total: bar.update(task, completed=completed, total=total),
         )
-    out.print(_sentence(rescreened, selection), markup=False)
+    for sentence in _sentences(rescreened, selection):
+        out.print(sentence, markup=False)
 
 
-def _sentence(rescreened: Rescreened, selection: Selection) -> str:
-    if not rescreened.added + rescreened.seen_before and selection.decoded_before is not None:
-        return f"No result was decoded before revision {selection.decoded_before}."
-    by = ", ".join(rescreened.versions)
-    if selection.if_differs:
-        return (
-            f"{rescreened.added} images are read and screened again by {by}, in the background lane. Results stay "
-            "where the answer is the same; the others are replaced, and the old ones stay in "
-            "`pneumoscreen results --history`."
+def _sentences(rescreened: Rescreened, selection: Selection) -> Iterator[str]:
+    if rescreened.added + rescreened.waiting + rescreened.seen_before or not selection.decoded_before:
+        by = ", ".join(rescreened.versions)
+        yield f"{rescreened.added} images are screened again by {by}, in the background lane."
+    elif not rescreened.out_of_reach:
+        yield f"No result was decoded before revision {selection.decoded_before}."
+    if rescreened.waiting:
+        yield f"{rescreened.waiting} had been asked for already, and wait."
+    if rescreened.seen_before:
+        yield f"{rescreened.seen_before} had been screened so before: those answers are their results now."
+    if rescreened.added:
+        stays = "Results stay where the answer is the same; old" if selection.if_differs else "The old"
+        yield f"{stays} results stay in `pneumoscreen results --history`."
+    for version, number in sorted(rescreened.out_of_reach.items()):
+        yield (
+            f"{number} results of {version} are left alone, since this host cannot load that version: bring its folder "
+            "back, or name another with --model."
         )
-    return (
-        f"{rescreened.added} images are screened again by {by}, in the background lane; "
-        f"{rescreened.seen_before} it had seen before, so their results are its own now. The old results stay in "
-        "`pneumoscreen results --history`."
-    )

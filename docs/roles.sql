@@ -46,8 +46,8 @@ REVOKE ALL ON
     workers, dead_letters, broker_epoch, alembic_version, results, results_history
 FROM pneumoscreen_worker, pneumoscreen_reader;
 
--- Producer, worker, and the commands screen, retry, dismiss, review, results, status and models. A prediction, once written, cannot
--- be changed or deleted by them, nor can a review or an entry of the audit log; and no model can be made live.
+-- Producer, worker, and the commands screen, rescreen, retry, dismiss, review, results, status and models. Of a prediction, once written,
+-- they can change no figure; they delete none, nor a result, a review or an entry of the audit log; and they make no model live.
 GRANT SELECT ON
     sightings, jobs, predictions, screenings, dicom_headers, reviews, model_versions, promotions, training_runs, audit_log,
     workers, dead_letters, broker_epoch, alembic_version, results, results_history

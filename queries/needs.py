@@ -11,12 +11,12 @@ from queries.workers import WorkerProcess
 from shared import sources
 from shared.base.decoder import DECODER_REVISION
 from shared.base.settings import Settings
-from shared.database import OPEN_JOB, DeadLetter, Job, Prediction, RunState, Sighting, SightingState
-from shared.ledger.latest import is_newest
+from shared.database import OPEN_JOB, DeadLetter, Job, Prediction, RunState, Screening, Sighting, SightingState
+from shared.ledger.latest import IS_RESULT, is_newest
 from shared.ledger.quarantine import is_unresolved
 from shared.ledger.work import ATTEMPT_EPOCH, MAX_ATTEMPTS
 
-MANY = 10_000
+MAX_COUNTED = 10_000
 LATELY = timedelta(days=1)
 """Older problems are not reported: an alarm that never clears gets ignored."""
 
@@ -59,15 +59,17 @@ def put_off(session: Session, now: datetime) -> tuple[list[str], list[str]]:
 
 
 def older_decoder(session: Session) -> Iterator[str]:
-    """The results whose picture may be another one today. Counted no further than MANY."""
+    """The results whose picture may be another one today. Counted no further than MAX_COUNTED."""
     older = (
-        select(Sighting.id)
-        .join(Prediction, Prediction.id == Sighting.prediction_id)
+        select(Sighting.id)  # by way of indexes: where nothing is older, this reads nothing
+        .select_from(Prediction)
+        .join(Screening, Screening.prediction_id == Prediction.id)
+        .join(Sighting, IS_RESULT)
         .where(Sighting.state == SightingState.DONE, Prediction.decoder_revision < DECODER_REVISION, is_newest())
     )
-    number = session.scalar(select(func.count()).select_from(older.limit(MANY).subquery())) or 0
+    number = session.scalar(select(func.count()).select_from(older.limit(MAX_COUNTED).subquery())) or 0
     if number:
-        results = _count(number, "result", "results") if number < MANY else f"{MANY:,} results or more"
+        results = _count(number, "result", "results") if number < MAX_COUNTED else f"{MAX_COUNTED:,} results or more"
         yield (
             f"`pneumoscreen rescreen --decoded-before {DECODER_REVISION} --where-differs` reads again what an older "
             f"decoder may have read wrongly: {results}"

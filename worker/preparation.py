@@ -61,9 +61,9 @@ def prepare_image(process: WorkerProcess, loaded: Loaded, claimed: Claimed) -> P
             return PutOff(claimed, str(error), datetime.now(UTC) + GRACE_PERIOD / 6)
         return Damaged(claimed, str(error), content.sha256, content.identifiers)
     except Unsuitable as error:
-        return Quarantined(claimed, str(error), content.sha256, content.identifiers)
+        return Quarantined(claimed, str(error), content.sha256, content.identifiers, is_refused=True)
     except Unreadable as error:
-        return Damaged(claimed, str(error), content.sha256, content.identifiers)
+        return Damaged(claimed, str(error), content.sha256, content.identifiers, is_refused=True)
     except OutOfReach as error:
         return put_off(claimed, str(error))
     except MemoryError:

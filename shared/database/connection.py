@@ -80,12 +80,7 @@ class Database:
         from alembic.util import CommandError
 
         config = _alembic()
-        with self._writing.connect() as connection:
-            if connection.dialect.name == "postgresql":
-                connection.exec_driver_sql("SELECT pg_advisory_lock(7355608)")
-            elif connection.dialect.name == "sqlite":
-                # Else no table can be made anew that others refer to. Within a transaction it would do nothing.
-                connection.connection.cursor().execute("PRAGMA foreign_keys = OFF")
+        with self._writing.connect() as connection, _migrating(connection):
             config.attributes["connection"] = connection
             before = MigrationContext.configure(connection).get_current_revision()
             try:
@@ -103,16 +98,12 @@ class Database:
                     f"The database cannot be brought up to date, and nothing was changed: {reason}. Drop what others "
                     "built on these views, upgrade, and make it anew."
                 ) from error
-            if connection.dialect.name == "sqlite" and connection.exec_driver_sql("PRAGMA foreign_key_check").first():
+            if before != SCHEMA and _has_dangling_rows(connection):
                 raise WorkFailed(
                     "The database cannot be brought up to date, and nothing was changed: a row refers to one that is "
                     "missing. Restore a backup, or look for damage with `PRAGMA foreign_key_check`."
                 )
             connection.commit()
-            if connection.dialect.name == "postgresql":
-                connection.exec_driver_sql("SELECT pg_advisory_unlock(7355608)")
-            elif connection.dialect.name == "sqlite":
-                connection.connection.cursor().execute("PRAGMA foreign_keys = ON")
         return before
 
     def check(self) -> None:
@@ -135,6 +126,32 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+@contextmanager
+def _migrating(connection: Connection) -> Iterator[None]:
+    """One process at a time on PostgreSQL; on SQLite without checks of references, or no table could be made anew."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SELECT pg_advisory_lock(7355608)")
+    else:
+        _check_references(connection, "OFF")
+    try:
+        yield
+    finally:
+        connection.rollback()  # what was not committed; SQLite heeds the other only outside of a transaction
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql("SELECT pg_advisory_unlock(7355608)")
+        else:
+            _check_references(connection, "ON")
+
+
+def _check_references(connection: Connection, switch: str) -> None:
+    connection.connection.cursor().execute(f"PRAGMA foreign_keys = {switch}")
+
+
+def _has_dangling_rows(connection: Connection) -> bool:
+    is_sqlite = connection.dialect.name == "sqlite"
+    return is_sqlite and connection.exec_driver_sql("PRAGMA foreign_key_check").first() is not None
 
 
 def connect(url: str) -> Database:

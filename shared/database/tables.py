@@ -86,11 +86,14 @@ def _one_of(column: str, values: type[StrEnum]) -> CheckConstraint:
 class Prediction(Base):
     """What one version answered for one content as one revision of the decoder reads it; no figure of it ever changes.
 
-    `decoder_revision` alone may rise, where a newer decoder was found to read the same picture from the content.
+    `decoder_revision` may rise (and `decoded_with` with it) where a newer decoder was found to read the same picture.
     """
 
     __tablename__ = "predictions"
-    __table_args__ = (UniqueConstraint("sha256", "model_version", "decoder_revision"),)
+    __table_args__ = (
+        UniqueConstraint("sha256", "model_version", "decoder_revision"),
+        Index("ix_predictions_decoder_revision", "decoder_revision"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     sha256: Mapped[str] = mapped_column(String(64))
@@ -167,10 +170,13 @@ class Screening(Base):
     """What a prediction meant for one sighting on its day; written once, never changed. The views read it."""
 
     __tablename__ = "screenings"
-    __table_args__ = ({"sqlite_with_rowid": False},)  # in the order of its key: one tree, not two
+    __table_args__ = (
+        Index("ix_screenings_prediction_id", "prediction_id", "sighting_id"),
+        {"sqlite_with_rowid": False},  # in the order of its key: one tree, not two
+    )
 
     sighting_id: Mapped[int] = mapped_column(ForeignKey("sightings.id"), primary_key=True)
-    prediction_id: Mapped[int] = mapped_column(primary_key=True)  # goes with its content, after all of its sightings
+    prediction_id: Mapped[int] = mapped_column(primary_key=True)  # deleted with its predictions
     probability: Mapped[float]
     threshold: Mapped[float]
     label: Mapped[str] = mapped_column(String(16))

@@ -30,7 +30,7 @@ NEW_JOB = {
     "deaths": literal(0),
     "created_at": bindparam("now", type_=JOBS.c.created_at.type),
     "not_before": bindparam("due", type_=JOBS.c.not_before.type),
-    "if_differs": bindparam("unless_same", type_=JOBS.c.if_differs.type),
+    "if_differs": bindparam("differs", type_=JOBS.c.if_differs.type),
 }
 ADD_JOBS = insert(JOBS).from_select(
     list(NEW_JOB),
@@ -145,7 +145,7 @@ def add_jobs(
     if_differs: bool = False,
 ) -> None:
     if sightings:
-        asked = {"in_lane": lane, "version": model_version, "unless_same": if_differs}
+        asked = {"in_lane": lane, "version": model_version, "differs": if_differs}
         times = {"now": now, "due": not_before}
         session.connection().execute(ADD_JOBS, {"sightings": sightings, **asked, **times})
 

@@ -7,8 +7,9 @@ from datetime import datetime
 from sqlalchemy import Select, func, select, update
 from sqlalchemy.orm import Session
 
+from shared.base.decoder import DECODER_REVISION
 from shared.base.lanes import Lane
-from shared.database import Job, JobState, Prediction, Screening, Sighting, SightingState
+from shared.database import Job, JobState, Prediction, Sighting, SightingState
 from shared.ledger import screenings
 from shared.ledger.latest import is_newest
 from shared.ledger.register import MAX_ROWS, add_jobs
@@ -18,8 +19,8 @@ from shared.ledger.register import MAX_ROWS, add_jobs
 class Selection:
     """The paths whose result is another version's, or of a decoder before a revision; narrowed down by the others.
 
-    Without `version`, each result's own version is to screen again; `if_differs` has it keep what is the same.
-    `sightings` are at most MAX_ROWS.
+    Without `version`, each result's own version is to screen again, but for those in `without`; `if_differs` has it
+    keep what is the same. `sightings` are at most MAX_ROWS.
     """
 
     version: str | None = None
@@ -28,6 +29,7 @@ class Selection:
     sightings: Sequence[int] | None = None
     decoded_before: int | None = None
     if_differs: bool = False
+    without: Sequence[str] = ()
 
     def query(self) -> Select[int, str]:
         """The newest sightings of those paths, and the versions of their results."""
@@ -40,6 +42,8 @@ class Selection:
             query = query.where(Prediction.decoder_revision < self.decoded_before)
         else:
             query = query.where(Prediction.model_version != self.version)
+        if self.without:
+            query = query.where(Prediction.model_version.not_in(self.without))
         if self.source is not None:
             query = query.where(Sighting.source == self.source)
         if self.since is not None:
@@ -56,20 +60,17 @@ class Part:
     seen_before: int
     """The version had screened their content already, and its prediction is their result now."""
     added: int
+    waiting: int
+    """They had been asked for already, and wait."""
     last: int | None
     """The sighting to go on after; None at the end."""
 
 
-def count(session: Session, selection: Selection) -> int:
-    return session.scalar(select(func.count()).select_from(selection.query().subquery())) or 0
-
-
-def versions(session: Session, selection: Selection) -> list[str]:
-    """Those that are to screen again."""
-    if selection.version is not None:
-        return [selection.version]
-    found = selection.query().with_only_columns(Prediction.model_version).distinct()
-    return sorted(session.scalars(found))
+def counts(session: Session, selection: Selection) -> dict[str, int]:
+    """How many images there are, by the version that is to screen them again."""
+    found = selection.query().with_only_columns(Prediction.model_version, func.count())
+    by_version = {str(version): number for version, number in session.execute(found.group_by(Prediction.model_version))}
+    return by_version if selection.version is None else {selection.version: sum(by_version.values())}
 
 
 def rescreen_part(session: Session, selection: Selection, now: datetime, after: int) -> Part:
@@ -78,12 +79,9 @@ def rescreen_part(session: Session, selection: Selection, now: datetime, after: 
     rows = session.execute(query.order_by(Sighting.id).limit(MAX_ROWS)).all()
     ids = [sighting for sighting, _, _ in rows]
     wanted = {sighting: (content, selection.version or version) for sighting, version, content in rows}
-    seen = {} if selection.if_differs else _seen_before(session, wanted, selection.decoded_before or 0)
+    seen = {} if selection.if_differs else _seen_before(session, wanted)
     _make_results(session, seen, now)
-    open_jobs = select(Job.sighting_id, Job.model_version).where(
-        Job.sighting_id.in_(ids), Job.state != JobState.FINISHED
-    )
-    waiting = {(sighting, version) for sighting, version in session.execute(open_jobs)}
+    waiting = _waiting(session, ids, is_always=not selection.if_differs)
     new: dict[str, list[int]] = {}
     for sighting, (_, version) in wanted.items():
         if sighting not in seen and (sighting, version) not in waiting:
@@ -91,32 +89,42 @@ def rescreen_part(session: Session, selection: Selection, now: datetime, after: 
     for version, images in new.items():
         add_jobs(session, images, Lane.BACKGROUND, now, model_version=version, if_differs=selection.if_differs)
     added = sum(len(images) for images in new.values())
-    return Part(len(seen), added, ids[-1] if len(ids) == MAX_ROWS else None)
+    return Part(len(seen), added, len(rows) - added - len(seen), ids[-1] if len(ids) == MAX_ROWS else None)
 
 
-def _seen_before(
-    session: Session, wanted: dict[int, tuple[str, str]], revision: int
-) -> dict[int, tuple[int, screenings.Said]]:
-    """By sighting: the newest prediction on its content, of its version, by a decoder of at least a revision."""
-    rows = session.execute(
-        select(Prediction.sha256, Prediction.model_version, Prediction.id, *screenings.FIGURES)
-        .join(Screening, Screening.prediction_id == Prediction.id)
-        .join(Sighting, Sighting.id == Screening.sighting_id)
-        .where(Sighting.sha256.in_({content for content, _ in wanted.values()}))
-        .where(Prediction.decoder_revision >= revision)
-        .order_by(Prediction.decoder_revision)
+def _waiting(session: Session, ids: Sequence[int], *, is_always: bool) -> set[tuple[int, str | None]]:
+    """Which sightings wait for which versions; with `is_always` also where the answer is the same."""
+    is_open = (Job.sighting_id.in_(ids), Job.state != JobState.FINISHED)
+    if is_always:
+        unconditional = update(Job).where(*is_open, Job.if_differs).values(if_differs=False)
+        session.execute(unconditional, execution_options=screenings.UNSYNCHRONIZED)
+    return {(row[0], row[1]) for row in session.execute(select(Job.sighting_id, Job.model_version).where(*is_open))}
+
+
+def _seen_before(session: Session, wanted: dict[int, tuple[str, str]]) -> dict[int, screenings.Known]:
+    """By sighting: its version's prediction on its content, if it is of this program's decoder."""
+    columns = (Prediction.sha256, Prediction.model_version, Prediction.id)
+    found = session.execute(
+        select(*columns).where(
+            Prediction.sha256.in_({content for content, _ in wanted.values()}),
+            Prediction.decoder_revision == DECODER_REVISION,
+        )
     )
-    newest = {(row[0], row[1]): (row[2], screenings.Said(*row[3:])) for row in rows}
-    return {sighting: newest[key] for sighting, key in wanted.items() if key in newest}
+    numbers = {(row[0], row[1]): row[2] for row in found}
+    numbers = {key: number for key, number in numbers.items() if key in set(wanted.values())}
+    known = screenings.first_figures(session, set(numbers.values()))
+    return {
+        sighting: known[numbers[key]] for sighting, key in wanted.items() if key in numbers and numbers[key] in known
+    }
 
 
-def _make_results(session: Session, seen: dict[int, tuple[int, screenings.Said]], now: datetime) -> None:
+def _make_results(session: Session, seen: dict[int, screenings.Known], now: datetime) -> None:
     """Make predictions that are there already the results of sightings."""
     if not seen:
         return
     screenings.add(session, seen, now)
-    for sighting, (prediction, _) in seen.items():
+    for sighting, known in seen.items():
         result = update(Sighting).where(Sighting.id == sighting, Sighting.state == SightingState.DONE)
         session.execute(
-            result.values(prediction_id=prediction, finished_at=now), execution_options=screenings.UNSYNCHRONIZED
+            result.values(prediction_id=known.number, finished_at=now), execution_options=screenings.UNSYNCHRONIZED
         )

@@ -130,6 +130,9 @@ def delete_rows(session: Session, table: Any, ids: Sequence[int]) -> int:
 def delete_contents(session: Session, table: Contents, contents: Sequence[str]) -> int:
     count = 0
     for part in parts(contents):
+        if table is Prediction:
+            gone = select(Prediction.id).where(Prediction.sha256.in_(part))
+            session.execute(delete(Screening).where(Screening.prediction_id.in_(gone)))
         count += len(session.scalars(delete(table).where(table.sha256.in_(part)).returning(table.sha256)).all())
     return count
 

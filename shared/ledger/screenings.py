@@ -3,25 +3,28 @@
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from math import log
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import Table, bindparam, exists, select, update
+from sqlalchemy import bindparam, exists, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
 from shared.database import Prediction, Screening, Sighting, SightingState
 from shared.ledger.latest import IS_RESULT
-from shared.ledger.register import insert_new
+from shared.ledger.register import SIGHTINGS, insert_new
 
 if TYPE_CHECKING:
     from shared.ledger.work import Screened
 
 SAME_ANSWER = 0.01
-"""Logits that differ by less are those of one picture: other hardware or another batch moves them by about 0.001."""
+"""Log-odds that differ by less are of one picture: other hardware or another batch moves them by about 0.001."""
 UNSYNCHRONIZED = {"synchronize_session": False}
 
+Key = tuple[str, str, int]
+"""SHA-256, version, decoder revision: of these there is one prediction."""
 
-class Said(NamedTuple):
+
+class Figures(NamedTuple):
     """What a prediction means for a sighting."""
 
     probability: float
@@ -30,12 +33,11 @@ class Said(NamedTuple):
     unfamiliar: bool | None
 
 
-class _Stored(NamedTuple):
+class Known(NamedTuple):
+    """A prediction that is in the database, with the figures of its first screening."""
+
     number: int
-    is_new: bool
-
-
-FIGURES = (Screening.probability, Screening.threshold, Screening.label, Screening.unfamiliar)
+    figures: Figures
 
 
 def write(session: Session, screened: Sequence["Screened"], now: datetime) -> None:
@@ -43,20 +45,21 @@ def write(session: Session, screened: Sequence["Screened"], now: datetime) -> No
 
     Predictions and screenings that exist stay as they are, so that a probability once read never changes.
     """
-    screened = [outcome for outcome in screened if not (outcome.claimed.if_differs and _is_confirmed(session, outcome))]
+    screened = [outcome for outcome in screened if not (outcome.claimed.if_differs and _stands(session, outcome))]
     if not screened:
         return
-    stored = _predictions(session, screened, now)
-    earlier = said_of(session, {outcome.sha256 for outcome in screened if not stored[_key(outcome)].is_new})
-    results = {}
+    stored, new = _add_predictions(session, screened, now)
+    known = {} if len(new) == len(stored) else first_figures(session, {stored[key] for key in stored.keys() - new})
+    results: dict[int, Known] = {}
     for outcome in screened:
-        prediction, mine = stored[_key(outcome)].number, _said(outcome)
-        results[outcome.claimed.sighting] = prediction, earlier.get((prediction, mine.threshold), mine)
+        mine = Known(stored[_key(outcome)], _figures(outcome))
+        first = known.setdefault(mine.number, mine)
+        # The same bytes have the same figures under each name, where they are judged by the same threshold.
+        results[outcome.claimed.sighting] = first if first.figures.threshold == mine.figures.threshold else mine
     add(session, results, now)
-    table = cast(Table, Sighting.__table__)
     session.connection().execute(
-        update(table)
-        .where(table.c.id == bindparam("sighting"))
+        update(SIGHTINGS)
+        .where(SIGHTINGS.c.id == bindparam("sighting"))
         .values(
             state=SightingState.DONE,
             sha256=bindparam("digest"),
@@ -64,31 +67,37 @@ def write(session: Session, screened: Sequence["Screened"], now: datetime) -> No
             reason=None,
             finished_at=now,
         ),
-        [{"sighting": o.claimed.sighting, "digest": o.sha256, "prediction": stored[_key(o)].number} for o in screened],
+        [{"sighting": o.claimed.sighting, "digest": o.sha256, "prediction": stored[_key(o)]} for o in screened],
     )
 
 
-def add(session: Session, results: dict[int, tuple[int, Said]], now: datetime) -> None:
-    """Add screenings, by sighting: the prediction's number, and what it means there."""
+def add(session: Session, results: dict[int, Known], now: datetime) -> None:
+    """Add screenings, by sighting."""
     rows = [
-        {"sighting_id": sighting, "prediction_id": prediction, **said._asdict(), "created_at": now}
-        for sighting, (prediction, said) in results.items()
+        {"sighting_id": sighting, "prediction_id": known.number, **known.figures._asdict(), "created_at": now}
+        for sighting, known in results.items()
     ]
     # Row by row in the driver: of many rows in one statement, SQLAlchemy would compile each anew.
     session.connection().execute(insert_new(session, Screening.__table__), rows)
 
 
-def said_of(session: Session, contents: Collection[str]) -> dict[tuple[int, float], Said]:
-    """What was said of at most MAX_ROWS contents, by the prediction's number and the threshold."""
-    if not contents:
-        return {}
-    of_contents = select(Screening.prediction_id, *FIGURES).join(Sighting, Sighting.id == Screening.sighting_id)
-    rows = session.execute(of_contents.where(Sighting.sha256.in_(contents)))
-    return {(row[0], row[2]): Said(*row[1:]) for row in rows}
+def first_figures(session: Session, predictions: Collection[int]) -> dict[int, Known]:
+    """Of at most MAX_ROWS predictions, by number. However many copies of a content there are, one is looked at."""
+    other = aliased(Screening)
+    first = select(func.min(other.sighting_id)).where(other.prediction_id == Prediction.id).scalar_subquery()
+    figures = (Screening.probability, Screening.threshold, Screening.label, Screening.unfamiliar)
+    rows = session.execute(
+        select(Prediction.id, *figures)
+        .join(Screening, (Screening.prediction_id == Prediction.id) & (Screening.sighting_id == first))
+        .where(Prediction.id.in_(predictions))
+    )
+    return {row[0]: Known(row[0], Figures(*row[1:])) for row in rows}
 
 
-def _predictions(session: Session, screened: Sequence["Screened"], now: datetime) -> dict[Any, _Stored]:
-    """Add the predictions that are not there yet."""
+def _add_predictions(
+    session: Session, screened: Sequence["Screened"], now: datetime
+) -> tuple[dict[Key, int], set[Key]]:
+    """Add those that are not there yet; returns the number of each, and which were added."""
     rows = {
         _key(s): {
             "sha256": s.sha256,
@@ -100,53 +109,62 @@ def _predictions(session: Session, screened: Sequence["Screened"], now: datetime
             "outside_population": s.outside_population,
             "created_at": now,
         }
-        for s in screened
+        for s in reversed(screened)  # of several with one content, the first counts
     }
     session.connection().execute(insert_new(session, Prediction.__table__), list(rows.values()))
     columns = (Prediction.sha256, Prediction.model_version, Prediction.decoder_revision)
     found = session.execute(
-        select(*columns, Prediction.id, Prediction.created_at).where(
-            Prediction.sha256.in_({s.sha256 for s in screened})
-        )
+        select(*columns, Prediction.id, Prediction.created_at).where(Prediction.sha256.in_({key[0] for key in rows}))
     )
-    return {tuple(key): _Stored(number, created_at == now) for *key, number, created_at in found}
+    all_of_them = {(row[0], row[1], row[2]): (row[3], row[4] == now) for row in found}
+    return {key: all_of_them[key][0] for key in rows}, {key for key in rows if all_of_them[key][1]}
 
 
-def _key(outcome: "Screened") -> tuple[str, str, int]:
+def _key(outcome: "Screened") -> Key:
     return outcome.sha256, outcome.model_version, outcome.decoder_revision
 
 
-def _said(outcome: "Screened") -> Said:
-    return Said(outcome.probability, outcome.threshold, outcome.label, outcome.unfamiliar)
+def _figures(outcome: "Screened") -> Figures:
+    return Figures(outcome.probability, outcome.threshold, outcome.label, outcome.unfamiliar)
 
 
-def _is_confirmed(session: Session, outcome: "Screened") -> bool:
-    """Whether the sighting's result stands: where the answer is the same, the prediction is of this decoder, too."""
+def _stands(session: Session, outcome: "Screened") -> bool:
+    """Whether the sighting's result stays: where the answer is the same, its prediction is of this decoder, too."""
     columns = (Prediction.id, Prediction.sha256, Prediction.model_version, Prediction.decoder_revision)
     row = session.execute(
-        select(*columns, Screening.probability, Screening.label)
-        .join(Sighting, IS_RESULT)
+        select(*columns, Screening.probability, Screening.label, Screening.unfamiliar)
+        .select_from(Sighting)
+        .join(Screening, IS_RESULT)
         .join(Prediction, Prediction.id == Screening.prediction_id)
         .where(Sighting.id == outcome.claimed.sighting)
+        .with_for_update(of=Sighting)  # else another version's result could come in between
     ).one_or_none()
     if row is not None and row.model_version != outcome.model_version:
         return True  # another version's rescreen came first
-    if row is None or (row.sha256, row.label) != (outcome.sha256, outcome.label):
+    mine = (outcome.sha256, outcome.label, outcome.unfamiliar)
+    if row is None or (row.sha256, row.label, row.unfamiliar) != mine:
         return False
     if abs(_log_odds(row.probability) - _log_odds(outcome.probability)) > SAME_ANSWER:
         return False
-    if row.decoder_revision >= outcome.decoder_revision:
-        return True
+    return row.decoder_revision >= outcome.decoder_revision or _raise_revision(session, row.id, outcome)
+
+
+def _raise_revision(session: Session, prediction: int, outcome: "Screened") -> bool:
+    """False where this decoder's prediction is there already: then it becomes the result."""
     other = aliased(Prediction)
     same = (other.sha256 == outcome.sha256) & (other.model_version == outcome.model_version)
     is_there = exists().where(same, other.decoder_revision == outcome.decoder_revision)
-    rise = update(Prediction).where(Prediction.id == row.id, ~is_there)
-    values = {"decoder_revision": outcome.decoder_revision, "decoded_with": outcome.decoded_with}
+    is_older = Prediction.decoder_revision < outcome.decoder_revision
+    rise = (
+        update(Prediction)
+        .where(Prediction.id == prediction, is_older, ~is_there)
+        .values(decoder_revision=outcome.decoder_revision, decoded_with=outcome.decoded_with)
+        .returning(Prediction.id)
+    )
     try:
         with session.begin_nested():
-            risen = session.execute(rise.values(values).returning(Prediction.id), execution_options=UNSYNCHRONIZED)
-            return bool(risen.all())
-    except IntegrityError:  # another worker wrote this decoder's prediction meanwhile: it becomes the result
+            return bool(session.execute(rise, execution_options=UNSYNCHRONIZED).all())
+    except IntegrityError:  # another worker added it meanwhile
         return False
 
 

@@ -82,6 +82,8 @@ class Quarantined(Outcome):
     reason: str
     sha256: str | None = None
     identifiers: Identifiers | None = None
+    is_refused: bool = False
+    """The decoder read the content, and says that it is no picture to be screened."""
 
 
 @dataclass(frozen=True)
@@ -211,7 +213,7 @@ def _register_again(session: Session, outcome: Superseded, now: datetime) -> Non
         now,
         origin=claimed.origin,
         not_before=outcome.not_before,
-        model_version=claimed.model_version,
+        model_version=None if claimed.if_differs else claimed.model_version,
     )
     # A job may have changed its lane since: a suspect, or a rescreen in the background. The arrival's lane stays.
     before = aliased(Sighting)
@@ -238,7 +240,7 @@ def _screened_before(session: Session, outcomes: Sequence[Quarantined | Supersed
         .join(Prediction, Prediction.id == Sighting.prediction_id)
         .where(sightings, Sighting.state == SightingState.DONE)
     )
-    refused = {o.claimed.sighting: o.sha256 for o in outcomes if isinstance(o, Quarantined)}
+    refused = {o.claimed.sighting: o.sha256 for o in outcomes if isinstance(o, Quarantined) and o.is_refused}
     return {
         sighting
         for sighting, content, revision in rows

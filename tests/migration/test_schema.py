@@ -4,13 +4,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, IntegrityError
 
-from shared.base.errors import ServiceUnavailable, WrongSettings
+from shared.base.errors import ServiceUnavailable, WorkFailed, WrongSettings
 from shared.database import AuditEntry, Database, connect
 from shared.database.connection import SCHEMA, _alembic
 from shared.database.tables import Base
@@ -134,3 +135,29 @@ def test_upgrading_a_database_of_a_newer_version_gives_a_sentence(empty: Databas
 def test_an_address_that_is_none_gives_a_sentence(url: str) -> None:
     with pytest.raises(WrongSettings, match="database_url is not usable"):
         connect(url)
+
+
+def test_a_database_with_a_row_that_refers_to_none_is_not_migrated_and_references_are_checked_again(
+    empty: Database,
+) -> None:
+    with empty._writing.connect() as connection:
+        config = _alembic()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0004")
+        connection.commit()
+    raw = empty.engine.raw_connection()
+    columns = "sighting_id, lane, state, attempt, created_at, deaths"
+    orphan = f"INSERT INTO jobs ({columns}) VALUES (99, 'routine', 'unsent', 0, 0, 0)"
+    for statement in ("PRAGMA foreign_keys = OFF", orphan, "PRAGMA foreign_keys = ON"):
+        raw.cursor().execute(statement)
+    raw.close()
+    with pytest.raises(WorkFailed, match="a row refers to one that is missing"):
+        empty.upgrade()
+    with empty.read() as session:
+        assert session.scalar(text("SELECT version_num FROM alembic_version")) == "0004"
+        assert session.scalar(text("PRAGMA foreign_keys")) == 1
+    with empty.write() as session:
+        session.execute(text("DELETE FROM jobs"))
+    empty.upgrade()
+    with pytest.raises(IntegrityError), empty.write() as session:
+        session.execute(text(orphan))

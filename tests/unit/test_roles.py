@@ -6,6 +6,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,13 +20,15 @@ from cli.dismiss import dismiss
 from cli.retry import retry
 from cli.review import review
 from cli.status import status
+from shared.base.decoder import DECODER_REVISION
 from shared.base.lanes import Lane
 from shared.base.settings import load
 from shared.database import Database, DeadLetter, connect
-from shared.ledger import recover, send, work
+from shared.ledger import recover, rescreening, send, work
+from shared.ledger.rescreening import Selection
 from shared.ledger.work import Identifiers, Quarantined, Screened, Superseded
 from tests.models import go_live, make_linear_version
-from tests.unit.steps import NOW, after, file, finish, in_hand, rows, screened, send_all
+from tests.unit.steps import NOW, after, claim, file, finish, in_hand, rows, screened, send_all
 from worker.process import WorkerProcess
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -108,6 +111,18 @@ def test_the_services_role_runs_the_whole_life_of_an_image(worker: Database, tmp
         "d": "waiting",
     }
     assert lost.path == "d"
+
+
+@postgresql
+def test_the_services_role_has_results_of_an_older_decoder_read_again(worker: Database) -> None:
+    (claimed,) = in_hand(worker, "a")
+    finish(worker, replace(screened(claimed), decoder_revision=0))
+    with worker.write() as session:
+        rescreening.rescreen_part(session, Selection(decoded_before=DECODER_REVISION, if_differs=True), after(1), 0)
+    (again,) = claim(worker, send_all(worker, Lane.BACKGROUND, after(2)))
+    finish(worker, replace(screened(again), decoded_with="a window is not used"))
+    (row,) = rows(worker, "results_history")
+    assert (row["decoder_revision"], row["decoded_with"]) == (DECODER_REVISION, "a window is not used")
 
 
 FORBIDDEN = [

@@ -35,6 +35,7 @@ def upgrade() -> None:
         "SELECT s.id, p.id, p.probability, p.threshold, p.label, p.unfamiliar, p.created_at "
         "FROM sightings s JOIN predictions p ON p.sha256 = s.sha256 WHERE s.prediction_id IS NOT NULL"
     )
+    op.create_index("ix_screenings_prediction_id", "screenings", ["prediction_id", "sighting_id"], unique=False)
     with op.batch_alter_table("predictions") as predictions:
         predictions.drop_constraint("uq_predictions_sha256_model_version", type_="unique")
         for column in MOVED:
@@ -45,4 +46,5 @@ def upgrade() -> None:
         predictions.create_unique_constraint(
             "uq_predictions_sha256_model_version_decoder_revision", ["sha256", "model_version", "decoder_revision"]
         )
+    op.create_index("ix_predictions_decoder_revision", "predictions", ["decoder_revision"], unique=False)
     op.execute("ALTER TABLE jobs ADD COLUMN if_differs BOOLEAN DEFAULT false NOT NULL")
