@@ -2,7 +2,7 @@
 
 limits                      how large a file may be, and a site's own words
 formats                     how a file's format is recognised, and what decodes it
-raster                      plain picture files (png: those of 16 bits, faster)
+raster                      plain picture files (png: those of 16 bits, faster, and whether rows are missing)
 dicom                       DICOM, from a file to grey; it uses the following
     dicom_file              elements of a file, of which any may be missing or damaged
     anatomy                 is it a frontal chest radiograph?
@@ -14,6 +14,7 @@ dicom                       DICOM, from a file to grey; it uses the following
     scaling                 averages over squares of pixels
     greyscale               Modality LUT, VOI LUT, window
     orientation             which way up
+jpeg_end                    was a JPEG stream closed after it was cut off?
 stretching                  more than 8 bits to 8
 notes                       what was assumed about a file
 preprocessing               the pixels of a model version: scaling and contrast

@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset
-from pydicom.encaps import generate_frames
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID, RLELossless
 
 from shared.base.errors import Unfinished, Unreadable, Unsuitable
-from shared.imaging import codestream, gdcm_process
+from shared.imaging import codestream, gdcm_process, jpeg_end
 from shared.imaging.codestream import SSIZ, WAVELETS
 from shared.imaging.dicom_file import (
     COMPRESSED,
@@ -79,6 +79,8 @@ def read_frame(dataset: Dataset, max_reduce: int = 0) -> Frame:
         shift = high + 1 - stored if high is not None and stored <= high + 1 <= allocated else 0
         return Frame(_uncompressed(dataset, allocated), Layout(stored, shift, is_signed), _overlay_bits(dataset))
     words, scale = _compressed(dataset, max_reduce)
+    if syntax_of(dataset) in (JPEG, JPEG_EXTENDED, *JPEG_LOSSLESS):
+        _check_end(dataset, words)
     stored = min(stored, 8 * words.dtype.itemsize)
     highest = 2**stored - 1
     overlays = _overlay_bits(dataset)
@@ -87,6 +89,16 @@ def read_frame(dataset: Dataset, max_reduce: int = 0) -> Frame:
     if may_overshoot and 0 < (words > highest).mean() <= MAX_OVERSHOOT:
         words = np.minimum(words, words.dtype.type(highest))
     return Frame(words, Layout(stored, 0, is_signed), overlays, scale)
+
+
+def _check_end(dataset: Dataset, words: Words) -> None:
+    def decode(stream: bytes) -> Words:
+        again = copy(dataset)
+        again.PixelData = encapsulate([stream])
+        return _compressed(again, 0)[0]
+
+    if jpeg_end.is_too_early(next(generate_frames(dataset.PixelData, number_of_frames=1)), words, decode):
+        raise Unfinished("the image in the DICOM file ends too early: it was cut off before it was sent")
 
 
 def _uncompressed(dataset: Dataset, allocated: int) -> Words:

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 BITS, GREY = 16, 0
+CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+"""By the type of colour."""
 Part = bytes | memoryview
 MAX_BLOCK = 0xFFFF
 """Of a deflate stream's uncompressed block, in bytes."""
@@ -48,6 +50,21 @@ def decode(data: bytes) -> NDArray[np.uint16] | None:
 def _joined(parts: Iterable[Part]) -> Any:
     """By NumPy, which asks the system for large pages: as bytes, getting the memory takes longer than filling it."""
     return np.concatenate([np.frombuffer(part, np.uint8) for part in parts])
+
+
+def lacks_rows(data: bytes) -> bool:
+    """Whether the stream of pixels ends properly before the last row, as some broken writers leave it.
+
+    Pillow shows the missing rows as black, and does not say so. Interlaced files are not looked at.
+    """
+    (_, header), *chunks = _chunks(data)
+    width, height, bits, colour, _, _, interlacing = struct.unpack(">II5B", header)
+    wanted = height * (1 + (width * bits * CHANNELS[colour] + 7) // 8)
+    stream = zlib.decompressobj()
+    for name, content in chunks:
+        if name == b"IDAT" and wanted > 0:
+            wanted -= len(stream.decompress(content, wanted))
+    return wanted > 0 and not interlacing
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:

@@ -1,6 +1,7 @@
 """Plain picture files as 8-bit grey: Pillow decodes them, and tifffile the TIFF files that Pillow reads wrongly."""
 
 import re
+from functools import partial
 from io import BytesIO
 from itertools import islice
 from typing import Any
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from shared.base.errors import Unfinished, Unreadable, Unsuitable
-from shared.imaging import png
+from shared.imaging import jpeg_end, png
 from shared.imaging.limits import Limits, check_size
 from shared.imaging.notes import Notes
 from shared.imaging.scaling import average, choose_step
@@ -64,6 +65,10 @@ def _decode(
         return _upright_as(image, _to_8_bit(deep, at_least))
     image.draft("L", at_least)
     image.load()
+    if pillow_format == "JPEG" and jpeg_end.is_too_early(data, _plane(image), partial(_drafted, at_least=at_least)):
+        raise Unfinished("the image ends too early: its stream of pixels was cut off")
+    if pillow_format == "PNG" and not np.asarray(image.crop((0, image.height - 1, image.width, image.height))).any():
+        _check_rows(data)
     if pillow_format == "JPEG2000" and image.mode not in ("L", "I;16") and _depth(data) > 8:
         raise Unsuitable("colour or transparency of more than 8 bits in JPEG 2000 is not read: save it as PNG or TIFF")
     return _grey(_upright(image), at_least)
@@ -93,6 +98,28 @@ def _deep_grey(image: Any, at_least: tuple[int, int]) -> Image.Image:
     image.tile = [tile._replace(args="RGBA") for tile in image.tile]
     halves = np.asarray(image)[:, :, :2].astype(np.uint16)
     return _upright_as(image, _to_8_bit(256 * halves[:, :, 0] + halves[:, :, 1], at_least))
+
+
+def _drafted(data: bytes, at_least: tuple[int, int]) -> NDArray[np.uint8]:
+    image = _open(data, "JPEG")
+    image.draft("L", at_least)
+    return _plane(image)
+
+
+def _plane(image: Image.Image) -> NDArray[np.uint8]:
+    """The first channel."""
+    pixels = np.asarray(image)
+    return pixels if pixels.ndim == 2 else pixels[:, :, 0]
+
+
+def _check_rows(data: bytes) -> None:
+    """Of a PNG file whose last row is black: it may be missing."""
+    try:
+        is_short = png.lacks_rows(data)
+    except Exception:  # noqa: BLE001 - Pillow read it: what it passes over is no reason
+        return
+    if is_short:
+        raise Unfinished("the image ends too early: rows of its pixels are missing")
 
 
 def _depth(data: bytes) -> int:

@@ -87,7 +87,11 @@ def test_every_file_from_a_public_report_gets_the_row_of_its_reference_or_the_re
         if not is_right:
             wrong.append((case, row))
     assert not wrong, "\n".join(map(str, wrong))
-    assert len(system.query("SELECT path FROM results WHERE path LIKE 'cases/%'")) == len(CASES) + len(REFERENCES)
+    repaired = dict(system.query("SELECT path, repaired FROM results WHERE path LIKE 'cases/%'"))
+    assert len(repaired) == len(CASES) + len(REFERENCES)
+    assert {name for name, is_repaired in repaired.items() if is_repaired} == {
+        f"cases/{case.name}" for case in CASES if case.is_repaired
+    }
 
 
 @pytest.mark.parametrize("rows", short(["limit"], ["limit", "system,limit,script"]))

@@ -87,10 +87,10 @@ class Verdict:
 
 @dataclass
 class Report:
-    """By decoder: how many cases came to what, the longest time of a core; and by how much a process grew at most."""
+    """By decoder: what its cases came to, and the longest time with its case; by how much a process grew at most."""
 
     results: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
-    slowest: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    slowest: dict[str, tuple[float, str]] = field(default_factory=lambda: defaultdict(lambda: (0.0, "")))
     growth: int = 0
     problems: list[str] = field(default_factory=list)
 
@@ -98,7 +98,7 @@ class Report:
         lines = [
             f"{decoder}: {sum(results.values()):,} variants: "
             + ", ".join(f"{count:,} {result}" for result, count in results.most_common())
-            + f"; at most {self.slowest[decoder]:.2f} s of a core"
+            + "; at most {:.2f} s of a core ({})".format(*self.slowest[decoder])
             for decoder, results in sorted(self.results.items())
         ]
         return "\n".join([*lines, f"a process grew by {self.growth / 1024**2:.0f} MiB at most"])
@@ -212,7 +212,7 @@ def run(cases: Iterable[Case], processes: int, start: Callable[[], Child] = Chil
                 sizes.append(verdict.rss)
                 grown = verdict.rss - sizes[SETTLED] if len(sizes) > SETTLED else 0
                 report.results[case.decoder][verdict.result] += 1
-                report.slowest[case.decoder] = max(report.slowest[case.decoder], verdict.seconds)
+                report.slowest[case.decoder] = max(report.slowest[case.decoder], (verdict.seconds, str(case)))
                 report.growth = max(report.growth, grown)
                 problem = verdict.problem or (f"the process grew by {grown:,} bytes" if grown > GROWTH else None)
                 if problem:

@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset
+from pydicom.encaps import generate_frames
 from pydicom.sequence import Sequence
 
 from shared.base.errors import Unfinished, Unreadable, Unsuitable
@@ -334,6 +335,23 @@ def test_a_compressed_file_that_is_cut_or_scrambled_gives_a_reason(tmp_path: Pat
     data[middle : middle + 200] = bytes(range(200))
     with suppress(Unfinished, Unreadable):  # some decoders notice it, others show a damaged picture
         decode(bytes(data), (160, 160), Limits())
+
+
+@pytest.mark.parametrize("is_optional_there", [True, False], ids=["with imagecodecs", "without imagecodecs"])
+@pytest.mark.parametrize("syntax", [JPEG, JPEG_EXTENDED, LOSSLESS["JPEG lossless"]])
+def test_a_jpeg_stream_that_was_closed_after_it_was_cut_off_is_unfinished_and_one_with_a_border_is_not(
+    syntax: str, is_optional_there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noisy = PIXELS + np.random.default_rng(0).integers(0, 16, PIXELS.shape).astype(np.uint16)
+    noisy[-12:] = 0
+    pixels = (noisy >> 4).astype(np.uint8) if syntax == JPEG else noisy
+    data = compressed(make(pixels), syntax, tmp_path)
+    frame = next(generate_frames(pydicom.dcmread(BytesIO(data)).PixelData, number_of_frames=1))
+    if not is_optional_there:
+        monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    grey(data)
+    with pytest.raises(Unfinished, match="cut off"):
+        grey(encapsulated(make(pixels), frame[: len(frame) // 2] + b"\xff\xd9", syntax))
 
 
 def test_a_stream_larger_than_its_header_says_is_refused_before_it_is_decoded() -> None:

@@ -1,6 +1,7 @@
 """Plain pictures: of more than 8 bits, with previews beside them, and of every format that is read."""
 
 import struct
+import zlib
 from io import BytesIO
 from typing import Any
 
@@ -35,7 +36,6 @@ def tiff(values: NDArray[Any], **options: Any) -> bytes:
 
 def deep_png(values: NDArray[np.uint16]) -> bytes:
     """16 bits a channel, which Pillow does not write in colour or with transparency."""
-    import zlib
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
@@ -59,6 +59,44 @@ def test_colour_of_16_bits_keeps_all_of_them_however_few_are_used(bits: int, cha
 def test_grey_of_16_bits_with_transparency_keeps_all_of_them(bits: int) -> None:
     values = (GREY * (2**bits - 1)).astype(np.uint16)
     assert np.abs(read(deep_png(np.stack([values, np.full_like(values, 65535)], axis=2))) - expected()).max() <= 2
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "LA", "P", "I;16"])
+def test_a_png_whose_pixels_end_properly_before_the_last_row_is_unfinished(mode: str) -> None:
+    file = BytesIO()
+    picture = Image.fromarray(EIGHT)
+    (Image.fromarray(EIGHT.astype(np.uint16) * 200) if mode == "I;16" else picture.convert(mode)).save(file, "PNG")
+    whole = file.getvalue()
+    start = whole.index(b"IDAT")
+    length = int.from_bytes(whole[start - 4 : start], "big")
+    rows = zlib.decompressobj().decompress(whole[start + 4 : start + 4 + length])
+    short = b"IDAT" + zlib.compress(rows[: len(rows) // 2])
+    short = struct.pack(">I", len(short) - 4) + short + struct.pack(">I", zlib.crc32(short))
+    with pytest.raises(Unfinished, match="rows of its pixels are missing"):
+        read(whole[: start - 4] + short + whole[-12:])
+    dark = EIGHT.copy()
+    dark[-20:] = 0
+    file = BytesIO()
+    Image.fromarray(dark).save(file, "PNG")
+    assert (read(file.getvalue())[-20:] == 0).all()
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_jpeg_that_was_closed_after_it_was_cut_off_is_unfinished(share: float, mode: str) -> None:
+    file = BytesIO()
+    Image.fromarray(EIGHT).convert(mode).save(file, "JPEG", quality=95)
+    whole = file.getvalue()
+    with pytest.raises(Unfinished, match="cut off"):
+        read(whole[: int(share * len(whole))] + b"\xff\xd9")
+
+
+@pytest.mark.parametrize("border", [0, 3, 8, 40])
+@pytest.mark.parametrize("grey", [0, 90, 255])
+def test_a_whole_jpeg_with_a_border_of_one_grey_is_whole(border: int, grey: int) -> None:
+    file = BytesIO()
+    Image.fromarray(np.pad(EIGHT, border, constant_values=grey)).save(file, "JPEG", quality=95)
+    read(file.getvalue())
 
 
 def test_deep_colour_in_jpeg_2000_is_refused_rather_than_cut_to_8_bits() -> None:
