@@ -22,8 +22,11 @@ MAX_BLOCK = 0xFFFF
 """Of a deflate stream's uncompressed block, in bytes."""
 
 
-def decode(data: bytes) -> NDArray[np.uint16] | None:
-    """Pixels of shape (height, width); None for other files, and for all of which Pillow should have the last word."""
+def decode(data: bytes, size: tuple[int, int]) -> NDArray[np.uint16] | None:
+    """Pixels of shape (height, width); None for other files, and for all of which Pillow should have the last word.
+
+    `size` is the (width, height) that was checked: a damaged file may state a second one.
+    """
     try:
         import imagecodecs
 
@@ -31,7 +34,7 @@ def decode(data: bytes) -> NDArray[np.uint16] | None:
         width, height, bits, colour, _, _, interlacing = struct.unpack(">II5B", header)
         names = [name for name, _ in chunks]
         is_last = names.index(b"IDAT") + names.count(b"IDAT") == names.index(b"IEND")  # else there is text behind it
-        if (kind, bits, colour, interlacing) != (b"IHDR", BITS, GREY, 0) or not is_last:
+        if (kind, bits, colour, interlacing) != (b"IHDR", BITS, GREY, 0) or (width, height) != size or not is_last:
             return None
         stream = _joined(content for name, content in chunks if name == b"IDAT")
         filtered = np.empty(height * (1 + width * BITS // 8), np.uint8)

@@ -61,7 +61,7 @@ def _decode(
         return _deep_grey(image, at_least)
     if image.format == "MPO":
         notes.add("the first picture of the file was taken, the others belong to it (a preview or a gain map)")
-    if pillow_format == "PNG" and image.mode == "I;16" and (deep := png.decode(data)) is not None:
+    if pillow_format == "PNG" and image.mode == "I;16" and (deep := png.decode(data, image.size)) is not None:
         return _upright_as(image, _to_8_bit(deep, at_least))
     image.draft("L", at_least)
     image.load()
