@@ -32,13 +32,14 @@ class Sender:
         """Fill the lanes; returns how many jobs were sent. Raises RedisError if the broker is out of reach."""
         self.lingers = math.inf
         with self._database.read() as session:
-            if not send.is_due(session, now):
-                return 0
+            due = send.due_lanes(session, now)
+        if not due:
+            return 0
         self._count_processes(now)
         most = self._settings.messages_ahead * self._processes
         sent = 0
         for lane, length in broker.lengths(self._redis).items():
-            while length < most and (message := self._take(lane, length, now)) is not None:
+            while lane in due and length < most and (message := self._take(lane, length, now)) is not None:
                 self._publish(lane, message)
                 self._metrics.count_sent(lane, len(message.jobs))
                 sent += len(message.jobs)

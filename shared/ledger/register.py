@@ -4,20 +4,39 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
+from typing import TypeVar, cast
 
-from sqlalchemy import FromClause, insert, select, update
+from sqlalchemy import FromClause, Table, bindparam, insert, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from shared.base.lanes import Lane
 from shared.database import Job, JobState, Resolution, Sighting, SightingState
+from shared.database.among import among
 from shared.ledger.latest import is_newest
 
 MAX_ROWS = 1000
 """Rows a transaction, so that it stays short and the parameters of a statement within SQLite's limit."""
 REMOVED = "the file is gone: it was removed from its source"
 """True of a file that was never read, and of one that is retried after somebody deleted it."""
+
+JOBS, SIGHTINGS = cast(Table, Job.__table__), cast(Table, Sighting.__table__)
+NEW_JOB = {
+    "sighting_id": SIGHTINGS.c.id,
+    "lane": bindparam("in_lane", type_=JOBS.c.lane.type),
+    "model_version": bindparam("version", type_=JOBS.c.model_version.type),
+    "state": literal(JobState.UNSENT.value),
+    "attempt": literal(0),
+    "deaths": literal(0),
+    "created_at": bindparam("now", type_=JOBS.c.created_at.type),
+    "not_before": bindparam("due", type_=JOBS.c.not_before.type),
+}
+ADD_JOBS = insert(JOBS).from_select(
+    list(NEW_JOB),
+    select(*NEW_JOB.values()).where(among(SIGHTINGS.c.id, "sightings")).order_by(SIGHTINGS.c.id),
+    include_defaults=False,
+)
+"""One statement for all of them, not one for each."""
 
 T = TypeVar("T")
 
@@ -123,9 +142,8 @@ def add_jobs(
     model_version: str | None = None,
 ) -> None:
     if sightings:
-        row = {"lane": lane, "state": JobState.UNSENT, "attempt": 0, "deaths": 0, "model_version": model_version}
-        times = {"created_at": now, "not_before": not_before}
-        session.execute(insert(Job), [{**row, **times, "sighting_id": sighting} for sighting in sightings])
+        asked = {"in_lane": lane, "version": model_version, "now": now, "due": not_before}
+        session.connection().execute(ADD_JOBS, {"sightings": sightings, **asked})
 
 
 def insert_new(session: Session, table: type | FromClause) -> "sqlite.Insert | postgresql.Insert":

@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import cast
 
-from sqlalchemy import and_, bindparam, func, or_, select, update
+from sqlalchemy import Table, and_, bindparam, exists, func, literal, or_, select, union_all, update
 from sqlalchemy.orm import Session
 
 from shared.base.lanes import Lane
 from shared.database import OPEN_JOB, Job, JobState
+from shared.database.among import among
 from shared.queue.messages import Message
 
 AHEAD = timedelta(minutes=15)
@@ -30,7 +32,13 @@ DUE = and_(
 
 Built once, since it runs many times a second.
 """
-ANY_DUE = select(Job.id).where(DUE).limit(1)
+DUE_LANES = union_all(*(select(literal(lane.value)).where(exists().where(DUE, Job.lane == lane)) for lane in Lane))
+JOBS = cast(Table, Job.__table__)
+SEND = (
+    update(JOBS)
+    .where(among(JOBS.c.id, "jobs"))
+    .values(state=JobState.SENT, attempt=bindparam("next"), sent_at=bindparam("now"), not_before=None)
+)
 
 
 @dataclass(frozen=True)
@@ -44,9 +52,9 @@ class Backlog:
     since: datetime
 
 
-def is_due(session: Session, now: datetime) -> bool:
-    """Whether any lane has an unsent job that is due."""
-    return session.scalar(ANY_DUE, _times(now)) is not None
+def due_lanes(session: Session, now: datetime) -> set[Lane]:
+    """The lanes that have an unsent job that is due."""
+    return {Lane(lane) for lane in session.scalars(DUE_LANES, _times(now))}
 
 
 def backlog(session: Session, lane: Lane, most: int, now: datetime) -> Backlog | None:
@@ -80,9 +88,7 @@ def take(session: Session, lane: Lane, most: int, now: datetime) -> Message | No
     alike = [row for row in chosen if (row.model_version, row.attempt) == (first.model_version, first.attempt)]
     attempt = 1 + first.attempt
     jobs = tuple(row.id for row in alike)
-    session.execute(
-        update(Job).where(Job.id.in_(jobs)).values(state=JobState.SENT, attempt=attempt, sent_at=now, not_before=None)
-    )
+    session.connection().execute(SEND, {"jobs": jobs, "next": attempt, "now": now})
     return Message(attempt, jobs)
 
 

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session, aliased
 
 from shared.base.lanes import Lane
 from shared.database import DicomHeader, Job, JobState, Prediction, Resolution, Sighting, SightingState
+from shared.database.among import among
 from shared.ledger.register import REMOVED, Found, as_path, insert_new, register
 from shared.queue.messages import Message
 
@@ -94,22 +95,28 @@ class PutOff(Outcome):
     alone: bool = False
 
 
+JOBS, SIGHTINGS = cast(Table, Job.__table__), cast(Table, Sighting.__table__)
+HELD = among(JOBS.c.id, "jobs") & (JOBS.c.state == bindparam("held")) & (JOBS.c.attempt == bindparam("under"))
+"""A message's jobs that are still as its holder left them."""
+# Built once, since each part of a message runs some of them.
+CLAIM = update(JOBS).where(HELD).values(state=JobState.CLAIMED, lease_until=bindparam("until")).returning(JOBS.c.id)
+RELEASE = update(JOBS).where(HELD).values(state=JobState.FINISHED, lease_until=None, problem=None).returning(JOBS.c.id)
+FILES = (
+    select(JOBS.c.id.label("job"), JOBS.c.sighting_id, JOBS.c.attempt, JOBS.c.lane, JOBS.c.model_version)
+    .add_columns(*(SIGHTINGS.c[name] for name in ("source", "path", "path_bytes", "revision", "origin", "seen_at")))
+    .join_from(JOBS, SIGHTINGS)
+    .where(among(JOBS.c.id, "jobs"))
+    .order_by(JOBS.c.id)
+)
+
+
 def claim(session: Session, message: Message, now: datetime, lease: float) -> list[Claimed]:
     """Claim the message's jobs that are still under its attempt number, and drop the others."""
-    mine = session.scalars(
-        update(Job)
-        .where(Job.id.in_(message.jobs), Job.state == JobState.SENT, Job.attempt == message.attempt)
-        .values(state=JobState.CLAIMED, lease_until=now + timedelta(seconds=lease))
-        .returning(Job.id)
-    ).all()
-    jobs = (Job.id.label("job"), Job.sighting_id, Job.attempt, Job.lane, Job.model_version)
-    files = (Sighting.source, Sighting.path, Sighting.path_bytes, Sighting.revision)
-    rows = session.execute(
-        select(*jobs, *files, Sighting.origin, Sighting.seen_at)
-        .join(Sighting, Sighting.id == Job.sighting_id)
-        .where(Job.id.in_(mine))
-        .order_by(Job.id)
-    )
+    until = now + timedelta(seconds=lease)
+    sent = {"jobs": message.jobs, "held": JobState.SENT, "under": message.attempt, "until": until}
+    connection = session.connection()
+    mine = connection.execute(CLAIM, sent).scalars().all()
+    rows = connection.execute(FILES, {"jobs": mine})
     return [
         Claimed(
             job=row.job,
@@ -221,14 +228,8 @@ def _release(session: Session, outcomes: Sequence[Outcome]) -> set[int]:
     held = set()
     for attempt in {outcome.claimed.attempt for outcome in outcomes}:
         jobs = [outcome.claimed.job for outcome in outcomes if outcome.claimed.attempt == attempt]
-        held |= set(
-            session.scalars(
-                update(Job)
-                .where(Job.id.in_(jobs), Job.state == JobState.CLAIMED, Job.attempt == attempt)
-                .values(state=JobState.FINISHED, lease_until=None, problem=None)
-                .returning(Job.id)
-            )
-        )
+        claimed = {"jobs": jobs, "held": JobState.CLAIMED, "under": attempt}
+        held |= set(session.connection().execute(RELEASE, claimed).scalars())
     return held
 
 

@@ -105,6 +105,15 @@ def test_the_backlog_counts_what_is_due_and_since_when_the_oldest_waits(database
         assert send.backlog(session, Lane.BACKGROUND, 10, after(3)) is None
 
 
+def test_a_lane_is_due_while_it_has_a_job_whose_time_has_come(database: Database) -> None:
+    (claimed,) = in_hand(database, "a.png")
+    finish(database, PutOff(claimed, "the share is away", after(30)))
+    drop(database, file("urgent.png"), lane="stat")
+    with database.read() as session:
+        assert send.due_lanes(session, after(29)) == {Lane.STAT}
+        assert send.due_lanes(session, after(30)) == {Lane.STAT, Lane.ROUTINE}
+
+
 def test_jobs_of_a_message_that_could_not_be_published_are_sent_again(database: Database) -> None:
     drop(database, "a.png")
     lost = send_all(database)
