@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset
-from pydicom.encaps import generate_frames
 
 from shared.base.errors import ImageError, OutOfReach, Unfinished, Unreadable, Unsuitable
 from shared.imaging import anatomy, extent, gdcm_process, greyscale, orientation
@@ -31,7 +30,7 @@ from shared.imaging.dicom_file import (
     unsupported,
     word_of,
 )
-from shared.imaging.frames import codestream_size, read_frame
+from shared.imaging.frames import codestream_size, first_frame, read_frame
 from shared.imaging.limits import Limits, check_size
 from shared.imaging.notes import Notes
 from shared.imaging.scaling import average, choose_step
@@ -80,13 +79,13 @@ def decode(data: bytes, at_least: tuple[int, int], limits: Limits, notes: Notes 
     try:
         _check_kind(dataset)
         _check_view(dataset, limits)
-        _check_pixels(dataset, limits)
+        encoded = _check_pixels(dataset, limits)
     except (ImageError, MemoryError):
         raise
     except Exception as error:
         raise Unreadable("the DICOM file is damaged: an element of its header cannot be read") from error
     try:
-        return Image.fromarray(_render(dataset, at_least, notes or Notes()))
+        return Image.fromarray(_render(dataset, encoded, at_least, notes or Notes()))
     except (ImageError, MemoryError):
         raise
     except Exception as error:
@@ -131,7 +130,8 @@ def _stated(dataset: Dataset, words: str, codes: str) -> Stated:
     return Stated(code and code[0], code and code[1], text and in_its_characters(text, dataset))
 
 
-def _check_pixels(dataset: Dataset, limits: Limits) -> None:
+def _check_pixels(dataset: Dataset, limits: Limits) -> bytes | None:
+    """Returns the frame as it is encoded, if it had to be taken from the file."""
     rows, columns = number_of(dataset, "Rows") or 0, number_of(dataset, "Columns") or 0
     if not rows or not columns:
         raise Unfinished("the DICOM file does not state its image's size: it was cut off, or is damaged")
@@ -149,20 +149,23 @@ def _check_pixels(dataset: Dataset, limits: Limits) -> None:
             raise Unfinished("the DICOM file ends within its pixels: it was cut off")
     elif syntax in COMPRESSED:
         try:
-            size = codestream_size(next(generate_frames(pixels, number_of_frames=1)))
+            frame = first_frame(dataset)
+            size = codestream_size(frame)
         except Exception as error:
             raise Unreadable("the DICOM file is damaged: its pixel data hold no image") from error
         if size is not None and size != (columns, rows):
             stated, actual = f"{columns} x {rows}", f"{size[0]} x {size[1]}"
             raise Unreadable(f"the DICOM file is damaged: its header says {stated} pixels, its image has {actual}")
+        return frame
+    return None
 
 
-def _render(dataset: Dataset, at_least: tuple[int, int], notes: Notes) -> NDArray[np.uint8]:
+def _render(dataset: Dataset, encoded: bytes | None, at_least: tuple[int, int], notes: Notes) -> NDArray[np.uint8]:
     """8-bit grey of a single greyscale frame, cut to the part that is picture, and scaled down to cover `at_least`."""
     size = number_of(dataset, "Columns") or 0, number_of(dataset, "Rows") or 0
     halvings = int(math.log2(choose_step(size, at_least, WAVELET_OVERSAMPLING)))
     is_whole = not extent.may_be_cut(dataset)  # padding and shutters are found at full size
-    frame = read_frame(dataset, max_reduce=halvings if is_whole else 0)
+    frame = read_frame(dataset, max_reduce=halvings if is_whole else 0, encoded=encoded)
     layout, repairs = choose_layout(frame.words, frame.stated, frame.overlay_bits)
     notes.extend(repairs)
     values = layout.read(frame.words)

@@ -60,8 +60,8 @@ class Frame:
     scale: int = 1
 
 
-def read_frame(dataset: Dataset, max_reduce: int = 0) -> Frame:
-    """The frame, of JPEG 2000 at 1 / 2**n of its size, where n is at most `max_reduce`.
+def read_frame(dataset: Dataset, max_reduce: int = 0, encoded: bytes | None = None) -> Frame:
+    """The frame, of JPEG 2000 at 1 / 2**n of its size, where n is at most `max_reduce`; `encoded` is it if it is known.
 
     Raises Unsuitable for colour, and whatever decoders raise on damaged frames.
     """
@@ -72,7 +72,7 @@ def read_frame(dataset: Dataset, max_reduce: int = 0) -> Frame:
     if syntax_of(dataset) in UNCOMPRESSED and allocated in (8, 16, 32):
         shift = high + 1 - stored if high is not None and stored <= high + 1 <= allocated else 0
         return Frame(_uncompressed(dataset, allocated), Layout(stored, shift, is_signed), _overlay_bits(dataset))
-    words, scale = _compressed(dataset, max_reduce)
+    words, scale = _compressed(dataset, max_reduce, encoded)
     stored = min(stored, 8 * words.dtype.itemsize)
     highest = 2**stored - 1
     overlays = _overlay_bits(dataset)
@@ -90,12 +90,11 @@ def _uncompressed(dataset: Dataset, allocated: int) -> Words:
     return _grey_plane(planes, rows, columns, samples, is_planar=number_of(dataset, "PlanarConfiguration") == 1)
 
 
-def _compressed(dataset: Dataset, max_reduce: int) -> tuple[Words, int]:
+def _compressed(dataset: Dataset, max_reduce: int, encoded: bytes | None) -> tuple[Words, int]:
     decoder = _fast_decoder(dataset)
     if decoder is not None:
         try:
-            frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
-            words, scale = decoder(frame, max_reduce)
+            words, scale = decoder(first_frame(dataset) if encoded is None else encoded, max_reduce)
             rows, columns, _ = _shape(dataset)
             if words.ndim == 2 and words.shape == (-(-rows // scale), -(-columns // scale)):
                 return words.view(f"u{words.dtype.itemsize}"), scale
@@ -108,6 +107,11 @@ def _compressed(dataset: Dataset, max_reduce: int) -> tuple[Words, int]:
     if pixels.ndim == 3:
         pixels = _grey_plane(pixels, *pixels.shape, is_planar=False)
     return pixels.view(f"u{pixels.dtype.itemsize}"), 1
+
+
+def first_frame(dataset: Dataset) -> bytes:
+    """As it is encoded; raises whatever pydicom raises where there is none."""
+    return next(generate_frames(dataset.PixelData, number_of_frames=1))
 
 
 FastDecoder = Callable[[bytes, int], tuple[Words, int]]
@@ -141,12 +145,17 @@ def _jpeg(frame: bytes, _max_reduce: int) -> tuple[Words, int]:
 
 def _jpeg_ls(frame: bytes, _max_reduce: int) -> tuple[Words, int]:
     """CharLS looks for the end marker of a truncated stream for seconds, so it is given one."""
-    import jpeg_ls
-
     frame = frame.rstrip(b"\0")
-    pixels, about = jpeg_ls.decode_buffer(frame if frame.endswith(END_OF_IMAGE) else frame + END_OF_IMAGE)
-    width = "u1" if about["bits_per_sample"] <= 8 else "<u2"
-    return np.frombuffer(pixels, width).reshape(about["height"], about["width"]), 1
+    frame = frame if frame.endswith(END_OF_IMAGE) else frame + END_OF_IMAGE
+    try:
+        import imagecodecs
+    except ImportError:
+        import jpeg_ls
+
+        pixels, about = jpeg_ls.decode_buffer(frame)
+        width = "u1" if about["bits_per_sample"] <= 8 else "<u2"
+        return np.frombuffer(pixels, width).reshape(about["height"], about["width"]), 1
+    return imagecodecs.jpegls_decode(frame), 1  # the same CharLS, and its pixels where NumPy has its memory
 
 
 def _jpeg_2000(frame: bytes, max_reduce: int) -> tuple[Words, int]:
