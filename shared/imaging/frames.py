@@ -112,8 +112,7 @@ def _compressed(dataset: Dataset, max_reduce: int) -> tuple[Words, int]:
     decoder = _fast_decoder(dataset)
     if decoder is not None:
         try:
-            frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
-            words, scale = decoder(frame, max_reduce)
+            words, scale = decoder(next(generate_frames(dataset.PixelData, number_of_frames=1)), max_reduce)
             rows, columns, _ = _shape(dataset)
             if words.ndim == 2 and words.shape == (-(-rows // scale), -(-columns // scale)):
                 return words.view(f"u{words.dtype.itemsize}"), scale
@@ -158,12 +157,17 @@ def _jpeg(frame: bytes, _max_reduce: int) -> tuple[Words, int]:
 
 def _jpeg_ls(frame: bytes, _max_reduce: int) -> tuple[Words, int]:
     """CharLS looks for the end marker of a truncated stream for seconds, so it is given one."""
-    import jpeg_ls
-
     frame = frame.rstrip(b"\0")
-    pixels, about = jpeg_ls.decode_buffer(frame if frame.endswith(END_OF_IMAGE) else frame + END_OF_IMAGE)
-    width = "u1" if about["bits_per_sample"] <= 8 else "<u2"
-    return np.frombuffer(pixels, width).reshape(about["height"], about["width"]), 1
+    frame = frame if frame.endswith(END_OF_IMAGE) else frame + END_OF_IMAGE
+    try:
+        import imagecodecs
+    except ImportError:
+        import jpeg_ls
+
+        pixels, about = jpeg_ls.decode_buffer(frame)
+        width = "u1" if about["bits_per_sample"] <= 8 else "<u2"
+        return np.frombuffer(pixels, width).reshape(about["height"], about["width"]), 1
+    return imagecodecs.jpegls_decode(frame), 1  # the same CharLS, and its pixels where NumPy has its memory
 
 
 def _jpeg_2000(frame: bytes, max_reduce: int) -> tuple[Words, int]:
