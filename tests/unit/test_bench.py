@@ -28,11 +28,11 @@ def speeds(**rounds: list[float]) -> dict[str, list[dict[str, float]]]:
 
 
 def test_medians_make_the_ratios_and_each_goal_says_whether_it_is_met() -> None:
-    found = speeds(limit=[100, 300, 200], system=[190, 150, 180], script=[20, 20, 20])
+    found = speeds(limit=[100, 300, 200], system=[192, 150, 196], script=[20, 20, 20])
     measured = report.make(found, {}, {})
-    assert measured["ratios"] == {"system_to_limit": 0.9, "system_to_script": 9.0}
+    assert measured["ratios"] == {"system_to_limit": 0.96, "system_to_script": 9.6}
     assert measured["spread"]["limit"] == {"lowest": 100, "highest": 300}
-    assert [(goal["figure"], goal["met"]) for goal in measured["goals"]] == [(0.9, True), (9.0, False)]
+    assert [(goal["figure"], goal["met"]) for goal in measured["goals"]] == [(0.96, True), (9.6, False)]
 
 
 def test_a_row_that_could_not_be_measured_is_named_and_its_goals_are_left_out() -> None:
