@@ -97,15 +97,16 @@ def broker(
     """The private broker beside SQLite, or a Redis of the test's own beside PostgreSQL."""
     folder = tmp_path_factory.mktemp("brokers")
     if request.param == "private":
-        with struck(folder) as system:
-            yield Broker(system, _client(system.broker_url), system.home / "broker", None)
+        with struck(folder) as system, _client(system.broker_url) as client:
+            yield Broker(system, client, system.home / "broker", None)
         return
     server = RedisServer()
     try:
         servers = make_servers("postgresql")
         assert servers is not None
-        with struck(folder, Servers(servers.database_url, server.url)) as system:
-            yield Broker(system, _client(server.url), server.folder, server)
+        own = Servers(servers.database_url, server.url)
+        with struck(folder, own) as system, _client(server.url) as client:
+            yield Broker(system, client, server.folder, server)
     finally:
         server.close()
 

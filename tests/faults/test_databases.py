@@ -52,7 +52,8 @@ def postgresql() -> Iterator[PostgreSQL]:
 
 @pytest.fixture(scope="module")
 def on_postgresql(postgresql: PostgreSQL, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    Redis.from_url(redis_url).flushall()
+    with Redis.from_url(redis_url) as redis:
+        redis.flushall()
     with _connected(f"{postgresql.url}/postgres") as connection:
         connection.execute(text("CREATE DATABASE faults"))
     servers = Servers(f"{postgresql.url}/faults", redis_url)

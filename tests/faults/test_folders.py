@@ -218,6 +218,7 @@ def test_what_is_lost_while_the_clock_is_set_back_does_not_wait_for_the_old_time
         fault.strike(lose)
         fault.wait(lambda: fault.finished() >= fault.count, "all images before the next strike")
     fault.end()
+    redis.close()
 
 
 @on_sqlite
