@@ -150,7 +150,8 @@ def _disk(settings: Settings) -> Disk:
 
 def _broker(settings: Settings) -> Broker:
     try:
-        return Broker(broker.lengths(broker.client(settings)))
+        with broker.client(settings) as client:
+            return Broker(broker.lengths(client))
     except (RedisError, ServiceUnavailable) as error:
         return Broker(None, str(error))
 
