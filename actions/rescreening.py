@@ -61,7 +61,8 @@ def rescreen(
         counts: Counter[str] = Counter()
         for part in selections:
             counts.update(rescreening.counts(session, part))
-        out_of_reach = {version: n for version, n in counts.items() if not _loads(session, models, version, key)}
+        others = counts.keys() - {selection.version}  # the one that is named was looked at
+        out_of_reach = {name: counts[name] for name in others if not _loads(session, models, name, key)}
     selections = [replace(part, without=sorted(out_of_reach)) for part in selections]
     rescreened = Rescreened(tuple(sorted(counts.keys() - out_of_reach)), out_of_reach)
     total = counts.total() - sum(out_of_reach.values())

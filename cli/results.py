@@ -60,21 +60,21 @@ def results(
 
 
 def _print(listing: Listing, filters: Filters, limit: int | None) -> None:
-    names = (
-        TO_REVIEW
-        if filters.to_review
-        else QUARANTINED
-        if filters.state == "quarantined"
-        else REPAIRED
-        if filters.repaired
-        else SHORT
-    )
+    names = _columns(filters)
     rows = [{name: _cell(row[name]) for name in names} for row in listing.rows]
     columns = [name for name in names if name not in OPTIONAL or any(row[name] is not None for row in rows)]
     table([TITLES.get(name, name) for name in columns], [[row[name] for name in columns] for row in rows])
     if len(rows) == limit:
         err.print(f"The first {limit} are shown; --limit shows more, --format csv all.")
     err.print("A screening aid, not a diagnosis." if rows else "No row matches.")
+
+
+def _columns(filters: Filters) -> tuple[str, ...]:
+    if filters.to_review:
+        return TO_REVIEW
+    if filters.state == "quarantined":
+        return QUARANTINED
+    return REPAIRED if filters.repaired else SHORT
 
 
 def _cell(value: Any) -> Any:

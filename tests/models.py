@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from actions.promotion import make_live
+from actions.promotion import make_live, publish
+from shared.base.settings import Settings, load
+from shared.base.source_settings import FolderSettings
 from shared.database import Database, ModelVersion, Promotion
 from shared.imaging import Preprocessing
 from shared.models import manifest
@@ -71,6 +73,14 @@ def go_live(database: Database, version: Path, now: datetime = DAY) -> Published
         session.flush()
         session.add(Promotion(version=row.version, promoted_by="test", promoted_at=now))
     return row
+
+
+def home_with_versions(database: Database, home: Path, *names: str) -> Settings:
+    """Settings of a home with a source `ward`, where these versions are published and none is live."""
+    found = load(home, sources={"ward": FolderSettings(path=home / "ward")})
+    for name in names:
+        publish(database, found.models, make_linear_version(home / "made", name), DAY)
+    return found
 
 
 def promote(

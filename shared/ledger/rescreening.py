@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Select, func, select, update
+from sqlalchemy import Select, bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from shared.base.decoder import DECODER_REVISION
@@ -12,7 +12,7 @@ from shared.base.lanes import Lane
 from shared.database import Job, JobState, Prediction, Sighting, SightingState
 from shared.ledger import screenings
 from shared.ledger.latest import is_newest
-from shared.ledger.register import MAX_ROWS, add_jobs
+from shared.ledger.register import MAX_ROWS, SIGHTINGS, add_jobs
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,8 @@ def _seen_before(session: Session, wanted: dict[int, tuple[str, str]]) -> dict[i
             Prediction.decoder_revision == DECODER_REVISION,
         )
     )
-    numbers = {(row[0], row[1]): row[2] for row in found}
-    numbers = {key: number for key, number in numbers.items() if key in set(wanted.values())}
+    asked = set(wanted.values())
+    numbers = {(row[0], row[1]): row[2] for row in found if (row[0], row[1]) in asked}
     known = screenings.first_figures(session, set(numbers.values()))
     return {
         sighting: known[numbers[key]] for sighting, key in wanted.items() if key in numbers and numbers[key] in known
@@ -123,8 +123,9 @@ def _make_results(session: Session, seen: dict[int, screenings.Known], now: date
     if not seen:
         return
     screenings.add(session, seen, now)
-    for sighting, known in seen.items():
-        result = update(Sighting).where(Sighting.id == sighting, Sighting.state == SightingState.DONE)
-        session.execute(
-            result.values(prediction_id=known.number, finished_at=now), execution_options=screenings.UNSYNCHRONIZED
-        )
+    session.connection().execute(
+        update(SIGHTINGS)
+        .where(SIGHTINGS.c.id == bindparam("sighting"), SIGHTINGS.c.state == SightingState.DONE)
+        .values(prediction_id=bindparam("prediction"), finished_at=now),
+        [{"sighting": sighting, "prediction": known.number} for sighting, known in seen.items()],
+    )

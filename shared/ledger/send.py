@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import cast
 
-from sqlalchemy import Table, and_, bindparam, exists, func, literal, or_, select, union_all, update
+from sqlalchemy import and_, bindparam, exists, func, literal, or_, select, union_all, update
 from sqlalchemy.orm import Session
 
 from shared.base.lanes import Lane
 from shared.database import OPEN_JOB, Job, JobState
 from shared.database.among import among
+from shared.ledger.register import JOBS
 from shared.queue.messages import Message
 
 AHEAD = timedelta(minutes=15)
@@ -33,7 +33,6 @@ DUE = and_(
 Built once, since it runs many times a second.
 """
 DUE_LANES = union_all(*(select(literal(lane.value)).where(exists().where(DUE, Job.lane == lane)) for lane in Lane))
-JOBS = cast(Table, Job.__table__)
 SEND = (
     update(JOBS)
     .where(among(JOBS.c.id, "jobs"))

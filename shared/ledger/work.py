@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
-from typing import cast
 
-from sqlalchemy import Table, bindparam, select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session, aliased
 
 from shared.base.decoder import DECODER_REVISION
@@ -13,7 +12,7 @@ from shared.base.lanes import Lane
 from shared.database import DicomHeader, Job, JobState, Prediction, Resolution, Sighting, SightingState
 from shared.database.among import among
 from shared.ledger import screenings
-from shared.ledger.register import REMOVED, Found, as_path, insert_new, register
+from shared.ledger.register import JOBS, REMOVED, SIGHTINGS, Found, as_path, insert_new, register
 from shared.queue.messages import Message
 
 ATTEMPT_EPOCH = 1_000_000
@@ -103,7 +102,6 @@ class PutOff(Outcome):
     alone: bool = False
 
 
-JOBS, SIGHTINGS = cast(Table, Job.__table__), cast(Table, Sighting.__table__)
 HELD = among(JOBS.c.id, "jobs") & (JOBS.c.state == bindparam("held")) & (JOBS.c.attempt == bindparam("under"))
 """A message's jobs that are still as its holder left them."""
 # Built once, since each part of a message runs some of them.

@@ -6,22 +6,21 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from actions import promotion, reviews
+from actions import reviews
 from actions.reviews import ReviewEntry
 from cli.rescreen import rescreen
 from cli.results import results
 from queries import needs
 from queries.results import Filters
-from shared.base import decoder, settings
+from shared.base import decoder
 from shared.base.errors import BrokenModel, InvalidRequest, WorkFailed
 from shared.base.lanes import Lane
 from shared.base.settings import Settings
-from shared.base.source_settings import FolderSettings
 from shared.database import Database, Prediction, ReviewLabel
 from shared.ledger import register, retention
 from shared.ledger.register import REMOVED
 from shared.ledger.work import Claimed, Quarantined, Screened, Superseded
-from tests.models import DAY, make_linear_version
+from tests.models import home_with_versions
 from tests.unit.steps import after, claim, file, finish, in_hand, jobs, rows, screened, send_all
 
 REVISION = decoder.DECODER_REVISION
@@ -29,10 +28,7 @@ REVISION = decoder.DECODER_REVISION
 
 @pytest.fixture
 def chosen(database: Database, tmp_path: Path) -> Settings:
-    found = settings.load(tmp_path, sources={"ward": FolderSettings(path=tmp_path / "ward")})
-    for name in ("v1", "v2"):
-        promotion.publish(database, found.models, make_linear_version(tmp_path / "made", name), DAY)
-    return found
+    return home_with_versions(database, tmp_path, "v1", "v2")
 
 
 def said(

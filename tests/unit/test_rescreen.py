@@ -6,26 +6,20 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from actions import promotion
 from cli.rescreen import rescreen
-from shared.base import settings
 from shared.base.errors import BrokenModel, InvalidRequest, PneumoscreenError, WorkFailed
 from shared.base.lanes import Lane
 from shared.base.settings import Settings
-from shared.base.source_settings import FolderSettings
 from shared.database import AuditEntry, Database, JobState
 from shared.ledger import rescreening
 from shared.ledger.work import Claimed, PutOff, Quarantined, Superseded
-from tests.models import DAY, make_linear_version
+from tests.models import home_with_versions
 from tests.unit.steps import NOW, after, claim, drop, file, finish, in_hand, jobs, rows, screened, send_all, sightings
 
 
 @pytest.fixture
 def chosen(database: Database, tmp_path: Path) -> Settings:
-    found = settings.load(tmp_path, sources={"ward": FolderSettings(path=tmp_path / "ward")})
-    for name in ("v1", "v2"):
-        promotion.publish(database, found.models, make_linear_version(tmp_path / "made", name), DAY)
-    return found
+    return home_with_versions(database, tmp_path, "v1", "v2")
 
 
 def done(database: Database, *contents: str, version: str = "v1") -> None:
