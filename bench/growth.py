@@ -9,10 +9,11 @@ from sqlalchemy import text
 
 from bench import servers
 from shared import database
+from shared.base.found import Found
 from shared.base.lanes import Lane
 from shared.database import Database
 from shared.ledger import send, work
-from shared.ledger.register import MAX_ROWS, Found, register
+from shared.ledger.register import MAX_ROWS, register
 from shared.ledger.work import Screened
 from shared.models.manifest import sha256
 

@@ -18,9 +18,10 @@ from queries.sources import has_sightings
 from shared import database, sources
 from shared.base.errors import ServiceUnavailable
 from shared.base.filesystem import check_room
+from shared.base.found import Found
 from shared.base.settings import Settings
 from shared.database import OUT_OF_REACH
-from shared.ledger.register import MAX_ROWS, Found, register, unknown
+from shared.ledger.register import MAX_ROWS, register, unknown
 from shared.queue import broker
 from shared.sources import Poller
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from shared.base.found import Found
 from shared.database import Screening, Sighting, SightingState
 from shared.ledger.latest import IS_RESULT
-from shared.ledger.register import Found, as_text, parts
+from shared.ledger.register import as_text, parts
 
 
 @dataclass(frozen=True)

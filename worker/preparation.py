@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.base.errors import Changed, OutOfReach, Unfinished, Unreadable, Unsuitable
+from shared.base.found import Found
 from shared.imaging import Limits, is_dicom, prepare
 from shared.imaging.identifiers import read_identifiers
 from shared.imaging.notes import Notes
-from shared.ledger.register import Found
 from shared.ledger.work import MAX_ATTEMPTS, Claimed, Identifiers, Outcome, PutOff, Quarantined, Superseded
 from shared.models.registry import Loaded
 from shared.sources import Source

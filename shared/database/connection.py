@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from shared.base.settings import Settings
 
-SCHEMA = "0005"
+SCHEMA = "0006"
 """The newest migration: only who migrates needs Alembic, which takes longer to import than all else here."""
 DEPENDENT_OBJECTS = "2BP01"
 """PostgreSQL's code for what cannot be dropped, since others depend on it."""

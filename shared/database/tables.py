@@ -154,6 +154,9 @@ class Sighting(Base):
     path: Mapped[str]
     path_bytes: Mapped[bytes | None] = mapped_column(LargeBinary)  # the name as it is, where it is not valid UTF-8
     revision: Mapped[str] = mapped_column(server_default=text("''"))  # opaque: only its source reads it
+    hint_host: Mapped[str | None]  # the host that saw `hint`; another one's says nothing
+    hint: Mapped[str | None]  # what that host's file system says beside the revision
+    checks: Mapped[int] = mapped_column(default=0, server_default=text("0"))  # how often a changed hint meant nothing
     size: Mapped[int]
     origin: Mapped[str | None]  # where `screen` copied it from
     lane: Mapped[str | None] = mapped_column(String(16))  # of its arrival; None for some rows of older schemas
@@ -216,6 +219,8 @@ class Job(Base):
     problem: Mapped[str | None]  # why it was postponed, while it waits
     if_differs: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
     """The result stays where the version answers as it did: then only the decoder's revision is noted."""
+    is_check: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
+    """The file may be another one at the same revision: it is read, and screened only if its content differs."""
 
 
 OPEN_JOB = text("jobs.state <> 'finished'")
@@ -343,6 +348,26 @@ class Worker(Base):
     error: Mapped[str | None]
     started_at: Mapped[datetime]
     heartbeat_at: Mapped[datetime]
+
+
+class SourceState(Base):
+    """What one host's producer says of a source that it watches: how, and what it can't see or leaves out."""
+
+    __tablename__ = "source_states"
+
+    source: Mapped[str] = mapped_column(primary_key=True)
+    host: Mapped[str] = mapped_column(primary_key=True)
+    watched_by: Mapped[str] = mapped_column(String(16))  # events, polling, or nothing while it is away
+    problem: Mapped[str | None]  # why it is away, or why it is polled where events were expected
+    files: Mapped[int | None]  # that the last whole sweep saw, ignored ones left out
+    unreadable: Mapped[int]  # folders that could not be listed
+    unreadable_names: Mapped[str]  # JSON: the first of them
+    links: Mapped[int]  # links that are not followed
+    links_names: Mapped[str]  # JSON: the first of them
+    ignored: Mapped[str]  # JSON: how many files each pattern leaves out
+    hung: Mapped[int]  # helper processes that a call on it holds
+    swept_at: Mapped[datetime | None]  # when the last whole sweep ended
+    seen_at: Mapped[datetime]  # when the producer last said so
 
 
 class DeadLetter(Base):

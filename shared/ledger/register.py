@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar, cast
 
@@ -10,6 +9,7 @@ from sqlalchemy import FromClause, Table, bindparam, insert, literal, select, up
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from shared.base.found import Found
 from shared.base.lanes import Lane
 from shared.database import Job, JobState, Resolution, Sighting, SightingState
 from shared.database.among import among
@@ -40,18 +40,6 @@ ADD_JOBS = insert(JOBS).from_select(
 """One statement for all of them, not one for each."""
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """One state of one image in a source: its path there, as Python names files, and its revision.
-
-    `revision` is the source's own text; only that source can read it.
-    """
-
-    path: str
-    revision: str
-    size: int
 
 
 def parts(rows: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -8,11 +8,12 @@ from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session, aliased
 
 from shared.base.decoder import DECODER_REVISION
+from shared.base.found import Found
 from shared.base.lanes import Lane
 from shared.database import DicomHeader, Job, JobState, Prediction, Resolution, Sighting, SightingState
 from shared.database.among import among
 from shared.ledger import screenings
-from shared.ledger.register import JOBS, REMOVED, SIGHTINGS, Found, as_path, insert_new, register
+from shared.ledger.register import JOBS, REMOVED, SIGHTINGS, as_path, insert_new, register
 from shared.queue.messages import Message
 
 ATTEMPT_EPOCH = 1_000_000

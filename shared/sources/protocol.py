@@ -6,8 +6,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from shared.base.found import Found
 from shared.base.lanes import Lane
-from shared.ledger.register import Found
 
 if TYPE_CHECKING:  # decoders come with it, and most commands only ask where images lie
     from shared.imaging import Limits

@@ -6,10 +6,10 @@ from typing import Any
 
 from sqlalchemy import select, text
 
+from shared.base.found import Found
 from shared.base.lanes import Lane
 from shared.database import Database, Job, Sighting
 from shared.ledger import register, send, work
-from shared.ledger.register import Found
 from shared.ledger.work import Claimed, Outcome, Screened
 from shared.queue.messages import Message
 from shared.sources.folder.facts import Facts

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from shared.base.filesystem import MARKER
+from shared.base.found import Found
 from shared.base.source_settings import IGNORED_BY_DEFAULT
-from shared.ledger.register import Found
 from shared.sources.folder.facts import Facts
 from shared.sources.folder.polling import FolderPoller
 from shared.sources.folder.source import FolderSource

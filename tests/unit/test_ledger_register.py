@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
+from shared.base.found import Found
 from shared.base.lanes import Lane
 from shared.database import Database, JobState, SightingState
 from shared.ledger import register
-from shared.ledger.register import Found, as_path, as_text
+from shared.ledger.register import as_path, as_text
 from shared.ledger.work import Quarantined, Superseded
 from shared.sources.folder.facts import Facts
 from tests.unit.steps import NOW, after, claim, drop, file, finish, in_hand, jobs, rows, screened, send_all, sightings

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Self
 
-from shared.ledger.register import Found
+from shared.base.found import Found
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ import time
 from typing import TYPE_CHECKING
 
 from shared.base.filesystem import MARKER, network_filesystem
-from shared.ledger.register import MAX_ROWS, Found
+from shared.base.found import Found
+from shared.ledger.register import MAX_ROWS
 from shared.sources.folder.facts import Facts
 from shared.sources.folder.settling import Settling
 from shared.sources.folder.sweep import Sweeps, look

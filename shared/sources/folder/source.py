@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from shared.base.errors import WorkFailed
 from shared.base.filesystem import MARKER
+from shared.base.found import Found
 from shared.base.lanes import Lane
 from shared.base.settings import Settings
 from shared.base.source_settings import FolderSettings
-from shared.ledger.register import Found
 from shared.sources.folder import reading
 from shared.sources.folder.facts import Facts
 from shared.sources.folder.sweep import look

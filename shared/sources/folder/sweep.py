@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from shared.base.filesystem import open_within
-from shared.ledger.register import Found
+from shared.base.found import Found
 from shared.sources.folder.facts import Facts
 from shared.sources.ignored import is_unfinished
 
