@@ -6,9 +6,8 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shared.base.errors import Changed, OutOfReach, Unreadable, Unsuitable
+from shared.base.errors import Changed, OutOfReach, Removed, Unsuitable
 from shared.base.filesystem import MARKER, open_within
-from shared.ledger.register import REMOVED
 from shared.sources.folder.facts import Facts
 
 if TYPE_CHECKING:
@@ -18,22 +17,29 @@ if TYPE_CHECKING:
 def read(root: Path, path: str, revision: str, limits: "Limits") -> bytes:
     """The bytes of a file that is still at the registered revision.
 
-    Raises Changed if it is not, Unreadable for a permanent failure, OutOfReach for a transient one.
+    Raises Changed if it is not, Removed if it is gone, Unreadable for another permanent failure, OutOfReach for a
+    transient one.
     """
     try:
         return _read(root, path, revision, limits)
     except (FileNotFoundError, NotADirectoryError) as error:
-        if not os.path.exists(root / MARKER):  # noqa: PTH110 - unlike Path.exists, it takes an error for a no
-            raise OutOfReach(f"the folder {root} is out of reach: its marker {MARKER} cannot be seen") from error
+        # Missing twice, each time before a look at the marker: a share that goes away takes its marker along.
+        _check_marker(root, error)
         if not _is_missing(root / path):
             raise OutOfReach(f"the folder {root} was out of reach a moment ago") from error
-        raise Unreadable(REMOVED) from error
+        _check_marker(root, error)
+        raise Removed from error
     except PermissionError as error:
         raise OutOfReach("the file cannot be opened: no permission to read it") from error
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENXIO):
             raise Unsuitable("this is not a regular file: a socket, or a link that leads to itself") from error
         raise OutOfReach(f"the file cannot be read: {error.strerror or error}") from error
+
+
+def _check_marker(root: Path, error: OSError) -> None:
+    if not os.path.exists(root / MARKER):  # noqa: PTH110 - unlike Path.exists, it takes an error for a no
+        raise OutOfReach(f"the folder {root} is out of reach: its marker {MARKER} cannot be seen") from error
 
 
 def _is_missing(file: Path) -> bool:
@@ -60,7 +66,8 @@ def _read(root: Path, path: str, revision: str, limits: "Limits") -> bytes:
         with open(descriptor, "rb", buffering=0, closefd=False) as file:
             data = file.readall()
         after = os.fstat(descriptor)
-        if Facts.of(after).revision != revision or len(data) != after.st_size:
+        # Within one read all that this host sees must stay, or a file that is written meanwhile would go unnoticed.
+        if _state(after) != _state(before) or len(data) != after.st_size:
             raise _changed(after)
     finally:
         os.close(descriptor)
@@ -69,7 +76,12 @@ def _read(root: Path, path: str, revision: str, limits: "Limits") -> bytes:
 
 def _changed(stat_now: os.stat_result) -> Changed:
     facts = Facts.of(stat_now)
-    return Changed(facts.revision, facts.size)
+    return Changed(facts.revision, facts.size, facts.hint)
+
+
+def _state(stat_now: os.stat_result) -> tuple[int, int, int]:
+    """No change time: some servers set it when a file is read."""
+    return stat_now.st_size, stat_now.st_mtime_ns, stat_now.st_ino
 
 
 def _open(root: Path, path: str) -> int:

@@ -15,7 +15,7 @@ from shared.base.lanes import Lane
 from shared.base.settings import Settings
 from shared.base.source_settings import FolderSettings
 from shared.sources.folder import reading
-from shared.sources.folder.facts import Facts
+from shared.sources.folder.facts import Facts, written_at
 from shared.sources.folder.sweep import look
 from shared.sources.ignored import IgnoreRule
 
@@ -70,7 +70,11 @@ class FolderSource:
         return Facts.of(stat).found(path) if stat else None
 
     def locate(self, file: Path) -> str | None:
-        return str(file.relative_to(self.root)) if file.is_relative_to(self.root) else None
+        """By where it lies when all links are followed: one that leads out of the folder is not read by workers."""
+        real, root = Path(os.path.realpath(file)), Path(os.path.realpath(self.root))
+        if not real.is_relative_to(root):
+            return None
+        return str(file.relative_to(self.root) if file.is_relative_to(self.root) else real.relative_to(root))
 
     def read(self, path: str, revision: str, limits: "Limits") -> bytes:
         return reading.read(self.root, path, revision, limits)
@@ -92,7 +96,7 @@ class FolderSource:
         raise WorkFailed(f"{self.root / path} is not ours to delete: do so by hand.")
 
     def written_at(self, revision: str) -> datetime:
-        return Facts.parse(revision).written_at
+        return written_at(revision)
 
 
 def _is_there(file: Path) -> bool | None:
