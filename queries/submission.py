@@ -81,6 +81,5 @@ def outcomes(session: Session, sightings: Sequence[int]) -> list[Outcome]:
         replaced = _replaced(session, part)
         current = {replaced.get(sighting, sighting) for sighting in part}
         found = session.execute(query.where(Sighting.id.in_(current)))
-        for origin, path, state, label, probability, threshold, unfamiliar, reason in found:
-            rows.append(Outcome(origin or path, state, label, probability, threshold, unfamiliar, reason))
+        rows += [Outcome(origin or path, *others) for origin, path, *others in found]
     return sorted(rows, key=lambda row: -1.0 if row.probability is None else row.probability, reverse=True)

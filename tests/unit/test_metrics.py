@@ -133,7 +133,9 @@ def test_what_is_screened_is_counted_by_state_and_label_and_timed(
         drop_file(database, root / f"{number}.png", png(number))
     drop_file(database, root / "text.png", b"this is text" * 100)
     drop_file(database, root / "changed.png", png())
-    (root / "changed.png").write_bytes(png(99))
+    (root / "changed.png").write_bytes(png(99) + b"more")
+    drop_file(database, root / "gone.png", png())
+    (root / "gone.png").unlink()
     screen_message(process, message(database))
     found = of(process.metrics)
     done = {label: found["pneumoscreen_images_total", "done", label] for label in ("NORMAL", "PNEUMONIA")}
@@ -143,6 +145,7 @@ def test_what_is_screened_is_counted_by_state_and_label_and_timed(
     assert sum(done.values()) == 6
     assert found["pneumoscreen_images_total", "quarantined", ""] == 1
     assert found["pneumoscreen_images_total", "superseded", ""] == 1
+    assert found["pneumoscreen_images_total", "removed", ""] == 1
     assert found["pneumoscreen_images_total", "put_off", ""] == 0
     counts = {stage: found["pneumoscreen_stage_seconds_count", stage] for stage in ("claim", "read", "decode")}
     assert counts == {"claim": 1, "read": 7, "decode": 6}
