@@ -14,7 +14,7 @@ from shared.base.settings import Settings
 from shared.database import Database
 from shared.ledger.register import as_text, register
 from shared.sources import Source, submitted
-from shared.sources.folder.sweep import sweep
+from shared.sources.folder.looking import names_below
 from shared.sources.ignored import is_unfinished
 
 POLL_SECONDS = 0.1
@@ -34,7 +34,7 @@ def find_files(sources: Mapping[str, Source], paths: Sequence[Path]) -> list[Pat
     """The files that people mean by these paths: the files themselves, and what folders hold and is not ignored.
 
     `ignore` patterns do not keep back a file that is named itself; temporary and hidden names always do.
-    Raises InvalidRequest if there is no file.
+    Raises InvalidRequest if there is no file, OutOfReach if the source that holds one does not answer.
     """
     plain = [Path(os.path.abspath(path)) for path in paths]  # noqa: PTH100 - `Path.absolute` leaves `..` in it
     files = [file for path in plain for file in _files(sources, path)]
@@ -47,15 +47,22 @@ def find_files(sources: Mapping[str, Source], paths: Sequence[Path]) -> list[Pat
 
 
 def _files(sources: Mapping[str, Source], path: Path) -> Iterator[Path]:
-    if path.is_dir():
-        holder = _holder(sources, path) or submitted.of(sources)
-        yield from sorted(path / found.path for found, _ in sweep(path, holder.is_ignored))
+    holder = _holder(sources, path)
+    if holder is None:
+        names = names_below(path, "", submitted.of(sources).ignore)
+    else:
+        names = holder.find_below(holder.locate(path) or "")
+    if names is not None:
+        yield from sorted(path / name for name in names)
     elif not is_unfinished(path.name):
         yield path
 
 
 def submit(database: Database, sources: Mapping[str, Source], file: Path, now: datetime) -> int:
-    """Register a file, if it is not known as it is; returns its sighting. Raises InvalidRequest if it is none."""
+    """Register a file, if it is not known as it is; returns its sighting.
+
+    Raises InvalidRequest if it is none, OutOfReach if the source that holds it does not answer.
+    """
     source, origin = _holder(sources, file), None
     path = source.locate(file) if source else None
     if source is None or path is None:

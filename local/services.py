@@ -10,10 +10,11 @@ from typing import Literal
 from local.node_names import take_node_name
 from shared.base import logs
 from shared.base.errors import WrongSettings
-from shared.base.settings import Settings, check_links
+from shared.base.settings import Settings
 from shared.database import opened
 from shared.models import registry
 from shared.queue import broker
+from shared.sources.links import check_links
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 BROKER_SECONDS = 10

@@ -19,7 +19,7 @@ import psutil
 from actions.installation import install_bundled
 from local import private_broker, services
 from local.announcing import announce, patient_secret
-from local.inbox import INBOX, remember, with_inbox
+from local.inbox import INBOX, make, remember, with_inbox
 from queries.workers import live_workers
 from shared import database, sources
 from shared.base import home as home_folder
@@ -29,12 +29,15 @@ from shared.base.settings import Settings
 from shared.models import registry
 from shared.queue.broker import url as broker_url
 from shared.queue.broker import wait_until_ready
+from shared.sources.links import check_links
 
 STOP_SECONDS = {"producer": 10, "trainer": 20, "worker": 60, "flower": 5, "broker": 10}
 """How long each program has to end by itself; then it is killed, which loses no image either."""
 BROKER_SECONDS = 20
 MARK = "PROGRAM_OF_UP"
 """A variable in the environment of all programs of `up`, with the home: by it they are found if `up` is killed."""
+HELPERS = "shared.sources.folder."
+"""Begins the names of the programs that look into folders for others."""
 PROGRAM = """
 [program:{name}]
 command={command}
@@ -108,7 +111,7 @@ def run(home: Path, inbox: Path | None, flower_port: int | None, *, trainer: boo
             inbox = home / INBOX
         if inbox is not None:
             chosen = with_inbox(chosen, inbox)
-        settings.check_links(chosen)
+        check_links(chosen)
         services.check_metrics_port(chosen, "producer")
         services.check_metrics_port(chosen, "worker")
         if chosen.broker_url is None:
@@ -127,7 +130,7 @@ def run(home: Path, inbox: Path | None, flower_port: int | None, *, trainer: boo
             candidate = install_bundled(with_database, chosen.models, datetime.now(UTC), chosen.signing_key).candidate
             registry.check(with_database, chosen.models, chosen.signing_key)
         if inbox is not None:
-            chosen.sources[INBOX].path.mkdir(parents=True, exist_ok=True)
+            make(chosen)
         announced = {
             "broker_url": broker.url if broker else broker_url(chosen),
             "database_url": chosen.database,
@@ -182,11 +185,11 @@ def _end_programs(home: Path) -> None:
     """Kill what a killed supervisor of this home left: two brokers would write into one file."""
     for _ in range(100):
         leftovers = [process for process in psutil.process_iter() if _is_program(process, home)]
-        if not leftovers:
-            return
         for process in leftovers:
             with suppress(psutil.Error):
                 process.kill()
+        if all(map(_is_held, leftovers)):
+            return
         time.sleep(0.1)
 
 
@@ -197,6 +200,14 @@ def _is_program(process: psutil.Process, home: Path) -> bool:
         # A Redis writes its title over the environment that it was started with.
         return process.name() in private_broker.SERVERS and process.cwd() == str(private_broker.folder(home).resolve())
     except (psutil.Error, OSError):  # another user's, or gone
+        return False
+
+
+def _is_held(process: psutil.Process) -> bool:
+    """Whether a call on a share that hangs holds a helper: it works on nothing, and ends when the call does."""
+    try:
+        return process.status() == psutil.STATUS_DISK_SLEEP and HELPERS in " ".join(process.cmdline())
+    except psutil.Error:
         return False
 
 

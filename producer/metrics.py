@@ -20,6 +20,7 @@ from shared.base.lanes import Lane
 from shared.base.settings import Settings
 from shared.database import OPEN_JOB, DeadLetter, Job, JobState, RunState, TrainingRun
 from shared.queue import broker
+from shared.sources.protocol import Report
 
 OPEN = (JobState.UNSENT, JobState.SENT, JobState.CLAIMED)
 CAUSES = ("lease", "lost_message", "empty_broker")
@@ -55,9 +56,23 @@ class Metrics:
             "When the producer last went through its loop without an error.",
             registry=registry,
         )
+        self._away = Gauge(
+            "pneumoscreen_source_away",
+            "1 while a source that is watched does not answer this producer, or cannot be seen.",
+            ["source"],
+            registry=registry,
+        )
+        self._hung = Gauge(
+            "pneumoscreen_source_helpers_hung",
+            "Processes that a call on the source holds, of those with which this producer looks into it.",
+            ["source"],
+            registry=registry,
+        )
         # Each starts at 0, or the first event would count for no rate.
         for source in settings.sources:
             self._registered.labels(source)
+            self._away.labels(source)
+            self._hung.labels(source)
         for lane in Lane:
             self._sent.labels(lane)
         for cause in CAUSES:
@@ -74,6 +89,10 @@ class Metrics:
         """`cause` is one of CAUSES."""
         if jobs:
             self._recovered.labels(cause).inc(jobs)
+
+    def show_source(self, source: str, report: Report) -> None:
+        self._away.labels(source).set(report.watched_by == "nothing")
+        self._hung.labels(source).set(report.hung)
 
     def show_step(self, *, is_ready: bool) -> None:
         self._ready.set(is_ready)

@@ -106,6 +106,7 @@ class Producer:
             with self.database.read() as session:
                 is_known = has_sightings(session, name)
             poller.maintain(is_known=is_known)
+            self.metrics.show_source(name, poller.report)
 
     def _wait(self) -> None:
         """Until a source reports something; for a moment at most, and not while there is work to go on with."""

@@ -15,15 +15,26 @@ from shared.database import OPEN_JOB, DeadLetter, Job, Prediction, RunState, Scr
 from shared.ledger.latest import IS_RESULT, is_newest
 from shared.ledger.quarantine import is_unresolved
 from shared.ledger.work import ATTEMPT_EPOCH, MAX_ATTEMPTS
+from shared.sources.answers import ask_all
 
+SOURCE_SECONDS = 3.0
+"""How long `status` waits for sources to answer."""
 MAX_COUNTED = 10_000
 LATELY = timedelta(days=1)
 """Older problems are not reported: an alarm that never clears gets ignored."""
 
 
 def sources_out_of_reach(settings: Settings) -> Iterator[str]:
-    for name, source in sources.build(settings).items():
-        if source.is_watched and not source.is_in_reach():
+    watched = {name: source for name, source in sources.build(settings).items() if source.is_watched}
+    answers = ask_all(watched, lambda source: source.is_in_reach(), SOURCE_SECONDS)
+    for name, source in watched.items():
+        if name not in answers:
+            yield (
+                f"the source {name} ({source.place}) does not answer this host within {SOURCE_SECONDS:g} s: its share "
+                "hangs, or is very slow. Its images wait, and others go on. A share whose server is gone for good has "
+                "to be unmounted (`umount -l`) and mounted again"
+            )
+        elif not answers[name]:
             yield f"the source {name} ({source.place}) is out of reach of this host: is it mounted?"
 
 

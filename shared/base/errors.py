@@ -11,7 +11,8 @@
     │   └── NewerMessage    it is ours, from a newer producer
     └── ImageError          one image could not be screened
         ├── Unreadable      a permanent failure: never retried
-        │   └── Unsuitable  a valid file of something that is not screened
+        │   ├── Unsuitable  a valid file of something that is not screened
+        │   └── Removed     there is no file any more
         ├── Unfinished      the file may still be being copied: retried
         ├── Changed         the file is no longer the one that was registered
         └── OutOfReach      a transient failure (share, permission, disk): retried
@@ -70,6 +71,15 @@ class Unreadable(ImageError):
 
 class Unsuitable(Unreadable):
     pass
+
+
+class Removed(Unreadable):
+    """True of a file that was never read, and of one that is retried after somebody deleted it."""
+
+    REASON = "the file is gone: it was removed from its source"
+
+    def __init__(self) -> None:
+        super().__init__(self.REASON)
 
 
 class Unfinished(ImageError):

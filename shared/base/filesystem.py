@@ -6,8 +6,6 @@ import shutil
 import tempfile
 from pathlib import Path, PurePath
 
-import psutil
-
 from shared.base.errors import DiskLow, ServiceUnavailable
 
 NETWORK = (
@@ -89,7 +87,12 @@ def check_room(home: Path, least: int) -> None:
 
 
 def network_filesystem(path: Path) -> str | None:
-    """The type of the network share that holds `path`, None if it lies on a local disk."""
+    """The type of the network share that holds `path`, None if it lies on a local disk.
+
+    Only the path itself is looked at: the mounts are read from the kernel's table, so one elsewhere may hang.
+    """
+    import psutil  # here, as the processes that look into folders start without it
+
     path = path.absolute().resolve()
     mounts = {part.mountpoint: part.fstype for part in psutil.disk_partitions(all=True)}
     for parent in (path, *path.parents):

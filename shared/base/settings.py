@@ -40,6 +40,7 @@ class Settings(BaseSettings):
     sources: dict[str, FolderSettings] = {}
     settle: float = Field(default=2.0, ge=0, le=3600)
     sweep_every: Seconds = 30.0
+    source_timeout: float = Field(default=20.0, ge=1, le=3600)
     linger: float = Field(default=0.2, ge=0, le=60)
     message_size: int = Field(default=128, ge=1, le=MAX_JOBS)
     messages_ahead: int = Field(default=4, ge=1)
@@ -174,12 +175,6 @@ def load(home: Path | None = None, **overrides: Any) -> Settings:
         ) from error
     except ValueError as error:
         raise WrongSettings(f"A PNEUMOSCREEN_… variable cannot be read: {error}") from error
-
-
-def check_links(settings: Settings) -> None:
-    """Raises WrongSettings if sources overlap by a link: for the programs that look into them anyway."""
-    if wrong := overlap(settings.home, settings.sources, os.path.realpath):
-        raise WrongSettings(f"Wrong setting: sources, with their links followed: {wrong}.")
 
 
 def _no_such(names: list[str]) -> WrongSettings:

@@ -9,16 +9,14 @@ from sqlalchemy import FromClause, Table, bindparam, insert, literal, select, up
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from shared.base.found import Found
+from shared.base.errors import Removed
+from shared.base.found import MAX_ROWS, Found
 from shared.base.lanes import Lane
 from shared.database import Job, JobState, Resolution, Sighting, SightingState
 from shared.database.among import among
 from shared.ledger.latest import is_newest
 
-MAX_ROWS = 1000
-"""Rows a transaction, so that it stays short and the parameters of a statement within SQLite's limit."""
-REMOVED = "the file is gone: it was removed from its source"
-"""True of a file that was never read, and of one that is retried after somebody deleted it."""
+REMOVED = Removed.REASON
 
 JOBS, SIGHTINGS = cast(Table, Job.__table__), cast(Table, Sighting.__table__)
 NEW_JOB = {

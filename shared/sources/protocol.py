@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -16,8 +17,23 @@ Unknown = Callable[[Sequence[Found]], list[Found]]
 """Of at most MAX_ROWS images, those that the ledger does not know as they are now."""
 
 
+@dataclass(frozen=True)
+class Report:
+    """What a poller says of its source, for people."""
+
+    watched_by: str
+    """events, polling, or nothing while it is away."""
+    problem: str | None = None
+    hung: int = 0
+    """Helper processes that a call on it holds."""
+
+
 class Poller(Protocol):
     """Finds new images for the producer, which holds one for each source that is watched."""
+
+    @property
+    def report(self) -> Report:
+        """As of the last maintenance."""
 
     @property
     def is_busy(self) -> bool:
@@ -68,7 +84,10 @@ class Source(Protocol):
         """Whether a producer looks for images in it; else whoever brings an image registers it."""
 
     def is_in_reach(self) -> bool:
-        """Whether this host sees the source, so that an image that is not found in it is gone."""
+        """Whether this host sees the source, so that an image that is not found in it is gone.
+
+        Raises OutOfReach if it does not answer.
+        """
 
     def prepare(self) -> None:
         """Make what the system itself provides of it, before the services start."""
@@ -77,7 +96,13 @@ class Source(Protocol):
         """What finds its images, None if it is not watched. `wake` is set when there may be something to poll."""
 
     def find(self, path: str) -> Found | None:
-        """The image as it is now; None if there is none that can be read."""
+        """The image as it is now; None if there is none that can be read. Raises OutOfReach if it does not answer."""
+
+    def find_below(self, path: str) -> list[str] | None:
+        """What a folder in it holds, by the names below that folder, sorted and without what is ignored.
+
+        None if it is no folder. Raises OutOfReach if it does not answer.
+        """
 
     def locate(self, file: Path) -> str | None:
         """The path by which this source knows a file of this host; None if the file does not lie in it."""

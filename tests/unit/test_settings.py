@@ -14,6 +14,7 @@ from shared.base import renamed, settings
 from shared.base.errors import WrongSettings
 from shared.base.settings import Settings
 from shared.base.source_settings import IGNORED_BY_DEFAULT, OWN, OWN_SOURCES
+from shared.sources.links import check_links
 
 TOP = Path(__file__).parents[2]
 PARTS = ("shared", "queries", "actions", "producer", "worker", "trainer", "local", "cli")
@@ -289,7 +290,7 @@ def test_folders_that_overlap_each_other_or_what_is_the_homes_own_are_refused(
 def test_folders_that_lie_apart_are_taken_and_so_is_the_inbox_in_the_home(tmp_path: Path) -> None:
     paths = {"inbox": "home/inbox", "ward": "data/ward", "ward-7": "data/ward-7", "clinic": "home-clinic"}
     found = settings.load(tmp_path / "home", sources={name: {"path": tmp_path / path} for name, path in paths.items()})
-    settings.check_links(found)
+    check_links(found)
     assert set(sources.build(found)) == {*paths, "submitted"}
 
 
@@ -301,7 +302,7 @@ def test_folders_that_overlap_by_a_link_are_refused_where_they_are_watched(tmp_p
     folders = {"ward": {"path": tmp_path / "data"}, "linked": {"path": tmp_path / "link"}}
     found = settings.load(tmp_path / "home", sources=folders)
     with pytest.raises(WrongSettings, match=r"linked \(.*/link\) overlaps with"):
-        settings.check_links(found)
+        check_links(found)
 
 
 def test_every_folder_that_the_code_makes_in_a_home_counts_as_its_own() -> None:

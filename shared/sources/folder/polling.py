@@ -8,13 +8,12 @@ import time
 from typing import TYPE_CHECKING
 
 from shared.base.filesystem import MARKER, network_filesystem
-from shared.base.found import Found
-from shared.ledger.register import MAX_ROWS
+from shared.base.found import MAX_ROWS, Found
 from shared.sources.folder.facts import Facts
 from shared.sources.folder.settling import Settling
 from shared.sources.folder.sweep import Sweeps, look
 from shared.sources.folder.watch import FileEvent, Watch
-from shared.sources.protocol import Unknown
+from shared.sources.protocol import Report, Unknown
 
 if TYPE_CHECKING:
     from shared.sources.folder.source import FolderSource
@@ -48,6 +47,10 @@ class FolderPoller:
     def is_busy(self) -> bool:
         """A full `Settling` takes no more of a sweep."""
         return (self._sweeps.are_under_way and not self._settling.is_full) or not self._events.empty()
+
+    @property
+    def report(self) -> Report:
+        return Report("events" if self._sweeps.is_watched else "polling")
 
     def maintain(self, *, is_known: bool) -> None:
         """Write the marker if it is missing; start or restart the watch."""

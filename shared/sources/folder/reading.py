@@ -3,31 +3,45 @@
 import errno
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol, TypeAlias, TypeVar
 
-from shared.base.errors import Changed, OutOfReach, Unreadable, Unsuitable
+from shared.base.errors import Changed, OutOfReach, Removed, Unsuitable
 from shared.base.filesystem import MARKER, open_within
-from shared.ledger.register import REMOVED
 from shared.sources.folder.facts import Facts
 
-if TYPE_CHECKING:
-    from shared.imaging import Limits
+Data = TypeVar("Data", bytes, memoryview)
+Take: TypeAlias = Callable[[int, int], Data]
+"""Given a file's descriptor and its size, returns its bytes, up to its end."""
 
 
-def read(root: Path, path: str, revision: str, limits: "Limits") -> bytes:
+class SizeLimit(Protocol):
+    """The part of `shared.imaging.Limits` that is needed here, where no decoder is imported."""
+
+    @property
+    def bytes(self) -> int: ...
+
+
+def read(root: Path, path: str, revision: str, limits: SizeLimit) -> bytes:
     """The bytes of a file that is still at the registered revision.
 
-    Raises Changed if it is not, Unreadable for a permanent failure, OutOfReach for a transient one.
+    Raises Changed if it is not, Removed if it is gone, Unreadable for another permanent failure, OutOfReach for a
+    transient one.
     """
+    return read_by(_read_all, root, path, revision, limits)
+
+
+def read_by(take: "Take[Data]", root: Path, path: str, revision: str, limits: SizeLimit) -> Data:
+    """As `read`, with another way to take the bytes out of the open file."""
     try:
-        return _read(root, path, revision, limits)
+        return _read(take, root, path, revision, limits)
     except (FileNotFoundError, NotADirectoryError) as error:
         if not os.path.exists(root / MARKER):  # noqa: PTH110 - unlike Path.exists, it takes an error for a no
             raise OutOfReach(f"the folder {root} is out of reach: its marker {MARKER} cannot be seen") from error
         if not _is_missing(root / path):
             raise OutOfReach(f"the folder {root} was out of reach a moment ago") from error
-        raise Unreadable(REMOVED) from error
+        raise Removed from error
     except PermissionError as error:
         raise OutOfReach("the file cannot be opened: no permission to read it") from error
     except OSError as error:
@@ -47,7 +61,12 @@ def _is_missing(file: Path) -> bool:
     return False
 
 
-def _read(root: Path, path: str, revision: str, limits: "Limits") -> bytes:
+def _read_all(descriptor: int, _size: int) -> bytes:
+    with open(descriptor, "rb", buffering=0, closefd=False) as file:
+        return file.readall()
+
+
+def _read(take: "Take[Data]", root: Path, path: str, revision: str, limits: SizeLimit) -> Data:
     descriptor = _open(root, path)
     try:
         before = os.fstat(descriptor)
@@ -57,8 +76,7 @@ def _read(root: Path, path: str, revision: str, limits: "Limits") -> bytes:
             raise _changed(before)
         if before.st_size > limits.bytes:
             raise Unsuitable(f"{before.st_size:,} bytes are more than the limit of {limits.bytes:,} (max_bytes)")
-        with open(descriptor, "rb", buffering=0, closefd=False) as file:
-            data = file.readall()
+        data = take(descriptor, before.st_size)
         after = os.fstat(descriptor)
         if Facts.of(after).revision != revision or len(data) != after.st_size:
             raise _changed(after)
