@@ -13,12 +13,21 @@ OWN_SOURCES = ("submitted",)
 OWN = ("broker", "candidates", "logs", "models", "run", "training", "weights", *OWN_SOURCES)
 """The home's own folders. Another folder in it may be a source, as HOME/inbox is, but none of these."""
 IGNORED_BY_DEFAULT = (
-    *("DICOMDIR", "*.txt", "*.pdf", "*.xml", "*.zip", "*.htm", "*.html", "*.csv", "*.json"),  # beside exported images
-    *("*.md5", "*.sha1", "*.sha256", "*.log", "*.ini", "*.inf", "*.lnk", "*.url", "*.exe", "*.webloc"),
-    *("Thumbs.db", "ehthumbs.db", "$RECYCLE.BIN", "System Volume Information"),  # Windows
-    *(".DS_Store", "._*", "Icon\r", "__MACOSX"),  # macOS
-    *("@eaDir", "@tmp", "@Recycle", "@Recently-Snapshot", "#recycle", "#snapshot", "lost+found"),  # NAS systems, Linux
+    # Beside exported images: what describes, opens or checks them.
+    *("DICOMDIR", "LOCKFILE", "VERSION", "*.txt", "*.pdf", "*.xml", "*.zip", "*.htm", "*.html", "*.csv", "*.json"),
+    *("*.md5", "*.sha1", "*.sha256", "*.sha512", "*.crc", "*.sfv", "*.log", "*.lock", "*.lck", "*.ini", "*.inf"),
+    *("*.cfg", "*.plist", "*.lnk", "*.url", "*.exe", "*.dll", "*.jar", "*.bat", "*.webloc"),
+    # Windows
+    *("Thumbs.db", "ehthumbs.db", "$RECYCLE.BIN", "RECYCLER", "System Volume Information", "~$*", "*Zone.Identifier"),
+    # macOS
+    *(".DS_Store", "._*", "Icon\r", "__MACOSX", "Network Trash Folder", "Temporary Items", "TheVolumeSettingsFolder"),
+    # NAS systems and Linux: thumbnails, recycle bins, snapshots, and what their services keep
+    *("@eaDir", "*@SynoEAStream", "*@SynoResource", "@tmp", "@sharebin", "@Recycle", "@Recently-Snapshot", "#recycle"),
+    *("#snapshot", "~snapshot", "@GMT-*", "lost+found"),
+    # What is still being copied, by programs that say so with an ending of their own
+    *("*.download", "*.aria2", "*.!sync"),
 )
+"""Names that cannot be an X-ray's. Hidden names (.snapshot, .stversions, .~tmp~, .TemporaryItems) never are one."""
 
 
 def absolute(path: Path) -> Path:
