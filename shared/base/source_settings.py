@@ -6,7 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from shared.base.filesystem import MARKER
 from shared.base.lanes import SOURCE_LANES, Lane
+from shared.base.weekly_hours import WeeklyHours
+
+Seconds = Annotated[float, Field(gt=0, le=30 * 24 * 3600)]
 
 OWN_SOURCES = ("submitted",)
 """Sources that `shared.sources` adds to the configured ones; each keeps its files in the home's folder of that name."""
@@ -28,6 +32,8 @@ IGNORED_BY_DEFAULT = (
     *("*.download", "*.aria2", "*.!sync"),
 )
 """Names that cannot be an X-ray's. Hidden names (.snapshot, .stversions, .~tmp~, .TemporaryItems) never are one."""
+NO_MARKER = "none"
+"""In place of a marker's name: the source has none."""
 
 
 def absolute(path: Path) -> Path:
@@ -50,11 +56,27 @@ class FolderSettings(BaseModel):
     lane: Lane = Lane.ROUTINE
     polling: bool | None = None
     ignore: tuple[Annotated[str, Field(min_length=1)], ...] = IGNORED_BY_DEFAULT
+    marker: str = MARKER
+    quiet_after: Seconds | None = None
+    expected: tuple[str, ...] = ()
 
     @field_validator("path")
     @classmethod
     def _absolute(cls, path: Path) -> Path:
         return absolute(path)
+
+    @field_validator("marker")
+    @classmethod
+    def _within(cls, marker: str) -> str:
+        if not marker.strip("/. ") or "\0" in marker or marker.startswith("/") or ".." in Path(marker).parts:
+            raise ValueError(f"the marker must be the name of a file in the folder, or '{NO_MARKER}', not {marker!r}")
+        return marker
+
+    @field_validator("expected")
+    @classmethod
+    def _are_hours(cls, expected: tuple[str, ...]) -> tuple[str, ...]:
+        WeeklyHours.parse(expected)
+        return expected
 
     @field_validator("lane")
     @classmethod

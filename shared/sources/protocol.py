@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from shared.base.found import Found
 from shared.base.lanes import Lane
+from shared.base.source_report import SourceReport
 
 if TYPE_CHECKING:  # decoders come with it, and most commands only ask where images lie
     from shared.imaging import Limits
@@ -31,6 +32,9 @@ class Poller(Protocol):
 
         What `unknown` raises passes through, and costs no image: it is found again.
         """
+
+    def report(self) -> SourceReport:
+        """How the source is watched, and what cannot be seen of it. Takes what is known: it asks the source nothing."""
 
     def stop(self) -> None:
         """Release threads and handles."""

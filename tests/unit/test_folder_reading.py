@@ -94,14 +94,14 @@ def test_a_root_that_comes_back_just_after_a_file_was_missed_is_asked_again(
 ) -> None:
     facts = drop(root / "a.png")
     away = root.rename(root.with_name("elsewhere"))
-    exists = os.path.exists
+    stat = os.stat
 
-    def come_back_first(path: Path) -> bool:
+    def come_back_first(path: Path, **how: bool) -> os.stat_result:
         if path.name == MARKER:
             away.rename(root)
-        return exists(path)
+        return stat(path, **how)
 
-    monkeypatch.setattr(os.path, "exists", come_back_first)
+    monkeypatch.setattr(os, "stat", come_back_first)
     with pytest.raises(OutOfReach, match="a moment ago"):
         read(root, "a.png", facts.revision, Limits())
 

@@ -10,12 +10,13 @@ from shared.base.errors import Changed, OutOfReach, Unreadable, Unsuitable
 from shared.base.filesystem import MARKER, open_within
 from shared.ledger.register import REMOVED
 from shared.sources.folder.facts import Facts
+from shared.sources.folder.marker import why_away
 
 if TYPE_CHECKING:
     from shared.imaging import Limits
 
 
-def read(root: Path, path: str, revision: str, limits: "Limits") -> bytes:
+def read(root: Path, path: str, revision: str, limits: "Limits", marker: str = MARKER) -> bytes:
     """The bytes of a file that is still at the registered revision.
 
     Raises Changed if it is not, Unreadable for a permanent failure, OutOfReach for a transient one.
@@ -23,8 +24,8 @@ def read(root: Path, path: str, revision: str, limits: "Limits") -> bytes:
     try:
         return _read(root, path, revision, limits)
     except (FileNotFoundError, NotADirectoryError) as error:
-        if not os.path.exists(root / MARKER):  # noqa: PTH110 - unlike Path.exists, it takes an error for a no
-            raise OutOfReach(f"the folder {root} is out of reach: its marker {MARKER} cannot be seen") from error
+        if why := why_away(root, marker):
+            raise OutOfReach(f"the folder {root} is out of reach: {why}") from error
         if not _is_missing(root / path):
             raise OutOfReach(f"the folder {root} was out of reach a moment ago") from error
         raise Unreadable(REMOVED) from error

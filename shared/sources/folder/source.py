@@ -1,6 +1,5 @@
 """The source that is a folder: what the system asks of its files. `polling` finds new ones for the producer."""
 
-import os
 import threading
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +15,7 @@ from shared.base.settings import Settings
 from shared.base.source_settings import FolderSettings
 from shared.sources.folder import reading
 from shared.sources.folder.facts import Facts
+from shared.sources.folder.marker import why_away
 from shared.sources.folder.sweep import look
 from shared.sources.ignored import IgnoreRule
 
@@ -26,13 +26,23 @@ if TYPE_CHECKING:
 
 def from_settings(name: str, chosen: FolderSettings, settings: Settings) -> "FolderSource":
     return FolderSource(
-        name, chosen.path, chosen.lane, chosen.ignore, chosen.polling, settings.settle, settings.sweep_every
+        name,
+        chosen.path,
+        chosen.lane,
+        chosen.ignore,
+        chosen.polling,
+        settings.settle,
+        settings.sweep_every,
+        chosen.marker,
     )
 
 
 @dataclass(frozen=True)
 class FolderSource:
-    """The folder `root`; a path in it is relative to it. `polling` None: network shares are polled, others watched."""
+    """The folder `root`; a path in it is relative to it. `polling` None: network shares are polled, others watched.
+
+    `marker` is the path in it by which it is known to be in reach: see `shared.sources.folder.marker`.
+    """
 
     name: str
     root: Path
@@ -41,6 +51,7 @@ class FolderSource:
     polling: bool | None = None
     settle: float = 2.0
     sweep_every: float = 30.0
+    marker: str = MARKER
 
     kind: ClassVar[str] = "folder"
     is_owned: ClassVar[bool] = False
@@ -55,7 +66,7 @@ class FolderSource:
         return IgnoreRule(self.ignore)
 
     def is_in_reach(self) -> bool:
-        return os.path.exists(self.root / MARKER)  # noqa: PTH110 - an error means False
+        return why_away(self.root, self.marker) is None
 
     def prepare(self) -> None:
         """Nothing: an empty folder in the place of a share that is away would pass for the share."""
@@ -73,7 +84,7 @@ class FolderSource:
         return str(file.relative_to(self.root)) if file.is_relative_to(self.root) else None
 
     def read(self, path: str, revision: str, limits: "Limits") -> bytes:
-        return reading.read(self.root, path, revision, limits)
+        return reading.read(self.root, path, revision, limits, self.marker)
 
     def local_copy(self, path: str) -> Path:
         return self.root / path
