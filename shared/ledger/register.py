@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeVar, cast
 
 from sqlalchemy import FromClause, Table, bindparam, insert, literal, select, update
@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from shared.base.found import Found
 from shared.base.lanes import Lane
-from shared.database import Job, JobState, Resolution, Sighting, SightingState
+from shared.database import Job, JobState, Resolution, Sighting, SightingState, SourceArrival
 from shared.database.among import among
 from shared.ledger.latest import is_newest
 
@@ -106,7 +106,16 @@ def register(
         return []
     new = list(session.scalars(insert_new(session, Sighting).returning(Sighting.id), rows))
     add_jobs(session, new, lane, now, not_before, model_version)
+    _note_arrival(session, source, now)
     return new
+
+
+def _note_arrival(session: Session, source: str, now: datetime) -> None:
+    """To the second, so that producers and workers do not wait for each other at this row."""
+    is_older = SourceArrival.last_image_at < now - timedelta(seconds=1)
+    mine = update(SourceArrival).where(SourceArrival.source == source, is_older).values(last_image_at=now)
+    if not session.scalars(mine.returning(SourceArrival.source)).all():
+        session.execute(insert_new(session, SourceArrival).values(source=source, last_image_at=now))
 
 
 def retry(session: Session, sightings: Sequence[int], now: datetime) -> int:

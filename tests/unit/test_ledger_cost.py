@@ -1,13 +1,16 @@
 """What is asked many times a second must not read what was finished long ago."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
+from queries.sources import overview
 from shared.base.lanes import Lane
+from shared.base.settings import Settings
 from shared.database import Database
 from shared.ledger import recover, send, work
 from tests.unit.steps import NOW, drop, screened
@@ -21,12 +24,14 @@ def take_claim_and_finish(session: Session) -> None:
     assert len(work.finish(session, [screened(one) for one in claimed], NOW)) == 2
 
 
+SETTINGS = Settings(home=Path("/nowhere"))
 LOOKS: dict[str, Any] = {
     "which lanes have jobs that are due": lambda session: send.due_lanes(session, NOW),
     "a lane's backlog": lambda session: send.backlog(session, Lane.ROUTINE, 100, NOW),
     "a message on its way": take_claim_and_finish,
     "leases that ran out": lambda session: recover.recover_claimed(session, NOW, 60.0),
     "messages that were lost": lambda session: recover.recover_sent(session, NOW, 120.0),
+    "what is shown of each source": lambda session: overview(session, SETTINGS, NOW),
     "a broker that came back empty": lambda session: recover.recover_all_sent(session, None, "new"),
 }
 
