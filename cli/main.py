@@ -140,6 +140,14 @@ def status(home: Home = None) -> None:
     status(_load(home))
 
 
+@app.command(epilog="Example: pneumoscreen sources --format json")
+def sources(home: Home = None, format: Annotated[str, typer.Option(help="table or json.")] = "table") -> None:
+    """Tell how each source is watched, what of it cannot be seen or is ignored, what waits; 1 if it needs a person."""
+    from cli.sources import sources
+
+    sources(_load(home), format)
+
+
 @app.command(epilog="Example: pneumoscreen screen ~/old-archive/2024 one-more.png")
 def screen(
     paths: Annotated[list[Path], typer.Argument(help="Images, or folders of images.", exists=True)], home: Home = None

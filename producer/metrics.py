@@ -14,13 +14,14 @@ from sqlalchemy import func, make_url, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from producer.source_metrics import SourceFamilies
 from queries.workers import count_live_by_version
 from shared import database
 from shared.base.lanes import Lane
 from shared.base.settings import Settings
+from shared.base.source_report import SourceReport, WatchedBy
 from shared.database import OPEN_JOB, DeadLetter, Job, JobState, RunState, TrainingRun
 from shared.queue import broker
-from shared.sources.protocol import Report
 
 OPEN = (JobState.UNSENT, JobState.SENT, JobState.CLAIMED)
 CAUSES = ("lease", "lost_message", "empty_broker")
@@ -90,8 +91,8 @@ class Metrics:
         if jobs:
             self._recovered.labels(cause).inc(jobs)
 
-    def show_source(self, source: str, report: Report) -> None:
-        self._away.labels(source).set(report.watched_by == "nothing")
+    def show_source(self, source: str, report: SourceReport) -> None:
+        self._away.labels(source).set(report.watched_by is WatchedBy.NOTHING)
         self._hung.labels(source).set(report.hung)
 
     def show_step(self, *, is_ready: bool) -> None:
@@ -140,6 +141,7 @@ class Situation:
             "pneumoscreen_training_last_success_timestamp_seconds",
             "When a training run last ended with a version, whether or not that one passed the gate.",
         )
+        of_sources = SourceFamilies()
         up = GaugeMetricFamily("pneumoscreen_database_up", "1 if the database answered.")
         try:
             with self._database.read() as session:
@@ -147,16 +149,17 @@ class Situation:
                 _add_jobs(session, now, jobs, age)
                 _add_workers(session, now, alive)
                 _add_trainings(session, trainings, trained)
+                of_sources.add(session, self._settings, now)
                 letters.add_metric([], session.scalar(select(func.count()).select_from(DeadLetter)) or 0)
         except SQLAlchemyError:
-            for family in (jobs, age, letters, alive, trainings, trained):
+            for family in (jobs, age, letters, alive, trainings, trained, *of_sources.all):
                 family.samples.clear()
             up.add_metric([], 0)
         else:
             up.add_metric([], 1)
         finally:
             self._database.close()  # a connection that idles from scrape to scrape may be a dead one
-        return [jobs, age, letters, alive, trainings, trained, up]
+        return [jobs, age, letters, alive, trainings, trained, *of_sources.all, up]
 
     def _ask_broker(self) -> list[GaugeMetricFamily]:
         messages = GaugeMetricFamily(

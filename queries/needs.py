@@ -1,16 +1,19 @@
 """What needs a person, what is retried without one, and what can wait: sentences for `status`."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from queries.sources import SourceOverview, told
 from queries.trainings import Training
 from queries.workers import WorkerProcess
 from shared import sources
 from shared.base.decoder import DECODER_REVISION
 from shared.base.settings import Settings
+from shared.base.source_report import SourceReport
 from shared.database import OPEN_JOB, DeadLetter, Job, Prediction, RunState, Screening, Sighting, SightingState
 from shared.ledger.latest import IS_RESULT, is_newest
 from shared.ledger.quarantine import is_unresolved
@@ -20,12 +23,16 @@ from shared.sources.answers import ask_all
 SOURCE_SECONDS = 3.0
 """How long `status` waits for sources to answer."""
 MAX_COUNTED = 10_000
+MAX_NAMED = 5
 LATELY = timedelta(days=1)
 """Older problems are not reported: an alarm that never clears gets ignored."""
 
 
-def sources_out_of_reach(settings: Settings) -> Iterator[str]:
-    watched = {name: source for name, source in sources.build(settings).items() if source.is_watched}
+def sources_out_of_reach(settings: Settings, explained: Collection[str] = ()) -> Iterator[str]:
+    """What this host cannot see; but not those of which a producer here has explained why."""
+    watched = {
+        name: source for name, source in sources.build(settings).items() if source.is_watched and name not in explained
+    }
     answers = ask_all(watched, lambda source: source.is_in_reach(), SOURCE_SECONDS)
     for name, source in watched.items():
         if name not in answers:
@@ -36,6 +43,66 @@ def sources_out_of_reach(settings: Settings) -> Iterator[str]:
             )
         elif not answers[name]:
             yield f"the source {name} ({source.place}) is out of reach of this host: is it mounted?"
+
+
+def of_sources(overviews: Iterable[SourceOverview], now: datetime) -> tuple[list[str], list[str]]:
+    """What producers say of the sources, and which of these are silent: needs, and hints."""
+    needs: list[str] = []
+    hints: list[str] = []
+    for source in overviews:
+        name = f"the source {source.name}" + (f" ({source.place})" if source.place else "")
+        needs += told(source, now, partial(_problem, name))
+        needs += told(source, now, partial(_unreadable, name))
+        if source.silent_since is not None:
+            needs.append(_silence(name, source))
+        hints += told(source, now, partial(_remark, name))
+        hints += told(source, now, partial(_links, name))
+    return needs, hints
+
+
+def _problem(name: str, report: SourceReport) -> str | None:
+    return f"{name} {report.problem}" if report.problem else None
+
+
+def _remark(name: str, report: SourceReport) -> str | None:
+    return f"{name} {report.remark}" if report.remark else None
+
+
+def _unreadable(name: str, report: SourceReport) -> str | None:
+    if not report.unreadable:
+        return None
+    folders = _count(report.unreadable, "folder", "folders")
+    names = _names(report.unreadable, report.unreadable_names)
+    return (
+        f"{name}: {folders} cannot be listed ({names}), so no image in there is seen: give the service's user the "
+        "right to read and enter what is to be screened, or add the rest to `ignore`"
+    )
+
+
+def _links(name: str, report: SourceReport) -> str | None:
+    if not report.links:
+        return None
+    are = _count(report.links, "link is", "links are")
+    names = _names(report.links, report.links_names)
+    return (
+        f"{name}: {are} not followed ({names}), since a link leads to a folder or to nothing: name a linked folder as "
+        "a source of its own"
+    )
+
+
+def _silence(name: str, source: SourceOverview) -> str:
+    assert source.quiet_after is not None
+    since = f"since {source.last_image:%Y-%m-%d %H:%M} (UTC)" if source.last_image else "yet"
+    expected = " of the hours in which images are expected" if source.expected else ""
+    return (
+        f"{name} is silent: no image has come {since}, for more than {duration(source.quiet_after)}{expected}. Is it "
+        "still sent to?"
+    )
+
+
+def _names(count: int, first: Sequence[str]) -> str:
+    shown = ", ".join(first[:MAX_NAMED])
+    return shown if count <= MAX_NAMED else f"{shown} and {count - MAX_NAMED:,} more, see `pneumoscreen sources`"
 
 
 def quarantined(session: Session, now: datetime) -> Iterator[str]:

@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from queries import needs, trainings
+from queries import needs, sources, trainings
 from queries.candidates import bundled_candidate
 from queries.counts import Counts, count
 from queries.needs import duration
@@ -124,17 +124,20 @@ def status(session: Session, settings: Settings, now: datetime) -> Status:
         quarantined=_quarantined(session),
     )
     put_off_needs, retried = needs.put_off(session, now)
+    overviews = sources.overview(session, settings, now)
+    source_needs, source_hints = needs.of_sources(overviews, now)
     return replace(
         state,
         needs=(
             *_needs_of(settings, state),
-            *needs.sources_out_of_reach(settings),
+            *needs.sources_out_of_reach(settings, sources.with_problems(overviews, now)),
+            *source_needs,
             *needs.quarantined(session, now),
             *put_off_needs,
             *needs.dead_letters(session, now),
         ),
         retried=tuple(retried),
-        hints=tuple(needs.older_decoder(session)),
+        hints=(*source_hints, *needs.older_decoder(session)),
     )
 
 

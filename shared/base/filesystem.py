@@ -26,6 +26,8 @@ NETWORK = (
 MADE_UP = (*NETWORK, "fuse", "vboxsf", "vmhgfs", "prl_fs")
 """File systems whose inode numbers and change times may be other ones at the next look."""
 MOUNTS = Path("/proc/self/mountinfo")
+NO_MARKER = "none"
+"""In place of a marker's name: the source has none."""
 MARKER = ".pneumoscreen-root"
 """An empty file in every folder that is a source: while it is not visible, the folder counts as out of reach."""
 

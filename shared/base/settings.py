@@ -2,8 +2,9 @@
 
 import os
 import tomllib
+from datetime import tzinfo
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
@@ -13,13 +14,13 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from shared.base.errors import WrongSettings
 from shared.base.home import announcement, find_home
 from shared.base.renamed import OLD_VARIABLE, Renaming, SourceNames
-from shared.base.source_settings import OWN_SOURCES, FolderSettings, absolute, overlap
+from shared.base.source_settings import OWN_SOURCES, FolderSettings, Seconds, absolute, overlap
+from shared.base.weekly_hours import find_zone
 
 EngineName = Literal["auto", "tensorflow", "litert"]
 """auto: LiteRT where it is installed, there is no GPU, and the version has a network for it; else TensorFlow."""
 MAX_JOBS = 1000
 """No producer may put more jobs into a message (the setting `message_size`)."""
-Seconds = Annotated[float, Field(gt=0, le=30 * 24 * 3600)]
 
 
 def default_processes() -> int:
@@ -41,6 +42,7 @@ class Settings(BaseSettings):
     settle: float = Field(default=2.0, ge=0, le=3600)
     sweep_every: Seconds = 30.0
     source_timeout: float = Field(default=20.0, ge=1, le=3600)
+    time_zone: str | None = None
     linger: float = Field(default=0.2, ge=0, le=60)
     message_size: int = Field(default=128, ge=1, le=MAX_JOBS)
     messages_ahead: int = Field(default=4, ge=1)
@@ -79,6 +81,13 @@ class Settings(BaseSettings):
     def _absolute_data(cls, data: Path | None) -> Path | None:
         return absolute(data) if data else None
 
+    @field_validator("time_zone")
+    @classmethod
+    def _exists(cls, name: str | None) -> str | None:
+        if name is not None:
+            find_zone(name)
+        return name
+
     @field_validator("broker_url")
     @classmethod
     def _redis(cls, url: SecretStr | None) -> SecretStr | None:
@@ -110,6 +119,11 @@ class Settings(BaseSettings):
         if "home" in info.data and (wrong := overlap(info.data["home"], sources, os.path.normpath)):
             raise ValueError(wrong)
         return sources
+
+    @property
+    def zone(self) -> tzinfo | None:
+        """The site's time zone; None is the host's own."""
+        return find_zone(self.time_zone) if self.time_zone else None
 
     @property
     def database(self) -> str:

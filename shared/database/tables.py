@@ -358,7 +358,8 @@ class SourceState(Base):
     source: Mapped[str] = mapped_column(primary_key=True)
     host: Mapped[str] = mapped_column(primary_key=True)
     watched_by: Mapped[str] = mapped_column(String(16))  # events, polling, or nothing while it is away
-    problem: Mapped[str | None]  # why it is away, or why it is polled where events were expected
+    problem: Mapped[str | None]  # needs a person, such as why it is away
+    remark: Mapped[str | None]  # it works, but less well than it might: why it is polled where events were expected
     files: Mapped[int | None]  # that the last whole sweep saw, ignored ones left out
     unreadable: Mapped[int]  # folders that could not be listed
     unreadable_names: Mapped[str]  # JSON: the first of them
@@ -367,7 +368,17 @@ class SourceState(Base):
     ignored: Mapped[str]  # JSON: how many files each pattern leaves out
     hung: Mapped[int]  # helper processes that a call on it holds
     swept_at: Mapped[datetime | None]  # when the last whole sweep ended
+    began_at: Mapped[datetime]  # since when the producer says so, without a long silence
     seen_at: Mapped[datetime]  # when the producer last said so
+
+
+class SourceArrival(Base):
+    """When the last image of a source was registered: among a million sightings it would take long to find."""
+
+    __tablename__ = "source_arrivals"
+
+    source: Mapped[str] = mapped_column(primary_key=True)
+    last_image_at: Mapped[datetime]
 
 
 class DeadLetter(Base):

@@ -2,13 +2,13 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from shared.base.found import Found
 from shared.base.lanes import Lane
+from shared.base.source_report import SourceReport
 
 if TYPE_CHECKING:  # decoders come with it, and most commands only ask where images lie
     from shared.imaging import Limits
@@ -17,23 +17,8 @@ Unknown = Callable[[Sequence[Found]], list[Found]]
 """Of at most MAX_ROWS images, those that the ledger does not know as they are now."""
 
 
-@dataclass(frozen=True)
-class Report:
-    """What a poller says of its source, for people."""
-
-    watched_by: str
-    """events, polling, or nothing while it is away."""
-    problem: str | None = None
-    hung: int = 0
-    """Helper processes that a call on it holds."""
-
-
 class Poller(Protocol):
     """Finds new images for the producer, which holds one for each source that is watched."""
-
-    @property
-    def report(self) -> Report:
-        """As of the last maintenance."""
 
     @property
     def is_busy(self) -> bool:
@@ -47,6 +32,9 @@ class Poller(Protocol):
 
         What `unknown` raises passes through, and costs no image: it is found again.
         """
+
+    def report(self) -> SourceReport:
+        """How the source is watched, and what cannot be seen of it. Takes what is known: it asks the source nothing."""
 
     def stop(self) -> None:
         """Release threads and handles."""

@@ -26,23 +26,18 @@ def from_settings(settings: "Settings") -> "SubmittedSource":
     from shared.base.source_settings import IGNORED_BY_DEFAULT  # brings pydantic, which a helper process starts without
 
     is_alone = settings.database.startswith("sqlite")  # a database in a file serves this host alone
-    return SubmittedSource(NAME, settings.home / NAME, ignore=IGNORED_BY_DEFAULT, is_on_one_host=is_alone)
+    # With several hosts, each has a folder of this name: its marker stands only where files were taken in.
+    marker = "" if is_alone else MARKER
+    return SubmittedSource(NAME, settings.home / NAME, ignore=IGNORED_BY_DEFAULT, marker=marker)
 
 
 @dataclass(frozen=True)
 class SubmittedSource(FolderSource):
     """Nobody watches it: whoever takes a file into it registers it."""
 
-    is_on_one_host: bool = False
-
     kind: ClassVar[str] = NAME
     is_owned: ClassVar[bool] = True
     is_watched: ClassVar[bool] = False
-
-    @property
-    def marker(self) -> str:
-        """With several hosts, each has a folder of this name: its marker stands only where files were taken in."""
-        return "" if self.is_on_one_host else super().marker
 
     def prepare(self) -> None:
         self.root.mkdir(exist_ok=True)

@@ -69,7 +69,7 @@ def test_images_are_found_once_whatever_their_names_and_though_the_ledger_was_aw
         assert producer.has()
     producer.fails = False
     wait(lambda: producer.has("caf\udce9.png"))
-    wait(lambda: producer.has("caf\udce9.png") and producer.poller.report.watched_by == "events")
+    wait(lambda: producer.has("caf\udce9.png") and producer.poller.report().watched_by == "events")
     (share.mount / "b.png").write_bytes(b"an image")
     wait(lambda: producer.has("caf\udce9.png", "b.png"))
 
@@ -79,35 +79,35 @@ def test_a_share_that_hangs_costs_the_producer_no_time_and_is_polled_again_when_
 ) -> None:
     (share.mount / "a.png").write_bytes(b"an image")
     wait(lambda: producer.has("a.png"))
-    assert producer.poller.report.problem is None
+    assert producer.poller.report().problem is None
     share.hang()
     wait(lambda: producer.has("a.png") and source.reach is not None and source.reach.is_away)
-    report = producer.poller.report
+    report = producer.poller.report()
     assert (report.watched_by, report.hung > 0) == ("nothing", True)
     assert "does not answer" in (report.problem or "")
     (share.mount / "b.png").write_bytes(b"an image")
     share.answer()
     wait(lambda: producer.has("a.png", "b.png"))
     assert producer.longest < 1.0
-    wait(lambda: producer.has("a.png", "b.png") and producer.poller.report.watched_by == "events")
+    wait(lambda: producer.has("a.png", "b.png") and producer.poller.report().watched_by == "events")
 
 
 def test_a_process_that_waits_for_what_never_comes_is_replaced(
     producer: Producer, share: PretendedShare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on a share that was mounted anew: others get an answer, and the old call hangs on."""
-    wait(lambda: producer.has() and producer.poller.report.watched_by == "events")
+    wait(lambda: producer.has() and producer.poller.report().watched_by == "events")
     first = producer.poller._process
     assert first is not None
     first.process.send_signal(19)  # SIGSTOP: it gives no sign of life
     (share.mount / "a.png").write_bytes(b"an image")
     wait(lambda: producer.has("a.png"))
     assert producer.poller._process is not first
-    wait(lambda: producer.has("a.png") and producer.poller.report.hung == 0)
+    wait(lambda: producer.has("a.png") and producer.poller.report().hung == 0)
 
 
 def test_a_process_that_dies_is_started_again_and_loses_no_image(producer: Producer, share: PretendedShare) -> None:
-    wait(lambda: producer.has() and producer.poller.report.watched_by == "events")
+    wait(lambda: producer.has() and producer.poller.report().watched_by == "events")
     assert producer.poller._process is not None
     producer.poller._process.process.kill()
     (share.mount / "a.png").write_bytes(b"an image")

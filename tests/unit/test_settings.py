@@ -8,6 +8,7 @@ import psutil
 import pytest
 from pydantic_core import PydanticUndefined
 
+from local import announcing
 from shared import sources
 from shared.base import home as home_folder
 from shared.base import renamed, settings
@@ -147,6 +148,20 @@ def test_a_wrong_kind_or_pattern_gives_a_sentence(tmp_path: Path, line: str) -> 
         settings.load(tmp_path)
 
 
+def test_what_up_announces_of_a_source_is_read_back_as_it_was_set(tmp_path: Path) -> None:
+    lines = (
+        *("[sources.'ward \\ 7']", "path = '/srv/ward'", "lane = 'stat'", "polling = true", "marker = 'site/a b.txt'"),
+        *("ignore = ['*.\\x', '\"']", "quiet_after = 90", "expected = ['Mon 07:00-18:00', '22:00-06:00']"),
+    )
+    write(tmp_path, "\n".join(lines))
+    chosen = settings.load(tmp_path).sources
+    (tmp_path / "pneumoscreen.toml").unlink()
+    home_folder.announcement(tmp_path).parent.mkdir()
+    announcing.announce(tmp_path, {}, chosen)
+    assert settings.load(tmp_path).sources == chosen
+    assert chosen["ward \\ 7"].quiet_after == 90.0
+
+
 def test_a_tilde_in_a_path_is_the_users_home(tmp_path: Path) -> None:
     write(tmp_path, '[sources.ward]\npath = "~/ward"\n')
     assert settings.load(tmp_path).sources["ward"].path == Path.home() / "ward"
@@ -193,6 +208,12 @@ def test_a_wrong_value_gives_one_sentence_that_names_the_setting(
         ("[sources.ward]\nlane = 'stat'", "sources.ward.path"),
         ("[sources.ward]\npath = '/srv'\nlane = 'express'", "sources.ward.lane"),
         ("[sources.ward]\npath = '/srv'\nlane = 'suspect'", "sources.ward.lane"),
+        ("[sources.ward]\npath = '/srv'\nmarker = '../a'", "sources.ward.marker"),
+        ("[sources.ward]\npath = '/srv'\nmarker = '/srv/a'", "sources.ward.marker"),
+        ("[sources.ward]\npath = '/srv'\nmarker = ' '", "sources.ward.marker"),
+        ("[sources.ward]\npath = '/srv'\nquiet_after = 0", "sources.ward.quiet_after"),
+        ("[sources.ward]\npath = '/srv'\nexpected = ['Mo 07:00-18:00']", "sources.ward.expected"),
+        ("time_zone = 'Europe/Atlantis'", "time_zone"),
         ("[sources.submitted]\npath = '/srv'", "sources"),
     ],
 )

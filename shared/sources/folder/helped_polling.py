@@ -9,9 +9,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from shared.base.found import Found
+from shared.base.source_report import SourceReport, WatchedBy, report_of
 from shared.sources.folder.helpers import END_SECONDS, START_SECONDS, HelperDied, Process
 from shared.sources.folder.reach import MAX_HUNG, Reach
-from shared.sources.protocol import Report, Unknown
+from shared.sources.protocol import Unknown
 
 if TYPE_CHECKING:
     from shared.sources.folder.source import FolderSource
@@ -27,7 +28,7 @@ class HelpedPoller:
 
     def __init__(self, source: "FolderSource", reach: Reach, wake: threading.Event) -> None:
         self._source, self._reach, self._wake = source, reach, wake
-        self._report = Report("nothing")
+        self._report = SourceReport(WatchedBy.NOTHING)
         self._process: PollingProcess | None = None
         self._hung: list[PollingProcess] = []
         self._pause, self._start_at = 1.0, 0.0
@@ -38,11 +39,10 @@ class HelpedPoller:
     def is_busy(self) -> bool:
         return self._process is not None and bool(self._process.inbox)
 
-    @property
-    def report(self) -> Report:
+    def report(self) -> SourceReport:
         hung = self._reach.hung + len(self._hung) + self._gave_up
         if self._reach.is_away:
-            return replace(self._report, watched_by="nothing", problem=self._reach.trouble, hung=hung)
+            return replace(self._report, watched_by=WatchedBy.NOTHING, problem=self._reach.trouble, hung=hung)
         return replace(self._report, hung=hung)
 
     def maintain(self, *, is_known: bool) -> None:
@@ -67,7 +67,7 @@ class HelpedPoller:
             elif kind == "unknown":
                 self._answer(process, _numbers(content, unknown))
             elif kind == "report":
-                self._report, self._pause = Report(**content), 1.0
+                self._report, self._pause = report_of(content), 1.0
             process.inbox.popleft()  # not before `unknown` has answered: what it raises passes through
         self._check(process, now)
         return images

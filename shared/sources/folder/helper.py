@@ -124,8 +124,8 @@ def _answer(request: list[Any], memory: Memory, lines: Lines) -> dict[str, Any]:
     name, place, *arguments = request
     try:
         if name == "read":
-            path, revision, max_bytes = arguments
-            data = reading.read_by(memory.take, Path(place), path, revision, SimpleNamespace(bytes=max_bytes))
+            path, revision, max_bytes, marker = arguments
+            data = reading.read_by(memory.take, Path(place), path, revision, SimpleNamespace(bytes=max_bytes), marker)
             return {"value": len(data)}
         value = CALLS[name](Path(place), *arguments)
         return {"value": list(_in_progress(value, lines)) if isinstance(value, Iterator) else value}

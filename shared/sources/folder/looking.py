@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from shared.sources.folder.facts import Facts
+from shared.sources.folder.marker import why_away
 from shared.sources.folder.sweep import look, sweep
 from shared.sources.ignored import IgnoreRule
 
@@ -20,7 +21,7 @@ Row = tuple[str, str, int, str | None]
 
 
 def is_in_reach(root: Path, marker: str) -> bool:
-    return os.path.exists(root / marker)  # noqa: PTH110 - an error means False
+    return why_away(root, marker) is None
 
 
 def find(root: Path, path: str) -> Row | None:

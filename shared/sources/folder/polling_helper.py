@@ -64,7 +64,7 @@ class Polling:
     def _maintain(self) -> None:
         while not self._maintenance.empty():
             self._poller.maintain(is_known=self._maintenance.get())
-            self._lines.write({"report": asdict(self._poller.report)})
+            self._lines.write({"report": asdict(self._poller.report())})
 
     def _unknown(self, images: Sequence[Found]) -> list[Found]:
         return [images[number] for number in self._ask({"unknown": list(map(astuple, images))})]

@@ -63,9 +63,9 @@ class Reach:
         value: T = self._ask([question.__name__, str(self.root), *args])[0]
         return value
 
-    def read(self, path: str, revision: str, max_bytes: int) -> bytes:
+    def read(self, path: str, revision: str, max_bytes: int, marker: str) -> bytes:
         """As `reading.read`."""
-        return self._ask(["read", str(self.root), path, revision, max_bytes])[1]
+        return self._ask(["read", str(self.root), path, revision, max_bytes, marker])[1]
 
     def give_up(self) -> None:
         """A call of somebody else hangs."""

@@ -10,6 +10,7 @@ from typing import Protocol, TypeAlias, TypeVar
 from shared.base.errors import Changed, OutOfReach, Removed, Unsuitable
 from shared.base.filesystem import MARKER, open_within
 from shared.sources.folder.facts import Facts
+from shared.sources.folder.marker import why_away
 
 Data = TypeVar("Data", bytes, memoryview)
 Take: TypeAlias = Callable[[int, int], Data]
@@ -23,25 +24,25 @@ class SizeLimit(Protocol):
     def bytes(self) -> int: ...
 
 
-def read(root: Path, path: str, revision: str, limits: SizeLimit) -> bytes:
+def read(root: Path, path: str, revision: str, limits: SizeLimit, marker: str = MARKER) -> bytes:
     """The bytes of a file that is still at the registered revision.
 
     Raises Changed if it is not, Removed if it is gone, Unreadable for another permanent failure, OutOfReach for a
     transient one.
     """
-    return read_by(_read_all, root, path, revision, limits)
+    return read_by(_read_all, root, path, revision, limits, marker)
 
 
-def read_by(take: "Take[Data]", root: Path, path: str, revision: str, limits: SizeLimit) -> Data:
+def read_by(take: "Take[Data]", root: Path, path: str, revision: str, limits: SizeLimit, marker: str = MARKER) -> Data:
     """As `read`, with another way to take the bytes out of the open file."""
     try:
         return _read(take, root, path, revision, limits)
     except (FileNotFoundError, NotADirectoryError) as error:
         # Missing twice, each time before a look at the marker: a share that goes away takes its marker along.
-        _check_marker(root, error)
+        _check_marker(root, marker, error)
         if not _is_missing(root / path):
             raise OutOfReach(f"the folder {root} was out of reach a moment ago") from error
-        _check_marker(root, error)
+        _check_marker(root, marker, error)
         raise Removed from error
     except PermissionError as error:
         raise OutOfReach("the file cannot be opened: no permission to read it") from error
@@ -51,9 +52,9 @@ def read_by(take: "Take[Data]", root: Path, path: str, revision: str, limits: Si
         raise OutOfReach(f"the file cannot be read: {error.strerror or error}") from error
 
 
-def _check_marker(root: Path, error: OSError) -> None:
-    if not os.path.exists(root / MARKER):  # noqa: PTH110 - unlike Path.exists, it takes an error for a no
-        raise OutOfReach(f"the folder {root} is out of reach: its marker {MARKER} cannot be seen") from error
+def _check_marker(root: Path, marker: str, error: OSError) -> None:
+    if why := why_away(root, marker):
+        raise OutOfReach(f"the folder {root} is out of reach: {why}") from error
 
 
 def _is_missing(file: Path) -> bool:

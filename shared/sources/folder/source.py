@@ -29,13 +29,14 @@ T = TypeVar("T")
 
 def from_settings(name: str, chosen: "FolderSettings", settings: "Settings") -> "FolderSource":
     times = {"settle": settings.settle, "sweep_every": settings.sweep_every, "timeout": settings.source_timeout}
-    return FolderSource(name, chosen.path, chosen.lane, chosen.ignore, chosen.polling, **times)
+    return FolderSource(name, chosen.path, chosen.lane, chosen.ignore, chosen.polling, marker=chosen.marker, **times)
 
 
 @dataclass(frozen=True)
 class FolderSource:
     """The folder `root`; a path in it is relative to it. `polling` None: network shares are polled, others watched.
 
+    `marker` is the path in it by which it is known to be in reach: see `shared.sources.folder.marker`.
     `timeout`: seconds after which a system call on it hangs and is given up; None if its calls are not watched.
     """
 
@@ -46,6 +47,7 @@ class FolderSource:
     polling: bool | None = None
     settle: float = 2.0
     sweep_every: float = 30.0
+    marker: str = MARKER
     timeout: float | None = None
 
     kind: ClassVar[str] = "folder"
@@ -61,11 +63,6 @@ class FolderSource:
     def row(self) -> dict[str, Any]:
         """What JSON carries of it."""
         return {**asdict(self), "root": str(self.root), "timeout": None}
-
-    @property
-    def marker(self) -> str:
-        """What must be seen in the folder, or it is away."""
-        return MARKER
 
     @property
     def place(self) -> str:
@@ -117,8 +114,8 @@ class FolderSource:
 
     def read(self, path: str, revision: str, limits: "Limits") -> bytes:
         if self.reach:
-            return self.reach.read(path, revision, limits.bytes)
-        return reading.read(self.root, path, revision, limits)
+            return self.reach.read(path, revision, limits.bytes, self.marker)
+        return reading.read(self.root, path, revision, limits, self.marker)
 
     def local_copy(self, path: str) -> Path:
         return self.root / path

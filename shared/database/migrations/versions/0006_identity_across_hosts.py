@@ -77,6 +77,7 @@ def upgrade() -> None:
         sa.Column("host", sa.Text(), nullable=False),
         sa.Column("watched_by", sa.String(16), nullable=False),
         sa.Column("problem", sa.Text(), nullable=True),
+        sa.Column("remark", sa.Text(), nullable=True),
         sa.Column("files", BigId, nullable=True),
         sa.Column("unreadable", BigId, nullable=False),
         sa.Column("unreadable_names", sa.Text(), nullable=False),
@@ -85,6 +86,14 @@ def upgrade() -> None:
         sa.Column("ignored", sa.Text(), nullable=False),
         sa.Column("hung", BigId, nullable=False),
         sa.Column("swept_at", Instant, nullable=True),
+        sa.Column("began_at", Instant, nullable=False),
         sa.Column("seen_at", Instant, nullable=False),
         sa.PrimaryKeyConstraint("source", "host", name=op.f("pk_source_states")),
     )
+    op.create_table(
+        "source_arrivals",
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("last_image_at", Instant, nullable=False),
+        sa.PrimaryKeyConstraint("source", name=op.f("pk_source_arrivals")),
+    )
+    op.execute("INSERT INTO source_arrivals SELECT source, max(seen_at) FROM sightings GROUP BY source")
