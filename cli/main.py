@@ -11,7 +11,9 @@ import typer
 
 from cli.measure import app as measure
 from shared import __version__
+from shared.base.decoder import DECODER_REVISION
 from shared.base.errors import InvalidRequest, PneumoscreenError, ServiceUnavailable, WorkFailed
+from shared.base.schema import SCHEMA
 
 if TYPE_CHECKING:
     from sqlalchemy.exc import DBAPIError
@@ -58,14 +60,14 @@ def _renamed(old: str, new: str, value: str | None) -> str | None:
 
 def _print_version(is_wanted: bool) -> None:
     if is_wanted:
-        typer.echo(__version__)
+        typer.echo(f"pneumoscreen {__version__} (schema {SCHEMA}, decoder revision {DECODER_REVISION})")
         raise typer.Exit
 
 
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+        bool, typer.Option("--version", help="Print the versions.", is_eager=True, callback=_print_version)
     ] = False,
 ) -> None:
     """The options of the command itself."""

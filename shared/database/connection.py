@@ -19,14 +19,13 @@ from sqlalchemy.orm import Session
 
 from shared.base.errors import ServiceUnavailable, WorkFailed, WrongSettings
 from shared.base.filesystem import network_filesystem
+from shared.base.schema import SCHEMA as SCHEMA
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
     from shared.base.settings import Settings
 
-SCHEMA = "0006"
-"""The newest migration: only who migrates needs Alembic, which takes longer to import than all else here."""
 DEPENDENT_OBJECTS = "2BP01"
 """PostgreSQL's code for what cannot be dropped, since others depend on it."""
 SQLITE_BUSY_SECONDS = 60
