@@ -142,6 +142,16 @@ def status(home: Home = None) -> None:
     status(_load(home))
 
 
+@app.command(epilog="Example: pneumoscreen doctor")
+def doctor(home: Home = None, format: Annotated[str, typer.Option(help="table or json.")] = "table") -> None:
+    """Look for what goes wrong at a first installation; each problem has its way out (exit code 1 if there is one)."""
+    from cli.doctor import doctor
+    from shared.base.home import find_home
+    from shared.base.source_settings import absolute
+
+    doctor(absolute(home or find_home()), format)
+
+
 @app.command(epilog="Example: pneumoscreen screen ~/old-archive/2024 one-more.png")
 def screen(
     paths: Annotated[list[Path], typer.Argument(help="Images, or folders of images.", exists=True)], home: Home = None
