@@ -49,6 +49,14 @@ def _load(home: Path | None) -> "Settings":
     return settings.load(home)
 
 
+def _home(home: Path | None) -> Path:
+    """For what tells of settings that cannot be loaded."""
+    from shared.base.home import find_home
+    from shared.base.source_settings import absolute
+
+    return absolute(home or find_home())
+
+
 def _renamed(old: str, new: str, value: str | None) -> str | None:
     """The value of an option's old name, with a warning where it is used."""
     if value is not None:
@@ -146,10 +154,8 @@ def status(home: Home = None) -> None:
 def doctor(home: Home = None, format: Annotated[str, typer.Option(help="table or json.")] = "table") -> None:
     """Look for what goes wrong at a first installation; each problem has its way out (exit code 1 if there is one)."""
     from cli.doctor import doctor
-    from shared.base.home import find_home
-    from shared.base.source_settings import absolute
 
-    doctor(absolute(home or find_home()), format)
+    doctor(_home(home), format)
 
 
 @app.command(epilog="Example: pneumoscreen screen ~/old-archive/2024 one-more.png")
@@ -329,12 +335,30 @@ def upgrade(home: Home = None) -> None:
 
 @db.command(epilog="Example: pneumoscreen db backup /backups/pneumoscreen-2026-01-31.backup")
 def backup(
-    file: Annotated[Path, typer.Argument(help="The file to write; it must not exist.")], home: Home = None
+    file: Annotated[
+        Path | None, typer.Argument(help="The file to write; it must not exist. Left out: a new one in backup_dir.")
+    ] = None,
+    home: Home = None,
+    dir: Annotated[Path | None, typer.Option(help="The folder, instead of backup_dir.", file_okay=False)] = None,
+    keep: Annotated[
+        int | None, typer.Option(help="Keep so many of them in the folder, instead of backup_keep.", min=1)
+    ] = None,
+    scheduled: Annotated[
+        bool, typer.Option("--scheduled", help="For cron and systemd: only if one is due (backup_every).")
+    ] = False,
+    repeat: Annotated[
+        bool, typer.Option("--repeat", help="Stay, and make one whenever one is due: what `up` and Compose start.")
+    ] = False,
 ) -> None:
-    """Write a backup of the database while everything goes on."""
-    from cli.backup import backup
+    """Write a backup of the database while everything goes on, and try it out."""
+    from cli.backup import backup, backup_into
 
-    backup(_load(home), file)
+    if file is None:
+        backup_into(_load(home), dir, keep, scheduled=scheduled, repeat=repeat)
+    elif dir or keep or scheduled or repeat:
+        raise InvalidRequest("Name a file, or use --dir, --keep, --scheduled and --repeat: not both.")
+    else:
+        backup(_load(home), file)
 
 
 @db.command(epilog="Example: pneumoscreen db restore /backups/pneumoscreen-2026-01-31.backup")

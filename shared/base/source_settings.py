@@ -10,7 +10,7 @@ from shared.base.lanes import SOURCE_LANES, Lane
 
 OWN_SOURCES = ("submitted",)
 """Sources that `shared.sources` adds to the configured ones; each keeps its files in the home's folder of that name."""
-OWN = ("broker", "candidates", "logs", "models", "run", "training", "weights", *OWN_SOURCES)
+OWN = ("broker", "backups", "candidates", "logs", "models", "run", "training", "weights", *OWN_SOURCES)
 """The home's own folders. Another folder in it may be a source, as HOME/inbox is, but none of these."""
 IGNORED_BY_DEFAULT = (
     *("DICOMDIR", "*.txt", "*.pdf", "*.xml", "*.zip", "*.htm", "*.html", "*.csv", "*.json"),  # beside exported images
