@@ -325,12 +325,26 @@ def bench(
     bench(images, chosen, files, rounds, private_broker.server, out, against, as_json=json)
 
 
-@db.command(epilog="Example: pneumoscreen db upgrade")
-def upgrade(home: Home = None) -> None:
+@db.command(epilog="Example: pneumoscreen db upgrade --check")
+def upgrade(
+    home: Home = None,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="Change nothing, say what would be done: exit code 1 if there is anything, else 0."
+        ),
+    ] = False,
+    format: Annotated[str, typer.Option(help="With --check: table or json.")] = "table",
+) -> None:
     """Bring the database's schema up to date, or make a new one, and install the bundled model if none is live."""
-    from cli.upgrade import upgrade
+    if check:
+        from cli.upgrade import check as tell
 
-    upgrade(_load(home))
+        tell(_home(home), format)
+    else:
+        from cli.upgrade import upgrade
+
+        upgrade(_load(home))
 
 
 @db.command(epilog="Example: pneumoscreen db backup /backups/pneumoscreen-2026-01-31.backup")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from queries.doctor import broker, clocks, database, disk, engine, folders, ports, programs, settings_file
+from queries.doctor import backup, broker, clocks, database, disk, engine, folders, ports, programs, settings_file
 from queries.doctor.deadline import Broken, Call, Late, run
 from queries.doctor.finding import Finding, State, unknown
 from shared.base.settings import Settings
@@ -24,6 +24,7 @@ CHECKS: dict[str, tuple[Callable[[Settings], list[Finding]], float]] = {
     broker.CHECK: (broker.examine, SECONDS),
     clocks.CHECK: (clocks.examine, SECONDS),
     disk.CHECK: (disk.examine, SECONDS),
+    backup.CHECK: (backup.examine, SECONDS),
     ports.CHECK: (ports.examine, SECONDS),
     engine.CHECK: (engine.examine, ENGINE_SECONDS),
     programs.CHECK: (programs.examine, SECONDS),

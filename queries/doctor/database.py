@@ -8,6 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from queries.doctor.finding import Finding, ok, problem, reason, user
+from queries.rights import is_of_a_service, missing_rights
 from shared.base.errors import WrongSettings
 from shared.base.schema import SCHEMA
 from shared.base.settings import Settings
@@ -32,7 +33,7 @@ def examine(settings: Settings) -> list[Finding]:
             return [problem(CHECK, f"{user()} may not write {file} and its folder, as SQLite must", way_out)]
     try:
         with database.read() as session:
-            return [*_server(session), _schema(database, session)]
+            return [*_server(session), _schema(database, session), *_rights(session)]
     except SQLAlchemyError as error:
         way_out = "start it, or mend database_url"
         return [problem(CHECK, f"{database.name} cannot be opened: {reason(error)}", way_out)]
@@ -63,6 +64,15 @@ def _server(session: Session) -> list[Finding]:
 
 def _role(session: Session) -> str:
     return str(session.scalar(text("SELECT current_user")))
+
+
+def _rights(session: Session) -> list[Finding]:
+    """Nothing for a role that only looks, nor where nobody is refused anything."""
+    missing = missing_rights(session)
+    if not missing or not is_of_a_service(missing):
+        return []
+    text = f"the role {_role(session)} lacks what producers and workers do: {', '.join(missing)}"
+    return [problem(CHECK, text, "run docs/roles.sql with psql, as the owner of the tables")]
 
 
 def _schema(database: Database, session: Session) -> Finding:

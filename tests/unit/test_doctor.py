@@ -1,11 +1,10 @@
 """`doctor` names what is wrong at an installation and the way out, and hangs on nothing."""
 
+import io
 import json
 import os
 import shutil
 import socket
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -16,10 +15,12 @@ from typing import Any
 
 import pytest
 from redis import Redis
+from rich.console import Console
 from sqlalchemy import text
 
+from cli import doctor as face
 from queries import doctor
-from queries.doctor import broker, clocks, disk, engine, finding, folders, ports, programs, settings_file
+from queries.doctor import backup, broker, clocks, disk, engine, finding, folders, ports, programs, settings_file
 from queries.doctor import database as database_check
 from queries.doctor.deadline import Broken, Call, Late, run
 from queries.doctor.finding import Finding, State
@@ -99,12 +100,16 @@ def test_problems_end_with_exit_code_1_and_each_has_its_way_out_in_a_table_and_i
     assert code == 2 and "--format" in errors
 
 
-def test_where_only_ascii_can_be_printed_the_marks_are_words(tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(Path(__file__).parents[2])}
-    command = [sys.executable, "-m", "cli.main", "doctor", "--home", str(tmp_path)]
-    done = subprocess.run(command, env=environment, capture_output=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(b"ok      settings")
+def test_where_only_ascii_can_be_printed_the_marks_are_words(
+    monkeypatch: pytest.MonkeyPatch, run_command: Run, tmp_path: Path
+) -> None:
+    printed = io.BytesIO()
+    terminal = io.TextIOWrapper(printed, encoding="ascii")
+    monkeypatch.setattr(face, "out", Console(file=terminal, soft_wrap=True, highlight=False))
+    (tmp_path / "pneumoscreen.toml").write_text(f'[sources.ward]\npath = "{tmp_path / "none"}"\n')
+    assert run_command("doctor", "--home", tmp_path)[0] == 1
+    terminal.flush()
+    assert b"\nPROBLEM source ward: rights" in printed.getvalue() and b"ok      settings" in printed.getvalue()
 
 
 def test_what_does_not_answer_in_time_or_dies_is_said_and_holds_up_nothing_else() -> None:
@@ -135,9 +140,9 @@ def test_a_share_that_hangs_is_named_and_the_other_sources_are_looked_at(
     monkeypatch.setattr(
         folders.os, "scandir", lambda path: time.sleep(600) if Path(path).name == "hung" else scandir(path)
     )
-    findings = {each.check: each for each in doctor.examine(tmp_path, seconds=5)}
+    findings = {each.check: each for each in doctor.examine(tmp_path, seconds=3)}
     assert findings["source hung"].state == State.UNKNOWN
-    assert f"no answer within 5 s from {tmp_path / 'hung'} (a share that hangs" in findings["source hung"].text
+    assert f"no answer within 3 s from {tmp_path / 'hung'} (a share that hangs" in findings["source hung"].text
     assert findings["source fine: rights"].state == State.OK
 
 
@@ -293,6 +298,20 @@ def test_a_disk_with_little_room_is_a_problem(tmp_path: Path) -> None:
     (said,) = problems(disk.examine(load(tmp_path, min_free_disk=10**18)))
     assert "less than min_free_disk" in said
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_folder_for_backups_must_be_there_and_writable_and_pg_dump_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert problems(backup.examine(load(tmp_path))) == problems(backup.examine(load(tmp_path, backup_every=60.0))) == []
+    folder = tmp_path / "backups-elsewhere"
+    chosen = load(tmp_path, backup_every=60.0, backup_dir=folder)
+    assert problems(backup.examine(chosen)) == [f"there is no folder {folder} (backup_dir)"]
+    folder.mkdir()
+    assert problems(backup.examine(chosen)) == []
+    monkeypatch.setenv("PATH", str(tmp_path))
+    server = load(tmp_path, backup_every=60.0, backup_dir=folder, database_url="postgresql+psycopg://h/d")
+    assert "pg_dump is not installed" in problems(backup.examine(server))[0]
 
 
 def test_a_live_version_that_is_damaged_is_a_problem(database: Database, tmp_path: Path) -> None:
