@@ -11,7 +11,9 @@ import typer
 
 from cli.measure import app as measure
 from shared import __version__
+from shared.base.decoder import DECODER_REVISION
 from shared.base.errors import InvalidRequest, PneumoscreenError, ServiceUnavailable, WorkFailed
+from shared.base.schema import SCHEMA
 
 if TYPE_CHECKING:
     from sqlalchemy.exc import DBAPIError
@@ -47,6 +49,14 @@ def _load(home: Path | None) -> "Settings":
     return settings.load(home)
 
 
+def _home(home: Path | None) -> Path:
+    """For what tells of settings that cannot be loaded."""
+    from shared.base.home import find_home
+    from shared.base.source_settings import absolute
+
+    return absolute(home or find_home())
+
+
 def _renamed(old: str, new: str, value: str | None) -> str | None:
     """The value of an option's old name, with a warning where it is used."""
     if value is not None:
@@ -58,14 +68,14 @@ def _renamed(old: str, new: str, value: str | None) -> str | None:
 
 def _print_version(is_wanted: bool) -> None:
     if is_wanted:
-        typer.echo(__version__)
+        typer.echo(f"pneumoscreen {__version__} (schema {SCHEMA}, decoder revision {DECODER_REVISION})")
         raise typer.Exit
 
 
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+        bool, typer.Option("--version", help="Print the versions.", is_eager=True, callback=_print_version)
     ] = False,
 ) -> None:
     """The options of the command itself."""
@@ -146,6 +156,14 @@ def sources(home: Home = None, format: Annotated[str, typer.Option(help="table o
     from cli.sources import sources
 
     sources(_load(home), format)
+
+
+@app.command(epilog="Example: pneumoscreen doctor")
+def doctor(home: Home = None, format: Annotated[str, typer.Option(help="table or json.")] = "table") -> None:
+    """Look for what goes wrong at a first installation; each problem has its way out (exit code 1 if there is one)."""
+    from cli.doctor import doctor
+
+    doctor(_home(home), format)
 
 
 @app.command(epilog="Example: pneumoscreen screen ~/old-archive/2024 one-more.png")
@@ -315,22 +333,54 @@ def bench(
     bench(images, chosen, files, rounds, private_broker.server, out, against, as_json=json)
 
 
-@db.command(epilog="Example: pneumoscreen db upgrade")
-def upgrade(home: Home = None) -> None:
+@db.command(epilog="Example: pneumoscreen db upgrade --check")
+def upgrade(
+    home: Home = None,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="Change nothing, say what would be done: exit code 1 if there is anything, else 0."
+        ),
+    ] = False,
+    format: Annotated[str, typer.Option(help="With --check: table or json.")] = "table",
+) -> None:
     """Bring the database's schema up to date, or make a new one, and install the bundled model if none is live."""
-    from cli.upgrade import upgrade
+    if check:
+        from cli.upgrade import check as tell
 
-    upgrade(_load(home))
+        tell(_home(home), format)
+    else:
+        from cli.upgrade import upgrade
+
+        upgrade(_load(home))
 
 
 @db.command(epilog="Example: pneumoscreen db backup /backups/pneumoscreen-2026-01-31.backup")
 def backup(
-    file: Annotated[Path, typer.Argument(help="The file to write; it must not exist.")], home: Home = None
+    file: Annotated[
+        Path | None, typer.Argument(help="The file to write; it must not exist. Left out: a new one in backup_dir.")
+    ] = None,
+    home: Home = None,
+    dir: Annotated[Path | None, typer.Option(help="The folder, instead of backup_dir.", file_okay=False)] = None,
+    keep: Annotated[
+        int | None, typer.Option(help="Keep so many of them in the folder, instead of backup_keep.", min=1)
+    ] = None,
+    scheduled: Annotated[
+        bool, typer.Option("--scheduled", help="For cron and systemd: only if one is due (backup_every).")
+    ] = False,
+    repeat: Annotated[
+        bool, typer.Option("--repeat", help="Stay, and make one whenever one is due: what `up` and Compose start.")
+    ] = False,
 ) -> None:
-    """Write a backup of the database while everything goes on."""
-    from cli.backup import backup
+    """Write a backup of the database while everything goes on, and try it out."""
+    from cli.backup import backup, backup_into
 
-    backup(_load(home), file)
+    if file is None:
+        backup_into(_load(home), dir, keep, scheduled=scheduled, repeat=repeat)
+    elif dir or keep or scheduled or repeat:
+        raise InvalidRequest("Name a file, or use --dir, --keep, --scheduled and --repeat: not both.")
+    else:
+        backup(_load(home), file)
 
 
 @db.command(epilog="Example: pneumoscreen db restore /backups/pneumoscreen-2026-01-31.backup")

@@ -21,6 +21,7 @@ def status(settings: Settings) -> None:
     with opened(settings) as database, database.read() as session:
         state = query.status(session, settings, datetime.now(UTC))
     _print_services(state, database.name)
+    _print_backup(state)
     _print_trainings(state)
     _print_images(state)
     _print_workers(state)
@@ -54,6 +55,15 @@ def _print_services(state: Status, database: str) -> None:
         if model.candidate is not None:
             way = "try it with `models evaluate`, take it with `models promote`"
             out.print(f"Candidate {model.candidate} comes with this program: {way}", markup=False)
+
+
+def _print_backup(state: Status) -> None:
+    if state.backup is not None:
+        how = "read through" if state.backup.unrestored else "tried out"
+        when = f"{state.backup.at:%Y-%m-%d %H:%M} (UTC)"
+        out.print(
+            f"Backup    {when}, {state.backup.bytes / 1e6:.1f} MB, {how}: {shown(state.backup.file)}", markup=False
+        )
 
 
 def _print_trainings(state: Status) -> None:

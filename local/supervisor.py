@@ -31,7 +31,7 @@ from shared.queue.broker import url as broker_url
 from shared.queue.broker import wait_until_ready
 from shared.sources.links import check_links
 
-STOP_SECONDS = {"producer": 10, "trainer": 20, "worker": 60, "flower": 5, "broker": 10}
+STOP_SECONDS = {"producer": 10, "trainer": 20, "worker": 60, "flower": 5, "backup": 10, "broker": 10}
 """How long each program has to end by itself; then it is killed, which loses no image either."""
 BROKER_SECONDS = 20
 MARK = "PROGRAM_OF_UP"
@@ -221,6 +221,8 @@ def _supervise(
     }
     if trainer:
         programs["trainer"] = (python, "-m", "cli.main", "trainer")
+    if chosen.backup_every:
+        programs["backup"] = (python, "-m", "cli.main", "db", "backup", "--repeat")
     if port:
         programs["flower"] = (python, "-m", "cli.main", "flower", "--port", str(port))
     run_folder = chosen.home / "run"

@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from producer.source_metrics import SourceFamilies
+from queries import backups
 from queries.workers import count_live_by_version
 from shared import database
 from shared.base.lanes import Lane
@@ -142,6 +143,10 @@ class Situation:
             "When a training run last ended with a version, whether or not that one passed the gate.",
         )
         of_sources = SourceFamilies()
+        backed_up = GaugeMetricFamily(
+            "pneumoscreen_backup_last_success_timestamp_seconds",
+            "When the last backup was made; 0 where backups are scheduled and there is none yet.",
+        )
         up = GaugeMetricFamily("pneumoscreen_database_up", "1 if the database answered.")
         try:
             with self._database.read() as session:
@@ -150,16 +155,18 @@ class Situation:
                 _add_workers(session, now, alive)
                 _add_trainings(session, trainings, trained)
                 of_sources.add(session, self._settings, now)
+                if (backup := backups.newest(session, backups.MADE)) or self._settings.backup_every:
+                    backed_up.add_metric([], backup.at.timestamp() if backup else 0)
                 letters.add_metric([], session.scalar(select(func.count()).select_from(DeadLetter)) or 0)
         except SQLAlchemyError:
-            for family in (jobs, age, letters, alive, trainings, trained, *of_sources.all):
+            for family in (jobs, age, letters, alive, trainings, trained, backed_up, *of_sources.all):
                 family.samples.clear()
             up.add_metric([], 0)
         else:
             up.add_metric([], 1)
         finally:
             self._database.close()  # a connection that idles from scrape to scrape may be a dead one
-        return [jobs, age, letters, alive, trainings, trained, *of_sources.all, up]
+        return [jobs, age, letters, alive, trainings, trained, backed_up, *of_sources.all, up]
 
     def _ask_broker(self) -> list[GaugeMetricFamily]:
         messages = GaugeMetricFamily(

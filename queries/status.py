@@ -9,7 +9,8 @@ from redis.exceptions import RedisError
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from queries import needs, sources, trainings
+from queries import backups, needs, sources, trainings
+from queries.backups import Backup
 from queries.candidates import bundled_candidate
 from queries.counts import Counts, count
 from queries.needs import duration
@@ -101,6 +102,7 @@ class Status:
     workers: tuple[WorkerProcess, ...]
     starting_for: timedelta | None  # no worker is alive yet, but `up` has only just begun
     quarantined: tuple[Reason, ...]  # what nobody has resolved, by reason
+    backup: Backup | None  # the last one that was made
     needs: tuple[str, ...] = ()
     retried: tuple[str, ...] = ()  # what is tried again without anybody
     hints: tuple[str, ...] = ()  # what somebody may do at leisure
@@ -122,6 +124,7 @@ def status(session: Session, settings: Settings, now: datetime) -> Status:
         workers=workers,
         starting_for=None if workers else _age_of_up(settings, now),
         quarantined=_quarantined(session),
+        backup=backups.newest(session, backups.MADE),
     )
     put_off_needs, retried = needs.put_off(session, now)
     overviews = sources.overview(session, settings, now)
@@ -135,9 +138,10 @@ def status(session: Session, settings: Settings, now: datetime) -> Status:
             *needs.quarantined(session, now),
             *put_off_needs,
             *needs.dead_letters(session, now),
+            *backups.needs(session, settings, now),
         ),
         retried=tuple(retried),
-        hints=(*source_hints, *needs.older_decoder(session)),
+        hints=(*source_hints, *needs.older_decoder(session), *backups.hints(session, settings)),
     )
 
 

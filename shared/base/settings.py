@@ -4,7 +4,7 @@ import os
 import tomllib
 from datetime import tzinfo
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
@@ -63,6 +63,9 @@ class Settings(BaseSettings):
     retrain_every: Seconds = 7 * 24 * 3600.0
     retrain_after_labels: int = Field(default=200, ge=20)
     min_free_disk: int = Field(default=1_000_000_000, ge=0)
+    backup_every: Annotated[float, Field(ge=60, le=30 * 24 * 3600)] | None = None
+    backup_dir: Path | None = None
+    backup_keep: int = Field(default=7, ge=1)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["text", "json"] = "text"
     metrics_host: str = "127.0.0.1"
@@ -76,7 +79,7 @@ class Settings(BaseSettings):
     def _absolute(cls, home: Path) -> Path:
         return absolute(home)
 
-    @field_validator("training_data")
+    @field_validator("training_data", "backup_dir")
     @classmethod
     def _absolute_data(cls, data: Path | None) -> Path | None:
         return absolute(data) if data else None
@@ -87,6 +90,16 @@ class Settings(BaseSettings):
         if name is not None:
             find_zone(name)
         return name
+
+    @field_validator("backup_dir")
+    @classmethod
+    def _outside_sources(cls, folder: Path | None, info: ValidationInfo) -> Path | None:
+        if folder is None:
+            return None
+        for name, source in info.data.get("sources", {}).items():
+            if Path(os.path.normpath(folder)).is_relative_to(os.path.normpath(source.path)):
+                raise ValueError(f"backups may not lie in a source, as {folder} does in {name} ({source.path})")
+        return folder
 
     @field_validator("broker_url")
     @classmethod

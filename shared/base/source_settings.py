@@ -14,7 +14,7 @@ Seconds = Annotated[float, Field(gt=0, le=30 * 24 * 3600)]
 
 OWN_SOURCES = ("submitted",)
 """Sources that `shared.sources` adds to the configured ones; each keeps its files in the home's folder of that name."""
-OWN = ("broker", "candidates", "logs", "models", "run", "training", "weights", *OWN_SOURCES)
+OWN = ("broker", "backups", "candidates", "logs", "models", "run", "training", "weights", *OWN_SOURCES)
 """The home's own folders. Another folder in it may be a source, as HOME/inbox is, but none of these."""
 IGNORED_BY_DEFAULT = (
     # Beside exported images: what describes, opens or checks them.

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,14 +20,13 @@ from sqlalchemy.orm import Session
 
 from shared.base.errors import ServiceUnavailable, WorkFailed, WrongSettings
 from shared.base.filesystem import network_filesystem
+from shared.base.schema import SCHEMA as SCHEMA
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
     from shared.base.settings import Settings
 
-SCHEMA = "0006"
-"""The newest migration: only who migrates needs Alembic, which takes longer to import than all else here."""
 DEPENDENT_OBJECTS = "2BP01"
 """PostgreSQL's code for what cannot be dropped, since others depend on it."""
 SQLITE_BUSY_SECONDS = 60
@@ -152,6 +152,23 @@ def _check_references(connection: Connection, switch: str) -> None:
 def _has_dangling_rows(connection: Connection) -> bool:
     is_sqlite = connection.dialect.name == "sqlite"
     return is_sqlite and connection.exec_driver_sql("PRAGMA foreign_key_check").first() is not None
+
+
+@dataclass(frozen=True)
+class Migration:
+    revision: str
+    title: str
+    rewrites: tuple[str, ...]
+    """The tables of which it reads and writes every row."""
+
+
+def migrations(schema: str | None) -> list[Migration]:
+    """Those that lead from a schema (None: an empty database) to this program's, in their order."""
+    from alembic.script import ScriptDirectory
+
+    scripts = ScriptDirectory.from_config(_alembic()).walk_revisions("base" if schema is None else schema, "head")
+    found = [Migration(script.revision, script.doc, script.module.rewrites) for script in scripts]
+    return [migration for migration in reversed(found) if migration.revision != schema]
 
 
 def connect(url: str) -> Database:

@@ -1,6 +1,6 @@
 """The tables, as typed models. `docs/results.md` explains the views that people query.
 
-The views stand in `views.py`. A change comes with a migration, which SCHEMA in `connection.py` names.
+The views stand in `views.py`. A change comes with a migration, which SCHEMA in `shared/base/schema.py` names.
 """
 
 from datetime import UTC, datetime, timedelta

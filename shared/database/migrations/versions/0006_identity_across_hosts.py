@@ -7,6 +7,7 @@ from shared.database.tables import BigId, Instant
 
 revision = "0006"
 down_revision = "0005"
+rewrites = ()
 branch_labels = None
 depends_on = None
 
