@@ -2,13 +2,14 @@
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from queries.submission import sighting_of, waiting
 from queries.workers import count_live
-from shared.base.errors import InvalidRequest, ServiceUnavailable
+from shared.base.errors import InvalidRequest, OutOfReach, ServiceUnavailable
 from shared.base.filesystem import check_room
 from shared.base.settings import Settings
 from shared.database import Database
@@ -30,38 +31,77 @@ def check(settings: Settings, database: Database) -> None:
     check_room(settings.home, settings.min_free_disk)
 
 
-def find_files(sources: Mapping[str, Source], paths: Sequence[Path]) -> list[Path]:
-    """The files that people mean by these paths: the files themselves, and what folders hold and is not ignored.
+@dataclass
+class Chosen:
+    """The files that people mean by the paths which they gave, and why others are not screened."""
+
+    files: list[Path] = field(default_factory=list)
+    refused: dict[Path, str] = field(default_factory=dict)
+
+
+def find_files(sources: Mapping[str, Source], paths: Sequence[Path]) -> Chosen:
+    """The files themselves, and what folders hold and is not ignored.
 
     `ignore` patterns do not keep back a file that is named itself; temporary and hidden names always do.
-    Raises InvalidRequest if there is no file, OutOfReach if the source that holds one does not answer.
     """
-    plain = [Path(os.path.abspath(path)) for path in paths]  # noqa: PTH100 - `Path.absolute` leaves `..` in it
-    files = [file for path in plain for file in _files(sources, path)]
-    if not files:
-        raise InvalidRequest(
-            "There are no files there to screen: hidden and temporary names are ignored, and in folders names such as "
-            "*.pdf and DICOMDIR too (the setting `ignore`)."
-        )
-    return files
+    chosen = Chosen()
+    for path in paths:
+        plain = Path(os.path.abspath(path))  # noqa: PTH100 - `Path.absolute` leaves `..` in it
+        try:
+            names = _names_below(sources, plain)
+        except OutOfReach as error:
+            chosen.refused[plain] = str(error)
+            continue
+        if names is None and is_unfinished(plain.name):
+            chosen.refused[plain] = "hidden and temporary names are never screened: rename it"
+        elif names is None:
+            chosen.files.append(plain)
+        elif names:
+            chosen.files += sorted(plain / name for name in names)
+        else:
+            chosen.refused[plain] = (
+                "there are no files there to screen: hidden and temporary names are ignored, and in folders names "
+                "such as *.pdf and DICOMDIR too (the setting `ignore`)"
+            )
+    return chosen
 
 
-def _files(sources: Mapping[str, Source], path: Path) -> Iterator[Path]:
-    holder = _holder(sources, path)
-    if holder is None:
-        names = names_below(path, "", submitted.of(sources).ignore)
-    else:
-        names = holder.find_below(holder.locate(path) or "")
-    if names is not None:
-        yield from sorted(path / name for name in names)
-    elif not is_unfinished(path.name):
-        yield path
+def _names_below(sources: Mapping[str, Source], path: Path) -> list[str] | None:
+    """What a folder holds; None if it is none."""
+    if holder := _holder(sources, path):
+        return holder.find_below(holder.locate(path) or "")
+    names = names_below(path, "", submitted.of(sources).ignore)
+    return None if names is None else list(names)
+
+
+def submit_all(
+    database: Database, sources: Mapping[str, Source], chosen: Chosen, advance: Callable[[int], None] = lambda _: None
+) -> list[int]:
+    """Submit the chosen files, each for itself; returns their sightings. A file that cannot be is refused in `chosen`.
+
+    Raises InvalidRequest if there is none that can be.
+    """
+    sightings = []
+    for file in chosen.files:
+        try:
+            sightings.append(submit(database, sources, file, datetime.now(UTC)))
+        except (InvalidRequest, OutOfReach, OSError) as error:
+            chosen.refused[file] = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        advance(1)
+    if not sightings:
+        raise InvalidRequest("\n".join(refusals(chosen)) or "Nothing was named that could be screened.")
+    return sightings
+
+
+def refusals(chosen: Chosen) -> list[str]:
+    return [f"{as_text(str(file))[0]}: {reason}" for file, reason in chosen.refused.items()]
 
 
 def submit(database: Database, sources: Mapping[str, Source], file: Path, now: datetime) -> int:
     """Register a file, if it is not known as it is; returns its sighting.
 
-    Raises InvalidRequest if it is none, OutOfReach if the source that holds it does not answer.
+    Raises InvalidRequest if it is no file, OSError if it cannot be copied, OutOfReach if the source that holds it does
+    not answer.
     """
     source, origin = _holder(sources, file), None
     path = source.locate(file) if source else None
@@ -70,9 +110,9 @@ def submit(database: Database, sources: Mapping[str, Source], file: Path, now: d
         source, path, origin = taker, taker.take(file), as_text(str(file))[0]
     found = source.find(path)
     if found is None:
-        raise InvalidRequest(f"{file} is not a readable file.")
+        raise InvalidRequest("this is not a readable file")
     with database.write() as session:
-        new = register(session, source.name, source.lane, [found], now, origin=origin)
+        new = register(session, source.name, source.lane, [found], now, origin=origin, is_asked_for=True)
         return new[0] if new else sighting_of(session, source.name, found)
 
 
@@ -81,7 +121,10 @@ def _holder(sources: Mapping[str, Source], file: Path) -> Source | None:
 
 
 def wait(database: Database, sightings: Sequence[int]) -> Iterator[int]:
-    """Yields how many are final, again and again until all are. Raises ServiceUnavailable if no worker lives on."""
+    """Yields how many are final or need a person, again and again until all are.
+
+    Raises ServiceUnavailable if no worker lives on.
+    """
     still, last_life = set(sightings), time.monotonic()
     while still:
         time.sleep(POLL_SECONDS)

@@ -28,7 +28,7 @@ FILL = (
     """INSERT INTO predictions (id, sha256, model_version, decoder_revision, logit, unfamiliar_score, created_at)
     {numbers} SELECT 1 - n, {digest}, 'earlier', 1, 0.0, 1.0, '2026-01-01 00:00:00.000000' FROM numbers""",
     """INSERT INTO sightings (id, source, path, size, revision, lane, state, sha256, prediction_id, seen_at,
-    finished_at) SELECT id, 'earlier', 'ward/' || -id || '.jpeg', 400000, '400000\\:' || -id || '\\:1', 'routine',
+    finished_at) SELECT id, 'earlier', 'ward/' || -id || '.jpeg', 400000, '400000\\:' || -id, 'routine',
     'done', sha256, id, created_at, created_at FROM predictions WHERE id BETWEEN 1 - :last AND 1 - :first""",
     """INSERT INTO screenings (sighting_id, prediction_id, probability, threshold, label, unfamiliar, created_at)
     SELECT id, id, 0.5, 0.5, 'PNEUMONIA', false, created_at FROM predictions
@@ -81,7 +81,7 @@ def fill(url: str, rows: int, before: int = 0) -> None:
 def _screen(with_database: Database, name: str, images: int) -> None:
     """What producer and worker write for so many images, with no file and no network between."""
     now = datetime.now(UTC)
-    files = [Found(f"{name}/{number}.jpeg", f"400000:{number}:{number}", 400_000) for number in range(images)]
+    files = [Found(f"{name}/{n}.jpeg", f"400000:{n}", 400_000, f"0:{n}:{n}") for n in range(images)]
     for start in range(0, images, MAX_ROWS):
         with with_database.write() as session:
             register(session, "bench", Lane.ROUTINE, files[start : start + MAX_ROWS], now)

@@ -58,7 +58,9 @@ def put_off(session: Session, now: datetime) -> tuple[list[str], list[str]]:
     """
     columns = (func.count(), func.min(Job.created_at), func.max(Job.attempt % ATTEMPT_EPOCH), func.min(Job.id))
     # In every open state: a check must not turn green for as long as an attempt takes.
-    waiting = select(Job.problem, *columns).where(OPEN_JOB, Job.problem.is_not(None)).group_by(Job.problem)
+    # A check is no image that waits: its result stands, and it ends by itself.
+    is_put_off = Job.problem.is_not(None) & ~Job.is_check
+    waiting = select(Job.problem, *columns).where(OPEN_JOB, is_put_off).group_by(Job.problem)
     needs: list[str] = []
     retried: list[str] = []
     for problem, number, since, attempts, first in session.execute(waiting).all():

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from pydantic import SecretStr
-from sqlalchemy import ColumnElement, Label, Select, Table, false, or_, select
+from sqlalchemy import ColumnElement, Select, Table, false, or_, select
 from sqlalchemy.orm import Session
 
 from queries import worklist
@@ -59,21 +59,18 @@ def find(session: Session, settings: Settings, filters: Filters, limit: int | No
     _check(filters)
     view = RESULTS_HISTORY if filters.history else RESULTS
     _check_source(session, settings, filters.source)
-    query = statement(filters, limit).where(*_named(session, view, filters.names))
+    query = statement(filters, limit, list(_named(session, view, filters.names)))
     result = session.execute(query.execution_options(yield_per=CHUNK))
     return Listing(list(query.selected_columns), (dict(row) for row in result.mappings()))
 
 
-def statement(filters: Filters, limit: int | None = None) -> Select[Any]:
-    """The query, but for the names, which have to be looked up first."""
+def statement(filters: Filters, limit: int | None = None, named: Sequence[ColumnElement[bool]] = ()) -> Select[Any]:
+    """The query; the names have been looked up before."""
     view = RESULTS_HISTORY if filters.history else RESULTS
-    columns: list[Label[Any] | AnyColumn] = list(view.columns)
-    order: Sequence[AnyColumn] = (view.c.sighting_id.desc(),)
-    conditions = [*_conditions(view, filters)]
+    conditions = [*_conditions(view, filters), *named]
     if filters.to_review:
-        columns, order = [worklist.WHY, *columns], worklist.ORDER
-        conditions.append(worklist.IS_TO_REVIEW)
-    return select(*columns).where(*conditions).order_by(*order).limit(limit)
+        return worklist.query(conditions, limit)
+    return select(*view.columns).where(*conditions).order_by(view.c.sighting_id.desc()).limit(limit)
 
 
 def key_of_patient(secret: SecretStr | None, patient_id: str, issuer: str | None) -> str:
@@ -122,7 +119,8 @@ def _conditions(view: Table, filters: Filters) -> Iterator[ColumnElement[bool]]:
     }
     yield from (view.c[column] == value for column, value in equal.items() if value)
     if filters.path:
-        yield view.c.path.contains(as_text(filters.path)[0], autoescape=True)
+        forms = lookup.forms_of({as_text(filters.path)[0]})
+        yield or_(*(view.c.path.contains(form, autoescape=True) for form in sorted(forms)))
     if filters.repaired:
         yield view.c.decoded_with.is_not(None)
     if filters.since:

@@ -27,12 +27,19 @@ from prometheus_client import (
 )
 
 from shared.base.settings import Settings
-from shared.ledger.work import Outcome, PutOff, Quarantined, Screened, Superseded
+from shared.ledger.work import Checked, Outcome, PutOff, Quarantined, Screened, Superseded
 from shared.models.manifest import Label
 
 log = logging.getLogger(__name__)
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-STATES = {Screened: "done", Quarantined: "quarantined", Superseded: "superseded", PutOff: "put_off"}
+STATES = {
+    Screened: "done",
+    Quarantined: "quarantined",
+    Superseded: "superseded",
+    PutOff: "put_off",
+    Checked: "checked",
+}
+REMOVED = "removed"  # quarantined, but it needs nobody
 STAGE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 BATCH_IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 CLIENT: Any = multiprocess  # has no types
@@ -48,7 +55,8 @@ class Metrics:
         self.registry = registry = CollectorRegistry()
         self._images = Counter(
             "pneumoscreen_images",
-            "Images that came to an end here; put_off: tried again later. The label is empty unless done.",
+            "Images that came to an end here; put_off: tried again later; removed: gone before it was read; "
+            "checked: read again, since the file may have been another one. The label is empty unless done.",
             ["state", "label"],
             registry=registry,
         )
@@ -88,13 +96,13 @@ class Metrics:
             registry=registry,
         )
         self._version: str | None = None
-        for state in STATES.values():
+        for state in (*STATES.values(), REMOVED):
             for label in get_args(Label) if state == "done" else ("",):
                 self._images.labels(state, label)  # from 0 on, or the first image of a kind would count for no rate
 
     def count(self, outcomes: Sequence[Outcome]) -> None:
         """Outcomes that counted: once a batch, not once an image."""
-        kinds = Tally((STATES[type(o)], o.label if isinstance(o, Screened) else "") for o in outcomes)
+        kinds = Tally((_state(o), o.label if isinstance(o, Screened) else "") for o in outcomes)
         for (state, label), number in kinds.items():
             self._images.labels(state, label).inc(number)
 
@@ -104,6 +112,10 @@ class Metrics:
             self._model.labels(self._version).set(0)
         self._model.labels(version).set(1)
         self._version = version
+
+
+def _state(outcome: Outcome) -> str:
+    return REMOVED if isinstance(outcome, Quarantined) and outcome.is_removed else STATES[type(outcome)]
 
 
 class Processes:

@@ -12,12 +12,12 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.base.errors import Changed, OutOfReach, Unfinished, Unreadable, Unsuitable
+from shared.base.errors import Changed, OutOfReach, Removed, Unfinished, Unreadable, Unsuitable
 from shared.base.found import Found
 from shared.imaging import Limits, is_dicom, prepare
 from shared.imaging.identifiers import read_identifiers
 from shared.imaging.notes import Notes
-from shared.ledger.work import MAX_ATTEMPTS, Claimed, Identifiers, Outcome, PutOff, Quarantined, Superseded
+from shared.ledger.work import MAX_ATTEMPTS, Checked, Claimed, Identifiers, Outcome, PutOff, Quarantined, Superseded
 from shared.models.registry import Loaded
 from shared.sources import Source
 from worker.failures import Damaged, put_off
@@ -51,11 +51,15 @@ def prepare_image(process: WorkerProcess, loaded: Loaded, claimed: Claimed) -> P
     source, content = process.sources.get(claimed.source), _Content()
     if source is None:
         return put_off(claimed, f"no source named {claimed.source!r} is configured on this host")
+    if claimed.is_check:
+        return _check(process, claimed, source)
     try:
         return _prepare(process, loaded, claimed, source, content)
     except Changed as error:
         settled = datetime.now(UTC) + timedelta(seconds=process.settings.settle)
-        return Superseded(claimed, Found(claimed.path, error.revision, error.size), settled)
+        return Superseded(claimed, Found(claimed.path, error.revision, error.size, error.hint), settled)
+    except Removed as error:
+        return Quarantined(claimed, str(error))
     except Unfinished as error:
         if is_young(source, claimed, datetime.now(UTC)):
             return PutOff(claimed, str(error), datetime.now(UTC) + GRACE_PERIOD / 6)
@@ -77,6 +81,18 @@ def prepare_image(process: WorkerProcess, loaded: Loaded, claimed: Claimed) -> P
         log.error("the decoder failed in an unknown way (job %d)", claimed.job)  # noqa: TRY400
         log.debug("its message, which may repeat the file's header", exc_info=True)
         return Damaged(claimed, f"the decoder failed: {type(error).__name__}", content.sha256, content.identifiers)
+
+
+def _check(process: WorkerProcess, claimed: Claimed, source: Source) -> Outcome:
+    """Reads and hashes, no more: most checks find what is known. What has become of the file else, a sweep sees."""
+    try:
+        data = source.read(claimed.path, claimed.revision, Limits.of(process.settings))
+    except (OutOfReach, MemoryError) as error:
+        is_last = claimed.attempts >= MAX_ATTEMPTS
+        return Checked(claimed, None) if is_last else put_off(claimed, str(error) or "there is not enough memory")
+    except (Changed, Unreadable):
+        return Checked(claimed, None)
+    return Checked(claimed, hashlib.sha256(data).hexdigest())
 
 
 def _prepare(process: WorkerProcess, loaded: Loaded, claimed: Claimed, source: Source, content: _Content) -> Prepared:

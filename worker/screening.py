@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from shared.base.errors import BrokenModel, MalformedMessage, NewerMessage
 from shared.database import OUT_OF_REACH, DeadLetter
 from shared.ledger import work
-from shared.ledger.work import Claimed, Outcome, PutOff, Quarantined, Screened, Superseded
+from shared.ledger.work import Checked, Claimed, Outcome, PutOff, Quarantined, Screened, Superseded
 from shared.models import registry
 from shared.models.registry import Loaded, Published
 from shared.queue.messages import SCHEMA, Message
@@ -27,7 +27,13 @@ from worker.process import WorkerProcess
 log = logging.getLogger(__name__)
 OUTDATED = timedelta(seconds=10)
 """About how long a worker that is too old leaves the jobs of a newer producer to other workers."""
-NAMES = {Screened: "done", Quarantined: "quarantined", Superseded: "changed meanwhile", PutOff: "put off"}
+NAMES = {
+    Screened: "done",
+    Quarantined: "quarantined",
+    Superseded: "changed meanwhile",
+    PutOff: "put off",
+    Checked: "checked",
+}
 T = TypeVar("T")
 
 
@@ -84,13 +90,18 @@ def _screen(process: WorkerProcess, message: Message) -> str:
     try:
         for version, jobs in groupby(sorted(claimed, key=_version), key=_version):
             for outcomes in _parts(process, candidates, version, list(jobs)):
-                counts.update(NAMES[type(outcome)] for outcome in _finish(process, outcomes))
+                counts.update(map(_name, _finish(process, outcomes)))
     except Exception as error:
         log.exception("a message could not be screened: its images are tried one by one")
         outcomes = [put_off_alone(claim, error) for claim in claimed]
-        counts.update(NAMES[type(outcome)] for outcome in _finish(process, outcomes))
+        counts.update(map(_name, _finish(process, outcomes)))
     text = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
     return f"{len(claimed)} images: {text}" if claimed else "0 images: an old attempt, dropped"
+
+
+def _name(outcome: Outcome) -> str:
+    is_removed = isinstance(outcome, Quarantined) and outcome.is_removed
+    return "removed" if is_removed else NAMES[type(outcome)]
 
 
 def _version(claimed: Claimed) -> str:

@@ -87,9 +87,9 @@ class Unfinished(ImageError):
 
 
 class Changed(ImageError):
-    def __init__(self, revision: str, size: int) -> None:
+    def __init__(self, revision: str, size: int, hint: str | None = None) -> None:
         super().__init__("the image changed since it was registered")
-        self.revision, self.size = revision, size
+        self.revision, self.size, self.hint = revision, size, hint
 
 
 class OutOfReach(ImageError):

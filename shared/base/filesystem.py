@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 import tempfile
+from functools import lru_cache
 from pathlib import Path, PurePath
 
 from shared.base.errors import DiskLow, ServiceUnavailable
@@ -22,6 +23,9 @@ NETWORK = (
     "beegfs",
     "s3fs",
 )
+MADE_UP = (*NETWORK, "fuse", "vboxsf", "vmhgfs", "prl_fs")
+"""File systems whose inode numbers and change times may be other ones at the next look."""
+MOUNTS = Path("/proc/self/mountinfo")
 MARKER = ".pneumoscreen-root"
 """An empty file in every folder that is a source: while it is not visible, the folder counts as out of reach."""
 
@@ -84,6 +88,22 @@ def check_room(home: Path, least: int) -> None:
             f"The home folder's disk has less than {least / 1e9:.2f} GB left (min_free_disk): "
             "nothing new is registered or sent until there is room."
         )
+
+
+@lru_cache(maxsize=1024)
+def has_own_numbers(device: int) -> bool:
+    """Whether a file system (by `st_dev`) keeps a file's inode number and change time; True where nobody can tell.
+
+    Asks no file system, so a share that hangs cannot hold it up.
+    """
+    number = f"{os.major(device)}:{os.minor(device)}"
+    try:
+        lines = MOUNTS.read_text("utf-8", "backslashreplace").splitlines()
+    except OSError:
+        return True
+    mounts = (line.split() for line in lines)
+    kinds = {fields[fields.index("-") + 1].lower() for fields in mounts if fields[2] == number and "-" in fields}
+    return not any(name in kind for kind in kinds for name in MADE_UP)
 
 
 def network_filesystem(path: Path) -> str | None:

@@ -5,9 +5,12 @@
     sightings(session, names) everything that many names mean, superseded sightings too
 
 A path counts before a number, and a number before a SHA-256: a file may be called `27`, and then `27` means that file.
+An accented letter is one sign or two (Unicode's forms NFC and NFD), which nobody sees: a path is found in both forms,
+and as it was given before all.
 """
 
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -143,23 +146,37 @@ def bearing(
 
     Apart, each can use its index.
     """
+    names = forms_of(names)
     for source in sources:
         paths = names | {name.removeprefix(f"{source}/") for name in names}
         yield (table.c.source == source) & table.c.path.in_(paths)
     yield table.c.origin.in_(names)
 
 
+def forms_of(names: AbstractSet[str]) -> set[str]:
+    """The names as they are, and in the forms in which systems write them."""
+    return {*names, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD") for name in names)}
+
+
 Found = Mapping[str, Sequence[Named]]
 
 
 def _by_path(session: Session, table: FromClause, names: set[str]) -> Found:
-    by_name: dict[str, list[Named]] = defaultdict(list)
-    if names:
-        conditions = bearing(names, known_sources(session, table), table)
-        for row in _rows(session, table, *conditions):
-            for name in names & {row.path, f"{row.source}/{row.path}", row.origin}:
-                by_name[name].append(row)
-    return by_name
+    if not names:
+        return {}
+    exact: dict[str, list[Named]] = defaultdict(list)
+    alike: dict[str, list[Named]] = defaultdict(list)
+    by_form: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        by_form[unicodedata.normalize("NFC", name)].append(name)
+    for row in _rows(session, table, *bearing(names, known_sources(session, table), table)):
+        called = {row.path, f"{row.source}/{row.path}", row.origin or row.path}
+        for name in names & called:
+            exact[name].append(row)
+        for form in {unicodedata.normalize("NFC", name) for name in called}:
+            for name in by_form[form]:
+                alike[name].append(row)
+    return alike | exact
 
 
 def _by_number(session: Session, table: FromClause, names: set[str]) -> Found:

@@ -25,16 +25,13 @@ def recover_claimed(session: Session, now: datetime, lease: float) -> tuple[int,
     expired = and_(OPEN_JOB, Job.state == JobState.CLAIMED) & (Job.lease_until < now)
     alone = expired & (Job.lane == Lane.SUSPECT)
     session.execute(update(Job).where(alone).values(deaths=Job.deaths + 1))
-    killers = (
-        session.execute(
-            update(Job)
-            .where(alone, Job.deaths >= MAX_DEATHS)
-            .values(state=JobState.FINISHED, lease_until=None)
-            .returning(Job.sighting_id)
-        )
-        .scalars()
-        .all()
+    ended = session.execute(
+        update(Job)
+        .where(alone, Job.deaths >= MAX_DEATHS)
+        .values(state=JobState.FINISHED, lease_until=None)
+        .returning(Job.sighting_id, Job.is_check)
     )
+    killers = [sighting for sighting, is_check in ended if not is_check]  # a check changes no result
     session.execute(
         update(Sighting)
         .where(Sighting.id.in_(killers), Sighting.state != SightingState.DONE)  # a rescreen takes no result away

@@ -1,7 +1,7 @@
-"""A file becomes a sighting and a job."""
+"""A file becomes a sighting and a job. What is known, `knowledge` decides."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TypeVar, cast
 
@@ -9,12 +9,14 @@ from sqlalchemy import FromClause, Table, bindparam, insert, literal, select, up
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from shared.base import host
 from shared.base.errors import Removed
 from shared.base.found import MAX_ROWS, Found
 from shared.base.lanes import Lane
-from shared.database import Job, JobState, Resolution, Sighting, SightingState
+from shared.database import OPEN_JOB, Job, JobState, Sighting, SightingState
 from shared.database.among import among
-from shared.ledger.latest import is_newest
+from shared.ledger import knowledge
+from shared.ledger.knowledge import Compared, Seen
 
 REMOVED = Removed.REASON
 
@@ -29,6 +31,7 @@ NEW_JOB = {
     "created_at": bindparam("now", type_=JOBS.c.created_at.type),
     "not_before": bindparam("due", type_=JOBS.c.not_before.type),
     "if_differs": bindparam("differs", type_=JOBS.c.if_differs.type),
+    "is_check": bindparam("check", type_=JOBS.c.is_check.type),
 }
 ADD_JOBS = insert(JOBS).from_select(
     list(NEW_JOB),
@@ -36,6 +39,7 @@ ADD_JOBS = insert(JOBS).from_select(
     include_defaults=False,
 )
 """One statement for all of them, not one for each."""
+NOTE_HINTS = update(SIGHTINGS).where(SIGHTINGS.c.id == bindparam("sighting")).values(hint=bindparam("noted"))
 
 T = TypeVar("T")
 
@@ -60,16 +64,10 @@ def as_path(text: str, raw: bytes | None) -> str:
 
 
 def unknown(session: Session, source: str, files: Sequence[Found]) -> list[Found]:
-    """Those of at most MAX_ROWS files whose newest sighting does not show them as they are now.
-
-    A file that was removed and is back is looked at again: it may not have been read before.
-    """
-    texts = [as_text(file.path)[0] for file in files]
-    mine = (Sighting.source == source) & Sighting.path.in_(texts)
-    was_there = Sighting.resolution.is_distinct_from(Resolution.REMOVED)
-    rows = session.execute(select(Sighting.path, Sighting.revision).where(mine, is_newest(), was_there))
-    known = {(path, revision) for path, revision in rows}
-    return [file for file, text in zip(files, texts, strict=True) if (text, file.revision) not in known]
+    """Those of at most MAX_ROWS files that `register` would do something about: new ones, and those to be checked."""
+    compared = _compare(session, source, files)
+    wanted = {*compared.new, *compared.to_check.values()}
+    return [file for file in files if file in wanted]
 
 
 def register(
@@ -80,12 +78,42 @@ def register(
     now: datetime,
     *,
     origin: str | None = None,
+    is_asked_for: bool = False,
+) -> list[int]:
+    """Register at most MAX_ROWS files; returns the new sightings' ids. One that is known already stays as it is.
+
+    A file of which the hint alone changed is checked first; if a person asked for it, it is screened again at once.
+    """
+    compared = _compare(session, source, files)
+    new = dict(compared.new)
+    if is_asked_for:
+        new |= dict.fromkeys(compared.to_check.values(), 0)
+    else:
+        _add_checks(session, compared.to_check, now)
+    return add(session, source, lane, new, now, origin=origin)
+
+
+def _compare(session: Session, source: str, files: Sequence[Found]) -> Compared:
+    return knowledge.compare(session, source, [Seen(as_text(file.path)[0], file) for file in files])
+
+
+def add(
+    session: Session,
+    source: str,
+    lane: str,
+    files: Mapping[Found, int],
+    now: datetime,
+    *,
+    origin: str | None = None,
     not_before: datetime | None = None,
     model_version: str | None = None,
 ) -> list[int]:
-    """Register at most MAX_ROWS files; returns the new sightings' ids. One that is known already stays as it is."""
+    """Add a sighting of each file, with its count of checks, and a job for it; returns the new sightings' ids.
+
+    One that waits already at this revision is left out.
+    """
     rows = []
-    for file in unknown(session, source, files):
+    for file, checks in files.items():
         text, raw = as_text(file.path)
         rows.append(
             {
@@ -93,6 +121,9 @@ def register(
                 "path": text,
                 "path_bytes": raw,
                 "revision": file.revision,
+                "hint": file.hint,
+                "hint_host": None if file.hint is None else host.identity(),
+                "checks": checks,
                 "size": file.size,
                 "origin": origin,
                 "lane": lane,
@@ -105,6 +136,23 @@ def register(
     new = list(session.scalars(insert_new(session, Sighting).returning(Sighting.id), rows))
     add_jobs(session, new, lane, now, not_before, model_version)
     return new
+
+
+def _add_checks(session: Session, files: Mapping[int, Found], now: datetime) -> None:
+    """Have sightings' files read in the background, and note their hints: from now on, others are compared with these.
+
+    Of producers that do so at once, one counts: the second sees the first one's jobs when it gets the rows.
+    """
+    if not files:
+        return
+    rows = select(Sighting.id).where(Sighting.id.in_(files)).order_by(Sighting.id).with_for_update()
+    still = set(session.scalars(rows))
+    under_way = select(Job.sighting_id).where(OPEN_JOB, Job.is_check, Job.sighting_id.in_(files))
+    chosen = sorted(still - set(session.scalars(under_way)))
+    if chosen:
+        noted = [{"sighting": sighting, "noted": files[sighting].hint} for sighting in chosen]
+        session.connection().execute(NOTE_HINTS, noted)
+    add_jobs(session, chosen, Lane.BACKGROUND, now, is_check=True)
 
 
 def retry(session: Session, sightings: Sequence[int], now: datetime) -> int:
@@ -129,9 +177,10 @@ def add_jobs(
     model_version: str | None = None,
     *,
     if_differs: bool = False,
+    is_check: bool = False,
 ) -> None:
     if sightings:
-        asked = {"in_lane": lane, "version": model_version, "differs": if_differs}
+        asked = {"in_lane": lane, "version": model_version, "differs": if_differs, "check": is_check}
         times = {"now": now, "due": not_before}
         session.connection().execute(ADD_JOBS, {"sightings": sightings, **asked, **times})
 

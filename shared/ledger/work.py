@@ -4,22 +4,24 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, case, select, update
 from sqlalchemy.orm import Session, aliased
 
 from shared.base.decoder import DECODER_REVISION
+from shared.base.errors import Removed
 from shared.base.found import Found
 from shared.base.lanes import Lane
 from shared.database import DicomHeader, Job, JobState, Prediction, Resolution, Sighting, SightingState
 from shared.database.among import among
-from shared.ledger import screenings
-from shared.ledger.register import JOBS, REMOVED, SIGHTINGS, as_path, insert_new, register
+from shared.ledger import checks, latest, screenings
+from shared.ledger.register import JOBS, SIGHTINGS, add, as_path, as_text, insert_new
 from shared.queue.messages import Message
 
 ATTEMPT_EPOCH = 1_000_000
 """A restore adds this to attempt numbers, so that no worker holds one of them; the count of attempts starts again."""
 MAX_ATTEMPTS = 8
 """Attempts, about four minutes, after which the back-off is at its longest, and a failure counts as permanent."""
+CHANGED = "the file changed since it was screened"
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,9 @@ class Claimed:
     seen_at: datetime
     model_version: str | None
     if_differs: bool = False
+    is_check: bool = False
+    sha256: str | None = None
+    """The content that the sighting tells of; None while it waits, or if nobody could read it."""
 
     @property
     def attempts(self) -> int:
@@ -46,7 +51,7 @@ class Claimed:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a claimed job; one of the four below."""
+    """What became of a claimed job; one of the five below."""
 
     claimed: Claimed
 
@@ -85,6 +90,10 @@ class Quarantined(Outcome):
     is_refused: bool = False
     """The decoder read the content, and says that it is no picture to be screened."""
 
+    @property
+    def is_removed(self) -> bool:
+        return self.reason == Removed.REASON
+
 
 @dataclass(frozen=True)
 class Superseded(Outcome):
@@ -103,6 +112,13 @@ class PutOff(Outcome):
     alone: bool = False
 
 
+@dataclass(frozen=True)
+class Checked(Outcome):
+    """The content that was found where the file may be another one; None if there was none to be compared."""
+
+    sha256: str | None
+
+
 HELD = among(JOBS.c.id, "jobs") & (JOBS.c.state == bindparam("held")) & (JOBS.c.attempt == bindparam("under"))
 """A message's jobs that are still as its holder left them."""
 # Built once, since each part of a message runs some of them.
@@ -110,8 +126,9 @@ CLAIM = update(JOBS).where(HELD).values(state=JobState.CLAIMED, lease_until=bind
 RELEASE = update(JOBS).where(HELD).values(state=JobState.FINISHED, lease_until=None, problem=None).returning(JOBS.c.id)
 FILES = (
     select(JOBS.c.id.label("job"), *(JOBS.c[name] for name in ("sighting_id", "attempt", "lane")))
-    .add_columns(JOBS.c.model_version, JOBS.c.if_differs)
+    .add_columns(JOBS.c.model_version, JOBS.c.if_differs, JOBS.c.is_check)
     .add_columns(*(SIGHTINGS.c[name] for name in ("source", "path", "path_bytes", "revision", "origin", "seen_at")))
+    .add_columns(case((SIGHTINGS.c.state != SightingState.WAITING, SIGHTINGS.c.sha256)).label("sha256"))
     .join_from(JOBS, SIGHTINGS)
     .where(among(JOBS.c.id, "jobs"))
     .order_by(JOBS.c.id)
@@ -138,6 +155,8 @@ def claim(session: Session, message: Message, now: datetime, lease: float) -> li
             seen_at=row.seen_at,
             model_version=row.model_version,
             if_differs=row.if_differs,
+            is_check=row.is_check,
+            sha256=row.sha256,
         )
         for row in rows
     ]
@@ -154,7 +173,7 @@ def renew(session: Session, message: Message, now: datetime, lease: float) -> No
 def finish(session: Session, outcomes: Sequence[Outcome], now: datetime) -> list[Outcome]:
     """Write outcomes of a message's jobs; returns those that count. Jobs that another worker got meanwhile do not."""
     held = _release(session, outcomes)
-    counted = [outcome for outcome in outcomes if outcome.claimed.job in held]
+    counted = [_as_check(outcome) for outcome in outcomes if outcome.claimed.job in held]
     _write_identifiers(session, [o for o in counted if isinstance(o, Screened | Quarantined)])
     screenings.write(session, [o for o in counted if isinstance(o, Screened)], now)
     screened_before = _screened_before(session, [o for o in counted if isinstance(o, Quarantined | Superseded)])
@@ -168,7 +187,30 @@ def finish(session: Session, outcomes: Sequence[Outcome], now: datetime) -> list
                 _supersede(session, outcome, now)
             case PutOff():
                 _put_off(session, outcome)
+            case Checked():
+                _finish_check(session, outcome, now)
     return counted
+
+
+def _as_check(outcome: Outcome) -> Outcome:
+    """A check changes no result, whatever came of it. Nor does a rescreen that met another content: it is a check then.
+
+    Else another image's result would stand under this sighting.
+    """
+    claimed = outcome.claimed
+    if isinstance(outcome, Checked | PutOff):
+        return outcome
+    if claimed.is_check:
+        return Checked(claimed, None)
+    if isinstance(outcome, Screened) and claimed.sha256 not in (None, outcome.sha256):
+        return Checked(claimed, outcome.sha256)
+    return outcome
+
+
+def _finish_check(session: Session, outcome: Checked, now: datetime) -> None:
+    is_other = checks.finish(session, outcome.claimed, outcome.sha256, now)
+    if is_other and not outcome.claimed.is_check:
+        session.execute(update(Job).where(Job.id == outcome.claimed.job).values(problem=CHANGED))
 
 
 def _keep_result(session: Session, outcome: Quarantined | Superseded, now: datetime) -> None:
@@ -176,7 +218,7 @@ def _keep_result(session: Session, outcome: Quarantined | Superseded, now: datet
     if isinstance(outcome, Quarantined):
         problem = outcome.reason
     else:
-        problem = "the file changed since it was screened"
+        problem = CHANGED
         _register_again(session, outcome, now)
     session.execute(update(Job).where(Job.id == outcome.claimed.job).values(problem=problem))
 
@@ -188,7 +230,7 @@ def _quarantine(session: Session, outcome: Quarantined, now: datetime) -> None:
         .values(
             state=SightingState.QUARANTINED,
             reason=outcome.reason,
-            resolution=Resolution.REMOVED if outcome.reason == REMOVED else None,
+            resolution=Resolution.REMOVED if outcome.is_removed else None,
             sha256=outcome.sha256,
             prediction_id=None,
             finished_at=now,
@@ -203,12 +245,17 @@ def _supersede(session: Session, outcome: Superseded, now: datetime) -> None:
 
 
 def _register_again(session: Session, outcome: Superseded, now: datetime) -> None:
+    """As it is now, unless somebody else did so. Also a revision that comes back and back: this host can read it."""
     claimed = outcome.claimed
-    new = register(
+    newest = latest.newest(session, claimed.source, as_text(claimed.path)[0])
+    is_there = newest is not None and newest.resolution != Resolution.REMOVED
+    if newest is not None and is_there and newest.revision == outcome.found.revision:
+        return
+    new = add(
         session,
         claimed.source,
         claimed.lane,
-        [replace(outcome.found, path=claimed.path)],
+        {replace(outcome.found, path=claimed.path): 0},
         now,
         origin=claimed.origin,
         not_before=outcome.not_before,

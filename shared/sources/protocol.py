@@ -105,7 +105,10 @@ class Source(Protocol):
         """
 
     def locate(self, file: Path) -> str | None:
-        """The path by which this source knows a file of this host; None if the file does not lie in it."""
+        """The path by which this source knows a file of this host; None if the file does not lie in it.
+
+        Raises OutOfReach if it should, and the source does not answer.
+        """
 
     def is_ignored(self, path: str) -> bool:
         """Whether the name alone says that this is no image, or none yet."""

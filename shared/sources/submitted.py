@@ -51,14 +51,21 @@ class SubmittedSource(FolderSource):
         return None
 
     def take(self, file: Path) -> str:
-        """Copy a file aside, then rename: in a folder of its own each keeps its name and never meets another's."""
+        """Copy a file aside, then rename: in a folder of its own each keeps its name and never meets another's.
+
+        Raises OSError, and leaves nothing behind then.
+        """
         folder = self.root / datetime.now(UTC).strftime("%Y-%m-%d") / uuid.uuid4().hex[:12]
         folder.mkdir(parents=True)
         (self.root / MARKER).touch()  # tells a copy that somebody deleted from a disk that is away
         aside = folder / ".copy.part"
-        shutil.copyfile(file, aside)
-        sync(aside)
-        aside.rename(folder / file.name)
+        try:
+            shutil.copyfile(file, aside)
+            sync(aside)
+            aside.rename(folder / file.name)
+        except OSError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         return str((folder / file.name).relative_to(self.root))
 
     def delete(self, path: str) -> None:

@@ -14,8 +14,10 @@ from alembic import command
 from alembic.script import ScriptDirectory
 from sqlalchemy import Column, Connection, MetaData, Table, event, inspect, text, types
 
+from shared.base.found import Found
 from shared.database import Database
 from shared.database.connection import _alembic
+from shared.ledger.register import unknown
 
 REVISIONS = sorted(script.revision for script in ScriptDirectory.from_config(_alembic()).walk_revisions())
 RELEASED = REVISIONS[:-1]
@@ -130,12 +132,13 @@ def rows_of(database: Database, columns: dict[str, list[str]]) -> Rows:
 
 
 def carried_forward(before: Rows) -> Rows:
-    """The rows as the newest schema has them: what 0004 and 0005 renamed, moved and filled in."""
+    """The rows as the newest schema has them: what 0004 to 0006 renamed, moved and filled in."""
     rows = {table: [dict(row) for row in found] for table, found in before.items()}
     for sighting in rows["sightings"]:
         if "root" in sighting:
             sighting["source"] = sighting.pop("root")
-            sighting["revision"] = f"{sighting['size']}:{sighting.pop('mtime_ns')}:{sighting.pop('inode')}"
+            sighting["revision"] = f"{sighting['size']}:0"  # the second of a few nanoseconds after 1970
+            del sighting["mtime_ns"], sighting["inode"]
             lanes = [job["lane"] for job in before["jobs"] if job["sighting_id"] == sighting["id"]]
             sighting["lane"] = next((lane for lane in lanes if lane in ("stat", "routine", "background")), None)
             sighting["resolution"] = None
@@ -175,6 +178,80 @@ def check(database: Database, before: Rows) -> None:
         states = dict(session.execute(text("SELECT state, count(*) FROM model_versions GROUP BY state")).all())
     if "state" not in before["model_versions"][0]:
         assert states == {"published": ROWS}, "what was published before anything was judged stays so"
+
+
+KINDS = {  # revisions of schema 0005, and what they become
+    "10:1700000000123456789:77": "10:1700000000",
+    "10:1700000000000000000:-5": "10:1700000000",
+    "10:0:1": "10:0",
+    "10:-1:1": "10:-1",
+    "10:-1000000000:1": "10:-1",
+    "10:-1000000001:1": "10:-2",
+    f"10:{10_000_000_000_999_999_999 - 2**64}:1": "10:10000000000",  # the year 2286
+    "10:9223372036854775807:1": "10:9223372036",
+    "": "",
+    "an-etag": "an-etag",
+    "a:b:c": "a:b:c",
+}
+
+
+def test_revisions_of_every_kind_become_size_and_second_and_nothing_of_them_is_screened_again(old: Database) -> None:
+    make(old, "0005")
+    columns = "id, source, path, size, revision, state, seen_at, lane"
+    with old.write() as session:
+        for number, revision in enumerate(KINDS):
+            for state, place in (("done", 100), ("waiting", 200), ("quarantined", 300)):
+                session.execute(
+                    text(f"INSERT INTO sightings ({columns}) VALUES (:id, 'ward', :path, 10, :r, :s, :now, 'stat')"),
+                    {"id": place + number, "path": f"{state}/{number}", "r": revision, "s": state, "now": DAY},
+                )
+    old.upgrade()
+    with old.read() as session:
+        rows = session.execute(text("SELECT id, revision, hint, hint_host, checks FROM sightings WHERE id >= 100"))
+        found = {row[0]: row[1:] for row in rows}
+        expected = [(revision, None, None, 0) for revision in KINDS.values()]
+        assert [found[place + n] for place in (100, 200, 300) for n in range(len(KINDS))] == expected * 3
+        seen = [Found(f"done/{n}", revision, 10, "0:1:1") for n, revision in enumerate(KINDS.values())]
+        assert unknown(session, "ward", seen) == []
+
+
+def test_of_several_states_of_a_file_that_wait_and_are_one_now_the_newest_is_screened(old: Database) -> None:
+    make(old, "0005")
+    with old.write() as session:
+        session.execute(text("DELETE FROM jobs"))
+        for id, path, revision in (
+            (101, "a", "10:1000000000:1"),
+            (102, "a", "10:1000000000:2"),
+            (103, "a", "10:1999999999:1"),
+            (104, "a", "10:2000000000:1"),
+            (105, "b", "10:1000000000:1"),
+        ):
+            columns = "id, source, path, size, revision, state, seen_at"
+            values = {"id": id, "path": path, "r": revision, "now": DAY}
+            session.execute(
+                text(f"INSERT INTO sightings ({columns}) VALUES (:id, 'ward', :path, 10, :r, 'waiting', :now)"), values
+            )
+            columns = "id, sighting_id, lane, state, attempt, deaths, created_at, lease_until"
+            state = "claimed" if id % 2 else "unsent"
+            session.execute(
+                text(f"INSERT INTO jobs ({columns}) VALUES (:id, :id, 'routine', :s, 1, 0, :now, :now)"),
+                values | {"s": state},
+            )
+    old.upgrade()
+    with old.read() as session:
+        rows = session.execute(
+            text(
+                "SELECT s.id, s.state, j.state FROM sightings s JOIN jobs j ON j.sighting_id = s.id "
+                "WHERE s.id > 100 ORDER BY s.id"
+            )
+        )
+        assert [tuple(row) for row in rows] == [
+            (101, "superseded", "finished"),
+            (102, "superseded", "finished"),
+            (103, "waiting", "claimed"),
+            (104, "waiting", "unsent"),
+            (105, "waiting", "claimed"),
+        ]
 
 
 def test_there_is_a_release_to_migrate_from() -> None:

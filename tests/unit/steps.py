@@ -12,7 +12,7 @@ from shared.database import Database, Job, Sighting
 from shared.ledger import register, send, work
 from shared.ledger.work import Claimed, Outcome, Screened
 from shared.queue.messages import Message
-from shared.sources.folder.facts import Facts
+from shared.sources.folder.facts import SECOND, Facts
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 LEASE = 60.0
@@ -22,13 +22,13 @@ def after(seconds: float) -> datetime:
     return NOW + timedelta(seconds=seconds)
 
 
-def file(path: str = "a.png", size: int = 10, mtime_ns: int = 1, inode: int = 1) -> Found:
-    return Facts(size, mtime_ns, inode).found(path)
+def file(path: str = "a.png", size: int = 10, second: int = 1, inode: int = 1) -> Found:
+    return Facts(size, second * SECOND, inode).found(path)
 
 
 def drop(database: Database, *files: Found | str, lane: str = "routine", now: datetime = NOW) -> list[int]:
     """Register files in the source `ward`; returns the new sightings."""
-    found = [f if isinstance(f, Found) else file(f, inode=number) for number, f in enumerate(files, start=1)]
+    found = [f if isinstance(f, Found) else file(f, second=number) for number, f in enumerate(files, start=1)]
     with database.write() as session:
         return register.register(session, "ward", lane, found, now)
 

@@ -113,7 +113,7 @@ def test_a_backup_while_others_write_holds_whole_transactions(
     def write() -> None:
         nonlocal written
         while not stop.is_set():
-            drop(database, *(file(f"{written}-{part}.png", inode=part) for part in range(10)))
+            drop(database, *(file(f"{written}-{part}.png", second=part) for part in range(10)))
             written += 1
 
     thread = threading.Thread(target=write)
@@ -146,7 +146,7 @@ def test_a_backup_ends_however_much_is_written_meanwhile(
     def write(copied: int, _total: int) -> None:
         steps.append(copied)
         assert len(steps) < 1000, "it never ends"
-        drop(database, file(f"{len(steps)}.png", inode=len(steps)))
+        drop(database, file(f"{len(steps)}.png", second=len(steps)))
 
     monkeypatch.setattr(archive, "PAGES", 10)
     backing_up.backup(chosen, kept, write)
@@ -189,7 +189,7 @@ def test_a_backup_of_an_older_schema_is_made_and_migrated_when_it_is_restored(
     restored(database, chosen, kept)
     database.check()
     assert [(row["path"], row["source"]) for row in rows(database)] == [("a.png", "ward")]
-    assert [(sighting.revision, sighting.lane) for sighting in sightings(database)] == [("10:2:3", "routine")]
+    assert [(sighting.revision, sighting.lane) for sighting in sightings(database)] == [("10:0", "routine")]
 
 
 def test_a_backup_of_a_newer_schema_is_refused_and_nothing_is_changed(
@@ -228,9 +228,9 @@ def test_open_jobs_are_sent_again_at_once_under_numbers_that_nobody_holds(
     database: Database, chosen: Settings, kept: Path
 ) -> None:
     (claimed,) = in_hand(database, "claimed.png")
-    drop(database, file("sent.png", inode=2))
+    drop(database, file("sent.png", second=2))
     message = send_all(database)
-    drop(database, file("unsent.png", inode=3))
+    drop(database, file("unsent.png", second=3))
     with database.write() as session:
         session.add(BrokerEpoch(id=1, value="old"))
     backup(chosen, kept)
@@ -322,7 +322,7 @@ def test_a_restore_refuses_while_a_producer_is_connected(database: Database, cho
     assert paths(producer) == ["a.png"]  # its connection stays in its pool
     with pytest.raises(ServiceUnavailable, match="stop every producer"):
         restore(chosen, kept, yes=True)
-    drop(producer, file("b.png", inode=2))
+    drop(producer, file("b.png", second=2))
     producer.close()
     restore(chosen, kept, yes=True)
     assert paths(database) == ["a.png"]
@@ -352,7 +352,7 @@ def test_a_backup_that_was_cut_off_changes_nothing(database: Database, chosen: S
     drop(database, *(f"{'long' * 20}-{number}.png" for number in range(2000)))
     backup(chosen, kept)
     os.truncate(kept, kept.stat().st_size // 2)
-    drop(database, file("later.png", inode=7))
+    drop(database, file("later.png", second=7))
     with pytest.raises(WorkFailed, match=r"nothing was changed|Nothing was changed"):
         restored(database, chosen, kept)
     assert len(paths(database)) == 2001
@@ -401,7 +401,7 @@ def test_the_log_of_a_lost_database_is_not_written_into_its_successor(
 ) -> None:
     drop(database, "a.png")
     backup(chosen, kept)
-    drop(database, file("later.png", inode=2))
+    drop(database, file("later.png", second=2))
     current, log = chosen.home / "pneumoscreen.db", chosen.home / "pneumoscreen.db-wal"
     left = log.read_bytes()
     database.close()
@@ -500,7 +500,7 @@ def test_what_others_may_read_they_may_still_read_after_a_restore(
 def test_a_restore_that_fails_in_the_middle_changes_nothing(database: Database, chosen: Settings, kept: Path) -> None:
     drop(database, "a.png")
     backup(chosen, kept)
-    drop(database, file("later.png", inode=2))
+    drop(database, file("later.png", second=2))
     run(database, "CREATE VIEW mine AS SELECT path FROM results")
     with pytest.raises(WorkFailed, match=r"psql failed, and nothing was changed: .*view mine depends on view results"):
         restored(database, chosen, kept)

@@ -17,7 +17,7 @@ from shared.base.errors import ServiceUnavailable, WorkFailed, WrongSettings
 from shared.base.settings import Settings
 from shared.database import Database, Sighting
 from shared.imaging import Limits, Preprocessing, prepare
-from shared.sources.folder.facts import Facts
+from shared.sources.folder.facts import SECOND, Facts
 
 TOP = Path(__file__).parents[2]
 PERFORMANCE = TOP / "docs" / "performance.md"
@@ -142,7 +142,7 @@ def test_earlier_rows_are_such_as_the_producer_and_the_worker_write(database: Da
     with database.read() as session:
         sightings = session.scalars(select(Sighting).order_by(Sighting.id.desc())).all()
     assert [(s.path, s.lane, s.state) for s in sightings] == [(f"ward/{n}.jpeg", "routine", "done") for n in range(3)]
-    assert [s.revision for s in sightings] == [Facts(400_000, n, 1).found("").revision for n in range(3)]
+    assert [s.revision for s in sightings] == [Facts(400_000, n * SECOND, 1).revision for n in range(3)]
 
 
 @pytest.mark.parametrize("stage", profile.STAGES)

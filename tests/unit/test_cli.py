@@ -275,15 +275,15 @@ def test_db_upgrade_makes_a_new_home(pneumoscreen: Command, tmp_path: Path) -> N
 
 
 def fill(database: Database) -> None:
-    odd = file('it\'s, "odd"\n[red]%_.png', inode=1)
-    ill, well, bad = in_hand(database, odd, file("well.png", inode=2), file("bad.png", inode=3))
+    odd = file('it\'s, "odd"\n[red]%_.png', second=1)
+    ill, well, bad = in_hand(database, odd, file("well.png", second=2), file("bad.png", second=3))
     finish(
         database,
         screened(ill, 0.9, "a"),
         screened(well, 0.1, "b"),
         Quarantined(bad, "blank: 100%"),
     )
-    drop(database, file("waiting.png", inode=4))
+    drop(database, file("waiting.png", second=4))
 
 
 @pytest.mark.parametrize(

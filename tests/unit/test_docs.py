@@ -114,7 +114,7 @@ def test_copies_are_found_and_count_once_for_a_version(filled: Database) -> None
 
 
 def in_hand_of_copies(database: Database) -> list[Claimed]:
-    drop(database, file("copy", inode=77))
+    drop(database, file("copy", second=77))
     return [claimed for claimed in claim(database, send_all(database)) if claimed.path == "copy"]
 
 

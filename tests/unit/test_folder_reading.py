@@ -12,7 +12,7 @@ import pytest
 from shared.base.errors import Changed, ImageError, OutOfReach, Unreadable
 from shared.base.filesystem import MARKER, open_within
 from shared.imaging import Limits
-from shared.sources.folder.facts import Facts
+from shared.sources.folder.facts import SECOND, Facts
 from shared.sources.folder.reading import read
 
 
@@ -57,13 +57,34 @@ def test_a_file_that_was_touched_has_changed(root: Path) -> None:
         read(root, "a.png", facts.revision, Limits())
 
 
-def test_another_file_under_the_same_name_size_and_time_has_changed(root: Path) -> None:
+def test_another_file_of_the_same_size_and_second_is_read_since_other_hosts_could_not_tell_it(root: Path) -> None:
     facts = drop(root / "a.png", b"one")
     drop(root / "b.png", b"two")
     os.utime(root / "b.png", ns=(facts.mtime_ns, facts.mtime_ns))
     (root / "b.png").rename(root / "a.png")
-    with pytest.raises(Changed):
+    assert read(root, "a.png", facts.revision, Limits()) == b"two"
+
+
+def test_a_file_that_is_written_while_it_is_read_has_changed_though_its_second_stays(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = drop(root / "a.png", b"one")
+    second = facts.mtime_ns // SECOND * SECOND
+    os.utime(root / "a.png", ns=(second, second))
+    look, looks = os.fstat, 0
+
+    def write_before_the_second_look(descriptor: int) -> os.stat_result:
+        nonlocal looks
+        looks += 1
+        if looks == 2:
+            (root / "a.png").write_bytes(b"two")
+            os.utime(root / "a.png", ns=(second + 1, second + 1))
+        return look(descriptor)
+
+    monkeypatch.setattr(os, "fstat", write_before_the_second_look)
+    with pytest.raises(Changed) as caught:
         read(root, "a.png", facts.revision, Limits())
+    assert caught.value.revision == facts.revision
 
 
 def test_a_removed_file_is_its_own_fault_while_the_root_is_in_reach(root: Path) -> None:
@@ -118,6 +139,25 @@ def test_a_share_that_drops_as_it_is_looked_for_a_missing_file_is_the_worlds_fau
     monkeypatch.setattr(Path, "stat", stale)
     with pytest.raises(OutOfReach, match="a moment ago"):
         read(root, "a.png", facts.revision, Limits())
+
+
+def test_a_root_that_goes_away_between_the_two_looks_has_not_lost_its_file(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = drop(root / "a.png")
+    (root / "a.png").rename(root / ".hidden")  # missing at the first look, there until the share goes
+    exists, looks = os.path.exists, []
+
+    def go_away_after_the_first(path: Path) -> bool:
+        looks.append(exists(path))
+        if len(looks) == 1:
+            root.rename(root.with_name("elsewhere"))
+        return looks[-1]
+
+    monkeypatch.setattr(os.path, "exists", go_away_after_the_first)
+    with pytest.raises(OutOfReach, match="marker"):
+        read(root, "a.png", facts.revision, Limits())
+    assert looks == [True, False]
 
 
 def test_a_root_that_is_not_mounted_is_the_worlds_fault(root: Path) -> None:

@@ -57,7 +57,9 @@ def review(database: Database, content: str) -> None:
 
 def patient(database: Database) -> None:
     """A picture under two names and with a history, and one of somebody else."""
-    old, twin, other = in_hand(database, file("jane.dcm", inode=1), file("copy.dcm", inode=2), file("x.png", inode=3))
+    old, twin, other = in_hand(
+        database, file("jane.dcm", second=1), file("copy.dcm", second=2), file("x.png", second=3)
+    )
     identifiers = Identifiers("1.2.3", "1.2.3.4", "A-77", "key")
     finish(
         database,
@@ -65,7 +67,7 @@ def patient(database: Database) -> None:
         screened(twin, content="a"),
         screened(other, content="c"),
     )
-    drop(database, file("jane.dcm", inode=4))
+    drop(database, file("jane.dcm", second=4))
     finish(database, screened(claim(database, send_all(database))[0], content="b"))
     for content in ("a", "b", "c"):
         review(database, content * 64)
@@ -135,7 +137,7 @@ def test_of_different_copies_of_one_file_one_must_be_chosen(database: Database, 
 def test_a_name_that_could_be_a_path_or_a_folder_s_is_refused(database: Database, two_folders: Settings) -> None:
     two_of_one_name(database, "a", "b")
     with database.write() as session:
-        register(session, "clinic", "routine", [file("ward/a.png", inode=9)], NOW)
+        register(session, "clinic", "routine", [file("ward/a.png", second=9)], NOW)
     with pytest.raises(WorkFailed, match="several images"):
         forget(two_folders, "ward/a.png", "A. Nurse", yes=True)
     forget(two_folders, "clinic/ward/a.png", "A. Nurse", yes=True)
@@ -214,7 +216,7 @@ def test_another_picture_that_took_the_name_may_stay_once_it_was_read(
 ) -> None:
     (ward / "a.png").touch()
     finish(database, screened(in_hand(database, "a.png")[0], content="a"))
-    drop(database, file("a.png", inode=9))
+    drop(database, file("a.png", second=9))
     with pytest.raises(WorkFailed, match="is still there"):  # nobody knows yet what it is
         forget(chosen, "a" * 64, "A. Nurse", yes=True)
     finish(database, screened(claim(database, send_all(database))[0], content="b"))
@@ -301,9 +303,9 @@ def test_a_copy_stays_if_the_file_was_seen_again_before_the_erasing(
     copy.parent.mkdir(parents=True)
     copy.touch()
 
-    def submit(inode: int) -> None:
+    def submit(second: int) -> None:
         with database.write() as session:
-            register(session, "submitted", "routine", [file("day/a.png", inode=inode)], NOW)
+            register(session, "submitted", "routine", [file("day/a.png", second=second)], NOW)
 
     submit(1)
     monkeypatch.setattr(forgetting.typer, "confirm", lambda *_, abort: submit(2))
@@ -346,7 +348,7 @@ def test_a_file_seen_again_before_the_erasing_is_asked_about_again(
     database: Database, chosen: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     patient(database)
-    monkeypatch.setattr(forgetting.typer, "confirm", lambda *_, abort: drop(database, file("jane.dcm", inode=99)))
+    monkeypatch.setattr(forgetting.typer, "confirm", lambda *_, abort: drop(database, file("jane.dcm", second=99)))
     with pytest.raises(WorkFailed, match="seen again meanwhile"):
         forget(chosen, "jane.dcm", "A. Nurse", yes=False)
     assert counts(database)[0] == 5

@@ -9,8 +9,9 @@ from sqlalchemy.orm import Session
 
 from shared.base.lanes import Lane
 from shared.database import Database
-from shared.ledger import recover, send, work
-from tests.unit.steps import NOW, drop, screened
+from shared.ledger import recover, register, send, work
+from shared.ledger.work import Checked
+from tests.unit.steps import NOW, drop, file, screened
 
 
 def take_claim_and_finish(session: Session) -> None:
@@ -21,7 +22,22 @@ def take_claim_and_finish(session: Session) -> None:
     assert len(work.finish(session, [screened(one) for one in claimed], NOW)) == 2
 
 
+def finish_and_look_again(session: Session) -> None:
+    """Files that are known, that moved on, that may be others at the same revision, and that came back."""
+    take_claim_and_finish(session)
+    known, moved, doubtful = file("a.png"), file("b.png", second=3), file("a.png", inode=9)
+    assert register.unknown(session, "ward", [known]) == []
+    assert register.unknown(session, "ward", [moved, doubtful]) == [moved, doubtful]
+    assert len(register.register(session, "ward", "routine", [moved, doubtful], NOW)) == 1
+    assert register.unknown(session, "ward", [doubtful]) == []
+    message = send.take(session, Lane.BACKGROUND, 100, NOW)
+    assert message is not None
+    (check,) = work.claim(session, message, NOW, 60.0)
+    assert len(work.finish(session, [Checked(check, "c" * 64)], NOW)) == 1
+
+
 LOOKS: dict[str, Any] = {
+    "files that a source sees again": finish_and_look_again,
     "which lanes have jobs that are due": lambda session: send.due_lanes(session, NOW),
     "a lane's backlog": lambda session: send.backlog(session, Lane.ROUTINE, 100, NOW),
     "a message on its way": take_claim_and_finish,

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from shared.base.errors import Removed
 from shared.base.found import Found
 from shared.base.lanes import Lane
 from shared.database import Database, JobState, SightingState
@@ -33,8 +34,10 @@ def test_a_file_named_twice_in_one_transaction_is_registered_once(database: Data
     assert len(jobs(database)) == 1
 
 
-@pytest.mark.parametrize("change", [{"size": 11}, {"mtime_ns": 2}, {"inode": 2}, {"path": "b.png"}])
-def test_a_file_that_differs_in_any_fact_is_another_sighting(database: Database, change: dict[str, Any]) -> None:
+@pytest.mark.parametrize("change", [{"size": 11}, {"second": 2}, {"second": -1}, {"path": "b.png"}])
+def test_a_file_that_differs_in_name_size_or_second_is_another_sighting(
+    database: Database, change: dict[str, Any]
+) -> None:
     drop(database, file())
     assert len(drop(database, file())) == 0
     assert len(drop(database, file(**change))) == 1
@@ -54,7 +57,7 @@ def test_nothing_to_register_is_no_error(database: Database) -> None:
 def test_a_thousand_files_fit_into_one_transaction(database: Database) -> None:
     assert len(drop(database, *(f"{n}.png" for n in range(register.MAX_ROWS)))) == register.MAX_ROWS
     with database.read() as session:
-        files = [file(f"{n}.png", inode=n + 1) for n in range(register.MAX_ROWS)]
+        files = [file(f"{n}.png", second=n + 1) for n in range(register.MAX_ROWS)]
         assert register.unknown(session, "ward", files) == []
 
 
@@ -99,22 +102,19 @@ def test_a_name_that_is_valid_utf_8_is_stored_as_it_is() -> None:
     assert as_path("Müller.png", None) == "Müller.png"
 
 
-def test_inode_numbers_of_large_file_systems_fit(database: Database, tmp_path: Path) -> None:
-    (tmp_path / "a.png").touch()
-    real = (tmp_path / "a.png").stat()
-    mode, _, *rest = tuple(real)
-    facts = Facts.of(os.stat_result((mode, 2**64 - 5, *rest), {"st_mtime_ns": real.st_mtime_ns}))
-    assert facts.inode == -5
-    drop(database, facts.found("a.png"))
-    assert claim(database, send_all(database))[0].revision == facts.revision
-
-
-def test_facts_are_those_of_the_file_system(tmp_path: Path) -> None:
+def test_a_revision_is_size_and_whole_second_and_a_hint_is_what_hosts_may_see_differently(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"12345")
     os.utime(tmp_path / "a.png", ns=(1, 1_700_000_000_123_456_789))
     stat = (tmp_path / "a.png").stat()
-    assert Facts.of(stat) == Facts(5, stat.st_mtime_ns, stat.st_ino)
-    assert stat.st_mtime_ns == 1_700_000_000_123_456_789
+    assert Facts.of(stat) == Facts(5, stat.st_mtime_ns, stat.st_ino, stat.st_ctime_ns)
+    assert Facts.of(stat).revision == "5:1700000000"
+    assert Facts.of(stat).hint == f"123456789:{stat.st_ino}:{stat.st_ctime_ns}"
+
+
+def test_a_time_before_1970_is_rounded_down_as_every_other_one(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"12345")
+    os.utime(tmp_path / "a.png", ns=(1, -1_500_000_000))
+    assert Facts.of((tmp_path / "a.png").stat()).revision == "5:-2"
 
 
 def test_a_file_dated_in_the_far_future_is_registered(database: Database, tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_a_file_dated_in_the_far_future_is_registered(database: Database, tmp_pa
 
 def test_a_file_that_changed_while_it_waited_is_registered_as_it_is_now(database: Database) -> None:
     (claimed,) = in_hand(database, "a.png")
-    finish(database, Superseded(claimed, file(size=99, mtime_ns=2), after(2)))
+    finish(database, Superseded(claimed, file(size=99, second=2), after(2)))
     old, new = sightings(database)
     assert (old.state, new.state, new.size) == (SightingState.SUPERSEDED, SightingState.WAITING, 99)
     first, second = jobs(database)
@@ -214,7 +214,7 @@ def test_retry_leaves_alone_what_is_not_quarantined(database: Database) -> None:
 def test_a_file_that_was_removed_before_it_was_read_and_is_back_is_screened(database: Database) -> None:
     (claimed,) = in_hand(database, "away.png")
     back = Found("away.png", claimed.revision, 10)
-    finish(database, Quarantined(claimed, register.REMOVED))
+    finish(database, Quarantined(claimed, Removed.REASON))
     with database.write() as session:
         assert register.unknown(session, "ward", [back]) == [back]
         assert len(register.register(session, "ward", "routine", [back], NOW)) == 1
@@ -226,7 +226,7 @@ def test_a_file_that_was_removed_before_it_was_read_and_is_back_is_screened(data
 
 def test_what_is_retried_goes_into_the_lane_of_its_arrival(database: Database) -> None:
     drop(database, "urgent.png", lane="stat")
-    drop(database, file("usual.png", inode=2))
+    drop(database, file("usual.png", second=2))
     urgent, usual = [*claim(database, send_all(database, Lane.STAT)), *claim(database, send_all(database))]
     finish(database, Quarantined(urgent, "blank"), Quarantined(usual, "blank"))
     with database.write() as session:

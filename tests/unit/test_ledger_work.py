@@ -32,11 +32,11 @@ def predictions(database: Database) -> int:
 
 
 def test_a_claim_tells_the_worker_which_file_to_read(database: Database) -> None:
-    drop(database, file("ward 3/a.png", size=5, mtime_ns=6, inode=7))
+    drop(database, file("ward 3/a.png", size=5, second=6))
     message = send_all(database)
     (claimed,) = claim(database, message)
     assert (claimed.source, claimed.path, claimed.lane) == ("ward", "ward 3/a.png", "routine")
-    assert claimed.revision == file(size=5, mtime_ns=6, inode=7).revision
+    assert claimed.revision == file(size=5, second=6).revision
     assert (claimed.attempt, claimed.seen_at, claimed.model_version) == (message.attempt, NOW, None)
     (job,) = jobs(database)
     assert (job.state, job.lease_until) == (JobState.CLAIMED, after(LEASE))

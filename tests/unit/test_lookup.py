@@ -1,9 +1,13 @@
 """Which image a person means by a name, for every command alike; and which sighting of a path is the newest."""
 
+from pathlib import Path
+
 import pytest
 from sqlalchemy import select
 
+from queries.results import Filters, find
 from shared.base.errors import WorkFailed
+from shared.base.settings import load
 from shared.database import Database, Sighting
 from shared.ledger import latest, lookup
 from shared.ledger.register import register
@@ -82,3 +86,24 @@ def test_the_newest_sighting_of_each_path_is_the_one_that_results_show(database:
     assert chosen == {row["sighting_id"] for row in rows(database)}
     assert newest is not None
     assert newest.id in chosen
+
+
+COMPOSED, DECOMPOSED = "M\u00fcller/Th\u00f6rax.png", "Mu\u0308ller/Tho\u0308rax.png"
+
+
+@pytest.mark.parametrize(("stored", "given"), [(COMPOSED, DECOMPOSED), (DECOMPOSED, COMPOSED)])
+def test_a_name_is_found_in_either_form_of_its_accents(database: Database, stored: str, given: str) -> None:
+    number = drop_into(database, "ward", stored, "a")
+    drop_into(database, "submitted", "1/a.png", "b", origin=f"/archive/{stored}")
+    assert meant(database, given) == meant(database, f"ward/{given}") == [f"ward/{stored}"]
+    assert meant(database, f"/archive/{given}") == [f"submitted//archive/{stored}"]
+    with database.read() as session:
+        for filters in (Filters(path=given.partition("/")[0]), Filters(names=[given])):
+            listing = find(session, load(Path("/nowhere")), filters)
+            assert [row["sighting_id"] for row in listing.rows] == [number]
+
+
+def test_of_two_files_whose_names_look_alike_the_one_that_was_given_is_meant(database: Database) -> None:
+    for path, content in ((COMPOSED, "a"), (DECOMPOSED, "b")):
+        drop_into(database, "ward", path, content)
+    assert [meant(database, name) for name in (COMPOSED, DECOMPOSED)] == [[f"ward/{COMPOSED}"], [f"ward/{DECOMPOSED}"]]

@@ -78,7 +78,7 @@ def test_a_dry_run_counts_what_the_real_one_then_deletes(
     database: Database, chosen: Settings, ward: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (ward / "there.png").touch()
-    there, gone, replaced = in_hand(database, "there.png", "gone.png", file("two.png", inode=7))
+    there, gone, replaced = in_hand(database, "there.png", "gone.png", file("two.png", second=7))
     finish(
         database,
         screened(there, content="a"),
@@ -86,7 +86,7 @@ def test_a_dry_run_counts_what_the_real_one_then_deletes(
         screened(replaced, content="c"),
         now=LONG_AGO,
     )
-    drop(database, file("two.png", inode=8))
+    drop(database, file("two.png", second=8))
     with database.write() as session:
         session.add(DeadLetter(body="{}", reason="odd", received_at=LONG_AGO))
         session.add(DeadLetter(body="{}", reason="odd", received_at=datetime.now(UTC)))
@@ -180,14 +180,14 @@ def test_waiting_sightings_and_open_jobs_are_never_touched(
     database: Database, chosen: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     long_done(database, "rescreened.png")
-    (put_off,) = in_hand(database, file("put-off.png", inode=1))
+    (put_off,) = in_hand(database, file("put-off.png", second=1))
     finish(database, PutOff(put_off, "out of reach", LONG_AGO), now=LONG_AGO)
     (sighting,) = [s.id for s in sightings(database) if s.path == "rescreened.png"]
     with database.write() as session:
         session.add(
             Job(sighting_id=sighting, model_version="v2", lane="background", state="unsent", created_at=LONG_AGO)
         )
-    drop(database, file("waiting.png", inode=3), now=LONG_AGO)
+    drop(database, file("waiting.png", second=3), now=LONG_AGO)
     prune(chosen, 30, dry_run=False)
     assert numbers(capsys)[0] == [1, 0, 0, 0, 0, 0, 0]
     assert paths(database) == ["rescreened.png", "put-off.png", "waiting.png"]
@@ -199,7 +199,7 @@ def test_a_superseded_sighting_does_not_replace_the_result_before_it(
 ) -> None:
     (ward / "a.png").touch()
     long_done(database, "a.png")
-    drop(database, file("a.png", inode=9))
+    drop(database, file("a.png", second=9))
     with database.write() as session:
         session.execute(
             update(Sighting)
@@ -214,8 +214,8 @@ def test_a_superseded_sighting_does_not_replace_the_result_before_it(
 
 
 def test_an_older_sighting_does_not_become_the_result_again(database: Database, chosen: Settings) -> None:
-    (late,) = in_hand(database, file("a.png", inode=1))
-    drop(database, file("a.png", inode=2))
+    (late,) = in_hand(database, file("a.png", second=1))
+    drop(database, file("a.png", second=2))
     (newest,) = claim(database, send_all(database))
     finish(database, Quarantined(newest, "blank"), now=LONG_AGO)
     finish(database, screened(late), now=datetime.now(UTC))

@@ -107,7 +107,7 @@ def test_urgent_images_come_before_all_others_and_among_them_the_order_is_the_sa
         [("odd", 0.9, True), ("clear", 0.01, False), ("positive", 0.9, False)]
     ):
         for lane in Lane.ROUTINE, Lane.STAT:
-            drop(database, file(f"{name} {lane}", inode=number), lane=lane)
+            drop(database, file(f"{name} {lane}", second=number), lane=lane)
             (claimed,) = claim(database, send_all(database, lane))
             label = "PNEUMONIA" if probability >= THRESHOLD else "NORMAL"
             digest = f"{number * 2 + (lane is Lane.STAT):064x}"
@@ -148,3 +148,23 @@ def test_the_table_shows_when_an_image_came_by_which_lane_and_for_which_order(
 def test_the_list_for_readers_does_not_go_with_the_history(tmp_path: Path, database: Database) -> None:
     with pytest.raises(InvalidRequest, match="--history"):
         results(load(tmp_path), Filters(to_review=True, history=True), format="csv")
+
+
+def test_copies_of_one_content_are_listed_once_by_the_most_pressing_or_the_newest(
+    database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As after a folder was renamed: a word on one is on all."""
+    for path, lane, content in (
+        ("old/a.png", Lane.ROUTINE, "a"),
+        ("old/b.png", Lane.STAT, "b"),
+        ("new/a.png", Lane.ROUTINE, "a"),
+        ("new/b.png", Lane.ROUTINE, "b"),
+    ):
+        drop(database, file(path), lane=lane)
+        (claimed,) = claim(database, send_all(database, lane))
+        finish(database, Screened(claimed, content * 64, "v1", 0.9, THRESHOLD, "PNEUMONIA"))
+    rows = json.loads(listed(tmp_path, capsys, "json", ALL))
+    assert [row["path"] for row in rows] == ["old/b.png", "new/a.png"]
+    assert [row["path"] for row in json.loads(listed(tmp_path, capsys, "json", ALL, 1))] == ["old/b.png"]
+    rows = json.loads(listed(tmp_path, capsys, "json", Filters(to_review=True, path="new")))
+    assert [row["path"] for row in rows] == ["new/a.png", "new/b.png"]

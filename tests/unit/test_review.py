@@ -113,7 +113,7 @@ def test_what_makes_no_sense_is_refused_with_a_sentence(
 
 def test_an_image_that_is_unknown_or_not_read_yet_is_refused(say: Review, database: Database) -> None:
     in_hand(database, "waiting.png")
-    (damaged,) = in_hand(database, file("damaged.png", inode=7))
+    (damaged,) = in_hand(database, file("damaged.png", second=7))
     finish(database, Quarantined(damaged, "too large"))
     for target, sentence in (
         ("none.png", "there is no image"),

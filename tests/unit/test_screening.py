@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
@@ -15,6 +16,7 @@ from PIL import Image
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from queries import needs
 from shared.base.filesystem import MARKER
 from shared.base.lanes import Lane
 from shared.base.settings import load
@@ -28,6 +30,7 @@ from shared.models import registry
 from shared.queue.messages import SCHEMA
 from shared.sources.folder.facts import Facts
 from shared.sources.folder.source import FolderSource
+from shared.sources.folder.sweep import sweep
 from tests.dicom import make, written
 from tests.models import go_live, make_linear_version
 from tests.unit.steps import jobs, rows
@@ -98,8 +101,9 @@ def test_one_bad_image_costs_no_other_its_result(process: WorkerProcess, databas
     drop(database, root / "gone.png", png())
     (root / "gone.png").unlink()
     drop(database, root / "changed.png", png())
-    (root / "changed.png").write_bytes(png(99))
-    assert screen_message(process, message(database)) == "12 images: 1 changed meanwhile, 9 done, 2 quarantined"
+    (root / "changed.png").write_bytes(png(99) + b"more")
+    said = screen_message(process, message(database))
+    assert said == "12 images: 1 changed meanwhile, 9 done, 1 quarantined, 1 removed"
     found = {row["path"]: (row["state"], row["reason"]) for row in rows(database)}
     assert all(found[f"{number}.png"] == ("done", None) for number in range(9))
     assert "not an image" in (found["text.png"][1] or "")
@@ -247,6 +251,38 @@ def test_many_files_that_stay_damaged_are_quarantined_after_a_few_minutes(
     assert tries == MAX_ATTEMPTS
     assert {row["state"] for row in rows(database)} == {"quarantined"}
     assert all(str(row["reason"]).startswith("the content is not an image") for row in rows(database))
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_many_files_that_are_removed_while_they_wait_are_final_at_once_and_need_nobody(
+    process: WorkerProcess, database: Database, root: Path
+) -> None:
+    (root / "day").mkdir()
+    for number in range(200):
+        (root / "day" / f"{number}.png").write_bytes(b"an image")
+    with database.write() as session:
+        register(session, "ward", "routine", [found for found, _ in sweep(root)], datetime.now(UTC))
+    shutil.rmtree(root / "day")
+    assert screen_message(process, message(database)) == "200 images: 200 removed"
+    assert {(job.state, job.attempt) for job in jobs(database)} == {("finished", 1)}
+    assert {(row["state"], row["resolution"]) for row in rows(database)} == {("quarantined", "removed")}
+    with database.read() as session:
+        now = datetime.now(UTC)
+        assert list(needs.quarantined(session, now)) == []
+        assert needs.put_off(session, now) == ([], [])
+
+
+def test_a_file_that_is_renamed_while_it_waits_costs_no_attempt_and_is_screened_under_its_new_name(
+    process: WorkerProcess, database: Database, root: Path
+) -> None:
+    drop(database, root / "old.png", png())
+    (root / "old.png").rename(root / "new.png")
+    register_now(database, root / "new.png")
+    assert screen_message(process, message(database)) == "2 images: 1 done, 1 removed"
+    assert {row["path"]: row["resolution"] for row in rows(database)} == {"old.png": "removed", "new.png": None}
+    (root / "new.png").rename(root / "old.png")
+    register_now(database, root / "old.png")
+    assert screen_message(process, message(database)) == "1 images: 1 done"
 
 
 def test_sound_files_of_something_else_are_quarantined_at_once_however_many(

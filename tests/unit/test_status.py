@@ -18,12 +18,11 @@ from cli.retry import retry
 from cli.status import status
 from producer.resolving import RESOLVE_EVERY, Look, Resolver
 from shared import sources
-from shared.base.errors import InvalidRequest, WorkFailed
+from shared.base.errors import InvalidRequest, Removed, WorkFailed
 from shared.base.filesystem import MARKER
 from shared.base.home import announcement
 from shared.base.settings import load
 from shared.database import Database, DeadLetter, Job, RunState, Sighting, TrainingRun, Worker
-from shared.ledger.register import REMOVED
 from shared.ledger.work import ATTEMPT_EPOCH, MAX_ATTEMPTS, Claimed, PutOff, Quarantined
 from tests.models import go_live, make_linear_version
 from tests.unit.steps import claim, drop, file, finish, in_hand, rows, screened, send_all
@@ -172,7 +171,7 @@ def test_an_image_whose_file_is_gone_needs_nobody_and_retry_says_so_truly(
     (claimed,) = in_hand(database, "a.png")
     finish(database, Quarantined(claimed, "blank", "a" * 64), now=now)
     retry(load(tmp_path), ["a.png"], None, False)
-    finish(database, Quarantined(claim(database, send_all(database, now=now))[0], REMOVED), now=now)
+    finish(database, Quarantined(claim(database, send_all(database, now=now))[0], Removed.REASON), now=now)
     assert look()[0] == 0
     ((row),) = rows(database)
     assert (row["resolution"], row["reason"]) == ("removed", "the file is gone: it was removed from its source")

@@ -36,7 +36,7 @@ def start(database: Database, redis_url: str, tmp_path: Path, monkeypatch: pytes
 
     def run(inbox: Path | None = None, *dropped: str) -> Settings:
         with supervisor.run(tmp_path, inbox, None) as running, database.write() as session:
-            found = [file(name, inode=number) for number, name in enumerate(dropped, start=1)]
+            found = [file(name, second=number) for number, name in enumerate(dropped, start=1)]
             register(session, "inbox", "routine", found, datetime.now(UTC))
             return running.settings
 

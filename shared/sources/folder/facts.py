@@ -1,40 +1,53 @@
-"""What the file system says of one state of one file, and the revision that stands for it in the ledger."""
+"""What the file system says of one state of one file: the revision that every host sees, and a hint for this one."""
 
 import os
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Self
 
+from shared.base.filesystem import has_own_numbers
 from shared.base.found import Found
+
+SECOND = 10**9
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
+    """`inode` and `ctime_ns` are 0 where the file system may make them up as it goes: they would never settle."""
+
     size: int
     mtime_ns: int
     inode: int
+    ctime_ns: int = 0
 
     @classmethod
     def of(cls, stat: os.stat_result) -> Self:
-        return cls(stat.st_size, _signed(stat.st_mtime_ns), _signed(stat.st_ino))
-
-    @classmethod
-    def parse(cls, revision: str) -> Self:
-        return cls(*map(int, revision.split(":")))
+        own = (stat.st_ino, stat.st_ctime_ns) if has_own_numbers(stat.st_dev) else (0, 0)
+        return cls(stat.st_size, stat.st_mtime_ns, *own)
 
     @property
     def revision(self) -> str:
-        return f"{self.size}:{self.mtime_ns}:{self.inode}"
+        """Size and whole second, rounded down: what hosts that share a folder agree on."""
+        return f"{self.size}:{self.mtime_ns // SECOND}"
 
     @property
-    def written_at(self) -> datetime:
-        return datetime.fromtimestamp(self.mtime_ns / 1e9, UTC)
+    def hint(self) -> str:
+        """What hosts may see differently: the fraction of the second, the inode's number, and its change time.
+
+        The change time tells of each write, also where a program sets the modification time back after it.
+        """
+        return f"{self.mtime_ns % SECOND}:{self.inode}:{self.ctime_ns}"
 
     def found(self, path: str) -> Found:
         """What the ledger registers for a file with these facts."""
-        return Found(path, self.revision, self.size)
+        return Found(path, self.revision, self.size, self.hint)
 
 
-def _signed(number: int) -> int:
-    """The number in 64 bits, signed, as rows of older schemas hold it."""
-    return (number + 2**63) % 2**64 - 2**63
+def written_at(revision: str) -> datetime:
+    """The second of a revision; of times that no calendar has, the nearest that it has."""
+    seconds = int(revision.partition(":")[2])
+    try:
+        return EPOCH + timedelta(seconds=seconds)
+    except OverflowError:
+        return datetime.max.replace(tzinfo=UTC) if seconds > 0 else datetime.min.replace(tzinfo=UTC)

@@ -27,6 +27,7 @@ CALLS: dict[str, Callable[..., Any]] = {
         looking.find,
         looking.exists,
         looking.names_below,
+        looking.locate,
         looking.real_path,
         looking.file_in_path,
         looking.make,

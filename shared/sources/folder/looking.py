@@ -72,6 +72,15 @@ def file_in_path(root: Path) -> str | None:
     return next((str(part) for part in parts if os.path.isfile(part)), None)  # noqa: PTH113 - an error means False
 
 
+def locate(root: Path, file: str) -> str | None:
+    """The path in the folder of a file that lies in it when all links are followed."""
+    real, real_root = Path(os.path.realpath(file)), Path(os.path.realpath(root))
+    if not real.is_relative_to(real_root):
+        return None
+    plain = Path(file)
+    return str(plain.relative_to(root) if plain.is_relative_to(root) else real.relative_to(real_root))
+
+
 def make(root: Path) -> None:
     """Make the folder if there is none, unless it lies on a share that is dead. Raises OSError."""
     try:

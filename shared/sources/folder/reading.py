@@ -37,10 +37,11 @@ def read_by(take: "Take[Data]", root: Path, path: str, revision: str, limits: Si
     try:
         return _read(take, root, path, revision, limits)
     except (FileNotFoundError, NotADirectoryError) as error:
-        if not os.path.exists(root / MARKER):  # noqa: PTH110 - unlike Path.exists, it takes an error for a no
-            raise OutOfReach(f"the folder {root} is out of reach: its marker {MARKER} cannot be seen") from error
+        # Missing twice, each time before a look at the marker: a share that goes away takes its marker along.
+        _check_marker(root, error)
         if not _is_missing(root / path):
             raise OutOfReach(f"the folder {root} was out of reach a moment ago") from error
+        _check_marker(root, error)
         raise Removed from error
     except PermissionError as error:
         raise OutOfReach("the file cannot be opened: no permission to read it") from error
@@ -48,6 +49,11 @@ def read_by(take: "Take[Data]", root: Path, path: str, revision: str, limits: Si
         if error.errno in (errno.ELOOP, errno.ENXIO):
             raise Unsuitable("this is not a regular file: a socket, or a link that leads to itself") from error
         raise OutOfReach(f"the file cannot be read: {error.strerror or error}") from error
+
+
+def _check_marker(root: Path, error: OSError) -> None:
+    if not os.path.exists(root / MARKER):  # noqa: PTH110 - unlike Path.exists, it takes an error for a no
+        raise OutOfReach(f"the folder {root} is out of reach: its marker {MARKER} cannot be seen") from error
 
 
 def _is_missing(file: Path) -> bool:
@@ -78,7 +84,8 @@ def _read(take: "Take[Data]", root: Path, path: str, revision: str, limits: Size
             raise Unsuitable(f"{before.st_size:,} bytes are more than the limit of {limits.bytes:,} (max_bytes)")
         data = take(descriptor, before.st_size)
         after = os.fstat(descriptor)
-        if Facts.of(after).revision != revision or len(data) != after.st_size:
+        # Within one read all that this host sees must stay, or a file that is written meanwhile would go unnoticed.
+        if _state(after) != _state(before) or len(data) != after.st_size:
             raise _changed(after)
     finally:
         os.close(descriptor)
@@ -87,7 +94,12 @@ def _read(take: "Take[Data]", root: Path, path: str, revision: str, limits: Size
 
 def _changed(stat_now: os.stat_result) -> Changed:
     facts = Facts.of(stat_now)
-    return Changed(facts.revision, facts.size)
+    return Changed(facts.revision, facts.size, facts.hint)
+
+
+def _state(stat_now: os.stat_result) -> tuple[int, int, int]:
+    """No change time: some servers set it when a file is read."""
+    return stat_now.st_size, stat_now.st_mtime_ns, stat_now.st_ino
 
 
 def _open(root: Path, path: str) -> int:

@@ -13,7 +13,7 @@ from shared.base.filesystem import MARKER
 from shared.base.found import Found
 from shared.base.lanes import Lane
 from shared.sources.folder import looking, reading
-from shared.sources.folder.facts import Facts
+from shared.sources.folder.facts import written_at
 from shared.sources.folder.reach import Reach, reach_of
 from shared.sources.ignored import IgnoreRule
 
@@ -107,7 +107,13 @@ class FolderSource:
         return None if names is None else sorted(names)
 
     def locate(self, file: Path) -> str | None:
-        return str(file.relative_to(self.root)) if file.is_relative_to(self.root) else None
+        """By where it lies when all links are followed: one that leads out of the folder is not read by workers."""
+        try:
+            return self.ask(looking.locate, str(file))
+        except OutOfReach:
+            if file.is_relative_to(self.root):
+                raise
+            return None
 
     def read(self, path: str, revision: str, limits: "Limits") -> bytes:
         if self.reach:
@@ -127,4 +133,4 @@ class FolderSource:
         raise WorkFailed(f"{self.root / path} is not ours to delete: do so by hand.")
 
     def written_at(self, revision: str) -> datetime:
-        return Facts.parse(revision).written_at
+        return written_at(revision)
