@@ -8,6 +8,7 @@ import ctypes
 import errno
 import os
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -224,6 +225,8 @@ ANSWERS: dict[int, Callable[[_Server, int, bytes], bytes]] = {
 
 if __name__ == "__main__":
     target = Path(sys.argv[2])
+    for number in (signal.SIGINT, signal.SIGTERM):  # it ends with the tests, however they end, and is no share before
+        signal.signal(number, signal.SIG_IGN)
     try:
         _Server(Path(sys.argv[1]), target).run()
     finally:

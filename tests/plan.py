@@ -24,6 +24,7 @@ LONGEST = (
     "tests/faults/test_trainers.py",
     "tests/integration/test_secured_servers.py",
     "tests/faults/test_databases.py",
+    "tests/faults/test_hanging.py",
     "tests/faults/test_producers.py",
     "tests/faults/test_brokers.py",
     "tests/faults/test_versions.py",

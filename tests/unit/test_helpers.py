@@ -36,6 +36,8 @@ def share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pretended
     end_idle()
     yield share
     share.close()
+    for asking in [thread for thread in threading.enumerate() if thread.name == "ask"]:  # that nobody waited for
+        asking.join()
     end_idle()
 
 

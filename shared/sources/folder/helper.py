@@ -46,6 +46,8 @@ def end_with_parent() -> None:
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    # Whoever reads the errors of the other process, as a shell's `$(...)` does, would wait for one that hangs.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
     _thread.start_new_thread(_wait_for_parent, ())
 
 

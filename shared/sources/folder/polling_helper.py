@@ -29,6 +29,7 @@ class Records(logging.Handler):
 
     def __init__(self, lines: Lines) -> None:
         super().__init__()
+        self.setFormatter(logging.Formatter("%(message)s"))
         self._lines = lines
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -62,8 +63,11 @@ class Polling:
             self._lines.write({"polled": None})
 
     def _maintain(self) -> None:
-        while not self._maintenance.empty():
-            self._poller.maintain(is_known=self._maintenance.get())
+        is_known = None
+        while not self._maintenance.empty():  # after a call that took its time there are many
+            is_known = self._maintenance.get()
+        if is_known is not None:
+            self._poller.maintain(is_known=is_known)
             self._lines.write({"report": asdict(self._poller.report())})
 
     def _unknown(self, images: Sequence[Found]) -> list[Found]:
@@ -100,7 +104,11 @@ def main() -> None:
     end_with_parent()
     lines.sign()
     logging.basicConfig(level=level, handlers=[Records(lines)])
-    Polling(FolderSource.of_row(source), lines).run()
+    try:
+        Polling(FolderSource.of_row(source), lines).run()
+    except Exception:
+        logging.getLogger(__name__).exception("the process that polls a folder ends")
+        raise
 
 
 if __name__ == "__main__":
