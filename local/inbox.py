@@ -20,7 +20,7 @@ def with_inbox(chosen: Settings, inbox: Path) -> Settings:
     watch instead.
     """
     configured, home = chosen.sources.get(INBOX), chosen.home
-    chosen = settings.load(home, sources={**chosen.sources, INBOX: {"path": inbox}})
+    chosen = settings.load(home, sources={**chosen.sources, INBOX: {"path": inbox.expanduser().absolute()}})
     path = chosen.sources[INBOX].path
     if file := next((part for part in (path, *path.parents) if part.is_file()), None):
         raise WrongSettings(f"{file} is a file, not a folder: choose another with --inbox.")
