@@ -11,6 +11,7 @@ import typer
 
 from cli.measure import app as measure
 from shared import __version__
+from shared.base import stopping, surroundings
 from shared.base.decoder import DECODER_REVISION
 from shared.base.errors import InvalidRequest, PneumoscreenError, ServiceUnavailable, WorkFailed
 from shared.base.schema import SCHEMA
@@ -46,15 +47,23 @@ WHICH = "a path as `results` shows it, SOURCE/PATH, the path given to `screen`, 
 def _load(home: Path | None) -> "Settings":
     from shared.base import settings
 
-    return settings.load(home)
+    chosen = settings.load(home)
+    surroundings.use(chosen.home)
+    return chosen
+
+
+def _load_service(home: Path | None) -> "Settings":
+    """For a program that runs for long: it leaves the working folder, against which the home is still taken."""
+    chosen = _load(home)
+    surroundings.settle(chosen.home)
+    return chosen
 
 
 def _home(home: Path | None) -> Path:
     """For what tells of settings that cannot be loaded."""
-    from shared.base.home import find_home
-    from shared.base.source_settings import absolute
+    from shared.base.home import resolve
 
-    return absolute(home or find_home())
+    return resolve(home)
 
 
 def _renamed(old: str, new: str, value: str | None) -> str | None:
@@ -105,7 +114,8 @@ def demo(
     """Start everything, drop the computer-generated specimens, show their rows, stop."""
     from cli.demo import demo
 
-    demo(home, samples)
+    with stopping.in_order():
+        demo(home, samples)
 
 
 @app.command(epilog="Example: PNEUMOSCREEN_BROKER_URL=redis://broker/0 pneumoscreen producer")
@@ -113,7 +123,7 @@ def producer(home: Home = None) -> None:
     """Watch the folders of the settings, register what is dropped, send it to the workers, recover what got lost."""
     from local import services
 
-    services.producer(_load(home))
+    services.producer(_load_service(home))
 
 
 @app.command(epilog="Example: PNEUMOSCREEN_PROCESSES=2 pneumoscreen worker")
@@ -121,7 +131,7 @@ def worker(home: Home = None) -> None:
     """Classify what the producers send: a Celery worker that loads the network once per process."""
     from local import services
 
-    services.worker(_load(home))
+    services.worker(_load_service(home))
 
 
 @app.command(epilog="Example: PNEUMOSCREEN_TRAINING_DATA=/data/labelled pneumoscreen trainer")
@@ -129,7 +139,7 @@ def trainer(home: Home = None) -> None:
     """Retrain on a schedule and when there are new labels; what passes the gate goes live, what does not is kept."""
     from local import services
 
-    services.trainer(_load(home))
+    services.trainer(_load_service(home))
 
 
 @app.command(epilog="Example: pneumoscreen flower --port 5555")
@@ -139,7 +149,7 @@ def flower(
     """Show the work under way in a browser; on this machine only, unless a password is set (see flower_host)."""
     from local import services
 
-    services.flower(_load(home), port)
+    services.flower(_load_service(home), port)
 
 
 @app.command(epilog="Example: pneumoscreen status")
@@ -330,7 +340,8 @@ def bench(
     from local import private_broker
 
     chosen = list(ROWS) if only == "all" else only.split(",")
-    bench(images, chosen, files, rounds, private_broker.server, out, against, as_json=json)
+    with stopping.in_order():
+        bench(images, chosen, files, rounds, private_broker.server, out, against, as_json=json)
 
 
 @db.command(epilog="Example: pneumoscreen db upgrade --check")
@@ -376,10 +387,13 @@ def backup(
     from cli.backup import backup, backup_into
 
     if file is None:
-        backup_into(_load(home), dir, keep, scheduled=scheduled, repeat=repeat)
-    elif dir or keep or scheduled or repeat:
+        chosen = _load_service(home) if repeat else _load(home)
+        with stopping.in_order():
+            backup_into(chosen, dir, keep, scheduled=scheduled, repeat=repeat)
+        return
+    if dir or keep or scheduled or repeat:
         raise InvalidRequest("Name a file, or use --dir, --keep, --scheduled and --repeat: not both.")
-    else:
+    with stopping.in_order():
         backup(_load(home), file)
 
 
@@ -392,7 +406,8 @@ def restore(
     """Replace the database by a backup; stop producers and workers first."""
     from cli.restore import restore
 
-    restore(_load(home), file, yes)
+    with stopping.in_order():
+        restore(_load(home), file, yes)
 
 
 @db.command(epilog="Example: pneumoscreen db prune --older-than 365 --dry-run")
@@ -627,4 +642,5 @@ def _end(error: PneumoscreenError) -> NoReturn:
 
 
 if __name__ == "__main__":
+    surroundings.prepare()
     main()

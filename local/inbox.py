@@ -29,7 +29,7 @@ def with_inbox(chosen: Settings, inbox: Path) -> Settings:
     watch instead.
     """
     configured, home = chosen.sources.get(INBOX), chosen.home
-    chosen = settings.load(home, sources={**chosen.sources, INBOX: {"path": inbox}})
+    chosen = settings.load(home, sources={**chosen.sources, INBOX: {"path": inbox.expanduser().absolute()}})
     path = chosen.sources[INBOX].path
     if file := _ask(path, looking.file_in_path):
         raise WrongSettings(f"{file} is a file, not a folder: choose another with --inbox.")

@@ -1,16 +1,14 @@
 """The long-running services as processes of their own: `producer`, `worker`, `trainer`, `flower`."""
 
 import os
-import signal
 import socket
-import sys
-import threading
 from typing import Literal
 
 from local.node_names import take_node_name
-from shared.base import logs
+from shared.base import logs, service_links, stopping
 from shared.base.errors import WrongSettings
 from shared.base.settings import Settings
+from shared.base.surroundings import python
 from shared.database import opened
 from shared.models import registry
 from shared.queue import broker
@@ -30,9 +28,7 @@ def producer(settings: Settings) -> None:
     check_metrics_port(settings, "producer")
     broker.wait_until_ready(broker.url(settings), BROKER_SECONDS)
     logs.configure(settings)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = stopping.on_signals()
     service = Producer(settings)
     metrics.serve(settings, service.metrics)
     service.run(stop)
@@ -98,6 +94,8 @@ def flower(settings: Settings, port: int) -> None:
             f"Flower would listen on {settings.flower_host} without a password: set PNEUMOSCREEN_FLOWER_PASSWORD, "
             "or leave flower_host at 127.0.0.1."
         )
+    for name in service_links.find(os.environ):  # of a service `flower`, whose address Flower would take for its port
+        del os.environ[name]
     _celery(settings, "flower", f"--address={settings.flower_host}", f"--port={port}", "--max_tasks=10000")
 
 
@@ -105,4 +103,5 @@ def _celery(settings: Settings, *arguments: str, app: str = "worker.app") -> Non
     """Become Celery's own command, so that signals reach it directly."""
     broker.wait_until_ready(broker.url(settings), BROKER_SECONDS)  # fail now with a sentence, not later with Celery's
     os.environ["PNEUMOSCREEN_HOME"] = str(settings.home)
-    os.execv(sys.executable, [sys.executable, "-m", "celery", "-A", app, *arguments])
+    command = python("celery", "-A", app, *arguments)
+    os.execv(command[0], command)

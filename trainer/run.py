@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> int:
     threading.Thread(target=_end_with, args=[os.getppid()], name="parent", daemon=True).start()
     number, fence = map(int, arguments)
     try:
-        run(settings.load(), number, fence, Console(stderr=False, soft_wrap=True))
+        run(settings.load(), number, fence, Console(soft_wrap=True, markup=False, emoji=False))
     except PneumoscreenError as error:
         sys.stderr.write(f"{' '.join(str(error).split())}\n")
         return error.exit_code

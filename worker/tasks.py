@@ -7,6 +7,7 @@ from typing import Any
 from celery.signals import setup_logging, worker_init, worker_process_init, worker_process_shutdown
 
 from shared.base import logs, settings
+from shared.queue import ending
 from shared.queue.messages import TASK
 from worker import kombu_patch, metrics
 from worker.app import app
@@ -21,6 +22,7 @@ _process: WorkerProcess | None = None
 def prepare(**_: Any) -> None:
     """Runs in the parent, before it forks and before it connects."""
     kombu_patch.install()
+    ending.install()
     metrics.serve(settings.load())
 
 

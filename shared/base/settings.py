@@ -11,10 +11,11 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from shared.base import service_links
 from shared.base.errors import WrongSettings
-from shared.base.home import announcement, find_home
+from shared.base.home import announcement, find_home, resolve
 from shared.base.renamed import OLD_VARIABLE, Renaming, SourceNames
-from shared.base.source_settings import OWN_SOURCES, FolderSettings, Seconds, absolute, overlap
+from shared.base.source_settings import OWN_SOURCES, FolderSettings, Seconds, overlap, whole
 from shared.base.weekly_hours import find_zone
 
 EngineName = Literal["auto", "tensorflow", "litert"]
@@ -74,15 +75,10 @@ class Settings(BaseSettings):
     flower_host: str = "127.0.0.1"
     flower_password: SecretStr | None = Field(default=None, min_length=8)
 
-    @field_validator("home")
-    @classmethod
-    def _absolute(cls, home: Path) -> Path:
-        return absolute(home)
-
     @field_validator("training_data", "backup_dir")
     @classmethod
-    def _absolute_data(cls, data: Path | None) -> Path | None:
-        return absolute(data) if data else None
+    def _whole_data(cls, data: Path | None) -> Path | None:
+        return whole(data) if data else None
 
     @field_validator("time_zone")
     @classmethod
@@ -162,10 +158,11 @@ class Settings(BaseSettings):
         """Arguments win over the environment, the environment over the file, the file over what `up` announced."""
         home = Path(init_settings.init_kwargs["home"])  # type: ignore[attr-defined]
         file, announced = (
-            TomlConfigSettingsSource(settings_cls, toml_file=path)
-            for path in (home / "pneumoscreen.toml", announcement(home))
+            _SettingsFile(settings_cls, toml_file=path) for path in (home / "pneumoscreen.toml", announcement(home))
         )
         names = SourceNames()
+        for name in service_links.find(os.environ):  # one of them may be called as a setting is
+            env_settings.env_vars.pop(name.lower(), None)  # type: ignore[attr-defined]
         return (
             init_settings,
             Renaming(env_settings, names),
@@ -174,15 +171,19 @@ class Settings(BaseSettings):
         )
 
 
+class _SettingsFile(TomlConfigSettingsSource):
+    """Windows' editors begin a file with a mark of its encoding, which TOML does not know."""
+
+    def _read_file(self, file_path: Any) -> dict[str, Any]:
+        return tomllib.loads(file_path.read_bytes().decode("utf-8-sig"))
+
+
 def load(home: Path | None = None, **overrides: Any) -> Settings:
     """Build the settings for a home folder; raises WrongSettings with a sentence that names the setting."""
-    home = home or find_home()
-    try:
-        home = absolute(home)
-    except ValueError as error:
-        raise WrongSettings(f"The home folder cannot be found: {error}.") from error
+    home = resolve(home or find_home())
     known = {OLD_VARIABLE, *("PNEUMOSCREEN_" + name.upper() for name in Settings.model_fields)}
-    if unknown := sorted(name for name in os.environ if name.startswith("PNEUMOSCREEN_") and name not in known):
+    ours = {name for name in os.environ if name.startswith("PNEUMOSCREEN_")}
+    if unknown := sorted(ours - known - service_links.find(os.environ)):
         raise _no_such(unknown)
     try:
         return Settings(home=home, **overrides)

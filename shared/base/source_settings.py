@@ -44,6 +44,13 @@ def absolute(path: Path) -> Path:
         raise ValueError(f"there is no such user's folder: {path}") from error
 
 
+def whole(path: Path) -> Path:
+    """As `absolute`; raises ValueError for a relative path: it would name another folder in each working folder."""
+    if not path.is_absolute() and not str(path).startswith("~"):
+        raise ValueError(f"{path} is no whole path: write where the folder is from / on, as {Path.cwd() / path}")
+    return absolute(path)
+
+
 class FolderSettings(BaseModel):
     """A source of the kind `folder`; its name stands in every result."""
 
@@ -60,8 +67,8 @@ class FolderSettings(BaseModel):
 
     @field_validator("path")
     @classmethod
-    def _absolute(cls, path: Path) -> Path:
-        return absolute(path)
+    def _whole(cls, path: Path) -> Path:
+        return whole(path)
 
     @field_validator("marker")
     @classmethod

@@ -176,12 +176,27 @@ def connect(url: str) -> Database:
     try:
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite":
+            _check_file(parsed)
             return Database(_sqlite(Path(parsed.database or ""), url))
         if parsed.get_backend_name() == "postgresql":
             return Database(_postgresql(parsed))
         raise WrongSettings("database_url is not usable: it must begin with sqlite:/// or postgresql+psycopg://.")
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
         raise WrongSettings(f"database_url is not usable: {error}") from error
+    except ValueError as error:  # a port that is no number: its text may be a piece of the password
+        raise WrongSettings(
+            "database_url is not usable: its port is no number "
+            "(in the password, / is written %2F, : %3A, # %23, ? %3F and @ %40)."
+        ) from error
+
+
+def _check_file(url: URL) -> None:
+    """A relative path would name another file in each working folder; what follows a ? would be cut off from it."""
+    if url.query or not Path(url.database or "").is_absolute():
+        raise WrongSettings(
+            "database_url is not usable: of SQLite it names a file by its whole path, without a question mark, as "
+            "sqlite:////srv/pneumoscreen/pneumoscreen.db."
+        )
 
 
 def is_refused(error: BaseException | None) -> bool:
@@ -256,5 +271,5 @@ def _alembic() -> "Config":
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     return config

@@ -8,13 +8,13 @@ import json
 import os
 import select
 import subprocess
-import sys
 import tempfile
 from collections import deque
 from io import FileIO
 from typing import Any
 
 from shared.base import errors
+from shared.base.surroundings import python
 
 PROGRAM = "shared.sources.folder.helper"
 MAX_KEPT = 2**25
@@ -37,7 +37,7 @@ class Process:
 
     def __init__(self, program: str, *arguments: str, shared: FileIO | None = None) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", program, *([str(shared.fileno())] if shared else []), *arguments],
+            python(program, *([str(shared.fileno())] if shared else []), *arguments),
             bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
