@@ -541,7 +541,9 @@ def _explain(error: Exception) -> PneumoscreenError | None:
         from redis.exceptions import RedisError
 
         if isinstance(error, RedisError):
-            return ServiceUnavailable(f"The broker is out of reach: {error}")
+            from shared.queue.broker import describe
+
+            return ServiceUnavailable(describe(error).replace("the", "The", 1))
     return None
 
 
