@@ -17,10 +17,10 @@ from shared.base.found import Found
 from shared.imaging import Limits, is_dicom, prepare
 from shared.imaging.identifiers import read_identifiers
 from shared.imaging.notes import Notes
-from shared.ledger.work import MAX_ATTEMPTS, Claimed, Identifiers, Outcome, PutOff, Quarantined, Superseded
+from shared.ledger.work import Claimed, Identifiers, Outcome, PutOff, Quarantined, Superseded
 from shared.models.registry import Loaded
 from shared.sources import Source
-from worker.failures import Damaged, put_off
+from worker.failures import Damaged, describe_transient, is_last_attempt, put_off, put_off_against
 from worker.process import WorkerProcess
 
 log = logging.getLogger(__name__)
@@ -68,12 +68,12 @@ def prepare_image(process: WorkerProcess, loaded: Loaded, claimed: Claimed) -> P
         return put_off(claimed, str(error))
     except MemoryError:
         reason = "there is not enough memory to decode the image"
-        return (
-            put_off(claimed, reason)
-            if claimed.attempts < MAX_ATTEMPTS
-            else Quarantined(claimed, reason, content.sha256)
-        )
+        if is_last_attempt(claimed):
+            return Quarantined(claimed, reason, content.sha256)
+        return put_off_against(claimed, reason)
     except Exception as error:
+        if problem := describe_transient(error):
+            return put_off(claimed, problem)
         log.error("the decoder failed in an unknown way (job %d)", claimed.job)  # noqa: TRY400
         log.debug("its message, which may repeat the file's header", exc_info=True)
         return Damaged(claimed, f"the decoder failed: {type(error).__name__}", content.sha256, content.identifiers)

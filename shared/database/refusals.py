@@ -73,7 +73,7 @@ def find(error: BaseException | None) -> Refusal | None:
     """What the database refuses; None for an error that is none of its refusals, and may be of a value."""
     if isinstance(error, TimeoutError):
         return Refusal(f"the database is out of reach: {_text(error)}", SILENT.tries)
-    if not isinstance(error, DBAPIError) or isinstance(error, DataError) or not isinstance(error, OUT_OF_REACH):
+    if isinstance(error, DataError) or not isinstance(error, DatabaseError | InterfaceError):
         return None
     cause = _cause(error)
     what = REFUSES if cause.tries == 0 else "the database is out of reach: " if cause.tries is None else ""

@@ -17,7 +17,7 @@ from shared.ledger.register import JOBS, REMOVED, SIGHTINGS, as_path, insert_new
 from shared.queue.messages import Message
 
 ATTEMPT_EPOCH = 1_000_000
-"""A restore adds this to attempt numbers, so that no worker holds one of them; the count of attempts starts again."""
+"""A restore adds this to attempt numbers, so that no worker holds one of them."""
 MAX_ATTEMPTS = 8
 """Attempts, about four minutes, after which the back-off is at its longest, and a failure counts as permanent."""
 
@@ -37,11 +37,10 @@ class Claimed:
     seen_at: datetime
     model_version: str | None
     if_differs: bool = False
-
-    @property
-    def attempts(self) -> int:
-        """How often the job was sent, this time included."""
-        return self.attempt % ATTEMPT_EPOCH
+    tries: int = 1
+    """How often a worker took the job, this time included; a message that was not sent or was lost does not count."""
+    strikes: int = 0
+    """How many of the earlier tries spoke against the image itself."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +100,8 @@ class PutOff(Outcome):
     problem: str
     not_before: datetime
     alone: bool = False
+    is_strike: bool = False
+    """It spoke against the image itself: after MAX_ATTEMPTS of these its failure is a permanent one."""
 
 
 HELD = among(JOBS.c.id, "jobs") & (JOBS.c.state == bindparam("held")) & (JOBS.c.attempt == bindparam("under"))
@@ -110,7 +111,7 @@ CLAIM = update(JOBS).where(HELD).values(state=JobState.CLAIMED, lease_until=bind
 RELEASE = update(JOBS).where(HELD).values(state=JobState.FINISHED, lease_until=None, problem=None).returning(JOBS.c.id)
 FILES = (
     select(JOBS.c.id.label("job"), *(JOBS.c[name] for name in ("sighting_id", "attempt", "lane")))
-    .add_columns(JOBS.c.model_version, JOBS.c.if_differs)
+    .add_columns(*(JOBS.c[name] for name in ("model_version", "if_differs", "tries", "strikes")))
     .add_columns(*(SIGHTINGS.c[name] for name in ("source", "path", "path_bytes", "revision", "origin", "seen_at")))
     .join_from(JOBS, SIGHTINGS)
     .where(among(JOBS.c.id, "jobs"))
@@ -138,6 +139,8 @@ def claim(session: Session, message: Message, now: datetime, lease: float) -> li
             seen_at=row.seen_at,
             model_version=row.model_version,
             if_differs=row.if_differs,
+            tries=row.tries + 1,
+            strikes=row.strikes,
         )
         for row in rows
     ]
@@ -222,8 +225,10 @@ def _register_again(session: Session, outcome: Superseded, now: datetime) -> Non
 
 def _put_off(session: Session, outcome: PutOff) -> None:
     lane = Lane.SUSPECT if outcome.alone else outcome.claimed.lane
+    claimed = outcome.claimed
     values = {"state": JobState.UNSENT, "lane": lane, "problem": outcome.problem, "not_before": outcome.not_before}
-    session.execute(update(Job).where(Job.id == outcome.claimed.job).values(**values))
+    counts = {"tries": claimed.tries, "strikes": claimed.strikes + outcome.is_strike}
+    session.execute(update(Job).where(Job.id == claimed.job).values(**values, **counts))
 
 
 def _screened_before(session: Session, outcomes: Sequence[Quarantined | Superseded]) -> set[int]:

@@ -45,7 +45,7 @@ class Channel(redis.Channel):
         finally:
             if self.connection is not None:
                 self.connection.close_channel(self)
-            self._disconnect_pools()  # the last steps may have opened one again
+            self._disconnect_pools()  # type: ignore[no-untyped-call] # the last steps may have opened one again
 
     def _close(self) -> None:
         for _ in range(2):
@@ -77,10 +77,10 @@ class Transport(redis.Transport):
         try:
             check_writes(self._avail_channels[-1].client)
         except ResponseError as error:
-            self.close_connection(connection)
+            self.close_connection(connection)  # type: ignore[no-untyped-call]
             raise OutOfReach(f"the broker refuses to store anything: {error}") from error
         except Exception:
-            self.close_connection(connection)
+            self.close_connection(connection)  # type: ignore[no-untyped-call]
             raise
         return connection
 
@@ -88,7 +88,7 @@ class Transport(redis.Transport):
         try:
             super().register_with_event_loop(connection, loop)  # type: ignore[no-untyped-call]
         except Exception:  # Celery knows nothing of this connection yet, and would never close it
-            self.close_connection(connection)
+            self.close_connection(connection)  # type: ignore[no-untyped-call]
             raise
 
 
