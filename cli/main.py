@@ -61,9 +61,9 @@ def _load_service(home: Path | None) -> "Settings":
 
 def _home(home: Path | None) -> Path:
     """For what tells of settings that cannot be loaded."""
-    from shared.base.home import resolve
+    from shared.base.home import find_home, resolve
 
-    return resolve(home)
+    return resolve(home or find_home())
 
 
 def _renamed(old: str, new: str, value: str | None) -> str | None:
@@ -614,7 +614,9 @@ def _explain(error: Exception) -> PneumoscreenError | None:
         from redis.exceptions import RedisError
 
         if isinstance(error, RedisError):
-            return ServiceUnavailable(f"The broker is out of reach: {error}")
+            from shared.queue.broker import describe
+
+            return ServiceUnavailable(describe(error).replace("the", "The", 1))
     return None
 
 

@@ -47,7 +47,7 @@ def _print_services(state: Status, database: str) -> None:
         out.print("Broker    out of reach")
     else:
         lengths = ", ".join(f"{lane} {length}" for lane, length in broker.lengths.items())
-        out.print(f"Broker    in reach, messages: {lengths}")
+        out.print(f"Broker    {'refuses to work' if broker.problem else 'in reach'}, messages: {lengths}")
     if model is not None:
         since = f"since {model.promoted_at:%Y-%m-%d %H:%M} by {model.promoted_by}"
         last = f"last training {model.last_training:%Y-%m-%d %H:%M} (UTC)"

@@ -6,7 +6,7 @@ from typing import Literal
 
 from local.node_names import take_node_name
 from shared.base import logs, service_links, stopping
-from shared.base.errors import WrongSettings
+from shared.base.errors import ServiceUnavailable, WrongSettings
 from shared.base.settings import Settings
 from shared.base.surroundings import python
 from shared.database import opened
@@ -41,6 +41,7 @@ def worker(settings: Settings) -> None:
     with opened(settings) as database:  # fail now with a sentence, not later in a worker that can do nothing
         registry.check(database, settings.models, settings.signing_key)
     check_metrics_port(settings, "worker")
+    check_semaphores()
     os.environ.pop(metrics.FOLDER, None)  # another program's
     if settings.worker_metrics_port:
         os.environ[metrics.FOLDER] = str(metrics.make_folder(settings.home))
@@ -52,9 +53,24 @@ def trainer(settings: Settings) -> None:
     broker.url(settings)
     with opened(settings):
         pass  # fail now with a sentence, not later in a trainer that can do nothing
+    check_semaphores()
     beat = ("--beat", "--scheduler", "celery.beat:Scheduler")  # in memory: the default one keeps a pickle
     name = take_node_name(settings.home, "trainer")
     _celery(settings, "worker", "--loglevel", settings.log_level, "--hostname", name, *beat, app="trainer.app")
+
+
+def check_semaphores() -> None:
+    """Raises ServiceUnavailable if the processes of a worker could not work together on this machine."""
+    import multiprocessing  # which imports much that most services do not need
+
+    try:
+        multiprocessing.Semaphore()
+    except (OSError, ImportError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ServiceUnavailable(
+            f"Celery's processes need semaphores, which this machine does not give: {reason}. On Linux they lie "
+            "in /dev/shm: mount it, let this user write there, and give it room (a container: --shm-size=64m)."
+        ) from error
 
 
 def check_metrics_port(settings: Settings, service: Literal["producer", "worker"]) -> None:

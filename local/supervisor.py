@@ -133,6 +133,7 @@ def run(home: Path, inbox: Path | None, flower_port: int | None, *, trainer: boo
         check_links(chosen)
         services.check_metrics_port(chosen, "producer")
         services.check_metrics_port(chosen, "worker")
+        services.check_semaphores()
         if chosen.broker_url is None:
             broker = private_broker.prepare(home)
         else:

@@ -28,6 +28,7 @@ OPEN = (JobState.UNSENT, JobState.SENT, JobState.CLAIMED)
 CAUSES = ("lease", "lost_message", "empty_broker")
 FRESH_SECONDS = 3.0
 """Scrapes at shorter intervals get the same figures."""
+STATEMENT_SECONDS = 3.0
 
 
 class Metrics:
@@ -150,6 +151,7 @@ class Situation:
         up = GaugeMetricFamily("pneumoscreen_database_up", "1 if the database answered.")
         try:
             with self._database.read() as session:
+                self._database.limit(session, STATEMENT_SECONDS)
                 now = datetime.now(UTC)
                 _add_jobs(session, now, jobs, age)
                 _add_workers(session, now, alive)
@@ -172,10 +174,11 @@ class Situation:
         messages = GaugeMetricFamily(
             "pneumoscreen_broker_messages", "Messages that wait in the broker.", labels=["lane"]
         )
-        up = GaugeMetricFamily("pneumoscreen_broker_up", "1 if the broker answered.")
+        up = GaugeMetricFamily("pneumoscreen_broker_up", "1 if the broker answered, and stores what it is given.")
         try:
             for lane, length in broker.lengths(self._redis).items():
                 messages.add_metric([lane], length)
+            broker.check_writes(self._redis)
         except RedisError:
             up.add_metric([], 0)
         else:
@@ -227,7 +230,7 @@ def _impatient(url: str) -> str:
     parsed = make_url(url)
     if parsed.get_backend_name() != "postgresql":
         return url
-    limits = {"connect_timeout": "3", "tcp_user_timeout": "3000", "options": "-c statement_timeout=3000"}
+    limits = {"connect_timeout": "3", "tcp_user_timeout": "3000"}
     wanted = {name: value for name, value in limits.items() if name not in parsed.query}
     return parsed.update_query_dict(wanted).render_as_string(hide_password=False)
 

@@ -71,7 +71,9 @@ class Producer:
         try:
             self._step()
         except (*OUT_OF_REACH, RedisError, BrokerError, ServiceUnavailable) as error:
-            trouble = str(error).splitlines()[0]
+            trouble = (
+                broker.describe(error) if isinstance(error, RedisError | BrokerError) else str(error).splitlines()[0]
+            )
             if trouble != self._trouble:
                 log.warning("retrying every second: %s", trouble)
             self._trouble = trouble

@@ -7,6 +7,7 @@ from functools import partial
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from queries.rights import is_of_a_service, missing_rights
 from queries.sources import SourceOverview, told
 from queries.trainings import Training
 from queries.workers import WorkerProcess
@@ -15,15 +16,15 @@ from shared.base.decoder import DECODER_REVISION
 from shared.base.settings import Settings
 from shared.base.source_report import SourceReport
 from shared.database import OPEN_JOB, DeadLetter, Job, Prediction, RunState, Screening, Sighting, SightingState
+from shared.database.refusals import REFUSES
 from shared.ledger.latest import IS_RESULT, is_newest
 from shared.ledger.quarantine import is_unresolved
-from shared.ledger.work import ATTEMPT_EPOCH, MAX_ATTEMPTS
+from shared.ledger.work import MAX_ATTEMPTS
 from shared.sources.answers import ask_all
 
 SOURCE_SECONDS = 3.0
 """How long `status` waits for sources to answer."""
-MAX_COUNTED = 10_000
-MAX_NAMED = 5
+MAX_COUNTED, MAX_NAMED = 10_000, 5
 LATELY = timedelta(days=1)
 """Older problems are not reported: an alarm that never clears gets ignored."""
 
@@ -121,21 +122,30 @@ def quarantined(session: Session, now: datetime) -> Iterator[str]:
 def put_off(session: Session, now: datetime) -> tuple[list[str], list[str]]:
     """What waits after a transient failure: needs, and what is still retried with a shorter back-off.
 
-    It becomes a need once the back-off is at its longest: what passes by itself has mostly passed by then.
+    It becomes a need once the back-off is at its longest: what passes by itself has mostly passed by then. What the
+    database refuses for good is one at once.
     """
-    columns = (func.count(), func.min(Job.created_at), func.max(Job.attempt % ATTEMPT_EPOCH), func.min(Job.id))
+    columns = (func.count(), func.min(Job.created_at), func.max(Job.tries), func.min(Job.id))
     # In every open state: a check must not turn green for as long as an attempt takes.
     # A check is no image that waits: its result stands, and it ends by itself.
     is_put_off = Job.problem.is_not(None) & ~Job.is_check
     waiting = select(Job.problem, *columns).where(OPEN_JOB, is_put_off).group_by(Job.problem)
     needs: list[str] = []
     retried: list[str] = []
-    for problem, number, since, attempts, first in session.execute(waiting).all():
+    for problem, number, since, tries, first in session.execute(waiting).all():
         path = session.scalar(select(Sighting.path).join(Job, Job.sighting_id == Sighting.id).where(Job.id == first))
         wait = _count(number, "image waits", "images wait")
         sentence = f"{wait} for {duration(now - since)}: {problem} (first: {path})"
-        (needs if attempts >= MAX_ATTEMPTS else retried).append(sentence)
+        (needs if tries >= MAX_ATTEMPTS or str(problem).startswith(REFUSES) else retried).append(sentence)
     return needs, retried
+
+
+def rights(session: Session) -> Iterator[str]:
+    """What the role that asks lacks, unless it writes nowhere: that one is no service's."""
+    missing = missing_rights(session)
+    if missing and is_of_a_service(missing):
+        first = ", ".join(missing[:MAX_NAMED]) + (", …" if len(missing) > MAX_NAMED else "")
+        yield f"the database does not permit its role all that the services do ({first}): `docs/roles.sql` grants it"
 
 
 def older_decoder(session: Session) -> Iterator[str]:

@@ -24,13 +24,13 @@ COLUMNS = {"predictions": ("decoder_revision", "decoded_with")}
 QUERY = text("""
     SELECT privilege, name, part FROM unnest(
         CAST(:privileges AS text[]), CAST(:names AS text[]), CAST(:parts AS text[])
-    ) AS wanted (privilege, name, part), coalesce(CAST(:role AS name), current_user) AS role
+    ) AS wanted (privilege, name, part), coalesce(CAST(:role AS name), current_user) AS asked (role)
     WHERE CASE
         WHEN to_regclass(name) IS NULL THEN false
         WHEN part <> '' THEN EXISTS (
             SELECT FROM pg_attribute WHERE attrelid = to_regclass(name) AND attname = part AND NOT attisdropped
         ) AND NOT has_column_privilege(role, name, part, privilege)
-        WHEN privilege = 'USAGE' THEN NOT has_sequence_privilege(role, name, 'USAGE')
+        WHEN privilege = 'USAGE' THEN NOT has_sequence_privilege(role, name, privilege)
         ELSE NOT has_table_privilege(role, name, privilege)
     END ORDER BY name, privilege
 """)

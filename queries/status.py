@@ -50,7 +50,7 @@ class Disk:
 @dataclass(frozen=True)
 class Broker:
     lengths: dict[Lane, int] | None  # None while it is out of reach
-    problem: str | None = None
+    problem: str | None = None  # it is out of reach, or refuses to store anything
 
 
 @dataclass(frozen=True)
@@ -133,6 +133,7 @@ def status(session: Session, settings: Settings, now: datetime) -> Status:
         state,
         needs=(
             *_needs_of(settings, state),
+            *needs.rights(session),
             *needs.sources_out_of_reach(settings, sources.with_problems(overviews, now)),
             *source_needs,
             *needs.quarantined(session, now),
@@ -156,11 +157,16 @@ def _disk(settings: Settings) -> Disk:
 
 
 def _broker(settings: Settings) -> Broker:
+    lengths = None
     try:
         with broker.client(settings) as client:
-            return Broker(broker.lengths(client))
-    except (RedisError, ServiceUnavailable) as error:
-        return Broker(None, str(error))
+            lengths = broker.lengths(client)
+            broker.check_writes(client)
+    except RedisError as error:
+        return Broker(lengths, broker.describe(error))
+    except ServiceUnavailable as error:
+        return Broker(None, f"the broker is out of reach: {error}")
+    return Broker(lengths)
 
 
 def _model(settings: Settings, session: Session) -> Model | None:
@@ -223,7 +229,7 @@ def _needs_of(settings: Settings, state: Status) -> list[str]:
     """What needs a person of that which the status shows anyway."""
     sentences = [state.disk.problem] if state.disk.problem else []
     if state.broker.problem:
-        sentences.append(f"the broker is out of reach: {state.broker.problem}")
+        sentences.append(state.broker.problem)
     if state.model is None:
         sentences.append("no model version is live: `pneumoscreen db upgrade` installs the bundled one")
     elif not state.model.is_in_reach:

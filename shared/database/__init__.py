@@ -1,6 +1,7 @@
 """The SQL database: the truth about every image. SQLite and PostgreSQL run the same statements."""
 
-from shared.database.connection import OUT_OF_REACH, Database, connect, opened
+from shared.database.connection import Database, connect, opened
+from shared.database.refusals import OUT_OF_REACH
 from shared.database.tables import (
     CLASS_LABELS,
     OPEN_JOB,

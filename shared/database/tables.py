@@ -210,7 +210,9 @@ class Job(Base):
     model_version: Mapped[str | None] = mapped_column(String(64))  # None: whichever is live when it is screened
     lane: Mapped[str] = mapped_column(String(16))
     state: Mapped[str] = mapped_column(String(16))
-    attempt: Mapped[int] = mapped_column(default=0)  # how often the job was sent
+    attempt: Mapped[int] = mapped_column(default=0)  # how often the job was sent: an older message is worthless
+    tries: Mapped[int] = mapped_column(default=0, server_default=text("0"))  # how often a worker put it off
+    strikes: Mapped[int] = mapped_column(default=0, server_default=text("0"))  # those that spoke against the image
     created_at: Mapped[datetime]
     sent_at: Mapped[datetime | None]
     lease_until: Mapped[datetime | None]
@@ -337,12 +339,16 @@ TRAINER_ALIVE = timedelta(minutes=2)
 
 
 class Worker(Base):
-    """A worker process, what it holds and when it last said so."""
+    """A worker process, what it holds and when it last said so.
+
+    Containers may have equal host names, and then equal process ids too: the random token tells them apart.
+    """
 
     __tablename__ = "workers"
 
     host: Mapped[str] = mapped_column(primary_key=True)
     pid: Mapped[int] = mapped_column(primary_key=True)
+    token: Mapped[str] = mapped_column(String(16), primary_key=True, default="", server_default=text("''"))
     device: Mapped[str]
     model_version: Mapped[str | None] = mapped_column(String(64))
     error: Mapped[str | None]

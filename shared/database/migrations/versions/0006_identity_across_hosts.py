@@ -72,6 +72,12 @@ def upgrade() -> None:
         postgresql_where=WAITING,
     )
     op.execute("ALTER TABLE jobs ADD COLUMN is_check BOOLEAN DEFAULT false NOT NULL")
+    op.add_column("jobs", sa.Column("tries", BigId, nullable=False, server_default=sa.text("0")))
+    op.add_column("jobs", sa.Column("strikes", BigId, nullable=False, server_default=sa.text("0")))
+    with op.batch_alter_table("workers") as batch:
+        batch.add_column(sa.Column("token", sa.String(16), nullable=False, server_default=sa.text("''")))
+        batch.drop_constraint("pk_workers", type_="primary")
+        batch.create_primary_key("pk_workers", ["host", "pid", "token"])
     op.create_table(
         "source_states",
         sa.Column("source", sa.Text(), nullable=False),
