@@ -231,9 +231,6 @@ SEAMS: dict[str, Sequence[tuple[str, Any]]] = {
         ("FolderSource.read", before("read", key=lambda source, path, *_: path.encode(errors="replace"))),
         ("FolderSource.read", slow),
     ],
-    "shared.sources.folder.reading": [
-        ("read_by", before("helper", key=lambda take, root, path, *_: path.encode(errors="replace"))),
-    ],
     "shared.ledger.work": [("finish", after("commit", lambda session, outcomes, now: len(outcomes) > 1))],
     "worker.process": [("HANG_SECONDS", shorter), ("datetime", wrong_clock)],
     "worker.failures": [("datetime", wrong_clock)],
