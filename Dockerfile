@@ -1,5 +1,6 @@
-# Three images from one file, chosen by `target`:
+# Four images from one file, chosen by `target`:
 #   light    producer, migration and Flower: no TensorFlow
+#   backup   light, with PostgreSQL's client programs
 #   network  worker and trainer, on the processor
 #   gpu      worker on an NVIDIA card
 # None holds a secret, all run as user 10001. Health checks stand in docker-compose.yml, for they differ by service.
@@ -39,6 +40,15 @@ RUN sed -E '/^ +--hash=/d; s/ *\\$//' requirements.lock > /wheels/constraints.tx
 FROM base AS light
 RUN --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
     pip install --no-index --find-links /wheels "pneumoscreen[postgresql]"
+USER 10001:10001
+
+# Debian's own client is older than the server of docker-compose.yml, so it comes from PostgreSQL's archive, whose
+# address and key Debian's package knows.
+FROM light AS backup
+USER 0:0
+RUN apt-get update && apt-get install --yes --no-install-recommends postgresql-common \
+    && /usr/share/postgresql-common/pgdg/apt.postgresql.org.sh -y \
+    && apt-get install --yes --no-install-recommends postgresql-client-16 && rm -rf /var/lib/apt/lists/*
 USER 10001:10001
 
 FROM base AS network

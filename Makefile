@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint soak bench audit lock clean
+.PHONY: help setup demo test check lint soak bench audit lock release clean
 
 help:  ## show what there is to make
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 8
@@ -53,5 +53,8 @@ lock:  ## write requirements.lock anew (needs uv)
 	uv pip compile pyproject.toml --extra network --extra trainer --extra parquet --extra postgresql --extra imagecodecs --group test --universal \
 		--python-version 3.11 --generate-hashes --no-header --no-annotate --quiet -o requirements.lock
 
+release: setup  ## build, try and tag VERSION=x.y.z on main, into dist/; DRY_RUN=1 tags nothing, SKIP=tests tests nothing
+	@$(BIN)/python .ci/release.py "$(VERSION)"
+
 clean:  ## remove what make made
-	rm -rf $(VENV) demo-home .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) demo-home dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -161,7 +161,8 @@ def _check_files(sources: Mapping[str, Source], sightings: Sequence[Sighting]) -
     if unseen:
         raise WorkFailed(
             f"Nothing was erased: this host cannot see whether the file is still in {', '.join(sorted(unseen))}, "
-            f"from where it would be screened again. Run this where {MARKER} can be seen in that folder. If the folder "
-            f"is gone for good, name an empty one with a file {MARKER} in its place in pneumoscreen.toml."
+            f"from where it would be screened again. Run this where {MARKER}, or what the setting `marker` names, can "
+            f"be seen in that folder. If the folder is gone for good, name an empty one with a file {MARKER} in its "
+            "place in pneumoscreen.toml."
         )
     return copies

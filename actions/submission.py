@@ -9,13 +9,13 @@ from pathlib import Path
 
 from queries.submission import sighting_of, waiting
 from queries.workers import count_live
-from shared.base.errors import InvalidRequest, ServiceUnavailable
+from shared.base.errors import InvalidRequest, OutOfReach, ServiceUnavailable
 from shared.base.filesystem import check_room
 from shared.base.settings import Settings
 from shared.database import Database
 from shared.ledger.register import as_text, register
 from shared.sources import Source, submitted
-from shared.sources.folder.sweep import sweep
+from shared.sources.folder.looking import names_below
 from shared.sources.ignored import is_unfinished
 
 POLL_SECONDS = 0.1
@@ -47,20 +47,31 @@ def find_files(sources: Mapping[str, Source], paths: Sequence[Path]) -> Chosen:
     chosen = Chosen()
     for path in paths:
         plain = Path(os.path.abspath(path))  # noqa: PTH100 - `Path.absolute` leaves `..` in it
-        if plain.is_dir():
-            holder = _holder(sources, plain) or submitted.of(sources)
-            files = sorted(plain / found.path for found, _ in sweep(plain, holder.is_ignored))
-            chosen.files += files
-            if not files:
-                chosen.refused[plain] = (
-                    "there are no files there to screen: hidden and temporary names are ignored, and in folders names "
-                    "such as *.pdf and DICOMDIR too (the setting `ignore`)"
-                )
-        elif is_unfinished(plain.name):
+        try:
+            names = _names_below(sources, plain)
+        except OutOfReach as error:
+            chosen.refused[plain] = str(error)
+            continue
+        if names is None and is_unfinished(plain.name):
             chosen.refused[plain] = "hidden and temporary names are never screened: rename it"
-        else:
+        elif names is None:
             chosen.files.append(plain)
+        elif names:
+            chosen.files += sorted(plain / name for name in names)
+        else:
+            chosen.refused[plain] = (
+                "there are no files there to screen: hidden and temporary names are ignored, and in folders names "
+                "such as *.pdf and DICOMDIR too (the setting `ignore`)"
+            )
     return chosen
+
+
+def _names_below(sources: Mapping[str, Source], path: Path) -> list[str] | None:
+    """What a folder holds; None if it is none."""
+    if holder := _holder(sources, path):
+        return holder.find_below(holder.locate(path) or "")
+    names = names_below(path, "", submitted.of(sources).ignore)
+    return None if names is None else list(names)
 
 
 def submit_all(
@@ -74,7 +85,7 @@ def submit_all(
     for file in chosen.files:
         try:
             sightings.append(submit(database, sources, file, datetime.now(UTC)))
-        except (InvalidRequest, OSError) as error:
+        except (InvalidRequest, OutOfReach, OSError) as error:
             chosen.refused[file] = (error.strerror if isinstance(error, OSError) else None) or str(error)
         advance(1)
     if not sightings:
@@ -89,7 +100,8 @@ def refusals(chosen: Chosen) -> list[str]:
 def submit(database: Database, sources: Mapping[str, Source], file: Path, now: datetime) -> int:
     """Register a file, if it is not known as it is; returns its sighting.
 
-    Raises InvalidRequest if it is no file, OSError if it cannot be copied.
+    Raises InvalidRequest if it is no file, OSError if it cannot be copied, OutOfReach if the source that holds it does
+    not answer.
     """
     source, origin = _holder(sources, file), None
     path = source.locate(file) if source else None

@@ -14,7 +14,7 @@ STAGES = {
     "decode": ("decode (shared/imaging/formats.py",),
     "resize_and_contrast": ("arrange (shared/imaging/preprocessing.py",),
     "network": tuple(f"logits (shared/models/engines/{engine}.py" for engine in ("litert", "keras", "linear")),
-    "read": ("read (shared/sources/folder/reading.py",),
+    "read": ("read (shared/sources/folder/source.py",),
     "hash": ("_prepare (worker/preparation.py",),
     "novelty": ("scores (shared/models/novelty.py",),
     "rows": ("_finish (worker/screening.py", "_write (worker/screening.py"),

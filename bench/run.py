@@ -104,6 +104,7 @@ def _measure(row: Row, work: Path, server: Callable[[], str], against: Path | No
     places = [str(work / row.files), str(work / "run")]
     command = [python, "-m", "bench.measure", row.module, *places, json.dumps(arguments)]
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment.pop("PYTHONSAFEPATH", None)  # the benchmark finds itself in the working folder, which is this checkout
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=TOP)
     shutil.rmtree(work / "run", ignore_errors=True)
     if done.returncode != 0:

@@ -2,15 +2,18 @@
 
 import unicodedata
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
-out = Console(soft_wrap=True, highlight=False)
-err = Console(stderr=True, soft_wrap=True, highlight=False)
+Plain = partial(Console, highlight=False, markup=False, emoji=False)
+"""Prints what it is given as it is: in a name `[br]` is no markup, and `:x:` no picture."""
+out = Plain(soft_wrap=True)
+err = Plain(stderr=True, soft_wrap=True)
 JOINERS = "\u200c\u200d"
 """They belong to the spelling of some languages, though they cannot be seen."""
 
@@ -21,11 +24,11 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str | No
     for column in columns:
         grid.add_column(column, overflow="fold", justify="left")
     for row in rows:
-        grid.add_row(*(escape(shown(value)) for value in row))
+        grid.add_row(*(Text(shown(value)) for value in row))
     if out.is_terminal:
         out.print(grid)
     else:
-        Console(width=10_000, highlight=False).print(grid, soft_wrap=False, crop=False)
+        Plain(width=10_000).print(grid, soft_wrap=False, crop=False)
 
 
 def shown(value: Any) -> str:
@@ -45,7 +48,7 @@ def _is_control(character: str) -> bool:
 def progress() -> Progress:
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

@@ -11,7 +11,10 @@ import typer
 
 from cli.measure import app as measure
 from shared import __version__
+from shared.base import stopping, surroundings
+from shared.base.decoder import DECODER_REVISION
 from shared.base.errors import InvalidRequest, PneumoscreenError, ServiceUnavailable, WorkFailed
+from shared.base.schema import SCHEMA
 
 if TYPE_CHECKING:
     from sqlalchemy.exc import DBAPIError
@@ -44,7 +47,23 @@ WHICH = "a path as `results` shows it, SOURCE/PATH, the path given to `screen`, 
 def _load(home: Path | None) -> "Settings":
     from shared.base import settings
 
-    return settings.load(home)
+    chosen = settings.load(home)
+    surroundings.use(chosen.home)
+    return chosen
+
+
+def _load_service(home: Path | None) -> "Settings":
+    """For a program that runs for long: it leaves the working folder, against which the home is still taken."""
+    chosen = _load(home)
+    surroundings.settle(chosen.home)
+    return chosen
+
+
+def _home(home: Path | None) -> Path:
+    """For what tells of settings that cannot be loaded."""
+    from shared.base.home import find_home, resolve
+
+    return resolve(home or find_home())
 
 
 def _renamed(old: str, new: str, value: str | None) -> str | None:
@@ -58,14 +77,14 @@ def _renamed(old: str, new: str, value: str | None) -> str | None:
 
 def _print_version(is_wanted: bool) -> None:
     if is_wanted:
-        typer.echo(__version__)
+        typer.echo(f"pneumoscreen {__version__} (schema {SCHEMA}, decoder revision {DECODER_REVISION})")
         raise typer.Exit
 
 
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+        bool, typer.Option("--version", help="Print the versions.", is_eager=True, callback=_print_version)
     ] = False,
 ) -> None:
     """The options of the command itself."""
@@ -95,7 +114,8 @@ def demo(
     """Start everything, drop the computer-generated specimens, show their rows, stop."""
     from cli.demo import demo
 
-    demo(home, samples)
+    with stopping.in_order():
+        demo(home, samples)
 
 
 @app.command(epilog="Example: PNEUMOSCREEN_BROKER_URL=redis://broker/0 pneumoscreen producer")
@@ -103,7 +123,7 @@ def producer(home: Home = None) -> None:
     """Watch the folders of the settings, register what is dropped, send it to the workers, recover what got lost."""
     from local import services
 
-    services.producer(_load(home))
+    services.producer(_load_service(home))
 
 
 @app.command(epilog="Example: PNEUMOSCREEN_PROCESSES=2 pneumoscreen worker")
@@ -111,7 +131,7 @@ def worker(home: Home = None) -> None:
     """Classify what the producers send: a Celery worker that loads the network once per process."""
     from local import services
 
-    services.worker(_load(home))
+    services.worker(_load_service(home))
 
 
 @app.command(epilog="Example: PNEUMOSCREEN_TRAINING_DATA=/data/labelled pneumoscreen trainer")
@@ -119,7 +139,7 @@ def trainer(home: Home = None) -> None:
     """Retrain on a schedule and when there are new labels; what passes the gate goes live, what does not is kept."""
     from local import services
 
-    services.trainer(_load(home))
+    services.trainer(_load_service(home))
 
 
 @app.command(epilog="Example: pneumoscreen flower --port 5555")
@@ -129,7 +149,7 @@ def flower(
     """Show the work under way in a browser; on this machine only, unless a password is set (see flower_host)."""
     from local import services
 
-    services.flower(_load(home), port)
+    services.flower(_load_service(home), port)
 
 
 @app.command(epilog="Example: pneumoscreen status")
@@ -138,6 +158,22 @@ def status(home: Home = None) -> None:
     from cli.status import status
 
     status(_load(home))
+
+
+@app.command(epilog="Example: pneumoscreen sources --format json")
+def sources(home: Home = None, format: Annotated[str, typer.Option(help="table or json.")] = "table") -> None:
+    """Tell how each source is watched, what of it cannot be seen or is ignored, what waits; 1 if it needs a person."""
+    from cli.sources import sources
+
+    sources(_load(home), format)
+
+
+@app.command(epilog="Example: pneumoscreen doctor")
+def doctor(home: Home = None, format: Annotated[str, typer.Option(help="table or json.")] = "table") -> None:
+    """Look for what goes wrong at a first installation; each problem has its way out (exit code 1 if there is one)."""
+    from cli.doctor import doctor
+
+    doctor(_home(home), format)
 
 
 @app.command(epilog="Example: pneumoscreen screen ~/old-archive/2024 one-more.png")
@@ -304,25 +340,61 @@ def bench(
     from local import private_broker
 
     chosen = list(ROWS) if only == "all" else only.split(",")
-    bench(images, chosen, files, rounds, private_broker.server, out, against, as_json=json)
+    with stopping.in_order():
+        bench(images, chosen, files, rounds, private_broker.server, out, against, as_json=json)
 
 
-@db.command(epilog="Example: pneumoscreen db upgrade")
-def upgrade(home: Home = None) -> None:
+@db.command(epilog="Example: pneumoscreen db upgrade --check")
+def upgrade(
+    home: Home = None,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="Change nothing, say what would be done: exit code 1 if there is anything, else 0."
+        ),
+    ] = False,
+    format: Annotated[str, typer.Option(help="With --check: table or json.")] = "table",
+) -> None:
     """Bring the database's schema up to date, or make a new one, and install the bundled model if none is live."""
-    from cli.upgrade import upgrade
+    if check:
+        from cli.upgrade import check as tell
 
-    upgrade(_load(home))
+        tell(_home(home), format)
+    else:
+        from cli.upgrade import upgrade
+
+        upgrade(_load(home))
 
 
 @db.command(epilog="Example: pneumoscreen db backup /backups/pneumoscreen-2026-01-31.backup")
 def backup(
-    file: Annotated[Path, typer.Argument(help="The file to write; it must not exist.")], home: Home = None
+    file: Annotated[
+        Path | None, typer.Argument(help="The file to write; it must not exist. Left out: a new one in backup_dir.")
+    ] = None,
+    home: Home = None,
+    dir: Annotated[Path | None, typer.Option(help="The folder, instead of backup_dir.", file_okay=False)] = None,
+    keep: Annotated[
+        int | None, typer.Option(help="Keep so many of them in the folder, instead of backup_keep.", min=1)
+    ] = None,
+    scheduled: Annotated[
+        bool, typer.Option("--scheduled", help="For cron and systemd: only if one is due (backup_every).")
+    ] = False,
+    repeat: Annotated[
+        bool, typer.Option("--repeat", help="Stay, and make one whenever one is due: what `up` and Compose start.")
+    ] = False,
 ) -> None:
-    """Write a backup of the database while everything goes on."""
-    from cli.backup import backup
+    """Write a backup of the database while everything goes on, and try it out."""
+    from cli.backup import backup, backup_into
 
-    backup(_load(home), file)
+    if file is None:
+        chosen = _load_service(home) if repeat else _load(home)
+        with stopping.in_order():
+            backup_into(chosen, dir, keep, scheduled=scheduled, repeat=repeat)
+        return
+    if dir or keep or scheduled or repeat:
+        raise InvalidRequest("Name a file, or use --dir, --keep, --scheduled and --repeat: not both.")
+    with stopping.in_order():
+        backup(_load(home), file)
 
 
 @db.command(epilog="Example: pneumoscreen db restore /backups/pneumoscreen-2026-01-31.backup")
@@ -334,7 +406,8 @@ def restore(
     """Replace the database by a backup; stop producers and workers first."""
     from cli.restore import restore
 
-    restore(_load(home), file, yes)
+    with stopping.in_order():
+        restore(_load(home), file, yes)
 
 
 @db.command(epilog="Example: pneumoscreen db prune --older-than 365 --dry-run")
@@ -541,7 +614,9 @@ def _explain(error: Exception) -> PneumoscreenError | None:
         from redis.exceptions import RedisError
 
         if isinstance(error, RedisError):
-            return ServiceUnavailable(f"The broker is out of reach: {error}")
+            from shared.queue.broker import describe
+
+            return ServiceUnavailable(describe(error).replace("the", "The", 1))
     return None
 
 
@@ -569,4 +644,5 @@ def _end(error: PneumoscreenError) -> NoReturn:
 
 
 if __name__ == "__main__":
+    surroundings.prepare()
     main()

@@ -45,6 +45,7 @@ def _show_kept(pruned: Pruned) -> None:
     for source, count in sorted(pruned.out_of_reach.items()):
         out.print(
             f"{count:,} old rows of the source {source!r} stay, since this host cannot see whether their files are "
-            f"still there: run it where [sources.{source}] is set and {MARKER} can be seen in it.",
+            f"still there: run it where [sources.{source}] is set and {MARKER}, or what its setting `marker` names, "
+            "can be seen in it.",
             markup=False,
         )

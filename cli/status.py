@@ -21,6 +21,7 @@ def status(settings: Settings) -> None:
     with opened(settings) as database, database.read() as session:
         state = query.status(session, settings, datetime.now(UTC))
     _print_services(state, database.name)
+    _print_backup(state)
     _print_trainings(state)
     _print_images(state)
     _print_workers(state)
@@ -46,7 +47,7 @@ def _print_services(state: Status, database: str) -> None:
         out.print("Broker    out of reach")
     else:
         lengths = ", ".join(f"{lane} {length}" for lane, length in broker.lengths.items())
-        out.print(f"Broker    in reach, messages: {lengths}")
+        out.print(f"Broker    {'refuses to work' if broker.problem else 'in reach'}, messages: {lengths}")
     if model is not None:
         since = f"since {model.promoted_at:%Y-%m-%d %H:%M} by {model.promoted_by}"
         last = f"last training {model.last_training:%Y-%m-%d %H:%M} (UTC)"
@@ -54,6 +55,15 @@ def _print_services(state: Status, database: str) -> None:
         if model.candidate is not None:
             way = "try it with `models evaluate`, take it with `models promote`"
             out.print(f"Candidate {model.candidate} comes with this program: {way}", markup=False)
+
+
+def _print_backup(state: Status) -> None:
+    if state.backup is not None:
+        how = "read through" if state.backup.unrestored else "tried out"
+        when = f"{state.backup.at:%Y-%m-%d %H:%M} (UTC)"
+        out.print(
+            f"Backup    {when}, {state.backup.bytes / 1e6:.1f} MB, {how}: {shown(state.backup.file)}", markup=False
+        )
 
 
 def _print_trainings(state: Status) -> None:

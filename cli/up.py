@@ -1,6 +1,5 @@
 """`up`: the system in the foreground, with one live line of counts."""
 
-import signal
 import threading
 import time
 from contextlib import suppress
@@ -8,15 +7,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.live import Live
-from rich.markup import escape
 from rich.text import Text
 from sqlalchemy.exc import SQLAlchemyError
 
-from cli.console import err, out
+from cli.console import err, out, shown
 from local import supervisor
 from queries.counts import Counts, count
 from queries.workers import live_workers
 from shared import database, sources
+from shared.base import stopping, surroundings
+from shared.base.home import resolve
 from shared.database import Database
 
 REFRESH_SECONDS = 0.5
@@ -27,26 +27,32 @@ MAX_PAUSE_SECONDS = 30.0
 
 
 def up(home: Path, inbox: Path | None, flower_port: str, *, trainer: bool) -> None:
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda *_: stop.set())
+    home, inbox = resolve(home), inbox and inbox.expanduser().absolute()
+    surroundings.settle(home)
+    stop = stopping.on_signals()
     with supervisor.run(home, inbox, supervisor.port_for_flower(flower_port), trainer=trainer) as running:
         for source in sources.build(running.settings).values():
             if source.is_watched:
-                out.print(f"Drop X-rays into [bold]{escape(str(source.place))}[/] ({source.name}, {source.lane} lane)")
+                _tell("Drop X-rays into ", shown(source.place), f" ({source.name}, {source.lane} lane)")
         with_database = database.connect(running.settings.database)
-        out.print(f"Results are in   [bold]{with_database.name}[/] (view `results`)")
+        _tell("Results are in   ", with_database.name, " (view `results`)")
         if running.flower:
-            out.print(f"Flower shows the work at [bold]{running.flower}[/]")
+            _tell("Flower shows the work at ", running.flower)
         if running.candidate:
-            out.print(
-                f"Model version [bold]{running.candidate}[/] comes with this program and is not live: try it with "
-                "`pneumoscreen models evaluate`, take it with `pneumoscreen models promote`"
+            _tell(
+                "Model version ",
+                running.candidate,
+                " comes with this program and is not live: try it with "
+                "`pneumoscreen models evaluate`, take it with `pneumoscreen models promote`",
             )
         out.print("Ctrl-C ends it, after the batches that are running.")
         _show(with_database, running, stop)
         with_database.close()
         err.print("Stopping: running batches finish first.")
+
+
+def _tell(before: str, what: str, after: str = "") -> None:
+    out.print(Text.assemble(before, (what, "bold"), after))
 
 
 def _show(with_database: Database, running: supervisor.System, stop: threading.Event) -> None:

@@ -1,11 +1,22 @@
 """`db upgrade`: bring the schema up to date, and install the model version that comes with the program."""
 
-from datetime import UTC, datetime
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import typer
+
 from actions.installation import Installation, install_bundled
-from cli.console import out
+from cli.console import out, shown
+from queries import setting_names
+from queries import upgrade as query
+from queries.needs import duration
+from queries.upgrade import Upgrade
 from shared import database
+from shared.base import settings as settings_of
+from shared.base.errors import InvalidRequest, WrongSettings
 from shared.base.settings import Settings
 from shared.database.connection import SCHEMA
 
@@ -49,3 +60,63 @@ def describe(installation: Installation) -> list[str]:
         f"To try it: pneumoscreen models evaluate {candidate} --data DIR",
         f"To take it: pneumoscreen models promote {candidate} --by NAME --data DIR",
     ]
+
+
+def check(home: Path, format: str) -> None:
+    """Tells what an upgrade would do, and changes nothing; ends with exit code 1 if there is anything to do."""
+    if format not in ("table", "json"):
+        raise InvalidRequest(f"--format must be table or json, not {format!r}.")
+    try:
+        settings = settings_of.load(home)
+    except WrongSettings:
+        for sentence in setting_names.sentences(home):
+            out.print(f"Setting   {shown(sentence)}", markup=False)
+        raise
+    plan = query.plan(settings)
+    if format == "json":
+        typer.echo(json.dumps({**asdict(plan), "is_needed": plan.is_needed}, indent=2, default=str))
+    else:
+        for line in describe_plan(plan, datetime.now(UTC)):
+            out.print(shown(line), markup=False)
+    if plan.is_needed:
+        raise typer.Exit(1)
+
+
+def describe_plan(plan: Upgrade, now: datetime) -> Iterator[str]:
+    """One line for each thing, whether or not there is anything to do about it."""
+    if plan.schema is None:
+        yield f"Schema    {plan.database} has no tables yet: they would be made, with schema {plan.target}"
+    elif not plan.migrations:
+        yield f"Schema    {plan.database} has schema {plan.schema}, as this program needs"
+    else:
+        yield f"Schema    {plan.database} would be migrated from {plan.schema} to {plan.target}"
+        for migration in plan.migrations:
+            rows = f" ({migration.rows:,} rows are rewritten)" if migration.rows else ""
+            yield f"          {migration.revision}  {migration.title}{rows}"
+        took = duration(timedelta(seconds=max(1.0, plan.seconds)))
+        yield f"          It takes about {took}; stop the services before"
+        yield f"Backup    {_backup(plan, now)}: `pneumoscreen db backup` makes one, the only way back"
+    for gap in plan.roles:
+        yield f"Role      {gap.role} lacks after it: {', '.join(gap.lacks)}. Run docs/roles.sql again, as the owner"
+    yield f"Model     {_model(plan)}"
+    for sentence in plan.settings:
+        yield f"Setting   {sentence}"
+    if not plan.is_needed:
+        yield "There is nothing to do."
+
+
+def _backup(plan: Upgrade, now: datetime) -> str:
+    if plan.backup is None:
+        return "none is known"
+    return f"the last one is {duration(now - plan.backup.at)} old ({plan.backup.file})"
+
+
+def _model(plan: Upgrade) -> str:
+    if plan.live == plan.bundled:
+        return f"{plan.live} is live, which comes with this program" + (
+            "" if plan.is_bundled_installed else "; its folder would be copied into this home"
+        )
+    if plan.live is None:
+        return f"{plan.bundled}, which comes with this program, would be installed and live"
+    verb = "is installed" if plan.is_bundled_installed else "would be installed as a candidate"
+    return f"{plan.live} stays live; {plan.bundled}, which comes with this program, {verb}"

@@ -3,6 +3,7 @@
 import json
 import secrets
 from pathlib import Path
+from typing import Any
 
 from shared.base.filesystem import replace_file
 from shared.base.home import announcement
@@ -22,13 +23,14 @@ def patient_secret(chosen: Settings) -> str:
 
 def announce(home: Path, values: dict[str, str], configured: dict[str, FolderSettings]) -> None:
     """Write the settings that a second shell cannot know, passwords among them, and the sources as they are watched."""
-    lines = [f"{name} = {_quoted(value)}" for name, value in values.items()]
+    lines = [f"{name} = {_as_toml(value)}" for name, value in values.items()]
     for name, source in configured.items():
-        lines += [f"[sources.{_quoted(name)}]", f"path = {_quoted(str(source.path))}", f'lane = "{source.lane}"']
-        lines += [f"polling = {str(source.polling).lower()}"] if source.polling is not None else []
-        lines += [f"ignore = [{', '.join(map(_quoted, source.ignore))}]"]
+        lines.append(f"[sources.{_as_toml(name)}]")
+        chosen = source.model_dump(mode="json", exclude_none=True)
+        lines += [f"{setting} = {_as_toml(value)}" for setting, value in chosen.items()]
     replace_file(announcement(home), ("\n".join(lines) + "\n").encode(), mode=0o600)
 
 
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")  # a TOML string is JSON's, but for these
+def _as_toml(value: Any) -> str:
+    """Text, numbers, booleans and lists of them are written as JSON writes them, but for one character."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -45,8 +45,13 @@ def aside(file: Path) -> Iterator[Path]:
             Path(name + suffix).unlink(missing_ok=True)
 
 
-def copy_sqlite(source: Path, target: Path, advance: Advance) -> None:
-    """Copy an SQLite database as it is at one moment, while others may write to it, and check the copy."""
+def copy_sqlite(
+    source: Path, target: Path, advance: Advance, look: Callable[[sqlite3.Connection], None] = lambda _reading: None
+) -> None:
+    """Copy an SQLite database as it is at one moment, while others may write to it, and check the copy.
+
+    `look` is called with a connection that sees that moment.
+    """
     try:
         with (
             closing(sqlite3.connect(f"{source.as_uri()}?mode=rw", uri=True, isolation_level=None)) as reading,
@@ -54,6 +59,7 @@ def copy_sqlite(source: Path, target: Path, advance: Advance) -> None:
         ):
             reading.execute("BEGIN")  # without a transaction, each write of others would start the copying over
             reading.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+            look(reading)
             reading.backup(copy, pages=PAGES, progress=lambda _, left, total: advance(total - left, total))
             copy.execute("PRAGMA journal_mode = DELETE")  # one file, without a log beside it
             problems = [row[0] for row in copy.execute("PRAGMA integrity_check(5)")]
@@ -94,7 +100,14 @@ class Client:
         self._environment = {**os.environ, "PGCONNECT_TIMEOUT": "10"}
         if password := options.pop("password", None):
             self._environment["PGPASSWORD"] = str(password)
+        self._options = options
         self.conninfo = make_conninfo(**options)
+
+    def conninfo_of(self, database: str) -> str:
+        """Of another database of the same server."""
+        from psycopg.conninfo import make_conninfo
+
+        return make_conninfo(**{**self._options, "dbname": database})
 
     def run(self, name: str, *arguments: str) -> str:
         """What the program prints; raises WrongSettings if it is missing or too old, WorkFailed if it fails."""

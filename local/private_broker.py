@@ -1,8 +1,10 @@
 """A Redis-compatible server of one home's own, for machines where no broker is set up."""
 
+import os
 import secrets
 import shutil
 import socket
+import string
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,13 +31,19 @@ def prepare(home: Path) -> PrivateBroker:
         "bind 127.0.0.1",
         f"port {port}",
         f"requirepass {password}",
-        f'dir "{data}"',
+        f'dir "{_escaped(data)}"',
         "appendonly yes",
         "maxmemory-policy noeviction",
         'save ""',
     ]
     replace_file(configuration, ("\n".join(lines) + "\n").encode(), mode=0o600)
     return PrivateBroker((server(), str(configuration)), f"redis://:{password}@127.0.0.1:{port}/0")
+
+
+def _escaped(path: Path) -> str:
+    """Within the quotes of a configuration of Redis."""
+    plain = frozenset(b"/._-" + string.ascii_letters.encode() + string.digits.encode())
+    return "".join(chr(byte) if byte in plain else f"\\x{byte:02x}" for byte in os.fsencode(path))
 
 
 def folder(home: Path) -> Path:

@@ -19,9 +19,10 @@ def start_over(revision: str) -> tuple[str, ...]:
     left in the broker nor a worker that was cut off counts for the restored job.
     """
     attempt = "attempt" if revision >= "0004" else "delivery"
+    counts = ", tries = 0, strikes = 0" if revision >= "0006" else ""
     return (
-        f"UPDATE jobs SET state = '{JobState.UNSENT}', lease_until = NULL, {attempt} = {attempt} + {ATTEMPT_EPOCH} "  # noqa: S608 - our own
-        f"WHERE state <> '{JobState.FINISHED}'",
+        f"UPDATE jobs SET state = '{JobState.UNSENT}', lease_until = NULL, "  # noqa: S608 - our own
+        f"{attempt} = {attempt} + {ATTEMPT_EPOCH}{counts} WHERE state <> '{JobState.FINISHED}'",
         "DELETE FROM broker_epoch",
         "DELETE FROM workers",
     )

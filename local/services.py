@@ -1,19 +1,18 @@
 """The long-running services as processes of their own: `producer`, `worker`, `trainer`, `flower`."""
 
 import os
-import signal
 import socket
-import sys
-import threading
 from typing import Literal
 
 from local.node_names import take_node_name
-from shared.base import logs
-from shared.base.errors import WrongSettings
-from shared.base.settings import Settings, check_links
+from shared.base import logs, service_links, stopping
+from shared.base.errors import ServiceUnavailable, WrongSettings
+from shared.base.settings import Settings
+from shared.base.surroundings import python
 from shared.database import opened
 from shared.models import registry
 from shared.queue import broker
+from shared.sources.links import check_links
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 BROKER_SECONDS = 10
@@ -29,9 +28,7 @@ def producer(settings: Settings) -> None:
     check_metrics_port(settings, "producer")
     broker.wait_until_ready(broker.url(settings), BROKER_SECONDS)
     logs.configure(settings)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = stopping.on_signals()
     service = Producer(settings)
     metrics.serve(settings, service.metrics)
     service.run(stop)
@@ -44,6 +41,7 @@ def worker(settings: Settings) -> None:
     with opened(settings) as database:  # fail now with a sentence, not later in a worker that can do nothing
         registry.check(database, settings.models, settings.signing_key)
     check_metrics_port(settings, "worker")
+    check_semaphores()
     os.environ.pop(metrics.FOLDER, None)  # another program's
     if settings.worker_metrics_port:
         os.environ[metrics.FOLDER] = str(metrics.make_folder(settings.home))
@@ -55,9 +53,24 @@ def trainer(settings: Settings) -> None:
     broker.url(settings)
     with opened(settings):
         pass  # fail now with a sentence, not later in a trainer that can do nothing
+    check_semaphores()
     beat = ("--beat", "--scheduler", "celery.beat:Scheduler")  # in memory: the default one keeps a pickle
     name = take_node_name(settings.home, "trainer")
     _celery(settings, "worker", "--loglevel", settings.log_level, "--hostname", name, *beat, app="trainer.app")
+
+
+def check_semaphores() -> None:
+    """Raises ServiceUnavailable if the processes of a worker could not work together on this machine."""
+    import multiprocessing  # which imports much that most services do not need
+
+    try:
+        multiprocessing.Semaphore()
+    except (OSError, ImportError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ServiceUnavailable(
+            f"Celery's processes need semaphores, which this machine does not give: {reason}. On Linux they lie "
+            "in /dev/shm: mount it, let this user write there, and give it room (a container: --shm-size=64m)."
+        ) from error
 
 
 def check_metrics_port(settings: Settings, service: Literal["producer", "worker"]) -> None:
@@ -97,6 +110,8 @@ def flower(settings: Settings, port: int) -> None:
             f"Flower would listen on {settings.flower_host} without a password: set PNEUMOSCREEN_FLOWER_PASSWORD, "
             "or leave flower_host at 127.0.0.1."
         )
+    for name in service_links.find(os.environ):  # of a service `flower`, whose address Flower would take for its port
+        del os.environ[name]
     _celery(settings, "flower", f"--address={settings.flower_host}", f"--port={port}", "--max_tasks=10000")
 
 
@@ -104,4 +119,5 @@ def _celery(settings: Settings, *arguments: str, app: str = "worker.app") -> Non
     """Become Celery's own command, so that signals reach it directly."""
     broker.wait_until_ready(broker.url(settings), BROKER_SECONDS)  # fail now with a sentence, not later with Celery's
     os.environ["PNEUMOSCREEN_HOME"] = str(settings.home)
-    os.execv(sys.executable, [sys.executable, "-m", "celery", "-A", app, *arguments])
+    command = python("celery", "-A", app, *arguments)
+    os.execv(command[0], command)

@@ -3,6 +3,7 @@
 import ctypes
 import fcntl
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -19,31 +20,52 @@ import psutil
 from actions.installation import install_bundled
 from local import private_broker, services
 from local.announcing import announce, patient_secret
-from local.inbox import INBOX, remember, with_inbox
+from local.inbox import INBOX, make, remember, with_inbox
 from queries.workers import live_workers
 from shared import database, sources
 from shared.base import home as home_folder
 from shared.base import settings
 from shared.base.errors import WorkFailed, WrongSettings
 from shared.base.settings import Settings
+from shared.base.surroundings import NEUTRAL, python
 from shared.models import registry
 from shared.queue.broker import url as broker_url
 from shared.queue.broker import wait_until_ready
+from shared.sources.links import check_links
 
-STOP_SECONDS = {"producer": 10, "trainer": 20, "worker": 60, "flower": 5, "broker": 10}
+STOP_SECONDS = {"producer": 10, "trainer": 20, "worker": 60, "flower": 5, "backup": 10, "broker": 10}
 """How long each program has to end by itself; then it is killed, which loses no image either."""
 BROKER_SECONDS = 20
 MARK = "PROGRAM_OF_UP"
 """A variable in the environment of all programs of `up`, with the home: by it they are found if `up` is killed."""
+HELPERS = "shared.sources.folder."
+"""Begins the names of the programs that look into folders for others."""
+CONFIGURATION = """
+[supervisord]
+nodaemon=true
+silent=true
+logfile=../logs/supervisord.log
+pidfile=supervisord.pid
+childlogdir=../logs
+[group:services]
+programs={services}
+priority=1000
+"""
+"""No path stands in it, since it has no way to write every one: it is run in HOME/run, and commands are variables.
+
+The services are stopped together, and before the broker that they need: the highest priority is stopped first, 999 is
+the default.
+"""
 PROGRAM = """
 [program:{name}]
-command={command}
+command=%(ENV_{variable})s
+directory={folder}
 autorestart=true
 startretries=100000
 stopwaitsecs={stop_seconds}
 killasgroup=true
 redirect_stderr=true
-stdout_logfile={log}
+stdout_logfile=../logs/{name}.log
 stdout_logfile_maxbytes=20MB
 stdout_logfile_backups=3
 """
@@ -96,7 +118,7 @@ def run(home: Path, inbox: Path | None, flower_port: int | None, *, trainer: boo
 
     Raises WrongSettings if a system runs there already, a port is taken, or the sources overlap.
     """
-    home = home.expanduser().absolute()
+    home = home_folder.resolve(home)
     home.mkdir(mode=0o700, parents=True, exist_ok=True)  # paths and results are nobody else's business
     (home / "run").mkdir(exist_ok=True)
     with (home / "run" / "up.lock").open("a+") as lock:
@@ -108,9 +130,10 @@ def run(home: Path, inbox: Path | None, flower_port: int | None, *, trainer: boo
             inbox = home / INBOX
         if inbox is not None:
             chosen = with_inbox(chosen, inbox)
-        settings.check_links(chosen)
+        check_links(chosen)
         services.check_metrics_port(chosen, "producer")
         services.check_metrics_port(chosen, "worker")
+        services.check_semaphores()
         if chosen.broker_url is None:
             broker = private_broker.prepare(home)
         else:
@@ -127,7 +150,7 @@ def run(home: Path, inbox: Path | None, flower_port: int | None, *, trainer: boo
             candidate = install_bundled(with_database, chosen.models, datetime.now(UTC), chosen.signing_key).candidate
             registry.check(with_database, chosen.models, chosen.signing_key)
         if inbox is not None:
-            chosen.sources[INBOX].path.mkdir(parents=True, exist_ok=True)
+            make(chosen)
         announced = {
             "broker_url": broker.url if broker else broker_url(chosen),
             "database_url": chosen.database,
@@ -135,17 +158,16 @@ def run(home: Path, inbox: Path | None, flower_port: int | None, *, trainer: boo
         }
         announce(home, announced, chosen.sources)
         chosen = settings.load(home, sources=chosen.sources)
-        note = home_folder.register_home(home)
-        process = _supervise(chosen, broker, flower_port, trainer=trainer)
-        system = System(chosen, process, f"http://127.0.0.1:{flower_port}" if flower_port else None, candidate)
-        try:
-            if broker:
-                wait_until_ready(broker.url, BROKER_SECONDS)
-            yield system
-        finally:
-            system.stop()
-            note.unlink(missing_ok=True)
-            home_folder.announcement(home).unlink(missing_ok=True)
+        with home_folder.registered(home):
+            process = _supervise(chosen, broker, flower_port, trainer=trainer)
+            system = System(chosen, process, f"http://127.0.0.1:{flower_port}" if flower_port else None, candidate)
+            try:
+                if broker:
+                    wait_until_ready(broker.url, BROKER_SECONDS)
+                yield system
+            finally:
+                system.stop()
+                home_folder.announcement(home).unlink(missing_ok=True)
 
 
 def port_for_flower(wanted: str) -> int | None:
@@ -182,11 +204,11 @@ def _end_programs(home: Path) -> None:
     """Kill what a killed supervisor of this home left: two brokers would write into one file."""
     for _ in range(100):
         leftovers = [process for process in psutil.process_iter() if _is_program(process, home)]
-        if not leftovers:
-            return
         for process in leftovers:
             with suppress(psutil.Error):
                 process.kill()
+        if all(map(_is_held, leftovers)):
+            return
         time.sleep(0.1)
 
 
@@ -200,34 +222,36 @@ def _is_program(process: psutil.Process, home: Path) -> bool:
         return False
 
 
+def _is_held(process: psutil.Process) -> bool:
+    """Whether a call on a share that hangs holds a helper: it works on nothing, and ends when the call does."""
+    try:
+        return process.status() == psutil.STATUS_DISK_SLEEP and HELPERS in " ".join(process.cmdline())
+    except psutil.Error:
+        return False
+
+
 def _supervise(
     chosen: Settings, broker: private_broker.PrivateBroker | None, port: int | None, *, trainer: bool
 ) -> "subprocess.Popen[bytes]":
-    python = sys.executable
-    programs: dict[str, tuple[str, ...]] = {
-        "producer": (python, "-m", "cli.main", "producer"),
-        "worker": (python, "-m", "cli.main", "worker"),
-    }
+    programs = {"producer": python("cli.main", "producer"), "worker": python("cli.main", "worker")}
     if trainer:
-        programs["trainer"] = (python, "-m", "cli.main", "trainer")
+        programs["trainer"] = python("cli.main", "trainer")
+    if chosen.backup_every:
+        programs["backup"] = python("cli.main", "db", "backup", "--repeat")
     if port:
-        programs["flower"] = (python, "-m", "cli.main", "flower", "--port", str(port))
-    run_folder = chosen.home / "run"
-    text = f"[supervisord]\nnodaemon=true\nsilent=true\nlogfile={_escaped(chosen.logs / 'supervisord.log')}\n"
-    text += f"pidfile={_escaped(run_folder / 'supervisord.pid')}\nchildlogdir={_escaped(chosen.logs)}\n"
-    # Stopped together, and before the broker that they need: the highest priority is stopped first, 999 is the default.
-    text += f"[group:services]\nprograms={','.join(programs)}\npriority=1000\n"
+        programs["flower"] = python("cli.main", "flower", "--port", str(port))
+    text = CONFIGURATION.format(services=",".join(programs))
     if broker:
         programs["broker"] = broker.command
-    for name, command in programs.items():
-        line = " ".join('"' + _escaped(part).replace('"', '\\"') + '"' for part in command)
-        log = _escaped(chosen.logs / f"{name}.log")
-        text += PROGRAM.format(name=name, command=line, stop_seconds=STOP_SECONDS[name], log=log)
-    configuration = run_folder / "supervisord.conf"
-    configuration.write_text(text, encoding="utf-8")
+    commands = {f"UP_RUNS_{name.upper()}": shlex.join(command) for name, command in programs.items()}
+    for name, variable in zip(programs, commands, strict=True):
+        text += PROGRAM.format(name=name, variable=variable, folder=NEUTRAL, stop_seconds=STOP_SECONDS[name])
+    run_folder = chosen.home / "run"
+    (run_folder / "supervisord.conf").write_text(text, encoding="utf-8")
     return subprocess.Popen(
-        [python, "-m", "supervisor.supervisord", "-c", str(configuration)],
-        env={**os.environ, "PNEUMOSCREEN_HOME": str(chosen.home), MARK: str(chosen.home)},
+        python("supervisor.supervisord", "-c", "supervisord.conf"),
+        cwd=run_folder,
+        env={**os.environ, **commands, "PNEUMOSCREEN_HOME": str(chosen.home), MARK: str(chosen.home)},
         stdin=subprocess.DEVNULL,
         # It complains there of each line that it cannot log, and ends if that fails too: on a full disk a file would.
         stdout=subprocess.DEVNULL,
@@ -240,7 +264,3 @@ def _supervise(
 def _die_with_parent() -> None:
     """Ask Linux to end the supervisor when `up` is killed, so that no orphan keeps working on the home."""
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-
-
-def _escaped(part: object) -> str:
-    return str(part).replace("%", "%%")

@@ -14,10 +14,13 @@ from sqlalchemy import func, make_url, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from producer.source_metrics import SourceFamilies
+from queries import backups
 from queries.workers import count_live_by_version
 from shared import database
 from shared.base.lanes import Lane
 from shared.base.settings import Settings
+from shared.base.source_report import SourceReport, WatchedBy
 from shared.database import OPEN_JOB, DeadLetter, Job, JobState, RunState, TrainingRun
 from shared.queue import broker
 
@@ -25,6 +28,7 @@ OPEN = (JobState.UNSENT, JobState.SENT, JobState.CLAIMED)
 CAUSES = ("lease", "lost_message", "empty_broker")
 FRESH_SECONDS = 3.0
 """Scrapes at shorter intervals get the same figures."""
+STATEMENT_SECONDS = 3.0
 
 
 class Metrics:
@@ -55,9 +59,23 @@ class Metrics:
             "When the producer last went through its loop without an error.",
             registry=registry,
         )
+        self._away = Gauge(
+            "pneumoscreen_source_away",
+            "1 while a source that is watched does not answer this producer, or cannot be seen.",
+            ["source"],
+            registry=registry,
+        )
+        self._hung = Gauge(
+            "pneumoscreen_source_helpers_hung",
+            "Processes that a call on the source holds, of those with which this producer looks into it.",
+            ["source"],
+            registry=registry,
+        )
         # Each starts at 0, or the first event would count for no rate.
         for source in settings.sources:
             self._registered.labels(source)
+            self._away.labels(source)
+            self._hung.labels(source)
         for lane in Lane:
             self._sent.labels(lane)
         for cause in CAUSES:
@@ -74,6 +92,10 @@ class Metrics:
         """`cause` is one of CAUSES."""
         if jobs:
             self._recovered.labels(cause).inc(jobs)
+
+    def show_source(self, source: str, report: SourceReport) -> None:
+        self._away.labels(source).set(report.watched_by is WatchedBy.NOTHING)
+        self._hung.labels(source).set(report.hung)
 
     def show_step(self, *, is_ready: bool) -> None:
         self._ready.set(is_ready)
@@ -121,32 +143,42 @@ class Situation:
             "pneumoscreen_training_last_success_timestamp_seconds",
             "When a training run last ended with a version, whether or not that one passed the gate.",
         )
+        of_sources = SourceFamilies()
+        backed_up = GaugeMetricFamily(
+            "pneumoscreen_backup_last_success_timestamp_seconds",
+            "When the last backup was made; 0 where backups are scheduled and there is none yet.",
+        )
         up = GaugeMetricFamily("pneumoscreen_database_up", "1 if the database answered.")
         try:
             with self._database.read() as session:
+                self._database.limit(session, STATEMENT_SECONDS)
                 now = datetime.now(UTC)
                 _add_jobs(session, now, jobs, age)
                 _add_workers(session, now, alive)
                 _add_trainings(session, trainings, trained)
+                of_sources.add(session, self._settings, now)
+                if (backup := backups.newest(session, backups.MADE)) or self._settings.backup_every:
+                    backed_up.add_metric([], backup.at.timestamp() if backup else 0)
                 letters.add_metric([], session.scalar(select(func.count()).select_from(DeadLetter)) or 0)
         except SQLAlchemyError:
-            for family in (jobs, age, letters, alive, trainings, trained):
+            for family in (jobs, age, letters, alive, trainings, trained, backed_up, *of_sources.all):
                 family.samples.clear()
             up.add_metric([], 0)
         else:
             up.add_metric([], 1)
         finally:
             self._database.close()  # a connection that idles from scrape to scrape may be a dead one
-        return [jobs, age, letters, alive, trainings, trained, up]
+        return [jobs, age, letters, alive, trainings, trained, backed_up, *of_sources.all, up]
 
     def _ask_broker(self) -> list[GaugeMetricFamily]:
         messages = GaugeMetricFamily(
             "pneumoscreen_broker_messages", "Messages that wait in the broker.", labels=["lane"]
         )
-        up = GaugeMetricFamily("pneumoscreen_broker_up", "1 if the broker answered.")
+        up = GaugeMetricFamily("pneumoscreen_broker_up", "1 if the broker answered, and stores what it is given.")
         try:
             for lane, length in broker.lengths(self._redis).items():
                 messages.add_metric([lane], length)
+            broker.check_writes(self._redis)
         except RedisError:
             up.add_metric([], 0)
         else:
@@ -198,7 +230,7 @@ def _impatient(url: str) -> str:
     parsed = make_url(url)
     if parsed.get_backend_name() != "postgresql":
         return url
-    limits = {"connect_timeout": "3", "tcp_user_timeout": "3000", "options": "-c statement_timeout=3000"}
+    limits = {"connect_timeout": "3", "tcp_user_timeout": "3000"}
     wanted = {name: value for name, value in limits.items() if name not in parsed.query}
     return parsed.update_query_dict(wanted).render_as_string(hide_password=False)
 

@@ -10,7 +10,7 @@ from producer.metrics import Metrics
 from shared.base.settings import Settings
 from shared.database import Database
 from shared.ledger import recover as ledger
-from shared.queue.broker import EPOCH_KEY
+from shared.queue import broker
 
 log = logging.getLogger(__name__)
 
@@ -29,16 +29,20 @@ def recover(settings: Settings, database: Database, now: datetime, metrics: Metr
 
 
 def check_epoch(database: Database, redis: Redis, metrics: Metrics) -> None:
-    """Take back every sent job if the broker has lost the epoch's value. Raises RedisError if it is out of reach."""
+    """Take back every sent job if the broker has lost the epoch's value.
+
+    Raises RedisError if it is out of reach, or refuses to store anything: nothing is sent to it then.
+    """
+    broker.check_writes(redis)
     with database.read() as session:
         value = ledger.epoch(session)
-    if value is not None and redis.get(EPOCH_KEY) == value:
+    if value is not None and redis.get(broker.EPOCH_KEY) == value:
         return
     new = secrets.token_hex(8)
     with database.write() as session:
         lost = ledger.recover_all_sent(session, value, new)
         current = ledger.epoch(session)
-    redis.set(EPOCH_KEY, current or new)
+    redis.set(broker.EPOCH_KEY, current or new)
     metrics.count_recovered("empty_broker", lost)
     if lost:
         log.warning("the broker came back empty: %d jobs are sent again", lost)

@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 
 from producer import recovering
 from producer.metrics import Metrics
+from producer.reporting import Reporter
 from producer.resolving import Resolver
 from producer.sending import Sender
 from queries.sources import has_sightings
@@ -47,6 +48,7 @@ class Producer:
             name: poller for name, source in self.sources.items() if (poller := source.poller(self.wake)) is not None
         }
         self.resolver = Resolver(self.database, self.sources)
+        self.reporter = Reporter(self.database)
         self._complete: dict[str, list[Found]] = {name: [] for name in self.pollers}
         self._next_maintenance = 0.0
         self._trouble: str | None = None
@@ -69,7 +71,9 @@ class Producer:
         try:
             self._step()
         except (*OUT_OF_REACH, RedisError, BrokerError, ServiceUnavailable) as error:
-            trouble = str(error).splitlines()[0]
+            trouble = (
+                broker.describe(error) if isinstance(error, RedisError | BrokerError) else str(error).splitlines()[0]
+            )
             if trouble != self._trouble:
                 log.warning("retrying every second: %s", trouble)
             self._trouble = trouble
@@ -98,6 +102,7 @@ class Producer:
             recovering.recover(self.settings, self.database, datetime.now(UTC), self.metrics)
             recovering.check_epoch(self.database, self.redis, self.metrics)
             self.resolver.resolve(now)
+            self.reporter.report(now, self.pollers)
             self._next_maintenance = now + self.settings.recover_every
         self.sender.send(datetime.now(UTC))
 
@@ -106,6 +111,7 @@ class Producer:
             with self.database.read() as session:
                 is_known = has_sightings(session, name)
             poller.maintain(is_known=is_known)
+            self.metrics.show_source(name, poller.report())
 
     def _wait(self) -> None:
         """Until a source reports something; for a moment at most, and not while there is work to go on with."""

@@ -1,30 +1,109 @@
 """What needs a person, what is retried without one, and what can wait: sentences for `status`."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from queries.rights import is_of_a_service, missing_rights
+from queries.sources import SourceOverview, told
 from queries.trainings import Training
 from queries.workers import WorkerProcess
 from shared import sources
 from shared.base.decoder import DECODER_REVISION
 from shared.base.settings import Settings
+from shared.base.source_report import SourceReport
 from shared.database import OPEN_JOB, DeadLetter, Job, Prediction, RunState, Screening, Sighting, SightingState
+from shared.database.refusals import REFUSES
 from shared.ledger.latest import IS_RESULT, is_newest
 from shared.ledger.quarantine import is_unresolved
-from shared.ledger.work import ATTEMPT_EPOCH, MAX_ATTEMPTS
+from shared.ledger.work import MAX_ATTEMPTS
+from shared.sources.answers import ask_all
 
-MAX_COUNTED = 10_000
+SOURCE_SECONDS = 3.0
+"""How long `status` waits for sources to answer."""
+MAX_COUNTED, MAX_NAMED = 10_000, 5
 LATELY = timedelta(days=1)
 """Older problems are not reported: an alarm that never clears gets ignored."""
 
 
-def sources_out_of_reach(settings: Settings) -> Iterator[str]:
-    for name, source in sources.build(settings).items():
-        if source.is_watched and not source.is_in_reach():
+def sources_out_of_reach(settings: Settings, explained: Collection[str] = ()) -> Iterator[str]:
+    """What this host cannot see; but not those of which a producer here has explained why."""
+    watched = {
+        name: source for name, source in sources.build(settings).items() if source.is_watched and name not in explained
+    }
+    answers = ask_all(watched, lambda source: source.is_in_reach(), SOURCE_SECONDS)
+    for name, source in watched.items():
+        if name not in answers:
+            yield (
+                f"the source {name} ({source.place}) does not answer this host within {SOURCE_SECONDS:g} s: its share "
+                "hangs, or is very slow. Its images wait, and others go on. A share whose server is gone for good has "
+                "to be unmounted (`umount -l`) and mounted again"
+            )
+        elif not answers[name]:
             yield f"the source {name} ({source.place}) is out of reach of this host: is it mounted?"
+
+
+def of_sources(overviews: Iterable[SourceOverview], now: datetime) -> tuple[list[str], list[str]]:
+    """What producers say of the sources, and which of these are silent: needs, and hints."""
+    needs: list[str] = []
+    hints: list[str] = []
+    for source in overviews:
+        name = f"the source {source.name}" + (f" ({source.place})" if source.place else "")
+        needs += told(source, now, partial(_problem, name))
+        needs += told(source, now, partial(_unreadable, name))
+        if source.silent_since is not None:
+            needs.append(_silence(name, source))
+        hints += told(source, now, partial(_remark, name))
+        hints += told(source, now, partial(_links, name))
+    return needs, hints
+
+
+def _problem(name: str, report: SourceReport) -> str | None:
+    return f"{name} {report.problem}" if report.problem else None
+
+
+def _remark(name: str, report: SourceReport) -> str | None:
+    return f"{name} {report.remark}" if report.remark else None
+
+
+def _unreadable(name: str, report: SourceReport) -> str | None:
+    if not report.unreadable:
+        return None
+    folders = _count(report.unreadable, "folder", "folders")
+    names = _names(report.unreadable, report.unreadable_names)
+    return (
+        f"{name}: {folders} cannot be listed ({names}), so no image in there is seen: give the service's user the "
+        "right to read and enter what is to be screened, or add the rest to `ignore`"
+    )
+
+
+def _links(name: str, report: SourceReport) -> str | None:
+    if not report.links:
+        return None
+    are = _count(report.links, "link is", "links are")
+    names = _names(report.links, report.links_names)
+    return (
+        f"{name}: {are} not followed ({names}), since a link leads to a folder or to nothing: name a linked folder as "
+        "a source of its own"
+    )
+
+
+def _silence(name: str, source: SourceOverview) -> str:
+    assert source.quiet_after is not None
+    since = f"since {source.last_image:%Y-%m-%d %H:%M} (UTC)" if source.last_image else "yet"
+    expected = " of the hours in which images are expected" if source.expected else ""
+    return (
+        f"{name} is silent: no image has come {since}, for more than {duration(source.quiet_after)}{expected}. Is it "
+        "still sent to?"
+    )
+
+
+def _names(count: int, first: Sequence[str]) -> str:
+    shown = ", ".join(first[:MAX_NAMED])
+    return shown if count <= MAX_NAMED else f"{shown} and {count - MAX_NAMED:,} more, see `pneumoscreen sources`"
 
 
 def quarantined(session: Session, now: datetime) -> Iterator[str]:
@@ -43,21 +122,30 @@ def quarantined(session: Session, now: datetime) -> Iterator[str]:
 def put_off(session: Session, now: datetime) -> tuple[list[str], list[str]]:
     """What waits after a transient failure: needs, and what is still retried with a shorter back-off.
 
-    It becomes a need once the back-off is at its longest: what passes by itself has mostly passed by then.
+    It becomes a need once the back-off is at its longest: what passes by itself has mostly passed by then. What the
+    database refuses for good is one at once.
     """
-    columns = (func.count(), func.min(Job.created_at), func.max(Job.attempt % ATTEMPT_EPOCH), func.min(Job.id))
+    columns = (func.count(), func.min(Job.created_at), func.max(Job.tries), func.min(Job.id))
     # In every open state: a check must not turn green for as long as an attempt takes.
     # A check is no image that waits: its result stands, and it ends by itself.
     is_put_off = Job.problem.is_not(None) & ~Job.is_check
     waiting = select(Job.problem, *columns).where(OPEN_JOB, is_put_off).group_by(Job.problem)
     needs: list[str] = []
     retried: list[str] = []
-    for problem, number, since, attempts, first in session.execute(waiting).all():
+    for problem, number, since, tries, first in session.execute(waiting).all():
         path = session.scalar(select(Sighting.path).join(Job, Job.sighting_id == Sighting.id).where(Job.id == first))
         wait = _count(number, "image waits", "images wait")
         sentence = f"{wait} for {duration(now - since)}: {problem} (first: {path})"
-        (needs if attempts >= MAX_ATTEMPTS else retried).append(sentence)
+        (needs if tries >= MAX_ATTEMPTS or str(problem).startswith(REFUSES) else retried).append(sentence)
     return needs, retried
+
+
+def rights(session: Session) -> Iterator[str]:
+    """What the role that asks lacks, unless it writes nowhere: that one is no service's."""
+    missing = missing_rights(session)
+    if missing and is_of_a_service(missing):
+        first = ", ".join(missing[:MAX_NAMED]) + (", …" if len(missing) > MAX_NAMED else "")
+        yield f"the database does not permit its role all that the services do ({first}): `docs/roles.sql` grants it"
 
 
 def older_decoder(session: Session) -> Iterator[str]:

@@ -9,7 +9,8 @@ from redis.exceptions import RedisError
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from queries import needs, trainings
+from queries import backups, needs, sources, trainings
+from queries.backups import Backup
 from queries.candidates import bundled_candidate
 from queries.counts import Counts, count
 from queries.needs import duration
@@ -49,7 +50,7 @@ class Disk:
 @dataclass(frozen=True)
 class Broker:
     lengths: dict[Lane, int] | None  # None while it is out of reach
-    problem: str | None = None
+    problem: str | None = None  # it is out of reach, or refuses to store anything
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,7 @@ class Status:
     workers: tuple[WorkerProcess, ...]
     starting_for: timedelta | None  # no worker is alive yet, but `up` has only just begun
     quarantined: tuple[Reason, ...]  # what nobody has resolved, by reason
+    backup: Backup | None  # the last one that was made
     needs: tuple[str, ...] = ()
     retried: tuple[str, ...] = ()  # what is tried again without anybody
     hints: tuple[str, ...] = ()  # what somebody may do at leisure
@@ -122,19 +124,25 @@ def status(session: Session, settings: Settings, now: datetime) -> Status:
         workers=workers,
         starting_for=None if workers else _age_of_up(settings, now),
         quarantined=_quarantined(session),
+        backup=backups.newest(session, backups.MADE),
     )
     put_off_needs, retried = needs.put_off(session, now)
+    overviews = sources.overview(session, settings, now)
+    source_needs, source_hints = needs.of_sources(overviews, now)
     return replace(
         state,
         needs=(
             *_needs_of(settings, state),
-            *needs.sources_out_of_reach(settings),
+            *needs.rights(session),
+            *needs.sources_out_of_reach(settings, sources.with_problems(overviews, now)),
+            *source_needs,
             *needs.quarantined(session, now),
             *put_off_needs,
             *needs.dead_letters(session, now),
+            *backups.needs(session, settings, now),
         ),
         retried=tuple(retried),
-        hints=tuple(needs.older_decoder(session)),
+        hints=(*source_hints, *needs.older_decoder(session), *backups.hints(session, settings)),
     )
 
 
@@ -149,11 +157,16 @@ def _disk(settings: Settings) -> Disk:
 
 
 def _broker(settings: Settings) -> Broker:
+    lengths = None
     try:
         with broker.client(settings) as client:
-            return Broker(broker.lengths(client))
-    except (RedisError, ServiceUnavailable) as error:
-        return Broker(None, str(error))
+            lengths = broker.lengths(client)
+            broker.check_writes(client)
+    except RedisError as error:
+        return Broker(lengths, broker.describe(error))
+    except ServiceUnavailable as error:
+        return Broker(None, f"the broker is out of reach: {error}")
+    return Broker(lengths)
 
 
 def _model(settings: Settings, session: Session) -> Model | None:
@@ -216,7 +229,7 @@ def _needs_of(settings: Settings, state: Status) -> list[str]:
     """What needs a person of that which the status shows anyway."""
     sentences = [state.disk.problem] if state.disk.problem else []
     if state.broker.problem:
-        sentences.append(f"the broker is out of reach: {state.broker.problem}")
+        sentences.append(state.broker.problem)
     if state.model is None:
         sentences.append("no model version is live: `pneumoscreen db upgrade` installs the bundled one")
     elif not state.model.is_in_reach:

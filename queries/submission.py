@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import case, exists, func, select
 from sqlalchemy.orm import Session, aliased
@@ -74,8 +73,9 @@ def outcomes(session: Session, sightings: Sequence[int]) -> list[Outcome]:
     of_this = (Job.sighting_id == Sighting.id, OPEN_JOB, Sighting.state == SightingState.WAITING)
     problem = select(Job.problem).where(*of_this).order_by(Job.id.desc()).limit(1).scalar_subquery()
     figures = (Screening.label, Screening.probability, Screening.threshold, Screening.unfamiliar)
-    columns: tuple[Any, ...] = (Sighting.origin, Sighting.path, Sighting.state, *figures)
-    query = select(*columns, func.coalesce(Sighting.reason, problem)).outerjoin(Screening, IS_RESULT)
+    of_image = (Sighting.origin, Sighting.path, Sighting.state)
+    query = select(*of_image, *figures).add_columns(func.coalesce(Sighting.reason, problem))
+    query = query.outerjoin(Screening, IS_RESULT)
     rows: list[Outcome] = []
     for part in parts(sightings):
         replaced = _replaced(session, part)

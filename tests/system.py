@@ -152,22 +152,23 @@ def running(
     inbox: bool = True,
     settings: dict[str, str] | None = None,
     servers: Servers | None = None,
+    cwd: Path | None = None,
 ) -> Iterator[System]:
     """`up` in folder/home, ready to screen; ended with SIGTERM, and by force if a test left it hanging.
 
-    With `servers` it uses those instead of SQLite and a private broker. Where nothing is learnt it has no trainer,
-    which takes a while to start.
+    It is started in the folder `cwd`. With `servers` it uses those instead of SQLite and a private broker. Where
+    nothing is learnt it has no trainer, which takes a while to start.
     """
     home, box = folder / "home", folder / "inbox"
     variables = environment(home, **(QUICK if settings is None else settings))
     if servers:
         variables |= servers.variables
-    command = [sys.executable, "-m", "cli.main", "up", "--home", str(home), "--flower-port", flower]
+    command = [sys.executable, "-P", "-m", "cli.main", "up", "--home", str(home), "--flower-port", flower]
     command += ["--trainer" if trainer else "--no-trainer"]
     if inbox:
         command += ["--inbox", str(box)]
     with (folder / "up.out").open("w") as output:
-        process = subprocess.Popen(command, env=variables, stdout=output, stderr=subprocess.STDOUT, text=True)
+        process = subprocess.Popen(command, cwd=cwd, env=variables, stdout=output, stderr=subprocess.STDOUT, text=True)
     system = System(home, box, {**variables, "PNEUMOSCREEN_HOME": str(home)}, process)
     try:
         system.wait(lambda: _ready(system), "a worker that holds a model")

@@ -28,7 +28,7 @@ def describe(data: Path | None) -> Description:
 def read(file: Path) -> Description:
     """What a file of that form says; raises WrongSettings where it cannot be read."""
     try:
-        tables = tomllib.loads(file.read_text(encoding="utf-8"))
+        tables = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise WrongSettings(f"{file} cannot be read: {error}") from error
     return Description(tables.get("source", {}), tables.get("population", dict(NOT_STATED)))

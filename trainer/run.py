@@ -19,12 +19,14 @@ from sqlalchemy.orm import Session
 from actions import promotion
 from shared import database, sources
 from shared.base import settings
-from shared.base.errors import PneumoscreenError, WorkFailed
+from shared.base.errors import ImageError, PneumoscreenError, WorkFailed
 from shared.base.settings import Settings
 from shared.database import Database, DicomHeader, Review, ReviewLabel, RunState, Sighting, TrainingRun
+from shared.imaging import Limits
 from shared.ledger.register import as_path, parts
 from shared.models import manifest, registry
 from shared.models.manifest import sha256
+from shared.sources import Source
 from trainer import architectures, datasets, description, fit, gate, leases, packaging, pipeline
 from trainer.datasets import CLASSES
 from trainer.leases import Lease
@@ -40,7 +42,7 @@ def main(arguments: list[str]) -> int:
     threading.Thread(target=_end_with, args=[os.getppid()], name="parent", daemon=True).start()
     number, fence = map(int, arguments)
     try:
-        run(settings.load(), number, fence, Console(stderr=False, soft_wrap=True))
+        run(settings.load(), number, fence, Console(soft_wrap=True, markup=False, emoji=False))
     except PneumoscreenError as error:
         sys.stderr.write(f"{' '.join(str(error).split())}\n")
         return error.exit_code
@@ -177,7 +179,7 @@ def _reviewed(found: Settings, session: Session, most: int) -> Iterator[tuple[st
     on_content = (Review.id <= most) & Review.sha256.is_not(None) & (Review.label != ReviewLabel.NOT_READABLE)
     oldest_first = select(Review).where(on_content).order_by(Review.created_at, Review.id)
     labels = {str(review.sha256): review.label for review in session.scalars(oldest_first)}
-    contents, known = sorted(labels), sources.build(found)
+    contents, known, limits = sorted(labels), sources.build(found), Limits.of(found)
     for part in parts(contents):
         keys = dict(
             session.execute(
@@ -190,16 +192,18 @@ def _reviewed(found: Settings, session: Session, most: int) -> Iterator[tuple[st
             digest = str(sighting.sha256)
             if source is None or digest in taken:
                 continue
-            file = source.local_copy(as_path(sighting.path, sighting.path_bytes))
-            if _is(file, digest):
+            path = as_path(sighting.path, sighting.path_bytes)
+            if _holds(source, path, digest, limits):
+                file = source.local_copy(path)
                 taken.add(digest)
                 yield digest, (file, labels[digest], _patient(file, keys.get(digest)))
 
 
-def _is(file: Path, digest: str) -> bool:
+def _holds(source: Source, path: str, digest: str, limits: Limits) -> bool:
     try:
-        return sha256(file.read_bytes()) == digest
-    except OSError:
+        found = source.find(path)
+        return found is not None and sha256(source.read(path, found.revision, limits)) == digest
+    except (ImageError, OSError):
         return False
 
 

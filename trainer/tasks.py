@@ -11,22 +11,30 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from celery.signals import setup_logging, worker_ready, worker_shutting_down
+from celery.signals import setup_logging, worker_init, worker_ready, worker_shutting_down
 from sqlalchemy.exc import SQLAlchemyError
 
 from shared import database
 from shared.base import logs, settings
 from shared.base.settings import Settings
+from shared.base.surroundings import python
 from shared.database import RunState
+from shared.queue import ending
 from trainer import leases
 from trainer.app import QUEUE, TICK, TRAIN, app
 from trainer.leases import Lease
 
 log = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 10.0
-COMMAND = (sys.executable, "-m", "trainer.run")
+COMMAND = python("trainer.run")
 MAX_LEASES = 5
 """Starts after which a run that is killed again is given up: the machine may lack memory for it."""
+
+
+@worker_init.connect
+def prepare(**_: Any) -> None:
+    """Runs before Celery sets its handlers of signals."""
+    ending.install()
 
 
 @setup_logging.connect

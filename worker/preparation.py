@@ -20,7 +20,7 @@ from shared.imaging.notes import Notes
 from shared.ledger.work import MAX_ATTEMPTS, Checked, Claimed, Identifiers, Outcome, PutOff, Quarantined, Superseded
 from shared.models.registry import Loaded
 from shared.sources import Source
-from worker.failures import Damaged, put_off
+from worker.failures import Damaged, describe_transient, is_last_attempt, put_off, put_off_against
 from worker.process import WorkerProcess
 
 log = logging.getLogger(__name__)
@@ -72,12 +72,12 @@ def prepare_image(process: WorkerProcess, loaded: Loaded, claimed: Claimed) -> P
         return put_off(claimed, str(error))
     except MemoryError:
         reason = "there is not enough memory to decode the image"
-        return (
-            put_off(claimed, reason)
-            if claimed.attempts < MAX_ATTEMPTS
-            else Quarantined(claimed, reason, content.sha256)
-        )
+        if is_last_attempt(claimed):
+            return Quarantined(claimed, reason, content.sha256)
+        return put_off_against(claimed, reason)
     except Exception as error:
+        if problem := describe_transient(error):
+            return put_off(claimed, problem)
         log.error("the decoder failed in an unknown way (job %d)", claimed.job)  # noqa: TRY400
         log.debug("its message, which may repeat the file's header", exc_info=True)
         return Damaged(claimed, f"the decoder failed: {type(error).__name__}", content.sha256, content.identifiers)
@@ -88,7 +88,7 @@ def _check(process: WorkerProcess, claimed: Claimed, source: Source) -> Outcome:
     try:
         data = source.read(claimed.path, claimed.revision, Limits.of(process.settings))
     except (OutOfReach, MemoryError) as error:
-        is_last = claimed.attempts >= MAX_ATTEMPTS
+        is_last = claimed.tries >= MAX_ATTEMPTS
         return Checked(claimed, None) if is_last else put_off(claimed, str(error) or "there is not enough memory")
     except (Changed, Unreadable):
         return Checked(claimed, None)

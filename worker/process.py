@@ -2,6 +2,7 @@
 
 import logging
 import os
+import secrets
 import signal
 import socket
 import threading
@@ -14,14 +15,15 @@ from sqlalchemy import delete
 from sqlalchemy.exc import SQLAlchemyError
 
 from shared import database, sources
-from shared.base.errors import BrokenModel
 from shared.base.settings import Settings
 from shared.database import Worker
 from shared.ledger import work
 from shared.models import registry
 from shared.queue.messages import Message
+from worker.failures import describe_transient
 from worker.metrics import Metrics
 from worker.models import Models
+from worker.pulse import Pulse
 
 log = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 5.0
@@ -30,8 +32,11 @@ HANG_SECONDS = 60.0
 
 
 class WorkerProcess:
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, pulse: Pulse | None = None) -> None:
+        """`pulse` is that of its parent."""
         self.settings = settings
+        self._pulse = pulse
+        self._me = {"host": socket.gethostname(), "pid": os.getpid(), "token": secrets.token_hex(4)}
         self.sources = sources.build(settings)
         self.database = database.connect(settings.database)
         self.metrics = Metrics()
@@ -40,6 +45,8 @@ class WorkerProcess:
         self.message: Message | None = None
         self.decoding: dict[int, float] = {}
         self.outdated: str | None = None
+        self.refusal: str | None = None
+        """What the database refused last, until it does its work again."""
         # Held while a network is loaded or run: by the task for a whole message, between messages by `_keep_up`.
         self.network_lock = threading.Lock()
         self._started_at = datetime.now(UTC)
@@ -64,7 +71,7 @@ class WorkerProcess:
     def _take_leave(self) -> None:
         try:
             with self.database.write() as session:
-                session.execute(delete(Worker).where(Worker.host == socket.gethostname(), Worker.pid == os.getpid()))
+                session.execute(delete(Worker).filter_by(**self._me))
         except SQLAlchemyError as error:
             log.warning("the worker's row could not be removed: %s", error)
 
@@ -80,8 +87,8 @@ class WorkerProcess:
                 candidates = registry.live(session)
             if self.models.is_behind(candidates):
                 self.models.live(candidates)
-        except (BrokenModel, SQLAlchemyError) as error:  # reported by the heartbeat, and retried
-            log.error("no model could be loaded: %s", error)  # noqa: TRY400
+        except Exception as error:  # noqa: BLE001 - retried: nothing may end the thread that asks
+            log.error("no model could be loaded: %s", describe_transient(error) or repr(error))  # noqa: TRY400
         finally:
             self.network_lock.release()
 
@@ -95,8 +102,8 @@ class WorkerProcess:
         while True:
             try:
                 self._report(datetime.now(UTC))
-            except SQLAlchemyError as error:
-                log.warning("the heartbeat could not be written: %s", error)
+            except Exception as error:  # noqa: BLE001 - without this thread the process would look dead
+                log.warning("the heartbeat could not be written: %s", describe_transient(error) or repr(error))
             if any(time.monotonic() - since > HANG_SECONDS for since in list(self.decoding.values())):
                 log.error("a decoder hangs for over %d s: this process ends itself", HANG_SECONDS)
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -108,11 +115,10 @@ class WorkerProcess:
             session.execute(delete(Worker).where(Worker.heartbeat_at < now - timedelta(hours=1)))
             session.merge(
                 Worker(
-                    host=socket.gethostname(),
-                    pid=os.getpid(),
+                    **self._me,
                     device=self.models.device,
                     model_version=self.models.version,
-                    error=self.outdated or self.models.error,
+                    error=self.outdated or self.refusal or self._parents_silence() or self.models.error,
                     started_at=self._started_at,
                     heartbeat_at=now,
                 )
@@ -120,3 +126,6 @@ class WorkerProcess:
             message = self.message
             if message is not None:
                 work.renew(session, message, now, self.settings.lease)
+
+    def _parents_silence(self) -> str | None:
+        return self._pulse.complaint(os.getppid()) if self._pulse is not None else None

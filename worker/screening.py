@@ -7,20 +7,20 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import groupby
+from itertools import count, groupby
 from typing import Any, TypeVar
 
 import numpy as np
 from sqlalchemy.orm import Session
 
 from shared.base.errors import BrokenModel, MalformedMessage, NewerMessage
-from shared.database import OUT_OF_REACH, DeadLetter
+from shared.database import OUT_OF_REACH, DeadLetter, refusals
 from shared.ledger import work
 from shared.ledger.work import Checked, Claimed, Outcome, PutOff, Quarantined, Screened, Superseded
 from shared.models import registry
 from shared.models.registry import Loaded, Published
 from shared.queue.messages import SCHEMA, Message
-from worker.failures import Damaged, judge_damaged, put_off, put_off_alone
+from worker.failures import Damaged, describe_transient, judge_damaged, put_off, put_off_all
 from worker.preparation import Prepared, prepare_image
 from worker.process import WorkerProcess
 
@@ -92,9 +92,12 @@ def _screen(process: WorkerProcess, message: Message) -> str:
             for outcomes in _parts(process, candidates, version, list(jobs)):
                 counts.update(map(_name, _finish(process, outcomes)))
     except Exception as error:
-        log.exception("a message could not be screened: its images are tried one by one")
-        outcomes = [put_off_alone(claim, error) for claim in claimed]
-        counts.update(map(_name, _finish(process, outcomes)))
+        if problem := describe_transient(error):
+            log.error("the images of a message are put off: %s", problem)  # noqa: TRY400
+        else:
+            log.exception("a message could not be screened: its images are tried one by one")
+        outcomes = put_off_all(claimed, error)
+        counts.update(map(_name, _finish(process, outcomes, is_last=True)))
     text = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
     return f"{len(claimed)} images: {text}" if claimed else "0 images: an old attempt, dropped"
 
@@ -187,26 +190,37 @@ def _classify(process: WorkerProcess, loaded: Loaded, prepared: Sequence[Prepare
     return outcomes
 
 
-def _finish(process: WorkerProcess, outcomes: Sequence[Outcome]) -> list[Outcome]:
+def _finish(process: WorkerProcess, outcomes: Sequence[Outcome], *, is_last: bool = False) -> list[Outcome]:
     began = time.monotonic()
-    counted = _write(process, lambda session: work.finish(session, outcomes, datetime.now(UTC)))
+    counted = _write(process, lambda session: work.finish(session, outcomes, datetime.now(UTC)), is_last=is_last)
     process.metrics.commit.observe(time.monotonic() - began)
     process.metrics.count(counted)
     process.metrics.in_hand.dec(len(outcomes))
     return counted
 
 
-def _write(process: WorkerProcess, statements: Callable[[Session], T]) -> T:
-    """Run a transaction; retried while the database is out of reach, so that the work in hand is not thrown away."""
-    pause = 1.0
-    while True:
+def _write(process: WorkerProcess, statements: Callable[[Session], T], *, is_last: bool = False) -> T:
+    """Run a transaction; retried where that may help, so that the work in hand is not thrown away.
+
+    Raises what the database refuses for longer, or for good; but not if the transaction `is_last`: what is in hand
+    could not even be put off.
+    """
+    for tries in count():
         try:
             with process.database.write() as session:
-                return statements(session)
+                result = statements(session)
         except OUT_OF_REACH as error:
-            if "no such" in str(error.orig):  # a table of another schema: waiting does not help
+            refusal = refusals.find(error)
+            if refusal is None:
                 raise
+            process.refusal = refusal.sentence
+            if not is_last and refusal.tries is not None and tries >= refusal.tries:
+                raise
+            pause = min(2.0**tries, 30.0)
             process.metrics.database_retries.inc()
-            log.warning("the database is out of reach, trying again in %.0f s: %s", pause, error)
+            log.warning("trying again in %.0f s: %s", pause, refusal.sentence)
             time.sleep(pause)
-            pause = min(2 * pause, 30.0)
+        else:
+            process.refusal = None
+            return result
+    raise AssertionError("there is always another number")

@@ -2,26 +2,41 @@
 
 import logging
 import os
+import time
 from typing import Any
 
-from celery.signals import setup_logging, worker_init, worker_process_init, worker_process_shutdown
+from celery.signals import heartbeat_sent, setup_logging, worker_init, worker_process_init, worker_process_shutdown
 
 from shared.base import logs, settings
+from shared.queue import ending
 from shared.queue.messages import TASK
-from worker import kombu_patch, metrics
+from worker import metrics
 from worker.app import app
+from worker.failures import describe_transient
 from worker.process import WorkerProcess
+from worker.pulse import Pulse
 from worker.screening import screen_message
 
 log = logging.getLogger(__name__)
+RESTART_SECONDS = 3.0
 _process: WorkerProcess | None = None
+_pulse: Pulse | None = None
 
 
 @worker_init.connect
 def prepare(**_: Any) -> None:
     """Runs in the parent, before it forks and before it connects."""
-    kombu_patch.install()
+    global _pulse  # Celery has no place of its own for what belongs to a process
+    _pulse = Pulse()
+    ending.install()
     metrics.serve(settings.load())
+
+
+@heartbeat_sent.connect
+def show_life(**_: Any) -> None:
+    """Runs in the parent's loop, every two seconds while it is connected."""
+    if _pulse is not None:
+        _pulse.beat()
 
 
 @setup_logging.connect
@@ -35,9 +50,10 @@ def start(**_: Any) -> None:
     """Runs in the child, after the fork: the parent never touches the database or TensorFlow."""
     global _process  # Celery has no place of its own for what belongs to a process
     try:
-        _process = WorkerProcess(settings.load())
+        _process = WorkerProcess(settings.load(), _pulse)
     except Exception:  # Celery would go on with a child that can do nothing
         log.exception("this worker process cannot start")
+        time.sleep(RESTART_SECONDS)  # it is started anew at once, and this is seldom over by then
         os._exit(1)
 
 
@@ -57,6 +73,11 @@ def screen(body: dict[str, Any]) -> str:
     assert _process is not None
     try:
         return screen_message(_process, body)
-    except Exception:
-        log.exception("a message could not be screened; its jobs are recovered when their lease runs out")
+    except Exception as error:
+        problem = describe_transient(error)
+        log.error(  # noqa: TRY400
+            "a message could not be screened; its jobs are recovered when their lease runs out: %s",
+            problem or repr(error),
+            exc_info=problem is None,
+        )
         return "failed: see the worker's log"

@@ -7,8 +7,6 @@ import tempfile
 from functools import lru_cache
 from pathlib import Path, PurePath
 
-import psutil
-
 from shared.base.errors import DiskLow, ServiceUnavailable
 
 NETWORK = (
@@ -28,6 +26,8 @@ NETWORK = (
 MADE_UP = (*NETWORK, "fuse", "vboxsf", "vmhgfs", "prl_fs")
 """File systems whose inode numbers and change times may be other ones at the next look."""
 MOUNTS = Path("/proc/self/mountinfo")
+NO_MARKER = "none"
+"""In place of a marker's name: the source has none."""
 MARKER = ".pneumoscreen-root"
 """An empty file in every folder that is a source: while it is not visible, the folder counts as out of reach."""
 
@@ -109,7 +109,12 @@ def has_own_numbers(device: int) -> bool:
 
 
 def network_filesystem(path: Path) -> str | None:
-    """The type of the network share that holds `path`, None if it lies on a local disk."""
+    """The type of the network share that holds `path`, None if it lies on a local disk.
+
+    Only the path itself is looked at: the mounts are read from the kernel's table, so one elsewhere may hang.
+    """
+    import psutil  # here, as the processes that look into folders start without it
+
     path = path.absolute().resolve()
     mounts = {part.mountpoint: part.fstype for part in psutil.disk_partitions(all=True)}
     for parent in (path, *path.parents):

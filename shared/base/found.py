@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 
+MAX_ROWS = 1000
+"""Images that are looked up and registered at a time, so that a transaction stays short, and the parameters of a
+statement within SQLite's limit."""
+
 
 @dataclass(frozen=True, slots=True)
 class Found:

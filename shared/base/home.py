@@ -1,12 +1,19 @@
 """The home folder: which one is meant, and what a running `up` leaves in it for other programs."""
 
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
 from platformdirs import user_state_path
 
 from shared.base.errors import WrongSettings
+from shared.base.source_settings import absolute
+
+REFUSED = re.compile(r"[?\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+"""A question mark, control characters, and what Python makes of bytes that are no UTF-8."""
 
 
 def announcement(home: Path) -> Path:
@@ -15,7 +22,28 @@ def announcement(home: Path) -> Path:
 
 
 def default_home() -> Path:
-    return Path(os.environ.get("PNEUMOSCREEN_HOME") or Path.home() / ".pneumoscreen")
+    """Raises WrongSettings for a user without a folder, as of a service or in a container."""
+    if named := os.environ.get("PNEUMOSCREEN_HOME"):
+        return Path(named)
+    try:
+        return Path.home() / ".pneumoscreen"
+    except RuntimeError as error:
+        raise WrongSettings("This user has no folder of its own: name one with --home or PNEUMOSCREEN_HOME.") from error
+
+
+def resolve(home: Path) -> Path:
+    """The whole path; raises WrongSettings for one that cannot be found, or that an address of SQLite cannot hold."""
+    try:
+        home = absolute(home)
+    except (ValueError, OSError) as error:
+        raise WrongSettings(f"The home folder cannot be found: {error}.") from error
+    name = str(home)
+    if REFUSED.search(name):
+        raise WrongSettings(
+            f"The home folder {ascii(name)[1:-1]} has a question mark, control characters or bytes that are no UTF-8 "
+            "in its path: choose another with --home or PNEUMOSCREEN_HOME."
+        )
+    return home
 
 
 def find_home() -> Path:
@@ -30,19 +58,32 @@ def find_home() -> Path:
     return default_home()
 
 
-def register_home(home: Path) -> Path:
-    """Note that this process runs the system in `home`, for `find_home`; returns the note, to be deleted at the end."""
+@contextmanager
+def registered(home: Path) -> Iterator[Path]:
+    """Note that this process runs the system in `home`, for `find_home`, until the end; gives the note.
+
+    Where this user has no folder that can be written, commands in a second shell must name the home.
+    """
+    note = _notes() / str(os.getpid())
+    with suppress(OSError):
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text(f"{psutil.Process().create_time()}\n{home}", encoding="utf-8")
+    try:
+        yield note
+    finally:
+        with suppress(OSError):
+            note.unlink(missing_ok=True)
+
+
+def _notes() -> Path:
     folder = user_state_path("pneumoscreen") / "running"
-    folder.mkdir(parents=True, exist_ok=True)
-    note = folder / str(os.getpid())
-    note.write_text(f"{psutil.Process().create_time()}\n{home}", encoding="utf-8")
-    return note
+    # Of a user without a folder the path begins with a ~ that stands for nothing: it would lie in the working folder.
+    return folder if folder.is_absolute() else Path(os.devnull) / "none"
 
 
 def _running_homes() -> list[Path]:
-    folder = user_state_path("pneumoscreen") / "running"
     homes = []
-    for note in sorted(folder.glob("*")) if folder.is_dir() else []:
+    for note in _listed(_notes()):
         try:
             began, home = note.read_text(encoding="utf-8").split("\n", 1)
             alive = psutil.Process(int(note.name)).create_time() == float(began)
@@ -51,5 +92,13 @@ def _running_homes() -> list[Path]:
         if alive:
             homes.append(Path(home))
         else:
-            note.unlink(missing_ok=True)  # left behind by a killed `up`
+            with suppress(OSError):
+                note.unlink(missing_ok=True)  # left behind by a killed `up`
     return homes
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:  # there is none, or it is another user's
+        return []

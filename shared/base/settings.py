@@ -2,6 +2,7 @@
 
 import os
 import tomllib
+from datetime import tzinfo
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -10,16 +11,17 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from shared.base import service_links
 from shared.base.errors import WrongSettings
-from shared.base.home import announcement, find_home
+from shared.base.home import announcement, find_home, resolve
 from shared.base.renamed import OLD_VARIABLE, Renaming, SourceNames
-from shared.base.source_settings import OWN_SOURCES, FolderSettings, absolute, overlap
+from shared.base.source_settings import OWN_SOURCES, FolderSettings, Seconds, overlap, whole
+from shared.base.weekly_hours import find_zone
 
 EngineName = Literal["auto", "tensorflow", "litert"]
 """auto: LiteRT where it is installed, there is no GPU, and the version has a network for it; else TensorFlow."""
 MAX_JOBS = 1000
 """No producer may put more jobs into a message (the setting `message_size`)."""
-Seconds = Annotated[float, Field(gt=0, le=30 * 24 * 3600)]
 
 
 def default_processes() -> int:
@@ -40,6 +42,8 @@ class Settings(BaseSettings):
     sources: dict[str, FolderSettings] = {}
     settle: float = Field(default=2.0, ge=0, le=3600)
     sweep_every: Seconds = 30.0
+    source_timeout: float = Field(default=20.0, ge=1, le=3600)
+    time_zone: str | None = None
     linger: float = Field(default=0.2, ge=0, le=60)
     message_size: int = Field(default=128, ge=1, le=MAX_JOBS)
     messages_ahead: int = Field(default=4, ge=1)
@@ -60,6 +64,9 @@ class Settings(BaseSettings):
     retrain_every: Seconds = 7 * 24 * 3600.0
     retrain_after_labels: int = Field(default=200, ge=20)
     min_free_disk: int = Field(default=1_000_000_000, ge=0)
+    backup_every: Annotated[float, Field(ge=60, le=30 * 24 * 3600)] | None = None
+    backup_dir: Path | None = None
+    backup_keep: int = Field(default=7, ge=1)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["text", "json"] = "text"
     metrics_host: str = "127.0.0.1"
@@ -68,15 +75,27 @@ class Settings(BaseSettings):
     flower_host: str = "127.0.0.1"
     flower_password: SecretStr | None = Field(default=None, min_length=8)
 
-    @field_validator("home")
+    @field_validator("training_data", "backup_dir")
     @classmethod
-    def _absolute(cls, home: Path) -> Path:
-        return absolute(home)
+    def _whole_data(cls, data: Path | None) -> Path | None:
+        return whole(data) if data else None
 
-    @field_validator("training_data")
+    @field_validator("time_zone")
     @classmethod
-    def _absolute_data(cls, data: Path | None) -> Path | None:
-        return absolute(data) if data else None
+    def _exists(cls, name: str | None) -> str | None:
+        if name is not None:
+            find_zone(name)
+        return name
+
+    @field_validator("backup_dir")
+    @classmethod
+    def _outside_sources(cls, folder: Path | None, info: ValidationInfo) -> Path | None:
+        if folder is None:
+            return None
+        for name, source in info.data.get("sources", {}).items():
+            if Path(os.path.normpath(folder)).is_relative_to(os.path.normpath(source.path)):
+                raise ValueError(f"backups may not lie in a source, as {folder} does in {name} ({source.path})")
+        return folder
 
     @field_validator("broker_url")
     @classmethod
@@ -111,6 +130,11 @@ class Settings(BaseSettings):
         return sources
 
     @property
+    def zone(self) -> tzinfo | None:
+        """The site's time zone; None is the host's own."""
+        return find_zone(self.time_zone) if self.time_zone else None
+
+    @property
     def database(self) -> str:
         return self.database_url or f"sqlite:///{self.home / 'pneumoscreen.db'}"
 
@@ -134,10 +158,11 @@ class Settings(BaseSettings):
         """Arguments win over the environment, the environment over the file, the file over what `up` announced."""
         home = Path(init_settings.init_kwargs["home"])  # type: ignore[attr-defined]
         file, announced = (
-            TomlConfigSettingsSource(settings_cls, toml_file=path)
-            for path in (home / "pneumoscreen.toml", announcement(home))
+            _SettingsFile(settings_cls, toml_file=path) for path in (home / "pneumoscreen.toml", announcement(home))
         )
         names = SourceNames()
+        for name in service_links.find(os.environ):  # one of them may be called as a setting is
+            env_settings.env_vars.pop(name.lower(), None)  # type: ignore[attr-defined]
         return (
             init_settings,
             Renaming(env_settings, names),
@@ -146,15 +171,19 @@ class Settings(BaseSettings):
         )
 
 
+class _SettingsFile(TomlConfigSettingsSource):
+    """Windows' editors begin a file with a mark of its encoding, which TOML does not know."""
+
+    def _read_file(self, file_path: Any) -> dict[str, Any]:
+        return tomllib.loads(file_path.read_bytes().decode("utf-8-sig"))
+
+
 def load(home: Path | None = None, **overrides: Any) -> Settings:
     """Build the settings for a home folder; raises WrongSettings with a sentence that names the setting."""
-    home = home or find_home()
-    try:
-        home = absolute(home)
-    except ValueError as error:
-        raise WrongSettings(f"The home folder cannot be found: {error}.") from error
+    home = resolve(home or find_home())
     known = {OLD_VARIABLE, *("PNEUMOSCREEN_" + name.upper() for name in Settings.model_fields)}
-    if unknown := sorted(name for name in os.environ if name.startswith("PNEUMOSCREEN_") and name not in known):
+    ours = {name for name in os.environ if name.startswith("PNEUMOSCREEN_")}
+    if unknown := sorted(ours - known - service_links.find(os.environ)):
         raise _no_such(unknown)
     try:
         return Settings(home=home, **overrides)
@@ -174,12 +203,6 @@ def load(home: Path | None = None, **overrides: Any) -> Settings:
         ) from error
     except ValueError as error:
         raise WrongSettings(f"A PNEUMOSCREEN_… variable cannot be read: {error}") from error
-
-
-def check_links(settings: Settings) -> None:
-    """Raises WrongSettings if sources overlap by a link: for the programs that look into them anyway."""
-    if wrong := overlap(settings.home, settings.sources, os.path.realpath):
-        raise WrongSettings(f"Wrong setting: sources, with their links followed: {wrong}.")
 
 
 def _no_such(names: list[str]) -> WrongSettings:

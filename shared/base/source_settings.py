@@ -6,19 +6,32 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from shared.base.filesystem import MARKER, NO_MARKER
 from shared.base.lanes import SOURCE_LANES, Lane
+from shared.base.weekly_hours import WeeklyHours
+
+Seconds = Annotated[float, Field(gt=0, le=30 * 24 * 3600)]
 
 OWN_SOURCES = ("submitted",)
 """Sources that `shared.sources` adds to the configured ones; each keeps its files in the home's folder of that name."""
-OWN = ("broker", "candidates", "logs", "models", "run", "training", "weights", *OWN_SOURCES)
+OWN = ("broker", "backups", "candidates", "logs", "models", "run", "training", "weights", *OWN_SOURCES)
 """The home's own folders. Another folder in it may be a source, as HOME/inbox is, but none of these."""
 IGNORED_BY_DEFAULT = (
-    *("DICOMDIR", "*.txt", "*.pdf", "*.xml", "*.zip", "*.htm", "*.html", "*.csv", "*.json"),  # beside exported images
-    *("*.md5", "*.sha1", "*.sha256", "*.log", "*.ini", "*.inf", "*.lnk", "*.url", "*.exe", "*.webloc"),
-    *("Thumbs.db", "ehthumbs.db", "$RECYCLE.BIN", "System Volume Information"),  # Windows
-    *(".DS_Store", "._*", "Icon\r", "__MACOSX"),  # macOS
-    *("@eaDir", "@tmp", "@Recycle", "@Recently-Snapshot", "#recycle", "#snapshot", "lost+found"),  # NAS systems, Linux
+    # Beside exported images: what describes, opens or checks them.
+    *("DICOMDIR", "LOCKFILE", "VERSION", "*.txt", "*.pdf", "*.xml", "*.zip", "*.htm", "*.html", "*.csv", "*.json"),
+    *("*.md5", "*.sha1", "*.sha256", "*.sha512", "*.crc", "*.sfv", "*.log", "*.lock", "*.lck", "*.ini", "*.inf"),
+    *("*.cfg", "*.plist", "*.lnk", "*.url", "*.exe", "*.dll", "*.jar", "*.bat", "*.webloc"),
+    # Windows
+    *("Thumbs.db", "ehthumbs.db", "$RECYCLE.BIN", "RECYCLER", "System Volume Information", "~$*", "*Zone.Identifier"),
+    # macOS
+    *(".DS_Store", "._*", "Icon\r", "__MACOSX", "Network Trash Folder", "Temporary Items", "TheVolumeSettingsFolder"),
+    # NAS systems and Linux: thumbnails, recycle bins, snapshots, and what their services keep
+    *("@eaDir", "*@SynoEAStream", "*@SynoResource", "@tmp", "@sharebin", "@Recycle", "@Recently-Snapshot", "#recycle"),
+    *("#snapshot", "~snapshot", "@GMT-*", "lost+found"),
+    # What is still being copied, by programs that say so with an ending of their own
+    *("*.download", "*.aria2", "*.!sync"),
 )
+"""Names that cannot be an X-ray's. Hidden names (.snapshot, .stversions, .~tmp~, .TemporaryItems) never are one."""
 
 
 def absolute(path: Path) -> Path:
@@ -31,6 +44,13 @@ def absolute(path: Path) -> Path:
         raise ValueError(f"there is no such user's folder: {path}") from error
 
 
+def whole(path: Path) -> Path:
+    """As `absolute`; raises ValueError for a relative path: it would name another folder in each working folder."""
+    if not path.is_absolute() and not str(path).startswith("~"):
+        raise ValueError(f"{path} is no whole path: write where the folder is from / on, as {Path.cwd() / path}")
+    return absolute(path)
+
+
 class FolderSettings(BaseModel):
     """A source of the kind `folder`; its name stands in every result."""
 
@@ -41,11 +61,27 @@ class FolderSettings(BaseModel):
     lane: Lane = Lane.ROUTINE
     polling: bool | None = None
     ignore: tuple[Annotated[str, Field(min_length=1)], ...] = IGNORED_BY_DEFAULT
+    marker: str = MARKER
+    quiet_after: Seconds | None = None
+    expected: tuple[str, ...] = ()
 
     @field_validator("path")
     @classmethod
-    def _absolute(cls, path: Path) -> Path:
-        return absolute(path)
+    def _whole(cls, path: Path) -> Path:
+        return whole(path)
+
+    @field_validator("marker")
+    @classmethod
+    def _within(cls, marker: str) -> str:
+        if not marker.strip("/. ") or "\0" in marker or marker.startswith("/") or ".." in Path(marker).parts:
+            raise ValueError(f"the marker must be the name of a file in the folder, or '{NO_MARKER}', not {marker!r}")
+        return marker
+
+    @field_validator("expected")
+    @classmethod
+    def _are_hours(cls, expected: tuple[str, ...]) -> tuple[str, ...]:
+        WeeklyHours.parse(expected)
+        return expected
 
     @field_validator("lane")
     @classmethod

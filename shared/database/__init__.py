@@ -1,6 +1,7 @@
 """The SQL database: the truth about every image. SQLite and PostgreSQL run the same statements."""
 
-from shared.database.connection import OUT_OF_REACH, Database, connect, opened
+from shared.database.connection import Database, connect, opened
+from shared.database.refusals import OUT_OF_REACH
 from shared.database.tables import (
     CLASS_LABELS,
     OPEN_JOB,
@@ -22,6 +23,7 @@ from shared.database.tables import (
     Screening,
     Sighting,
     SightingState,
+    SourceArrival,
     SourceState,
     TrainingRun,
     VersionState,
@@ -51,6 +53,7 @@ __all__ = [
     "Screening",
     "Sighting",
     "SightingState",
+    "SourceArrival",
     "SourceState",
     "TrainingRun",
     "VersionState",

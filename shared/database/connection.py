@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,6 @@ from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine,
 from sqlalchemy.exc import (
     ArgumentError,
     DatabaseError,
-    InterfaceError,
     InternalError,
     NoSuchModuleError,
     OperationalError,
@@ -19,14 +19,14 @@ from sqlalchemy.orm import Session
 
 from shared.base.errors import ServiceUnavailable, WorkFailed, WrongSettings
 from shared.base.filesystem import network_filesystem
+from shared.base.schema import SCHEMA as SCHEMA
+from shared.database.refusals import STALE, code
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
     from shared.base.settings import Settings
 
-SCHEMA = "0006"
-"""The newest migration: only who migrates needs Alembic, which takes longer to import than all else here."""
 DEPENDENT_OBJECTS = "2BP01"
 """PostgreSQL's code for what cannot be dropped, since others depend on it."""
 SQLITE_BUSY_SECONDS = 60
@@ -38,9 +38,6 @@ REACH = {
     "tcp_user_timeout": 30_000,
 }
 """Libpq's limits, under which a PostgreSQL that is cut off counts as out of reach; what `database_url` says wins."""
-OUT_OF_REACH = (OperationalError, InterfaceError, InternalError)
-"""What is raised while the database cannot be worked with; PostgreSQL's internal errors are such as a standby that
-takes no rows yet, or a transaction that was idle too long."""
 IDLE_SECONDS = 60
 """A client that was cut off or halted amid a writing transaction loses it after so long, and its locks with it."""
 
@@ -68,6 +65,11 @@ class Database:
         """Commits at the end, rolls back on an error. On SQLite it takes the write lock at once (see `docs/why.md`)."""
         with Session(self._writing, expire_on_commit=False) as session, session.begin():
             yield session
+
+    def limit(self, session: Session, seconds: float) -> None:
+        """Let PostgreSQL give up each statement of this transaction after so long."""
+        if self.engine.dialect.name == "postgresql":  # not by an option of the connection, which poolers do not pass on
+            session.execute(text(f"SET LOCAL statement_timeout = '{round(1000 * seconds)}ms'"))
 
     def upgrade(self) -> str | None:
         """Bring the schema up to date, one process at a time: Alembic takes no lock of its own.
@@ -132,16 +134,15 @@ class Database:
 def _migrating(connection: Connection) -> Iterator[None]:
     """One process at a time on PostgreSQL; on SQLite without checks of references, or no table could be made anew."""
     if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql("SELECT pg_advisory_lock(7355608)")
+        # Until the end of the transaction: behind a pooler, its end would release a lock of the session on another one.
+        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7355608)")
     else:
         _check_references(connection, "OFF")
     try:
         yield
     finally:
         connection.rollback()  # what was not committed; SQLite heeds the other only outside of a transaction
-        if connection.dialect.name == "postgresql":
-            connection.exec_driver_sql("SELECT pg_advisory_unlock(7355608)")
-        else:
+        if connection.dialect.name == "sqlite":
             _check_references(connection, "ON")
 
 
@@ -154,17 +155,49 @@ def _has_dangling_rows(connection: Connection) -> bool:
     return is_sqlite and connection.exec_driver_sql("PRAGMA foreign_key_check").first() is not None
 
 
+@dataclass(frozen=True)
+class Migration:
+    revision: str
+    title: str
+    rewrites: tuple[str, ...]
+    """The tables of which it reads and writes every row."""
+
+
+def migrations(schema: str | None) -> list[Migration]:
+    """Those that lead from a schema (None: an empty database) to this program's, in their order."""
+    from alembic.script import ScriptDirectory
+
+    scripts = ScriptDirectory.from_config(_alembic()).walk_revisions("base" if schema is None else schema, "head")
+    found = [Migration(script.revision, script.doc, script.module.rewrites) for script in scripts]
+    return [migration for migration in reversed(found) if migration.revision != schema]
+
+
 def connect(url: str) -> Database:
     """Open a database by its SQLAlchemy URL; nothing is created. Raises WrongSettings."""
     try:
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite":
+            _check_file(parsed)
             return Database(_sqlite(Path(parsed.database or ""), url))
         if parsed.get_backend_name() == "postgresql":
             return Database(_postgresql(parsed))
         raise WrongSettings("database_url is not usable: it must begin with sqlite:/// or postgresql+psycopg://.")
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
         raise WrongSettings(f"database_url is not usable: {error}") from error
+    except ValueError as error:  # a port that is no number: its text may be a piece of the password
+        raise WrongSettings(
+            "database_url is not usable: its port is no number "
+            "(in the password, / is written %2F, : %3A, # %23, ? %3F and @ %40)."
+        ) from error
+
+
+def _check_file(url: URL) -> None:
+    """A relative path would name another file in each working folder; what follows a ? would be cut off from it."""
+    if url.query or not Path(url.database or "").is_absolute():
+        raise WrongSettings(
+            "database_url is not usable: of SQLite it names a file by its whole path, without a question mark, as "
+            "sqlite:////srv/pneumoscreen/pneumoscreen.db."
+        )
 
 
 def is_refused(error: BaseException | None) -> bool:
@@ -188,12 +221,18 @@ def opened(settings: "Settings") -> Iterator[Database]:
 
 def _postgresql(url: URL) -> Engine:
     limits = {name: value for name, value in REACH.items() if name not in url.query}
-    engine = create_engine(url, pool_pre_ping=True, connect_args=limits, hide_parameters=True)
+    options = {**limits, "prepare_threshold": None}  # a pooler may give each transaction another connection
+    engine = create_engine(url, pool_pre_ping=True, connect_args=options, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: object) -> None:
         connection.execute("SET TIME ZONE 'UTC'")  # times read the same whatever the server's zone is
         connection.commit()
+
+    @event.listens_for(engine, "handle_error")
+    def leave(context: ExceptionContext) -> None:
+        if code(context.original_exception) in STALE:
+            context.is_disconnect = True  # the pool connects anew
 
     @event.listens_for(engine, "handle_error")
     def name_the_role(context: ExceptionContext) -> None:
@@ -239,5 +278,5 @@ def _alembic() -> "Config":
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     return config

@@ -1,6 +1,6 @@
 """The tables, as typed models. `docs/results.md` explains the views that people query.
 
-The views stand in `views.py`. A change comes with a migration, which SCHEMA in `connection.py` names.
+The views stand in `views.py`. A change comes with a migration, which SCHEMA in `shared/base/schema.py` names.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -210,7 +210,9 @@ class Job(Base):
     model_version: Mapped[str | None] = mapped_column(String(64))  # None: whichever is live when it is screened
     lane: Mapped[str] = mapped_column(String(16))
     state: Mapped[str] = mapped_column(String(16))
-    attempt: Mapped[int] = mapped_column(default=0)  # how often the job was sent
+    attempt: Mapped[int] = mapped_column(default=0)  # how often the job was sent: an older message is worthless
+    tries: Mapped[int] = mapped_column(default=0, server_default=text("0"))  # how often a worker put it off
+    strikes: Mapped[int] = mapped_column(default=0, server_default=text("0"))  # those that spoke against the image
     created_at: Mapped[datetime]
     sent_at: Mapped[datetime | None]
     lease_until: Mapped[datetime | None]
@@ -337,12 +339,16 @@ TRAINER_ALIVE = timedelta(minutes=2)
 
 
 class Worker(Base):
-    """A worker process, what it holds and when it last said so."""
+    """A worker process, what it holds and when it last said so.
+
+    Containers may have equal host names, and then equal process ids too: the random token tells them apart.
+    """
 
     __tablename__ = "workers"
 
     host: Mapped[str] = mapped_column(primary_key=True)
     pid: Mapped[int] = mapped_column(primary_key=True)
+    token: Mapped[str] = mapped_column(String(16), primary_key=True, default="", server_default=text("''"))
     device: Mapped[str]
     model_version: Mapped[str | None] = mapped_column(String(64))
     error: Mapped[str | None]
@@ -358,7 +364,8 @@ class SourceState(Base):
     source: Mapped[str] = mapped_column(primary_key=True)
     host: Mapped[str] = mapped_column(primary_key=True)
     watched_by: Mapped[str] = mapped_column(String(16))  # events, polling, or nothing while it is away
-    problem: Mapped[str | None]  # why it is away, or why it is polled where events were expected
+    problem: Mapped[str | None]  # needs a person, such as why it is away
+    remark: Mapped[str | None]  # it works, but less well than it might: why it is polled where events were expected
     files: Mapped[int | None]  # that the last whole sweep saw, ignored ones left out
     unreadable: Mapped[int]  # folders that could not be listed
     unreadable_names: Mapped[str]  # JSON: the first of them
@@ -367,7 +374,17 @@ class SourceState(Base):
     ignored: Mapped[str]  # JSON: how many files each pattern leaves out
     hung: Mapped[int]  # helper processes that a call on it holds
     swept_at: Mapped[datetime | None]  # when the last whole sweep ended
+    began_at: Mapped[datetime]  # since when the producer says so, without a long silence
     seen_at: Mapped[datetime]  # when the producer last said so
+
+
+class SourceArrival(Base):
+    """When the last image of a source was registered: among a million sightings it would take long to find."""
+
+    __tablename__ = "source_arrivals"
+
+    source: Mapped[str] = mapped_column(primary_key=True)
+    last_image_at: Mapped[datetime]
 
 
 class DeadLetter(Base):

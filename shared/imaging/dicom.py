@@ -16,6 +16,7 @@ from pydicom.encaps import generate_frames
 from pydicom.uid import UID
 
 from shared.base.errors import ImageError, OutOfReach, Unfinished, Unreadable, Unsuitable
+from shared.base.host_failures import describe_host_failure
 from shared.imaging import anatomy, codestream, extent, gdcm_process, greyscale, orientation
 from shared.imaging.anatomy import Stated
 from shared.imaging.dicom_file import (
@@ -105,6 +106,8 @@ def decode(data: bytes, at_least: tuple[int, int], limits: Limits, notes: Notes 
     except Exception as error:
         if gdcm_process.NO_PROCESS in str(error):
             raise OutOfReach(gdcm_process.NO_PROCESS) from error
+        if problem := describe_host_failure(error):
+            raise OutOfReach(problem) from error
         raise Unreadable(f"the image in the DICOM file is damaged: {syntax_of(dataset).name} did not decode") from error
 
 

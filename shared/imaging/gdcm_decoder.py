@@ -12,9 +12,16 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+NO_LIBRARY = 3
+"""Exit code where GDCM cannot be loaded, which is no fault of a frame's."""
+
 
 def main() -> None:
     shared = int(sys.argv[1])
+    try:
+        import gdcm  # noqa: F401 - only in the process that it may crash
+    except ImportError:
+        os._exit(NO_LIBRARY)
     for line in sys.stdin.buffer:
         request = json.loads(line)
         signal.setitimer(signal.ITIMER_REAL, request["seconds"])  # if GDCM hangs, and nobody is left to end it
@@ -34,7 +41,7 @@ def decode(request: Mapping[str, Any], frame: bytes, take: Callable[[memoryview]
 
     Returns what `take` makes of the pixels, which are gone afterwards; None where it does not decode.
     """
-    import gdcm  # only in the process that it may crash
+    import gdcm
 
     fragment = gdcm.Fragment()
     fragment.SetByteStringValue(frame)

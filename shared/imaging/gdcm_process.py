@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.imaging.gdcm_decoder import NO_LIBRARY
+
 Pixels = NDArray[np.uint8]
 """The bytes of a frame's pixels."""
 DECODER_DEPENDENCIES = {
@@ -178,7 +180,7 @@ def decode(request: Mapping[str, Any], frame: bytes) -> Pixels:
     except OSError as error:
         raise ValueError(NO_PROCESS) from error
     except ProcessDied as error:
-        if error.code == -signal.SIGKILL:  # the kernel ran out of memory
+        if error.code in (-signal.SIGKILL, NO_LIBRARY):  # the kernel ran out of memory, or there is no GDCM
             raise ValueError(NO_PROCESS) from error
         raise ValueError(f"GDCM did not decode the frame (exit code {error.code})") from error
 

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from shared.base.errors import Unfinished, Unreadable, Unsuitable
+from shared.base.errors import OutOfReach, Unfinished, Unreadable, Unsuitable
+from shared.base.host_failures import describe_host_failure
 from shared.imaging import jpeg_end, png
 from shared.imaging.limits import Limits, check_size
 from shared.imaging.notes import Notes
@@ -43,6 +44,8 @@ def decode(data: bytes, at_least: tuple[int, int], limits: Limits, notes: Notes,
     except (MemoryError, Unreadable, Unfinished):
         raise
     except Exception as error:
+        if problem := describe_host_failure(error):
+            raise OutOfReach(problem) from error
         raise _classify(error) from error
 
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeVar, cast
 
 from sqlalchemy import FromClause, Table, bindparam, insert, literal, select, update
@@ -10,15 +10,15 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from shared.base import host
-from shared.base.found import Found
+from shared.base.errors import Removed
+from shared.base.found import MAX_ROWS, Found
 from shared.base.lanes import Lane
-from shared.database import OPEN_JOB, Job, JobState, Sighting, SightingState
+from shared.database import OPEN_JOB, Job, JobState, Sighting, SightingState, SourceArrival
 from shared.database.among import among
 from shared.ledger import knowledge
 from shared.ledger.knowledge import Compared, Seen
 
-MAX_ROWS = 1000
-"""Rows a transaction, so that it stays short and the parameters of a statement within SQLite's limit."""
+REMOVED = Removed.REASON
 
 JOBS, SIGHTINGS = cast(Table, Job.__table__), cast(Table, Sighting.__table__)
 NEW_JOB = {
@@ -135,6 +135,7 @@ def add(
         return []
     new = list(session.scalars(insert_new(session, Sighting).returning(Sighting.id), rows))
     add_jobs(session, new, lane, now, not_before, model_version)
+    _note_arrival(session, source, now)
     return new
 
 
@@ -153,6 +154,14 @@ def _add_checks(session: Session, files: Mapping[int, Found], now: datetime) -> 
         noted = [{"sighting": sighting, "noted": files[sighting].hint} for sighting in chosen]
         session.connection().execute(NOTE_HINTS, noted)
     add_jobs(session, chosen, Lane.BACKGROUND, now, is_check=True)
+
+
+def _note_arrival(session: Session, source: str, now: datetime) -> None:
+    """To the second, so that producers and workers do not wait for each other at this row."""
+    is_older = SourceArrival.last_image_at < now - timedelta(seconds=1)
+    mine = update(SourceArrival).where(SourceArrival.source == source, is_older).values(last_image_at=now)
+    if not session.scalars(mine.returning(SourceArrival.source)).all():
+        session.execute(insert_new(session, SourceArrival).values(source=source, last_image_at=now))
 
 
 def retry(session: Session, sightings: Sequence[int], now: datetime) -> int:

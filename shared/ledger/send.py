@@ -70,7 +70,7 @@ def take(session: Session, lane: Lane, most: int, now: datetime) -> Message | No
     """Mark up to `most` due jobs of a lane as sent, under the next attempt number; None if there are none.
 
     All ask for the same model version as the oldest one, so that one version screens a message, and all were sent
-    equally often, so that the attempt number holds for each.
+    equally often, so that the attempt number holds for each. How often a worker took them is counted apart.
     """
     order = (Job.deaths, Job.id) if lane is Lane.SUSPECT else (Job.id,)
     chosen = session.execute(

@@ -18,7 +18,7 @@ from shared.ledger.register import JOBS, SIGHTINGS, add, as_path, as_text, inser
 from shared.queue.messages import Message
 
 ATTEMPT_EPOCH = 1_000_000
-"""A restore adds this to attempt numbers, so that no worker holds one of them; the count of attempts starts again."""
+"""A restore adds this to attempt numbers, so that no worker holds one of them."""
 MAX_ATTEMPTS = 8
 """Attempts, about four minutes, after which the back-off is at its longest, and a failure counts as permanent."""
 CHANGED = "the file changed since it was screened"
@@ -42,11 +42,10 @@ class Claimed:
     is_check: bool = False
     sha256: str | None = None
     """The content that the sighting tells of; None while it waits, or if nobody could read it."""
-
-    @property
-    def attempts(self) -> int:
-        """How often the job was sent, this time included."""
-        return self.attempt % ATTEMPT_EPOCH
+    tries: int = 1
+    """How often a worker took the job, this time included; a message that was not sent or was lost does not count."""
+    strikes: int = 0
+    """How many of the earlier tries spoke against the image itself."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +109,8 @@ class PutOff(Outcome):
     problem: str
     not_before: datetime
     alone: bool = False
+    is_strike: bool = False
+    """It spoke against the image itself: after MAX_ATTEMPTS of these its failure is a permanent one."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ CLAIM = update(JOBS).where(HELD).values(state=JobState.CLAIMED, lease_until=bind
 RELEASE = update(JOBS).where(HELD).values(state=JobState.FINISHED, lease_until=None, problem=None).returning(JOBS.c.id)
 FILES = (
     select(JOBS.c.id.label("job"), *(JOBS.c[name] for name in ("sighting_id", "attempt", "lane")))
-    .add_columns(JOBS.c.model_version, JOBS.c.if_differs, JOBS.c.is_check)
+    .add_columns(*(JOBS.c[name] for name in ("model_version", "if_differs", "is_check", "tries", "strikes")))
     .add_columns(*(SIGHTINGS.c[name] for name in ("source", "path", "path_bytes", "revision", "origin", "seen_at")))
     .add_columns(case((SIGHTINGS.c.state != SightingState.WAITING, SIGHTINGS.c.sha256)).label("sha256"))
     .join_from(JOBS, SIGHTINGS)
@@ -157,6 +158,8 @@ def claim(session: Session, message: Message, now: datetime, lease: float) -> li
             if_differs=row.if_differs,
             is_check=row.is_check,
             sha256=row.sha256,
+            tries=row.tries + 1,
+            strikes=row.strikes,
         )
         for row in rows
     ]
@@ -269,8 +272,10 @@ def _register_again(session: Session, outcome: Superseded, now: datetime) -> Non
 
 def _put_off(session: Session, outcome: PutOff) -> None:
     lane = Lane.SUSPECT if outcome.alone else outcome.claimed.lane
+    claimed = outcome.claimed
     values = {"state": JobState.UNSENT, "lane": lane, "problem": outcome.problem, "not_before": outcome.not_before}
-    session.execute(update(Job).where(Job.id == outcome.claimed.job).values(**values))
+    counts = {"tries": claimed.tries, "strikes": claimed.strikes + outcome.is_strike}
+    session.execute(update(Job).where(Job.id == claimed.job).values(**values, **counts))
 
 
 def _screened_before(session: Session, outcomes: Sequence[Quarantined | Superseded]) -> set[int]:

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from redis import Redis
-from redis.exceptions import AuthenticationError, RedisError
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
 
 from shared.base.errors import ServiceUnavailable
 from shared.base.lanes import LANES, Lane
@@ -20,7 +28,18 @@ QUEUE = "pneumoscreen"
 EPOCH_KEY = "pneumoscreen.epoch"
 SEPARATOR = "\x06\x16"
 """kombu's default separator between a queue's name and a priority; it occurs in no queue's or host's name."""
+PROBE_KEY = "pneumoscreen.probe"
 DAY = 24 * 3600
+
+
+WAYS_OUT: dict[type[RedisError], str] = {
+    ReadOnlyError: "it is a read-only replica, as in a failover; broker_url must lead to the primary",
+    OutOfMemoryError: "it is full; raise its maxmemory",
+    NoPermissionError: "its user lacks a right; see `ACL LIST`",
+    AuthenticationError: "it refuses the user or the password of broker_url",
+    BusyLoadingError: "it still reads its data",
+}
+"""What a broker that answers may have against us. All of it is transient: nothing that waits is lost meanwhile."""
 
 
 def url(settings: "Settings") -> str:
@@ -34,6 +53,9 @@ def url(settings: "Settings") -> str:
 
 def configuration(settings: "Settings") -> dict[str, Any]:
     """Celery's settings. `docs/why.md` says why prefetch, retries and the visibility timeout are as they are."""
+    from shared.queue import transport
+
+    transport.install()  # here, since each application of ours asks for its settings before it connects
     return {
         "broker_url": url(settings),
         "broker_use_ssl": _tls(url(settings)),
@@ -42,6 +64,7 @@ def configuration(settings: "Settings") -> dict[str, Any]:
         "broker_channel_error_retry": True,  # a full Redis refuses commands, which must not end a worker
         "broker_transport_options": {
             "visibility_timeout": DAY,  # recovery rests on leases alone
+            "max_retries": 0,  # who publishes has its own loop; a worker's is Celery's, which does not ask for this
             "queue_order_strategy": "priority",
             "sep": SEPARATOR,
             "socket_timeout": 30,
@@ -86,7 +109,14 @@ def application(settings: "Settings") -> "Celery":
 
 
 def client(settings: "Settings") -> Redis:
-    return Redis.from_url(url(settings), socket_timeout=5, socket_connect_timeout=5, decode_responses=True)
+    """Connects anew, once, if it meets a replica: after a failover the name in the URL may mean another server."""
+    return Redis.from_url(
+        url(settings),
+        socket_timeout=5,
+        socket_connect_timeout=5,
+        decode_responses=True,
+        retry_on_error=[ReadOnlyError],
+    )
 
 
 def wait_until_ready(url: str, seconds: float) -> None:
@@ -108,6 +138,22 @@ def wait_until_ready(url: str, seconds: float) -> None:
                 time.sleep(0.05)
             else:
                 return
+
+
+def check_writes(redis: Redis) -> None:
+    """Raises RedisError if the broker is out of reach, or refuses to store anything as a replica or a full one does."""
+    redis.set(PROBE_KEY, "", px=1000)
+
+
+def describe(error: Exception) -> str:
+    """A sentence on a broker that is out of reach or refuses something, and on the way out."""
+    if isinstance(error.__cause__, RedisError):  # kombu wraps what Redis says
+        error = error.__cause__
+    reason = " ".join(str(error).split()).rstrip(".")
+    is_answer = isinstance(error, ResponseError | AuthenticationError | BusyLoadingError)
+    what = "the broker refuses to work" if is_answer else "the broker is out of reach"
+    ways = [way for kind, way in WAYS_OUT.items() if isinstance(error, kind)]
+    return f"{what}: {reason} ({ways[0]})" if ways else f"{what}: {reason}"
 
 
 def lengths(redis: Redis) -> dict[Lane, int]:

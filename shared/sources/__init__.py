@@ -1,21 +1,37 @@
 """Where images come from: the sources of the settings and the system's own, each of a kind that is registered here."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from shared.base.settings import Settings
-from shared.base.source_settings import FolderSettings
-from shared.sources import submitted
-from shared.sources.folder import source as folder
 from shared.sources.protocol import Poller, Source, Unknown
 
+if TYPE_CHECKING:
+    from shared.base.settings import Settings
+    from shared.base.source_settings import FolderSettings
+
 __all__ = ["KINDS", "OWN", "Poller", "Source", "Unknown", "build"]
-KINDS: dict[str, Callable[[str, FolderSettings, Settings], Source]] = {"folder": folder.from_settings}
+
+
+# Imported where they are used: a helper process that asks a folder has this package, and starts without the rest.
+def _folder(name: str, chosen: "FolderSettings", settings: "Settings") -> Source:
+    from shared.sources.folder import source
+
+    return source.from_settings(name, chosen, settings)
+
+
+def _submitted(settings: "Settings") -> Source:
+    from shared.sources import submitted
+
+    return submitted.from_settings(settings)
+
+
+KINDS: "dict[str, Callable[[str, FolderSettings, Settings], Source]]" = {"folder": _folder}
 """How a source of the settings is made, by its `kind`."""
-OWN: dict[str, Callable[[Settings], Source]] = {submitted.NAME: submitted.from_settings}
+OWN: "dict[str, Callable[[Settings], Source]]" = {"submitted": _submitted}
 """The system's own sources, by their names, which the settings reserve."""
 
 
-def build(settings: Settings) -> dict[str, Source]:
+def build(settings: "Settings") -> dict[str, Source]:
     """Every source that this host knows, by its name: those of the settings, then the system's own."""
     configured = {name: KINDS[chosen.kind](name, chosen, settings) for name, chosen in settings.sources.items()}
     return {**configured, **{name: make(settings) for name, make in OWN.items()}}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from shared.base.found import Found
 from shared.base.lanes import Lane
+from shared.base.source_report import SourceReport
 
 if TYPE_CHECKING:  # decoders come with it, and most commands only ask where images lie
     from shared.imaging import Limits
@@ -31,6 +32,9 @@ class Poller(Protocol):
 
         What `unknown` raises passes through, and costs no image: it is found again.
         """
+
+    def report(self) -> SourceReport:
+        """How the source is watched, and what cannot be seen of it. Takes what is known: it asks the source nothing."""
 
     def stop(self) -> None:
         """Release threads and handles."""
@@ -68,7 +72,10 @@ class Source(Protocol):
         """Whether a producer looks for images in it; else whoever brings an image registers it."""
 
     def is_in_reach(self) -> bool:
-        """Whether this host sees the source, so that an image that is not found in it is gone."""
+        """Whether this host sees the source, so that an image that is not found in it is gone.
+
+        Raises OutOfReach if it does not answer.
+        """
 
     def prepare(self) -> None:
         """Make what the system itself provides of it, before the services start."""
@@ -77,10 +84,19 @@ class Source(Protocol):
         """What finds its images, None if it is not watched. `wake` is set when there may be something to poll."""
 
     def find(self, path: str) -> Found | None:
-        """The image as it is now; None if there is none that can be read."""
+        """The image as it is now; None if there is none that can be read. Raises OutOfReach if it does not answer."""
+
+    def find_below(self, path: str) -> list[str] | None:
+        """What a folder in it holds, by the names below that folder, sorted and without what is ignored.
+
+        None if it is no folder. Raises OutOfReach if it does not answer.
+        """
 
     def locate(self, file: Path) -> str | None:
-        """The path by which this source knows a file of this host; None if the file does not lie in it."""
+        """The path by which this source knows a file of this host; None if the file does not lie in it.
+
+        Raises OutOfReach if it should, and the source does not answer.
+        """
 
     def is_ignored(self, path: str) -> bool:
         """Whether the name alone says that this is no image, or none yet."""

@@ -13,34 +13,31 @@ from typing import TYPE_CHECKING, ClassVar
 
 from shared.base.errors import WorkFailed
 from shared.base.filesystem import MARKER, sync
-from shared.base.settings import Settings
-from shared.base.source_settings import IGNORED_BY_DEFAULT
 from shared.sources.folder.source import FolderSource
 
 if TYPE_CHECKING:
+    from shared.base.settings import Settings
     from shared.sources.protocol import Source
 
 NAME = "submitted"
 
 
-def from_settings(settings: Settings) -> "SubmittedSource":
+def from_settings(settings: "Settings") -> "SubmittedSource":
+    from shared.base.source_settings import IGNORED_BY_DEFAULT  # brings pydantic, which a helper process starts without
+
     is_alone = settings.database.startswith("sqlite")  # a database in a file serves this host alone
-    return SubmittedSource(NAME, settings.home / NAME, ignore=IGNORED_BY_DEFAULT, is_on_one_host=is_alone)
+    # With several hosts, each has a folder of this name: its marker stands only where files were taken in.
+    marker = "" if is_alone else MARKER
+    return SubmittedSource(NAME, settings.home / NAME, ignore=IGNORED_BY_DEFAULT, marker=marker)
 
 
 @dataclass(frozen=True)
 class SubmittedSource(FolderSource):
     """Nobody watches it: whoever takes a file into it registers it."""
 
-    is_on_one_host: bool = False
-
     kind: ClassVar[str] = NAME
     is_owned: ClassVar[bool] = True
     is_watched: ClassVar[bool] = False
-
-    def is_in_reach(self) -> bool:
-        """With several hosts, each has a folder of this name: its marker stands only where files were taken in."""
-        return os.path.exists(self.root) if self.is_on_one_host else super().is_in_reach()  # noqa: PTH110
 
     def prepare(self) -> None:
         self.root.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""A broker that is killed, comes back empty, freezes, is out of reach, is full, or loses messages."""
+"""A broker that is killed, comes back empty, freezes, is out of reach, is full or read-only, or loses messages."""
 
 import shutil
 import time
@@ -22,7 +22,10 @@ from tests.system import System
 FROZEN = 30.0 if IS_LONG else 6.0
 REFUSING = 60.0 if IS_LONG else 6.0
 FULL = 30.0 if IS_LONG else 3.0
+READ_ONLY = 70.0 if IS_LONG else 3.0
 """Seconds for which the broker is so."""
+MAX_MORE_CLIENTS = 12
+"""Connections more than before a fault, during and after it: those of services that connect anew just then."""
 ROUTINE = f"{QUEUE}{SEPARATOR}{LANES[Lane.ROUTINE].priority}"
 StartTrial = Callable[[System, str], Trial]
 
@@ -83,9 +86,21 @@ class Broker:
         finally:
             self.redis.config_set("maxmemory", "0")
 
-    def refusals(self) -> int:
+    @contextmanager
+    def read_only(self) -> Iterator[None]:
+        """A failover made it a replica, of a primary that is gone."""
+        self.redis.execute_command("REPLICAOF", "127.0.0.1", "1")
+        try:
+            yield
+        finally:
+            self.redis.execute_command("REPLICAOF", "NO", "ONE")
+
+    def refusals(self, kind: str = "OOM") -> int:
         """How often it refused to store something."""
-        return int(self.redis.info("errorstats").get("errorstat_OOM", {}).get("count", 0))
+        return int(self.redis.info("errorstats").get(f"errorstat_{kind}", {}).get("count", 0))
+
+    def clients(self) -> int:
+        return int(self.redis.info("clients")["connected_clients"])
 
 
 @pytest.fixture(scope="module")
@@ -190,6 +205,26 @@ def test_a_full_broker_loses_nothing(broker: Broker, trial: StartTrial) -> None:
     for _ in range(LENGTHY):
         fault.strike(blow, images=STRIKES * IMAGES // LENGTHY, outlasts=True)
     fault.end()
+
+
+@of("private")
+def test_a_broker_that_becomes_read_only_loses_nothing_and_no_connection_to_it_is_left_open(
+    broker: Broker, trial: StartTrial
+) -> None:
+    fault = trial(broker.system, f"broker read-only for {READ_ONLY:.0f} s")
+    most = broker.clients() + MAX_MORE_CLIENTS
+
+    def blow() -> None:
+        before = broker.refusals("READONLY")
+        with broker.read_only():
+            fault.wait(lambda: broker.refusals("READONLY") > before, "the broker to refuse something")
+            time.sleep(READ_ONLY)
+            assert broker.clients() <= most, "connections were left open"
+
+    for _ in range(LENGTHY):
+        fault.strike(blow, images=STRIKES * IMAGES // LENGTHY, outlasts=True)
+    fault.end()
+    assert broker.clients() <= most, "connections were left open"
 
 
 @of("private")

@@ -1,9 +1,11 @@
 """Ended under load: what is in hand is finished or given back, nothing is lost, and no process is left."""
 
+import os
 import re
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import psutil
 import pytest
 
 from local.private_broker import free_port
+from tests import hostile
 from tests.faults.trial import DATABASES, EACH_WAY, IMAGES, IS_LONG, LENGTHY, STRIKES, Trial, alive, struck
 from tests.servers import Servers
 from tests.system import SECONDS, System
@@ -33,7 +36,9 @@ ENDS = (("up", signal.SIGTERM, 0), ("up", signal.SIGKILL, -signal.SIGKILL), ("su
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory, make_servers: Callable[[str], Servers | None]) -> Iterator[System]:
     folder = tmp_path_factory.mktemp("stopping")
-    with struck(folder, make_servers("postgresql"), flower=str(free_port()), trainer=True) as found:
+    cwd = hostile.fill(folder / "cwd", folder / "trace")
+    servers = make_servers("postgresql")
+    with struck(folder, servers, flower=str(free_port()), trainer=True, cwd=cwd, **hostile.VARIABLES) as found:
         yield found
 
 
@@ -43,7 +48,10 @@ def test_sigterm_to_a_service_under_load_ends_it_in_good_order(system: System, t
 
     def stop() -> None:
         before = len(_exits(system, service))
-        _parent(system, service).terminate()
+        parent = _parent(system, service)
+        parent.terminate()
+        with suppress(ProcessLookupError):  # twice, and to its children: as GNU `timeout` and systemd do it
+            os.killpg(parent.pid, signal.SIGTERM)
         system.wait(lambda: len(_exits(system, service)) > before, f"{service} to end", SECONDS)
 
     strikes = LENGTHY if service in BESIDE else STRIKES
@@ -54,6 +62,16 @@ def test_sigterm_to_a_service_under_load_ends_it_in_good_order(system: System, t
     assert _exits(system, service) == ["exit status 0; expected"] * strikes
     suspects = "SELECT count(*) FROM jobs WHERE lane = 'suspect'"
     assert system.query(suspects) == [(0,)], "a batch was left to its lease"
+
+
+def test_in_hostile_surroundings_no_program_of_up_runs_what_lies_in_the_folder_it_was_started_in(
+    system: System,
+) -> None:
+    """Its services worked all through the tests above, beside variables that are meant for other applications."""
+    logs = {service: (system.home / "logs" / f"{service}.log").read_text(errors="replace") for service in SERVICES}
+    assert {service for service in SERVICES if READY[service] in logs[service]} == set(SERVICES)
+    trace = system.home.parent / "trace"
+    assert not trace.exists(), trace.read_text()
 
 
 @pytest.mark.parametrize("kind", DATABASES)

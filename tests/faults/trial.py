@@ -205,6 +205,7 @@ def struck(
     pace: float = 0.02,
     flower: str = "off",
     trainer: bool = False,
+    cwd: Path | None = None,
     **settings: str,
 ) -> Iterator[System]:
     """`up` in folder/home with quick settings, a linear version and the seams; `settings` are more variables.
@@ -221,5 +222,5 @@ def struck(
         "HANG_SECONDS": setting(3),
     }
     variables = {**QUICK, "PNEUMOSCREEN_SWEEP_EVERY": "3", **seams, **settings}
-    with running(folder, settings=variables, servers=servers, flower=flower, trainer=trainer) as system:
+    with running(folder, settings=variables, servers=servers, flower=flower, trainer=trainer, cwd=cwd) as system:
         yield system

@@ -24,5 +24,6 @@ def system(
     folder = tmp_path_factory.mktemp("system")
     servers = make_servers(request.param)
     make_linear_home(folder / "home", servers.database_url if servers else None)
+    (folder / "home" / "pneumoscreen.toml").write_text("backup_every = 86400.0\n")
     with running(folder, flower=str(free_port()), trainer=True, servers=servers) as found:
         yield found

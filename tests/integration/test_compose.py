@@ -89,7 +89,8 @@ def services(variables: Mapping[str, str] = SECRETS) -> dict[str, dict[str, Any]
 
 
 def used_variables() -> set[str]:
-    return {found["name"] for found in VARIABLE.finditer((ROOT / "docker-compose.yml").read_text()) if found["name"]}
+    texts = ((ROOT / name).read_text() for name in ("docker-compose.yml", "compose.backup.yml"))
+    return {found["name"] for text in texts for found in VARIABLE.finditer(text) if found["name"]}
 
 
 def explained() -> dict[str, str | None]:
@@ -192,9 +193,9 @@ def test_no_service_is_root_keeps_a_capability_or_writes_outside_its_volumes(nam
 def test_services_of_ours_run_as_the_user_of_the_image() -> None:
     assert {service["user"] for name, service in services().items() if name in OURS} == {"10001:10001"}
     stages = re.split(r"^FROM ", dockerfile(), flags=re.MULTILINE)
-    finals = [stage for stage in stages if re.search(r" AS (light|network|gpu)$", stage.splitlines()[0])]
-    assert len(finals) == 3
-    assert all(stage.rstrip().split("\nUSER ")[1].split()[0] == "10001:10001" for stage in finals)
+    finals = [stage for stage in stages if re.search(r" AS (light|backup|network|gpu)$", stage.splitlines()[0])]
+    assert len(finals) == 4
+    assert all(stage.rstrip().split("\nUSER ")[-1].split()[0] == "10001:10001" for stage in finals)
 
 
 @pytest.mark.parametrize("name", sorted(set(OURS) - {"migrate"}))
@@ -236,7 +237,7 @@ def test_every_image_and_its_base_is_pinned_to_a_version() -> None:
     (python,) = re.findall(r"^ARG PYTHON=(.*)$", dockerfile(), re.MULTILINE)
     for image in (*images, f"python:{python}"):
         assert re.search(r":\d+\.\d+[\w.-]*$", image), image
-    assert set(re.findall(r"^FROM (\S+)", dockerfile(), re.MULTILINE)) == {"python:${PYTHON}", "base"}
+    assert set(re.findall(r"^FROM (\S+)", dockerfile(), re.MULTILINE)) == {"python:${PYTHON}", "base", "light"}
 
 
 def test_what_is_installed_was_checked_against_the_lock_but_for_graphics_cards() -> None:
@@ -272,6 +273,22 @@ def test_the_image_gets_every_folder_that_the_wheel_packs_and_every_extra_exists
     }
     assert extras == {"postgresql", "network", "gpu", "trainer", "parquet"}
     assert extras <= set(project["project"]["optional-dependencies"])
+
+
+def test_the_file_for_backups_adds_one_service_as_confined_as_the_others_with_the_servers_own_client() -> None:
+    file = interpolated(raw("compose.backup.yml"), SECRETS)
+    assert list(file) == ["services"] and list(file["services"]) == ["backup"]
+    backup, migrate = file["services"]["backup"], services()["migrate"]
+    for key in ("user", "read_only", "cap_drop", "security_opt", "tmpfs", "networks", "init", "logging"):
+        assert backup[key] == migrate[key], key
+    environment = backup["environment"]
+    assert set(environment) <= {"PNEUMOSCREEN_" + name.upper() for name in Settings.model_fields}
+    for name in ("PNEUMOSCREEN_HOME", "PNEUMOSCREEN_DATABASE_URL"):
+        assert environment[name].split() == migrate["environment"][name].split()
+    assert backup["volumes"][1]["target"] == environment["PNEUMOSCREEN_BACKUP_DIR"]
+    assert SECRETS["POSTGRES_PASSWORD"] not in json.dumps({**backup, "environment": {}})
+    (server,) = re.findall(r"postgres:(\d+)", services()["postgres"]["image"])
+    assert f"postgresql-client-{server} " in dockerfile() and backup["build"]["target"] == "backup"
 
 
 def test_the_file_for_graphics_cards_changes_the_worker_alone() -> None:

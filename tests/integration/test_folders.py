@@ -1,5 +1,6 @@
 """Several watched folders, each with a name and a lane, events or polling, set in the TOML file."""
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -94,3 +95,17 @@ def test_a_watched_folder_that_is_removed_and_made_again_is_watched_again(system
     distinct(specimens()[3], folders / "emergency" / "anew.jpeg", 3)
     assert system.row("anew.jpeg")["state"] == "done"
     system.wait(marker.exists, "the new marker")
+
+
+def test_sources_says_how_each_is_watched_and_what_of_it_is_not_seen(system: System, folders: Path) -> None:
+    (folders / "share" / "linked").symlink_to("../archive")
+    (folders / "share" / "report.pdf").touch()
+    states = "SELECT watched_by, links, ignored FROM source_states WHERE source = 'share'"
+    system.wait(lambda: system.query(states) == [("polling", 1, '{"*.pdf": 1}')], "the producer's word on the share")
+    told = json.loads(system.command("sources", "--format", "json").stdout)
+    found = {source["name"]: source for source in told["sources"]}
+    watched = {name: [one["watched_by"] for one in source["watchers"]] for name, source in found.items()}
+    assert watched == {"archive": ["events"], "emergency": ["events"], "share": ["polling"], "submitted": []}
+    assert found["share"]["last_image"] is not None
+    assert told["needs"] == []
+    assert any("1 link is not followed (linked)" in hint for hint in told["hints"])

@@ -73,6 +73,14 @@ def test_flower_shows_a_batch_received_started_and_succeeded_with_its_number_of_
     )
 
 
+def test_up_makes_a_backup_when_one_is_due_and_doctor_finds_no_problem_with_the_running_system(system: System) -> None:
+    system.wait(lambda: "Backup    20" in system.command("status").stdout, "the first backup")
+    assert len(list((system.home / "backups").glob("pneumoscreen-*.backup"))) == 1
+    done = system.command("doctor")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "No problem was found." in done.stdout
+
+
 def test_status_tells_what_is_there_and_that_all_is_well(system: System) -> None:
     done = system.command("status")
     assert "linear-1" in done.stdout

@@ -15,6 +15,8 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path_factory:
     outside: Path = tmp_path_factory.getbasetemp() / "outside"
     monkeypatch.setenv("HOME", str(outside / "home"))
     monkeypatch.setenv("XDG_STATE_HOME", str(outside / "state"))
+    monkeypatch.setenv("KERAS_HOME", str(outside / "keras"))  # set by commands, as is the working folder by services
+    monkeypatch.chdir(Path.cwd())
 
 
 Run = Callable[..., tuple[int, str, str]]

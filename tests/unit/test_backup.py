@@ -299,7 +299,7 @@ def test_a_restore_waits_for_nobody_who_is_alive(database: Database, chosen: Set
     with pytest.raises(ServiceUnavailable, match=r"gpu-1 \(process 77\)"):
         restored(database, chosen, kept)
     with database.write() as session:
-        session.merge(Worker(host="gpu-1", pid=77, heartbeat_at=now - timedelta(minutes=2)))
+        session.merge(Worker(host="gpu-1", pid=77, token="", heartbeat_at=now - timedelta(minutes=2)))
     restored(database, chosen, kept)
 
 

@@ -33,6 +33,8 @@ from queries.counts import Counts
 from queries.results import Filters, statement
 from queries.submission import outcomes
 from shared import __version__
+from shared.base.decoder import DECODER_REVISION
+from shared.base.schema import SCHEMA
 from shared.base.settings import load
 from shared.database import Database, connect
 from shared.database.tables import Instant
@@ -107,9 +109,9 @@ def pneumoscreen(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyP
         signal.signal(number, handler)
 
 
-def test_the_version_is_printed(pneumoscreen: Command) -> None:
+def test_the_versions_of_program_schema_and_decoder_are_printed(pneumoscreen: Command) -> None:
     code, out, _ = pneumoscreen("--version")
-    assert (code, out.strip()) == (0, __version__)
+    assert (code, out) == (0, f"pneumoscreen {__version__} (schema {SCHEMA}, decoder revision {DECODER_REVISION})\n")
 
 
 def sentence(errors: str) -> str:

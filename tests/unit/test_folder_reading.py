@@ -12,6 +12,7 @@ import pytest
 from shared.base.errors import Changed, ImageError, OutOfReach, Unreadable
 from shared.base.filesystem import MARKER, open_within
 from shared.imaging import Limits
+from shared.sources.folder import marker, reading
 from shared.sources.folder.facts import SECOND, Facts
 from shared.sources.folder.reading import read
 
@@ -115,14 +116,14 @@ def test_a_root_that_comes_back_just_after_a_file_was_missed_is_asked_again(
 ) -> None:
     facts = drop(root / "a.png")
     away = root.rename(root.with_name("elsewhere"))
-    exists = os.path.exists
+    stat = os.stat
 
-    def come_back_first(path: Path) -> bool:
+    def come_back_first(path: Path, **how: bool) -> os.stat_result:
         if path.name == MARKER:
             away.rename(root)
-        return exists(path)
+        return stat(path, **how)
 
-    monkeypatch.setattr(os.path, "exists", come_back_first)
+    monkeypatch.setattr(os, "stat", come_back_first)
     with pytest.raises(OutOfReach, match="a moment ago"):
         read(root, "a.png", facts.revision, Limits())
 
@@ -146,18 +147,18 @@ def test_a_root_that_goes_away_between_the_two_looks_has_not_lost_its_file(
 ) -> None:
     facts = drop(root / "a.png")
     (root / "a.png").rename(root / ".hidden")  # missing at the first look, there until the share goes
-    exists, looks = os.path.exists, []
+    look, answers = marker.why_away, []
 
-    def go_away_after_the_first(path: Path) -> bool:
-        looks.append(exists(path))
-        if len(looks) == 1:
+    def go_away_after_the_first(folder: Path, name: str) -> str | None:
+        answers.append(look(folder, name))
+        if len(answers) == 1:
             root.rename(root.with_name("elsewhere"))
-        return looks[-1]
+        return answers[-1]
 
-    monkeypatch.setattr(os.path, "exists", go_away_after_the_first)
-    with pytest.raises(OutOfReach, match="marker"):
+    monkeypatch.setattr(reading, "why_away", go_away_after_the_first)
+    with pytest.raises(OutOfReach, match="out of reach"):
         read(root, "a.png", facts.revision, Limits())
-    assert looks == [True, False]
+    assert [answer is None for answer in answers] == [True, False]
 
 
 def test_a_root_that_is_not_mounted_is_the_worlds_fault(root: Path) -> None:

@@ -15,7 +15,7 @@ from shared.sources.folder.polling import FolderPoller
 from shared.sources.folder.source import FolderSource
 from shared.sources.folder.sweep import Sweeps, look, sweep
 from shared.sources.folder.watch import FileEvent, Watch
-from shared.sources.ignored import is_unfinished
+from shared.sources.ignored import IgnoreRule
 
 
 def put(file: Path) -> Path:
@@ -96,7 +96,7 @@ def test_a_pipe_is_reported_once_and_without_its_name(tmp_path: Path, caplog: py
     with caplog.at_level("INFO"):
         for now in (0.0, 100.0, 200.0):
             sweeps.next_files(10, now)
-    assert caplog.text.count("a pipe, a socket or a device") == 1
+    assert caplog.text.count("pipes, sockets and devices, which are ignored: 1") == 1
     assert "pipe.png" not in caplog.text
 
 
@@ -122,7 +122,7 @@ def test_a_folder_removed_during_a_sweep_costs_no_other_file(tmp_path: Path) -> 
 
 
 def sweeps_of(folder: Path, *, sweep_every: float = 30.0) -> Sweeps:
-    return Sweeps("ward", folder, is_unfinished, sweep_every)
+    return Sweeps("ward", folder, IgnoreRule(()), sweep_every)
 
 
 def poller_of(folder: Path, *, settle: float = 0.0, ignore: tuple[str, ...] = IGNORED_BY_DEFAULT) -> FolderPoller:

@@ -56,6 +56,17 @@ def process() -> psutil.Process:
     return psutil.Process(idle.process.pid)
 
 
+def test_an_installation_without_gdcm_is_not_the_files_fault(
+    file: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gdcm.py").write_text("raise ImportError('libgdcmMSFF.so: cannot open shared object file')")
+    with monkeypatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(tmp_path))
+        with pytest.raises(OutOfReach):
+            screen(file)
+    screen(file)
+
+
 def test_one_process_decodes_one_frame_after_the_other(file: bytes) -> None:
     screen(file)
     first = process()

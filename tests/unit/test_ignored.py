@@ -1,7 +1,7 @@
 import pytest
 
 from shared.base.source_settings import IGNORED_BY_DEFAULT
-from shared.sources.ignored import IgnoreRule, is_unfinished
+from shared.sources.ignored import UNFINISHED, IgnoreRule, is_unfinished
 
 is_ignored = IgnoreRule(IGNORED_BY_DEFAULT)
 
@@ -45,13 +45,27 @@ def test_other_names_are_somebodys_images(name: str) -> None:
     [
         *("DICOMDIR", "ward/dicomdir", "report.PDF", "meta.xml", "index.html", "a.dcm.sha256", "._a.png", ".DS_Store"),
         *("@eaDir/a.png", "ward/#recycle/b.png", "$RECYCLE.BIN/c.png", "System Volume Information/d", "lost+found/e"),
+        *("#snapshot/a.png", "__MACOSX/._a.png", "a.dcm.md5", "a.dcm.lock", "LOCKFILE", "a.dcm.sfv", "autorun.inf"),
+        *("ward/@eaDir/a.png/SYNOPHOTO_THUMB_M.jpg", "a.png@SynoEAStream", "@sharebin/a.png", "@Recycle/a.png"),
+        *(".@__thumb/a.png", ".streams/a", ".recycle/a.png", ".snapshot/hourly.0/a.png", "~snapshot/a.png"),
+        *("@GMT-2026.01.31-08.00.00/a.png", ".zfs/snapshot/a.png", ".deleted/a.png", ".TemporaryItems/a.png"),
+        *("a.png:Zone.Identifier", "a.png\uf03aZone.Identifier", "~$report.docx", "RECYCLER/a.png", ".Trash-1000/a"),
+        *(".stversions/a.png", ".stfolder/x", ".syncthing.a.png.tmp", ".sync_1.db", "a.png.ocTransferId1.part"),
+        *(".rsync-partial/a.png", ".a.png.Xy12Ab", "a.png.f8a1c2.partial", "a.png.download", "a.png.!sync", ".nfs0001"),
     ],
 )
 def test_what_accompanies_images_and_what_systems_leave_is_ignored_by_default(path: str) -> None:
     assert is_ignored(path)
 
 
-@pytest.mark.parametrize("path", ["IM000001", "DICOM/IM1", "pdf", "a.pdf.png", "reports/a.dcm", "eaDir/a.png"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("IM000001", "DICOM/IM1", "pdf", "a.pdf.png", "reports/a.dcm", "eaDir/a.png", "a.dat", "a.bak", "a.dcm.gz"),
+        *("a.sync-conflict-20260131-080000-ABCDEFG.png", "a (conflicted copy 2026-01-31).png", "recycle/a.png", "a."),
+        *("1.2.840.113619.2.5", "VERSION1", "snapshot/a.png", "Trash/a.png", "~a.png", "a.lock.png", "xml", "0001.v2"),
+    ],
+)
 def test_an_image_is_not_ignored_for_a_name_that_resembles_one(path: str) -> None:
     assert not is_ignored(path)
 
@@ -74,6 +88,26 @@ def test_a_pattern_is_compared_with_each_name_or_if_it_has_a_slash_with_the_path
     pattern: str, path: str, is_hit: bool
 ) -> None:
     assert IgnoreRule([pattern])(path) is is_hit
+
+
+@pytest.mark.parametrize(
+    ("path", "pattern"),
+    [
+        ("a.part", UNFINISHED),
+        (".hidden/report.pdf", UNFINISHED),
+        ("ward/report.PDF", "*.pdf"),
+        ("ward/dicomdir", "DICOMDIR"),
+        ("@eaDir/a.png/b.jpg", "@eaDir"),
+        ("ward/a.tar.gz", "*.TAR.gz"),
+        ("12.png", "[0-9]?.png"),
+        ("old/a/b.png", "/Old/*"),
+        ("a.png@SynoResource", "*@SynoResource"),
+    ],
+)
+def test_a_rule_says_which_pattern_matched_as_it_was_written(path: str, pattern: str) -> None:
+    rule = IgnoreRule([*IGNORED_BY_DEFAULT, "*.TAR.gz", "[0-9]?.png", "/Old/*"])
+    assert rule(path)
+    assert rule.pattern(path) == pattern
 
 
 def test_temporary_and_hidden_names_are_ignored_whatever_the_patterns() -> None:

@@ -1,13 +1,16 @@
 """What is asked many times a second must not read what was finished long ago."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
+from queries.sources import overview
 from shared.base.lanes import Lane
+from shared.base.settings import Settings
 from shared.database import Database
 from shared.ledger import recover, register, send, work
 from shared.ledger.work import Checked
@@ -36,6 +39,7 @@ def finish_and_look_again(session: Session) -> None:
     assert len(work.finish(session, [Checked(check, "c" * 64)], NOW)) == 1
 
 
+SETTINGS = Settings(home=Path("/nowhere"))
 LOOKS: dict[str, Any] = {
     "files that a source sees again": finish_and_look_again,
     "which lanes have jobs that are due": lambda session: send.due_lanes(session, NOW),
@@ -43,6 +47,7 @@ LOOKS: dict[str, Any] = {
     "a message on its way": take_claim_and_finish,
     "leases that ran out": lambda session: recover.recover_claimed(session, NOW, 60.0),
     "messages that were lost": lambda session: recover.recover_sent(session, NOW, 120.0),
+    "what is shown of each source": lambda session: overview(session, SETTINGS, NOW),
     "a broker that came back empty": lambda session: recover.recover_all_sent(session, None, "new"),
 }
 

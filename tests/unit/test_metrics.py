@@ -351,6 +351,7 @@ def test_a_postgresql_that_does_not_answer_is_given_up_before_the_scrape_is() ->
     url = producer_metrics._impatient("postgresql+psycopg://user:secret@host/name?connect_timeout=1")
     assert "connect_timeout=1" in url
     assert "tcp_user_timeout=3000" in url
+    assert "options" not in url, "a pooler does not pass them on"
     assert ":secret@" in url
     assert producer_metrics._impatient("sqlite:////a/b.db") == "sqlite:////a/b.db"
 

@@ -5,8 +5,9 @@ import re
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -20,16 +21,22 @@ from cli.dismiss import dismiss
 from cli.retry import retry
 from cli.review import review
 from cli.status import status
+from queries.rights import is_of_a_service, missing_rights
 from shared.base.decoder import DECODER_REVISION
+from shared.base.filesystem import MARKER
 from shared.base.lanes import Lane
 from shared.base.settings import load
-from shared.database import Database, DeadLetter, connect
+from shared.base.source_settings import FolderSettings
+from shared.database import Database, DeadLetter, Worker, connect
 from shared.ledger import recover, rescreening, send, work
 from shared.ledger.rescreening import Selection
-from shared.ledger.work import Identifiers, Quarantined, Screened, Superseded
+from shared.ledger.work import MAX_ATTEMPTS, Identifiers, Quarantined, Screened, Superseded
+from shared.sources.folder.facts import Facts
 from tests.models import go_live, make_linear_version
-from tests.unit.steps import NOW, after, claim, file, finish, in_hand, rows, screened, send_all
+from tests.unit.steps import NOW, after, claim, drop, file, finish, in_hand, rows, screened, send_all
+from tests.unit.test_screening import png
 from worker.process import WorkerProcess
+from worker.screening import screen_message
 
 DOCS = Path(__file__).parents[2] / "docs"
 SCRIPT = DOCS / "roles.sql"
@@ -123,6 +130,95 @@ def test_the_services_role_has_results_of_an_older_decoder_read_again(worker: Da
     finish(worker, replace(screened(again), decoded_with="a window is not used"))
     (row,) = rows(worker, "results_history")
     assert (row["decoder_revision"], row["decoded_with"]) == (DECODER_REVISION, "a window is not used")
+
+
+def grant(owner: Database, statement: str) -> None:
+    with owner.write() as session:
+        session.execute(text(statement))
+
+
+@postgresql
+def test_a_right_that_the_worker_lacks_puts_images_off_until_it_is_granted(
+    owner: Database,
+    worker: Database,
+    tmp_path: Path,
+    redis_url: str,
+    run_command: Callable[..., tuple[int, str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As after an upgrade whose tables nobody has granted yet."""
+    grant(owner, "REVOKE INSERT ON screenings FROM pneumoscreen_worker")
+    monkeypatch.setenv("PNEUMOSCREEN_BROKER_URL", redis_url)
+    monkeypatch.setenv("COLUMNS", "400")
+    (tmp_path / "ward").mkdir()
+    (tmp_path / "ward" / MARKER).touch()
+    process = WorkerProcess(load(tmp_path, sources={"ward": FolderSettings(path=tmp_path / "ward")}))
+    try:
+        image = tmp_path / "ward" / "a.png"
+        image.write_bytes(png())
+        drop(owner, Facts.of(image.stat()).found("a.png"), now=datetime.now(UTC))
+        now = datetime.now(UTC)
+        for _ in range(2 * MAX_ATTEMPTS):
+            now += timedelta(minutes=10)
+            assert screen_message(process, send_all(worker, now=now).encode()) == "1 images: 1 put off"
+        code, screen, _ = run_command("status", "--home", tmp_path)
+        assert code == 1
+        assert (
+            "Needs a person: the database does not permit its role all that the services do (INSERT on screenings): "
+            "`docs/roles.sql` grants it" in screen
+        )
+        refused = "the database refuses: permission denied for table screenings: `docs/roles.sql` grants it"
+        assert refused in screen
+        apply(owner)
+        done = screen_message(process, send_all(worker, now=now + timedelta(minutes=10)).encode())
+        assert done == "1 images: 1 done"
+    finally:
+        process.stop()
+        process.database.close()
+
+
+@postgresql
+def test_a_worker_that_may_not_even_take_a_job_says_so_and_blames_no_image(
+    owner: Database, worker: Database, tmp_path: Path
+) -> None:
+    process = WorkerProcess(load(tmp_path))
+    try:
+        drop(owner, "a.png")
+        message = send_all(owner)
+        grant(owner, "REVOKE UPDATE ON jobs FROM pneumoscreen_worker")
+        with pytest.raises(ProgrammingError, match="permission denied for table jobs"):
+            screen_message(process, message.encode())
+        process._report(NOW)
+        with owner.read() as session:
+            error = session.query(Worker).one().error
+        assert error == "the database refuses: permission denied for table jobs: `docs/roles.sql` grants it"
+        assert rows(owner)[0]["state"] == "waiting"
+    finally:
+        process.stop()
+        process.database.close()
+
+
+RIGHTS = [
+    ("INSERT", "screenings", "INSERT on screenings"),
+    ("SELECT", "reviews", "SELECT on reviews"),
+    ("UPDATE (decoded_with)", "predictions", "UPDATE of decoded_with on predictions"),
+    ("USAGE", "SEQUENCE jobs_id_seq", "USAGE on jobs_id_seq"),
+]
+
+
+@postgresql
+@pytest.mark.parametrize(("right", "table", "said"), RIGHTS)
+def test_what_a_role_lacks_is_named(owner: Database, worker: Database, right: str, table: str, said: str) -> None:
+    with worker.read() as session:
+        assert missing_rights(session) == []
+    grant(owner, f"REVOKE {right} ON {table} FROM pneumoscreen_worker")
+    with worker.read() as session:
+        assert missing_rights(session) == [said]
+    with owner.read() as session:
+        assert missing_rights(session, "pneumoscreen_worker") == [said]
+        reader = missing_rights(session, "pneumoscreen_reader")
+        assert not is_of_a_service(reader)
+        assert missing_rights(session) == []
 
 
 FORBIDDEN = [

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from queries import needs
@@ -22,9 +23,10 @@ from shared.base.lanes import Lane
 from shared.base.settings import load
 from shared.base.source_settings import FolderSettings
 from shared.database import Database, DeadLetter, Job, Sighting
+from shared.database.refusals import REFUSES
 from shared.ledger import work
 from shared.ledger.register import register
-from shared.ledger.send import take
+from shared.ledger.send import take, take_back
 from shared.ledger.work import MAX_ATTEMPTS, Claimed, Outcome, Screened
 from shared.models import registry
 from shared.queue.messages import SCHEMA
@@ -359,6 +361,110 @@ def test_what_nobody_foresaw_costs_only_the_image_that_causes_it(
         "z.png": ("done", None),
         "odd.png": ("quarantined", "screening failed: ValueError"),
     }
+
+
+def test_what_the_database_refuses_puts_images_off_and_quarantines_none(
+    process: WorkerProcess, database: Database, root: Path
+) -> None:
+    """A rule that a later schema may bring, and that this program's rows break."""
+    is_sqlite = database.engine.dialect.name == "sqlite"
+    forbid = [
+        "CREATE TRIGGER later BEFORE INSERT ON screenings BEGIN SELECT RAISE(ABORT, 'a later rule'); END"
+        if is_sqlite
+        else "ALTER TABLE screenings ADD COLUMN later int NOT NULL"
+    ]
+    permit = ["DROP TRIGGER later"] if is_sqlite else ["ALTER TABLE screenings DROP COLUMN later"]
+    for name in ("a.png", "b.png"):
+        drop(database, root / name, png(len(name)))
+    administer(database, *forbid)
+    now = datetime.now(UTC)
+    for _ in range(3 * MAX_ATTEMPTS):
+        now += timedelta(minutes=10)
+        assert screen_message(process, message(database, now)) == "2 images: 2 put off"
+    assert {job.lane for job in jobs(database)} == {Lane.ROUTINE}
+    assert all(str(job.problem).startswith(REFUSES) for job in jobs(database))
+    administer(database, *permit)
+    assert screen_message(process, message(database, now + timedelta(minutes=10))) == "2 images: 2 done"
+
+
+def administer(database: Database, *statements: str) -> None:
+    with database.write() as session:
+        for statement in statements:
+            session.execute(text(statement))
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_messages_that_the_broker_refused_count_as_no_attempt(
+    process: WorkerProcess, database: Database, root: Path
+) -> None:
+    for number in range(RUN_LENGTH):
+        (root / f"{number:02d}.png").write_bytes(png(number)[:1000])
+        os.utime(root / f"{number:02d}.png", (0, 0))  # not young any more
+        register_now(database, root / f"{number:02d}.png")
+    now = datetime.now(UTC) + timedelta(minutes=5)
+    for _ in range(2 * MAX_ATTEMPTS):
+        with database.write() as session:
+            found = take(session, Lane.ROUTINE, 1000, now)
+            assert found is not None
+            take_back(session, found)
+    sent = message(database, now)
+    assert screen_message(process, found.encode()).endswith("an old attempt, dropped"), "it may be in Redis after all"
+    screen_message(process, sent)
+    assert {row["state"] for row in rows(database)} == {"waiting"}
+    assert {(job.tries, job.strikes) for job in jobs(database)} == {(1, 1)}
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_attempts_that_failed_for_the_shares_sake_do_not_count_against_a_file(
+    process: WorkerProcess, database: Database, root: Path
+) -> None:
+    for number in range(RUN_LENGTH):
+        drop(database, root / f"{number:02d}.png", b"\0" * 1000)
+    (root / MARKER).unlink()
+    root.rename(root.with_name("away"))
+    now = datetime.now(UTC)
+    for _ in range(2 * MAX_ATTEMPTS):
+        now += timedelta(minutes=5)
+        screen_message(process, message(database, now))
+    root.with_name("away").rename(root)
+    (root / MARKER).touch()
+    screen_message(process, message(database, now + timedelta(minutes=5)))
+    assert {row["state"] for row in rows(database)} == {"waiting"}
+    assert {(job.tries, job.strikes) for job in jobs(database)} == {(2 * MAX_ATTEMPTS + 1, 1)}
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_host_whose_installation_is_not_whole_quarantines_nothing(
+    process: WorkerProcess, database: Database, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = BytesIO()
+    Image.fromarray(np.random.default_rng(1).integers(0, 65535, (80, 80)).astype(np.uint16)).save(file, "TIFF")
+    drop(database, root / "a.tiff", file.getvalue())
+    now = datetime.now(UTC)
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "tifffile", None)  # Python's own way to say that there is none
+        for _ in range(2 * MAX_ATTEMPTS):
+            now += timedelta(minutes=10)
+            assert screen_message(process, message(database, now)) == "1 images: 1 put off"
+    assert "the installation on this host is not whole" in str(jobs(database)[0].problem)
+    assert screen_message(process, message(database, now + timedelta(minutes=10))) == "1 images: 1 done"
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_host_that_starts_no_thread_quarantines_nothing(
+    process: WorkerProcess, database: Database, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    drop(database, root / "a.png", png())
+    now = datetime.now(UTC)
+    with monkeypatch.context() as patch:
+        patch.setattr(process.threads, "submit", refuse)
+        for _ in range(2 * MAX_ATTEMPTS):
+            now += timedelta(minutes=10)
+            assert screen_message(process, message(database, now)) == "1 images: 1 put off"
+    assert screen_message(process, message(database, now + timedelta(minutes=10))) == "1 images: 1 done"
 
 
 def test_a_malformed_message_goes_to_the_dead_letters_and_touches_no_image(

@@ -8,12 +8,14 @@ import psutil
 import pytest
 from pydantic_core import PydanticUndefined
 
+from local import announcing
 from shared import sources
 from shared.base import home as home_folder
 from shared.base import renamed, settings
 from shared.base.errors import WrongSettings
 from shared.base.settings import Settings
 from shared.base.source_settings import IGNORED_BY_DEFAULT, OWN, OWN_SOURCES
+from shared.sources.links import check_links
 
 TOP = Path(__file__).parents[2]
 PARTS = ("shared", "queries", "actions", "producer", "worker", "trainer", "local", "cli")
@@ -146,6 +148,20 @@ def test_a_wrong_kind_or_pattern_gives_a_sentence(tmp_path: Path, line: str) -> 
         settings.load(tmp_path)
 
 
+def test_what_up_announces_of_a_source_is_read_back_as_it_was_set(tmp_path: Path) -> None:
+    lines = (
+        *("[sources.'ward \\ 7']", "path = '/srv/ward'", "lane = 'stat'", "polling = true", "marker = 'site/a b.txt'"),
+        *("ignore = ['*.\\x', '\"']", "quiet_after = 90", "expected = ['Mon 07:00-18:00', '22:00-06:00']"),
+    )
+    write(tmp_path, "\n".join(lines))
+    chosen = settings.load(tmp_path).sources
+    (tmp_path / "pneumoscreen.toml").unlink()
+    home_folder.announcement(tmp_path).parent.mkdir()
+    announcing.announce(tmp_path, {}, chosen)
+    assert settings.load(tmp_path).sources == chosen
+    assert chosen["ward \\ 7"].quiet_after == 90.0
+
+
 def test_a_tilde_in_a_path_is_the_users_home(tmp_path: Path) -> None:
     write(tmp_path, '[sources.ward]\npath = "~/ward"\n')
     assert settings.load(tmp_path).sources["ward"].path == Path.home() / "ward"
@@ -192,6 +208,12 @@ def test_a_wrong_value_gives_one_sentence_that_names_the_setting(
         ("[sources.ward]\nlane = 'stat'", "sources.ward.path"),
         ("[sources.ward]\npath = '/srv'\nlane = 'express'", "sources.ward.lane"),
         ("[sources.ward]\npath = '/srv'\nlane = 'suspect'", "sources.ward.lane"),
+        ("[sources.ward]\npath = '/srv'\nmarker = '../a'", "sources.ward.marker"),
+        ("[sources.ward]\npath = '/srv'\nmarker = '/srv/a'", "sources.ward.marker"),
+        ("[sources.ward]\npath = '/srv'\nmarker = ' '", "sources.ward.marker"),
+        ("[sources.ward]\npath = '/srv'\nquiet_after = 0", "sources.ward.quiet_after"),
+        ("[sources.ward]\npath = '/srv'\nexpected = ['Mo 07:00-18:00']", "sources.ward.expected"),
+        ("time_zone = 'Europe/Atlantis'", "time_zone"),
         ("[sources.submitted]\npath = '/srv'", "sources"),
     ],
 )
@@ -289,7 +311,7 @@ def test_folders_that_overlap_each_other_or_what_is_the_homes_own_are_refused(
 def test_folders_that_lie_apart_are_taken_and_so_is_the_inbox_in_the_home(tmp_path: Path) -> None:
     paths = {"inbox": "home/inbox", "ward": "data/ward", "ward-7": "data/ward-7", "clinic": "home-clinic"}
     found = settings.load(tmp_path / "home", sources={name: {"path": tmp_path / path} for name, path in paths.items()})
-    settings.check_links(found)
+    check_links(found)
     assert set(sources.build(found)) == {*paths, "submitted"}
 
 
@@ -301,7 +323,7 @@ def test_folders_that_overlap_by_a_link_are_refused_where_they_are_watched(tmp_p
     folders = {"ward": {"path": tmp_path / "data"}, "linked": {"path": tmp_path / "link"}}
     found = settings.load(tmp_path / "home", sources=folders)
     with pytest.raises(WrongSettings, match=r"linked \(.*/link\) overlaps with"):
-        settings.check_links(found)
+        check_links(found)
 
 
 def test_every_folder_that_the_code_makes_in_a_home_counts_as_its_own() -> None:
@@ -382,19 +404,18 @@ def test_without_any_hint_the_home_is_below_the_users_home(tmp_path: Path, monke
 
 def test_a_running_system_is_found_from_a_second_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    note = home_folder.register_home(tmp_path / "running")
-    assert home_folder.find_home() == tmp_path / "running"
-    monkeypatch.setenv("PNEUMOSCREEN_HOME", str(tmp_path / "mine"))
-    assert home_folder.find_home() == tmp_path / "mine"
-    monkeypatch.delenv("PNEUMOSCREEN_HOME")
-    note.unlink()
+    with home_folder.registered(tmp_path / "running"):
+        assert home_folder.find_home() == tmp_path / "running"
+        monkeypatch.setenv("PNEUMOSCREEN_HOME", str(tmp_path / "mine"))
+        assert home_folder.find_home() == tmp_path / "mine"
+        monkeypatch.delenv("PNEUMOSCREEN_HOME")
     assert home_folder.find_home() == Path.home() / ".pneumoscreen"
 
 
 def test_the_note_of_a_system_that_was_killed_is_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    note = home_folder.register_home(tmp_path / "running")
-    dead = note.rename(note.with_name(str(2**22 + 1)))  # above the highest process number
+    with home_folder.registered(tmp_path / "running") as note:
+        dead = note.rename(note.with_name(str(2**22 + 1)))  # above the highest process number
     assert home_folder.find_home() == Path.home() / ".pneumoscreen"
     assert not dead.exists()
 
@@ -403,19 +424,19 @@ def test_a_process_number_that_was_given_to_another_since_is_not_taken_for_the_s
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    note = home_folder.register_home(tmp_path / "running")
-    note.write_text(f"1.0\n{tmp_path / 'running'}", encoding="utf-8")
-    (note.parent / "stray").touch()
-    assert home_folder.find_home() == Path.home() / ".pneumoscreen"
+    with home_folder.registered(tmp_path / "running") as note:
+        note.write_text(f"1.0\n{tmp_path / 'running'}", encoding="utf-8")
+        (note.parent / "stray").touch()
+        assert home_folder.find_home() == Path.home() / ".pneumoscreen"
 
 
 def test_two_running_systems_must_be_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    note = home_folder.register_home(tmp_path / "one")
     parent = psutil.Process(os.getppid())
-    note.with_name(str(parent.pid)).write_text(f"{parent.create_time()}\n{tmp_path / 'two'}", encoding="utf-8")
-    with pytest.raises(WrongSettings, match=r"Several systems run here .*one.*two|two.*one"):
-        home_folder.find_home()
+    with home_folder.registered(tmp_path / "one") as note:
+        note.with_name(str(parent.pid)).write_text(f"{parent.create_time()}\n{tmp_path / 'two'}", encoding="utf-8")
+        with pytest.raises(WrongSettings, match=r"Several systems run here .*one.*two|two.*one"):
+            home_folder.find_home()
 
 
 def example() -> dict[str, object]:
@@ -442,3 +463,49 @@ def test_the_example_is_a_valid_file(tmp_path: Path) -> None:
     write(tmp_path, text)
     (source,) = settings.load(tmp_path).sources.values()
     assert source.ignore == IGNORED_BY_DEFAULT
+
+
+KUBERNETES = {
+    "PORT": "tcp://10.0.0.1:5555",
+    "SERVICE_HOST": "10.0.0.1",
+    "SERVICE_PORT": "5555",
+    "SERVICE_PORT_HTTP_METRICS": "9101",
+    "PORT_5555_TCP": "tcp://10.0.0.1:5555",
+    "PORT_5555_TCP_PROTO": "tcp",
+    "PORT_5555_TCP_PORT": "5555",
+    "PORT_5555_TCP_ADDR": "10.0.0.1",
+}
+DOCKER = {"NAME": "/web/pneumoscreen", "PORT_5555_TCP": "tcp://172.17.0.5:5555", "ENV_PYTHON_VERSION": "3.12"}
+
+
+@pytest.mark.parametrize("links", [KUBERNETES, DOCKER], ids=["kubernetes", "docker"])
+@pytest.mark.parametrize("service", ["PNEUMOSCREEN", "PNEUMOSCREEN_FLOWER", "PNEUMOSCREEN_PRODUCER_METRICS"])
+def test_the_addresses_of_services_that_a_platform_gives_are_no_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, service: str, links: dict[str, str]
+) -> None:
+    for name, value in links.items():
+        monkeypatch.setenv(f"{service}_{name}", value)
+    assert settings.load(tmp_path).producer_metrics_port == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("PORT", "5555"), ("METRICS_PORT", "9101"), ("SERVICE_PORT", "5555"), ("NAME", "ward"), ("PORT_5555_TCP", "x")],
+)
+def test_a_setting_that_does_not_exist_is_not_hidden_by_looking_like_a_platforms(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    for other, address in KUBERNETES.items():  # of another service
+        monkeypatch.setenv(f"PNEUMOSCREEN_FLOWER_{other}", address)
+    monkeypatch.setenv(f"PNEUMOSCREEN_{name}", value)
+    with pytest.raises(WrongSettings, match=rf"^There is no such setting: PNEUMOSCREEN_{name}: "):
+        settings.load(tmp_path)
+
+
+def test_a_port_that_somebody_set_counts_beside_the_addresses_of_a_service_of_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in KUBERNETES.items():
+        monkeypatch.setenv(f"PNEUMOSCREEN_PRODUCER_METRICS_{name}", value)
+    monkeypatch.setenv("PNEUMOSCREEN_PRODUCER_METRICS_PORT", "9101")
+    assert settings.load(tmp_path).producer_metrics_port == 9101

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,7 @@ def test_a_file_that_may_not_be_looked_at_is_not_gone(ward: FolderSource, monkey
     def refuse(_: Path) -> None:
         raise PermissionError
 
+    ward = replace(ward, timeout=None)  # it is asked in this process, which the test changes
     (ward.root / MARKER).touch()
     monkeypatch.setattr(Path, "lstat", refuse)
     assert ward.exists("a.png") is None
@@ -87,6 +89,7 @@ def test_a_share_that_goes_away_during_the_look_takes_no_image_with_it(
     ward: FolderSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (ward.root / MARKER).touch()
+    ward = replace(ward, timeout=None)
 
     def unmount(_: Path) -> None:
         (ward.root / MARKER).unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -9,21 +10,24 @@ from pathlib import Path
 
 import pytest
 import typer
+from redis import Redis
 from sqlalchemy import text
 
 from actions import promotion
 from cli.dismiss import dismiss
 from cli.retry import retry
 from cli.status import status
-from producer.resolving import RESOLVE_EVERY, Resolver
+from producer.resolving import RESOLVE_EVERY, Look, Resolver
 from shared import sources
 from shared.base.errors import InvalidRequest, Removed, WorkFailed
 from shared.base.filesystem import MARKER
 from shared.base.home import announcement
 from shared.base.settings import load
 from shared.database import Database, DeadLetter, Job, RunState, Sighting, TrainingRun, Worker
-from shared.ledger.work import ATTEMPT_EPOCH, MAX_ATTEMPTS, Claimed, PutOff, Quarantined
+from shared.database.refusals import REFUSES
+from shared.ledger.work import MAX_ATTEMPTS, Claimed, PutOff, Quarantined
 from tests.models import go_live, make_linear_version
+from tests.servers import RedisServer
 from tests.unit.steps import claim, drop, file, finish, in_hand, rows, screened, send_all
 
 Status = Callable[..., tuple[int, str]]
@@ -191,19 +195,28 @@ def test_what_is_deleted_after_it_was_quarantined_is_resolved_where_the_source_i
     resolver = Resolver(database, sources.build(load(tmp_path, sources={"ward": {"kind": "folder", "path": ward}})))
     (ward / "a.pdf").unlink()
     (ward / "inv\udcff.pdf").unlink()
-    resolver.resolve(0.0)
+
+    def resolve(now: float) -> None:
+        """Begins looks if it is time to, and takes what they found."""
+        for _ in range(2):
+            resolver.resolve(now)
+            for begun in [thread for thread in threading.enumerate() if isinstance(thread, Look)]:
+                begun.join()
+        resolver.resolve(now)
+
+    resolve(0.0)
     assert {row["resolution"] for row in rows(database)} == {None}, "without its marker the share may be away"
     (ward / MARKER).touch()
-    resolver.resolve(RESOLVE_EVERY - 1)
+    resolve(RESOLVE_EVERY - 1)
     assert {row["resolution"] for row in rows(database)} == {None}, "it is too early to look again"
-    resolver.resolve(RESOLVE_EVERY)
+    resolve(RESOLVE_EVERY)
     assert {row["path"]: row["resolution"] for row in rows(database)} == {
         "a.pdf": "removed",
         "b.pdf": None,
         "inv\\xff.pdf": "removed",
     }
     (ward / "b.pdf").unlink()
-    resolver.resolve(2 * RESOLVE_EVERY)
+    resolve(2 * RESOLVE_EVERY)
     assert look()[0] == 0
 
 
@@ -357,6 +370,27 @@ def test_a_broker_out_of_reach_needs_a_person(look: Status) -> None:
     assert "broker is out of reach" in screen
 
 
+def test_a_broker_that_refuses_to_store_anything_needs_a_person(look: Status) -> None:
+    server = RedisServer()
+    try:
+        with Redis.from_url(server.url) as redis:
+            redis.execute_command("REPLICAOF", "127.0.0.1", "1")
+        code, screen = look(broker_url=server.url)
+    finally:
+        server.close()
+    assert code == 1
+    assert "Broker    refuses to work, messages: stat 0" in screen
+    assert "it is a read-only replica" in " ".join(screen.split())
+
+
+def test_what_the_database_refuses_needs_a_person_at_once(look: Status, database: Database) -> None:
+    (claimed,) = in_hand(database, "a.jpg")
+    finish(database, PutOff(claimed, f"{REFUSES}permission denied for table screenings", datetime.now(UTC)))
+    code, screen = look()
+    assert code == 1
+    assert "permission denied for table screenings (first: a.jpg)" in screen
+
+
 def test_a_disk_that_runs_low_needs_a_person(look: Status) -> None:
     code, screen = look(min_free_disk=10**18)
     assert code == 1
@@ -379,21 +413,18 @@ def put_off_after(database: Database, tries: int, *claimed: Claimed) -> None:
     finish(database, *(PutOff(one, "no permission to read it", now) for one in claimed))
     with database.write() as session:
         for job in session.query(Job).filter(Job.problem.is_not(None)):
-            job.created_at, job.attempt = now - timedelta(minutes=3), tries
+            job.created_at, job.tries = now - timedelta(minutes=3), tries
 
 
-@pytest.mark.parametrize("afresh", [0, ATTEMPT_EPOCH])
-def test_images_put_off_need_a_person_once_the_back_off_is_at_its_longest(
-    look: Status, database: Database, afresh: int
-) -> None:
+def test_images_put_off_need_a_person_once_the_back_off_is_at_its_longest(look: Status, database: Database) -> None:
     one, two = in_hand(database, "ward-7/b.jpg", "ward-7/a.jpg")
-    put_off_after(database, afresh + MAX_ATTEMPTS - 1, one, two)
+    put_off_after(database, MAX_ATTEMPTS - 1, one, two)
     line = "2 images wait for 3 min: no permission to read it (first: ward-7/b.jpg)\n"
     code, screen = look()
     assert code == 0, screen
     assert f"Retried automatically: {line}" in screen
     with database.write() as session:
-        session.query(Job).filter(Job.sighting_id == one.sighting).one().attempt += 1
+        session.query(Job).filter(Job.sighting_id == one.sighting).one().tries += 1
     code, screen = look()
     assert code == 1
     assert f"Needs a person: {line}" in screen

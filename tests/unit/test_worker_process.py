@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from celery.signals import heartbeat_sent
 from numpy.typing import NDArray
 from sqlalchemy import select, update
 from sqlalchemy.exc import InternalError
 
+from queries.workers import count_live
 from shared.base.settings import load
 from shared.base.source_settings import FolderSettings
 from shared.database import Database, ModelVersion, Worker, connection
@@ -21,7 +23,7 @@ from shared.models.engines.linear import LinearNetwork
 from tests.models import go_live, make_linear_version, promote, published
 from tests.unit.steps import rows
 from tests.unit.test_screening import drop, message, png
-from worker import models
+from worker import models, pulse, tasks
 from worker.process import WorkerProcess
 from worker.screening import screen_message
 
@@ -153,6 +155,35 @@ def test_a_message_that_comes_during_a_load_waits_for_it_and_gets_the_new_versio
     task.join()
     assert [row["model_version"] for row in rows(database)] == ["v2"]
     assert loads == 1
+
+
+def test_a_process_whose_parent_hands_out_nothing_says_so(
+    process: WorkerProcess, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks.prepare()
+    process._pulse = tasks._pulse
+    monkeypatch.setattr(pulse, "SILENT_SECONDS", 0.5)
+    wait(lambda: "has handed out no work for" in reported(database)[1], "a complaint of its parent")
+    monkeypatch.setattr(pulse, "SILENT_SECONDS", 60.0)
+    heartbeat_sent.send(sender=None)
+    wait(lambda: reported(database)[1] == "", "the parent's sign of life")
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_processes_of_containers_with_equal_names_are_told_apart(process: WorkerProcess, database: Database) -> None:
+    """Both have the host name and the process id of this test."""
+    other = WorkerProcess(process.settings)
+    try:
+        wait(lambda: live(database) == 2, "two processes")
+    finally:
+        other.stop()
+        other.database.close()
+    assert live(database) == 1
+
+
+def live(database: Database) -> int:
+    with database.read() as session:
+        return count_live(session, datetime.now(UTC))
 
 
 def test_a_process_ends_although_the_database_does_not_answer(

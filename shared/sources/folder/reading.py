@@ -3,31 +3,46 @@
 import errno
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol, TypeAlias, TypeVar
 
 from shared.base.errors import Changed, OutOfReach, Removed, Unsuitable
 from shared.base.filesystem import MARKER, open_within
 from shared.sources.folder.facts import Facts
+from shared.sources.folder.marker import why_away
 
-if TYPE_CHECKING:
-    from shared.imaging import Limits
+Data = TypeVar("Data", bytes, memoryview)
+Take: TypeAlias = Callable[[int, int], Data]
+"""Given a file's descriptor and its size, returns its bytes, up to its end."""
 
 
-def read(root: Path, path: str, revision: str, limits: "Limits") -> bytes:
+class SizeLimit(Protocol):
+    """The part of `shared.imaging.Limits` that is needed here, where no decoder is imported."""
+
+    @property
+    def bytes(self) -> int: ...
+
+
+def read(root: Path, path: str, revision: str, limits: SizeLimit, marker: str = MARKER) -> bytes:
     """The bytes of a file that is still at the registered revision.
 
     Raises Changed if it is not, Removed if it is gone, Unreadable for another permanent failure, OutOfReach for a
     transient one.
     """
+    return read_by(_read_all, root, path, revision, limits, marker)
+
+
+def read_by(take: "Take[Data]", root: Path, path: str, revision: str, limits: SizeLimit, marker: str = MARKER) -> Data:
+    """As `read`, with another way to take the bytes out of the open file."""
     try:
-        return _read(root, path, revision, limits)
+        return _read(take, root, path, revision, limits)
     except (FileNotFoundError, NotADirectoryError) as error:
         # Missing twice, each time before a look at the marker: a share that goes away takes its marker along.
-        _check_marker(root, error)
+        _check_marker(root, marker, error)
         if not _is_missing(root / path):
             raise OutOfReach(f"the folder {root} was out of reach a moment ago") from error
-        _check_marker(root, error)
+        _check_marker(root, marker, error)
         raise Removed from error
     except PermissionError as error:
         raise OutOfReach("the file cannot be opened: no permission to read it") from error
@@ -37,9 +52,9 @@ def read(root: Path, path: str, revision: str, limits: "Limits") -> bytes:
         raise OutOfReach(f"the file cannot be read: {error.strerror or error}") from error
 
 
-def _check_marker(root: Path, error: OSError) -> None:
-    if not os.path.exists(root / MARKER):  # noqa: PTH110 - unlike Path.exists, it takes an error for a no
-        raise OutOfReach(f"the folder {root} is out of reach: its marker {MARKER} cannot be seen") from error
+def _check_marker(root: Path, marker: str, error: OSError) -> None:
+    if why := why_away(root, marker):
+        raise OutOfReach(f"the folder {root} is out of reach: {why}") from error
 
 
 def _is_missing(file: Path) -> bool:
@@ -53,7 +68,12 @@ def _is_missing(file: Path) -> bool:
     return False
 
 
-def _read(root: Path, path: str, revision: str, limits: "Limits") -> bytes:
+def _read_all(descriptor: int, _size: int) -> bytes:
+    with open(descriptor, "rb", buffering=0, closefd=False) as file:
+        return file.readall()
+
+
+def _read(take: "Take[Data]", root: Path, path: str, revision: str, limits: SizeLimit) -> Data:
     descriptor = _open(root, path)
     try:
         before = os.fstat(descriptor)
@@ -63,8 +83,7 @@ def _read(root: Path, path: str, revision: str, limits: "Limits") -> bytes:
             raise _changed(before)
         if before.st_size > limits.bytes:
             raise Unsuitable(f"{before.st_size:,} bytes are more than the limit of {limits.bytes:,} (max_bytes)")
-        with open(descriptor, "rb", buffering=0, closefd=False) as file:
-            data = file.readall()
+        data = take(descriptor, before.st_size)
         after = os.fstat(descriptor)
         # Within one read all that this host sees must stay, or a file that is written meanwhile would go unnoticed.
         if _state(after) != _state(before) or len(data) != after.st_size:

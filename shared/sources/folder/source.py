@@ -1,38 +1,44 @@
 """The source that is a folder: what the system asks of its files. `polling` finds new ones for the producer."""
 
-import os
 import threading
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, TypeVarTuple
 
-from shared.base.errors import WorkFailed
+from shared.base.errors import OutOfReach, WorkFailed
 from shared.base.filesystem import MARKER
 from shared.base.found import Found
 from shared.base.lanes import Lane
-from shared.base.settings import Settings
-from shared.base.source_settings import FolderSettings
-from shared.sources.folder import reading
-from shared.sources.folder.facts import Facts, written_at
-from shared.sources.folder.sweep import look
+from shared.sources.folder import looking, reading
+from shared.sources.folder.facts import written_at
+from shared.sources.folder.reach import Reach, reach_of
 from shared.sources.ignored import IgnoreRule
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a helper process has no use for settings, and starts without them
+    from shared.base.settings import Settings
+    from shared.base.source_settings import FolderSettings
     from shared.imaging import Limits
     from shared.sources.protocol import Poller
 
+Args = TypeVarTuple("Args")
+T = TypeVar("T")
 
-def from_settings(name: str, chosen: FolderSettings, settings: Settings) -> "FolderSource":
-    return FolderSource(
-        name, chosen.path, chosen.lane, chosen.ignore, chosen.polling, settings.settle, settings.sweep_every
-    )
+
+def from_settings(name: str, chosen: "FolderSettings", settings: "Settings") -> "FolderSource":
+    times = {"settle": settings.settle, "sweep_every": settings.sweep_every, "timeout": settings.source_timeout}
+    return FolderSource(name, chosen.path, chosen.lane, chosen.ignore, chosen.polling, marker=chosen.marker, **times)
 
 
 @dataclass(frozen=True)
 class FolderSource:
-    """The folder `root`; a path in it is relative to it. `polling` None: network shares are polled, others watched."""
+    """The folder `root`; a path in it is relative to it. `polling` None: network shares are polled, others watched.
+
+    `marker` is the path in it by which it is known to be in reach: see `shared.sources.folder.marker`.
+    `timeout`: seconds after which a system call on it hangs and is given up; None if its calls are not watched.
+    """
 
     name: str
     root: Path
@@ -41,10 +47,22 @@ class FolderSource:
     polling: bool | None = None
     settle: float = 2.0
     sweep_every: float = 30.0
+    marker: str = MARKER
+    timeout: float | None = None
 
     kind: ClassVar[str] = "folder"
     is_owned: ClassVar[bool] = False
     is_watched: ClassVar[bool] = True
+
+    @classmethod
+    def of_row(cls, row: dict[str, Any]) -> Self:
+        """The source that a `row` was made of, in another process; its calls are not watched there."""
+        return cls(**{**row, "root": Path(row["root"]), "lane": Lane(row["lane"]), "ignore": tuple(row["ignore"])})
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """What JSON carries of it."""
+        return {**asdict(self), "root": str(self.root), "timeout": None}
 
     @property
     def place(self) -> str:
@@ -54,57 +72,62 @@ class FolderSource:
     def is_ignored(self) -> IgnoreRule:
         return IgnoreRule(self.ignore)
 
+    @cached_property
+    def reach(self) -> Reach | None:
+        return None if self.timeout is None else reach_of(self.name, self.root, self.timeout)
+
+    def ask(self, question: Callable[[Path, *Args], T], *args: *Args) -> T:
+        """Raises OutOfReach if it does not answer."""
+        return self.reach.ask(question, *args) if self.reach else question(self.root, *args)
+
     def is_in_reach(self) -> bool:
-        return os.path.exists(self.root / MARKER)  # noqa: PTH110 - an error means False
+        return self.ask(looking.is_in_reach, self.marker)
 
     def prepare(self) -> None:
         """Nothing: an empty folder in the place of a share that is away would pass for the share."""
 
     def poller(self, wake: threading.Event) -> "Poller | None":
+        if self.reach:
+            from shared.sources.folder.helped_polling import HelpedPoller
+
+            return HelpedPoller(self, self.reach, wake)
         from shared.sources.folder.polling import FolderPoller  # brings watchdog, which only a producer needs
 
         return FolderPoller(self, wake)
 
     def find(self, path: str) -> Found | None:
-        stat = look(self.root / path)
-        return Facts.of(stat).found(path) if stat else None
+        row = self.ask(looking.find, path)
+        return Found(*row) if row else None
+
+    def find_below(self, path: str) -> list[str] | None:
+        names = self.ask(looking.names_below, path, self.ignore)
+        return None if names is None else sorted(names)
 
     def locate(self, file: Path) -> str | None:
         """By where it lies when all links are followed: one that leads out of the folder is not read by workers."""
-        real, root = Path(os.path.realpath(file)), Path(os.path.realpath(self.root))
-        if not real.is_relative_to(root):
+        try:
+            return self.ask(looking.locate, str(file))
+        except OutOfReach:
+            if file.is_relative_to(self.root):
+                raise
             return None
-        return str(file.relative_to(self.root) if file.is_relative_to(self.root) else real.relative_to(root))
 
     def read(self, path: str, revision: str, limits: "Limits") -> bytes:
-        return reading.read(self.root, path, revision, limits)
+        if self.reach:
+            return self.reach.read(path, revision, limits.bytes, self.marker)
+        return reading.read(self.root, path, revision, limits, self.marker)
 
     def local_copy(self, path: str) -> Path:
         return self.root / path
 
     def exists(self, path: str) -> bool | None:
-        """Two looks, each before one at the marker: a share that goes away takes its files and its marker along."""
-        for _ in range(2):
-            is_there = _is_there(self.root / path)
-            if is_there is not False:
-                return is_there
-            if not self.is_in_reach():
-                return None
-        return False
+        try:
+            return self.ask(looking.exists, path, self.marker)
+        except OutOfReach:
+            return None
 
     def delete(self, path: str) -> None:
         raise WorkFailed(f"{self.root / path} is not ours to delete: do so by hand.")
 
     def written_at(self, revision: str) -> datetime:
         return written_at(revision)
-
-
-def _is_there(file: Path) -> bool | None:
-    """Whether anything has this name; None if that cannot be told."""
-    try:
-        file.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError:
-        return None
-    return True

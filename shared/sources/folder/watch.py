@@ -41,8 +41,10 @@ class FileEvent:
 
 
 class _Handler(FileSystemEventHandler):
+    """`root` is the folder without links: so watchdog names what lies in it."""
+
     def __init__(
-        self, root: Path, events: "queue.Queue[FileEvent]", missed: threading.Event, wake: threading.Event
+        self, root: str, events: "queue.Queue[FileEvent]", missed: threading.Event, wake: threading.Event
     ) -> None:
         self._root, self._events, self._missed, self._wake = root, events, missed, wake
 
@@ -61,18 +63,18 @@ class _Handler(FileSystemEventHandler):
 
 
 class Watch:
-    """Watches one folder by events; `wake` is set at each.
+    """Watches one folder by events; `wake` is set at each. The folder may be a link, and may be made to lead elsewhere.
 
     `missed` is set when events may have been lost, so that the folder must be swept.
     """
 
     def __init__(self, name: str, root: Path, events: "queue.Queue[FileEvent]", wake: threading.Event) -> None:
         self.missed = threading.Event()
-        self._name, self._root = name, root
-        self._handler = _Handler(root, events, self.missed, wake)
+        self._name, self._root, self._events, self._wake = name, root, events, wake
         self._observer: BaseObserver | None = None
         self._place: tuple[int, int] | None = None
-        self._trouble: str | None = None
+        self.trouble: str | None = None
+        """Why it cannot be watched by events, while it is there."""
 
     def keep_alive(self) -> bool:
         """Start watching, again if the folder was removed and made anew or a thread died; False if it cannot be.
@@ -87,9 +89,9 @@ class Watch:
         place = folder.st_dev, folder.st_ino
         try:
             _check_room(self._root)
-            if self._trouble or not self._is_watching(place):  # with trouble, folders within it may be unwatched
+            if self.trouble or not self._is_watching(place):  # with trouble, folders within it may be unwatched
                 self.stop()
-                self._observer, self._place = _observe(self._root, self._handler), place
+                self._observer, self._place = self._observe(), place
                 self.missed.set()  # start watching first, then scan
                 _check_room(self._root)
         except OSError as error:  # the kernel's limits, most of the time
@@ -100,16 +102,21 @@ class Watch:
         self._report(None)
         return True
 
+    def _observe(self) -> BaseObserver:
+        """By its real path: of a link, the kernel would report only what becomes of the link itself."""
+        real = os.path.realpath(self._root)
+        return _observe(real, _Handler(real, self._events, self.missed, self._wake))
+
     def _is_watching(self, place: tuple[int, int]) -> bool:
         return self._observer is not None and self._place == place and _is_alive(self._observer)
 
     def _report(self, trouble: str | None) -> None:
         """Once for each change, not at each look."""
-        if trouble and not self._trouble:
+        if trouble and not self.trouble:
             log.warning("source %s cannot be watched by events (%s): it is polled instead", self._name, trouble)
-        if self._trouble and not trouble:
+        if self.trouble and not trouble:
             log.info("source %s is watched by events again", self._name)
-        self._trouble = trouble
+        self.trouble = trouble
 
     def stop(self) -> None:
         if self._observer is not None:
@@ -132,11 +139,11 @@ def _check_room(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _observe(folder: Path, handler: FileSystemEventHandler) -> BaseObserver:
+def _observe(folder: str, handler: FileSystemEventHandler) -> BaseObserver:
     """A started observer; raises OSError, and leaves nothing behind then: its own thread would hold an instance."""
     observer = Observer()
     try:
-        observer.schedule(handler, str(folder), recursive=True, event_filter=EVENTS)
+        observer.schedule(handler, folder, recursive=True, event_filter=EVENTS)
         observer.start()
     except BaseException:
         _end(observer)

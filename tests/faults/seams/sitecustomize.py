@@ -3,6 +3,7 @@
 A seam is one function of the product, wrapped. A process that comes to it takes a strike that lies ready for it in the
 folder STRIKES, a file `SEAM-NUMBER`, and kills itself; an image that says so in its bytes is deadly to any decoder.
 PACE is how many seconds storage takes to hand out a file, so that work is waiting when a fault strikes.
+The file HANG names folders in which every system call hangs, a line each: until HANG.fifo is opened for writing.
 The file CLOCK says by how many seconds the wall clock is wrong.
 """
 
@@ -11,6 +12,7 @@ import dataclasses
 import hashlib
 import importlib.abc
 import importlib.util
+import io
 import os
 import signal
 import sys
@@ -21,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 STRIKES = Path(os.environ.get("STRIKES", "/nonexistent"))
+HANG = os.environ.get("HANG", "/nonexistent")
 CLOCK = Path(os.environ.get("CLOCK", "/nonexistent"))
 PACE = float(os.environ.get("PACE", "0"))
 Call = Callable[..., Any]
@@ -183,6 +186,35 @@ if "CLOCK" in os.environ:
     real_time = time.time
     time.time = lambda: real_time() + clock_error()
 
+
+def hanging(call: Call) -> Call:
+    """A system call that hangs on each path below the folders that the file HANG names, until it names them no more."""
+
+    def hang(path: Any = ".", *args: Any, **named: Any) -> Any:
+        while isinstance(path, str | bytes | os.PathLike) and hangs(os.fsdecode(path)):
+            os.close(real_open(f"{HANG}.fifo", os.O_RDONLY))  # which takes no time of the processor, as a real hang
+        return call(path, *args, **named)
+
+    return hang
+
+
+def hangs(path: str, read: Call = io.open) -> bool:
+    try:
+        with read(HANG, encoding="utf-8") as file:
+            return any(f"{path}/".startswith(f"{folder}/") for folder in file.read().splitlines())
+    except OSError:
+        return False
+
+
+if "SLOW_READ" in os.environ:
+    read_vector = os.readv
+    os.readv = lambda *args: time.sleep(float(os.environ["SLOW_READ"])) or read_vector(*args)
+
+real_open = os.open
+if "HANG" in os.environ:
+    for name in ("open", "stat", "lstat", "scandir", "listdir", "mkdir", "readlink"):
+        setattr(os, name, hanging(getattr(os, name)))
+
 SEAMS: dict[str, Sequence[tuple[str, Any]]] = {
     "worker.screening": [
         ("datetime", wrong_clock),
@@ -195,9 +227,9 @@ SEAMS: dict[str, Sequence[tuple[str, Any]]] = {
         ("prepare", before("decode", key=lambda data, *_: data)),
         ("prepare", deadly),
     ],
-    "shared.sources.folder.reading": [
-        ("read", before("read", key=lambda root, path, *_: path.encode(errors="replace"))),
-        ("read", slow),
+    "shared.sources.folder.source": [
+        ("FolderSource.read", before("read", key=lambda source, path, *_: path.encode(errors="replace"))),
+        ("FolderSource.read", slow),
     ],
     "shared.ledger.work": [("finish", after("commit", lambda session, outcomes, now: len(outcomes) > 1))],
     "worker.process": [("HANG_SECONDS", shorter), ("datetime", wrong_clock)],

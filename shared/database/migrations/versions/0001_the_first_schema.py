@@ -9,6 +9,7 @@ revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
+rewrites = ()
 
 
 COLUMNS = """s.id AS sighting_id,

@@ -9,6 +9,7 @@ revision = "0002"
 down_revision = "0001"
 branch_labels = None
 depends_on = None
+rewrites = ()
 
 COLUMNS = """s.id AS sighting_id,
     s.root AS root,

@@ -6,6 +6,7 @@ revision = "0003"
 down_revision = "0002"
 branch_labels = None
 depends_on = None
+rewrites = ()
 
 REFUSAL = "audit_log is append-only"
 SQLITE = f"""

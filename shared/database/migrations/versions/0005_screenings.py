@@ -9,6 +9,7 @@ revision = "0005"
 down_revision = "0004"
 branch_labels = None
 depends_on = None
+rewrites = ("sightings", "predictions")
 
 MOVED = ("probability", "threshold", "label", "unfamiliar")
 

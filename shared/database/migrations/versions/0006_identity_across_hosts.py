@@ -7,6 +7,7 @@ from shared.database.tables import BigId, Instant
 
 revision = "0006"
 down_revision = "0005"
+rewrites = ()
 branch_labels = None
 depends_on = None
 
@@ -71,12 +72,19 @@ def upgrade() -> None:
         postgresql_where=WAITING,
     )
     op.execute("ALTER TABLE jobs ADD COLUMN is_check BOOLEAN DEFAULT false NOT NULL")
+    op.add_column("jobs", sa.Column("tries", BigId, nullable=False, server_default=sa.text("0")))
+    op.add_column("jobs", sa.Column("strikes", BigId, nullable=False, server_default=sa.text("0")))
+    with op.batch_alter_table("workers") as batch:
+        batch.add_column(sa.Column("token", sa.String(16), nullable=False, server_default=sa.text("''")))
+        batch.drop_constraint("pk_workers", type_="primary")
+        batch.create_primary_key("pk_workers", ["host", "pid", "token"])
     op.create_table(
         "source_states",
         sa.Column("source", sa.Text(), nullable=False),
         sa.Column("host", sa.Text(), nullable=False),
         sa.Column("watched_by", sa.String(16), nullable=False),
         sa.Column("problem", sa.Text(), nullable=True),
+        sa.Column("remark", sa.Text(), nullable=True),
         sa.Column("files", BigId, nullable=True),
         sa.Column("unreadable", BigId, nullable=False),
         sa.Column("unreadable_names", sa.Text(), nullable=False),
@@ -85,6 +93,14 @@ def upgrade() -> None:
         sa.Column("ignored", sa.Text(), nullable=False),
         sa.Column("hung", BigId, nullable=False),
         sa.Column("swept_at", Instant, nullable=True),
+        sa.Column("began_at", Instant, nullable=False),
         sa.Column("seen_at", Instant, nullable=False),
         sa.PrimaryKeyConstraint("source", "host", name=op.f("pk_source_states")),
     )
+    op.create_table(
+        "source_arrivals",
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("last_image_at", Instant, nullable=False),
+        sa.PrimaryKeyConstraint("source", name=op.f("pk_source_arrivals")),
+    )
+    op.execute("INSERT INTO source_arrivals SELECT source, max(seen_at) FROM sightings GROUP BY source")

@@ -1,0 +1,98 @@
+"""`sources`: how each source is watched, what cannot be seen of it or is left out, and what waits."""
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+import typer
+
+from cli.console import out, shown, table
+from queries import needs
+from queries import sources as query
+from queries.sources import SourceOverview
+from shared.base.errors import InvalidRequest
+from shared.base.settings import Settings
+from shared.database import opened
+
+
+def sources(settings: Settings, format: str) -> None:
+    """Prints what there is; ends with exit code 1 if something needs a person."""
+    if format not in ("table", "json"):
+        raise InvalidRequest(f"--format must be table or json, not {format!r}.")
+    now = datetime.now(UTC)
+    with opened(settings) as database, database.read() as session:
+        overviews = query.overview(session, settings, now, count_quarantined=True)
+    wanted, hints = needs.of_sources(overviews, now)
+    wanted = [*needs.sources_out_of_reach(settings, query.with_problems(overviews, now)), *wanted]
+    if format == "json":
+        found = {"sources": [_as_json(source) for source in overviews], "needs": wanted, "hints": hints}
+        out.file.write(json.dumps(found, indent=2, ensure_ascii=False, default=_as_text) + "\n")
+    else:
+        _print(overviews)
+        for hint in hints:
+            out.print(f"Whenever it suits: {shown(hint)}", markup=False)
+        for need in wanted:
+            out.print(f"Needs a person: {shown(need)}", style="yellow", markup=False)
+    if wanted:
+        raise typer.Exit(1)
+
+
+def _print(overviews: list[SourceOverview]) -> None:
+    columns = (
+        *("source", "lane", "watched by", "files", "ignored", "not listed", "links"),
+        *("last image (UTC)", "waiting", "quarantined", "place"),
+    )
+    table(columns, [_row(source) for source in overviews])
+    ignored = [(source.name, pattern, number) for source in overviews for pattern, number in _most_first(source)]
+    if ignored:
+        table(("source", "ignored by", "files"), ignored, "Ignored (a folder counts once)")
+    unseen = [
+        (source.name, one.host, what, name)
+        for source in overviews
+        for one in source.statements
+        for what, names in (
+            ("cannot be listed", one.report.unreadable_names),
+            ("link, not followed", one.report.links_names),
+        )
+        for name in names
+    ]
+    if unseen:
+        table(("source", "host", "what", "name"), unseen, "Not seen (the first of each)")
+
+
+def _row(source: SourceOverview) -> tuple[object, ...]:
+    watched = [f"{one.report.watched_by} on {one.host}" for one in source.statements]
+    return (
+        source.name,
+        source.lane,
+        ", ".join(watched) or None,
+        source.files,
+        sum(source.ignored.values()),
+        source.unreadable,
+        source.links,
+        f"{source.last_image:%Y-%m-%d %H:%M}" if source.last_image else None,
+        source.waiting,
+        source.quarantined,
+        source.place,
+    )
+
+
+def _most_first(source: SourceOverview) -> list[tuple[str, int]]:
+    return sorted(source.ignored.items(), key=lambda item: -item[1])
+
+
+def _as_json(source: SourceOverview) -> dict[str, object]:
+    found = asdict(source)
+    statements = found.pop("statements")
+    watchers = [{**one.pop("report"), **one} for one in statements]
+    for one in watchers:
+        del one["source"]
+        at = one["swept_at"]
+        one["swept_at"] = datetime.fromtimestamp(at, UTC) if at is not None else None
+    quiet = source.quiet_after.total_seconds() if source.quiet_after else None
+    counts = {"files": source.files, "unreadable": source.unreadable, "links": source.links, "ignored": source.ignored}
+    return {**found, **counts, "quiet_after": quiet, "watchers": watchers}
+
+
+def _as_text(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)

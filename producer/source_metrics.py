@@ -1,0 +1,72 @@
+"""The sources' metrics: as SQL has them, so that each producer tells of all producers' sources."""
+
+from datetime import datetime
+
+from prometheus_client.metrics_core import GaugeMetricFamily
+from sqlalchemy.orm import Session
+
+from queries.sources import SourceOverview, overview
+from shared.base.settings import Settings
+
+
+class SourceFamilies:
+    """Empty until `add` fills them."""
+
+    def __init__(self) -> None:
+        self._last_image = GaugeMetricFamily(
+            "pneumoscreen_source_last_image_timestamp_seconds",
+            "When the last image of the source was registered; none if none ever was.",
+            labels=["source"],
+        )
+        self._silent = GaugeMetricFamily(
+            "pneumoscreen_source_silent",
+            "1 if no image has come for quiet_after of the hours in which images are expected.",
+            labels=["source"],
+        )
+        self._problem = GaugeMetricFamily(
+            "pneumoscreen_source_problem",
+            "1 if a producer tells of a problem with the source, such as that it is away.",
+            labels=["source"],
+        )
+        self._unreadable = GaugeMetricFamily(
+            "pneumoscreen_source_unreadable_folders", "Folders in the source that cannot be listed.", labels=["source"]
+        )
+        self._ignored = GaugeMetricFamily(
+            "pneumoscreen_source_ignored_files",
+            "Files in the source that are ignored, by the pattern that they match; an ignored folder counts once.",
+            labels=["source", "pattern"],
+        )
+        self._waiting = GaugeMetricFamily(
+            "pneumoscreen_source_waiting", "Images of the source that are not finished.", labels=["source"]
+        )
+        self._by_events = GaugeMetricFamily(
+            "pneumoscreen_source_watched_by_events",
+            "1 if every producer that watches the source does so by events, 0 if one polls it or cannot see it.",
+            labels=["source"],
+        )
+
+    @property
+    def all(self) -> list[GaugeMetricFamily]:
+        return [
+            *(self._last_image, self._silent, self._problem, self._unreadable),
+            *(self._ignored, self._waiting, self._by_events),
+        ]
+
+    def add(self, session: Session, settings: Settings, now: datetime) -> None:
+        for source in overview(session, settings, now):
+            self._add(source, now)
+
+    def _add(self, source: SourceOverview, now: datetime) -> None:
+        name = source.name
+        self._waiting.add_metric([name], source.waiting)
+        self._silent.add_metric([name], source.silent_since is not None)
+        if source.last_image is not None:
+            self._last_image.add_metric([name], source.last_image.timestamp())
+        fresh = [one for one in source.statements if one.is_fresh(now)]
+        if not fresh:  # nobody watches it at this time: no figure is better than an old one
+            return
+        self._problem.add_metric([name], any(one.report.problem for one in fresh))
+        self._unreadable.add_metric([name], max(one.report.unreadable for one in fresh))
+        self._by_events.add_metric([name], source.is_watched_by_events)
+        for pattern, number in source.ignored.items():
+            self._ignored.add_metric([name, pattern], number)

@@ -1,0 +1,63 @@
+"""Which rights a role lacks that the services need: what `docs/roles.sql` grants, checked in the database itself."""
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from shared.database.tables import Base
+
+VIEWS = ("results", "results_history", "alembic_version")
+WRITES = {
+    "INSERT": (
+        *("sightings", "jobs", "predictions", "screenings", "dicom_headers", "reviews", "audit_log", "dead_letters"),
+        *("workers", "broker_epoch", "source_states"),
+    ),
+    "UPDATE": ("sightings", "jobs", "workers", "broker_epoch", "source_states"),
+    "DELETE": ("workers",),
+}
+"""By privilege, the tables in which producers and workers write."""
+COUNTED = ("sightings", "jobs", "predictions", "reviews", "audit_log", "dead_letters")
+"""Tables whose numbers come from a sequence, which needs a right of its own."""
+COLUMNS = {"predictions": ("decoder_revision", "decoded_with")}
+"""Of which alone something is updated."""
+
+
+QUERY = text("""
+    SELECT privilege, name, part FROM unnest(
+        CAST(:privileges AS text[]), CAST(:names AS text[]), CAST(:parts AS text[])
+    ) AS wanted (privilege, name, part), coalesce(CAST(:role AS name), current_user) AS asked (role)
+    WHERE CASE
+        WHEN to_regclass(name) IS NULL THEN false
+        WHEN part <> '' THEN EXISTS (
+            SELECT FROM pg_attribute WHERE attrelid = to_regclass(name) AND attname = part AND NOT attisdropped
+        ) AND NOT has_column_privilege(role, name, part, privilege)
+        WHEN privilege = 'USAGE' THEN NOT has_sequence_privilege(role, name, privilege)
+        ELSE NOT has_table_privilege(role, name, privilege)
+    END ORDER BY name, privilege
+""")
+
+
+def missing_rights(session: Session, role: str | None = None) -> list[str]:
+    """What a role (whoever asks, if None) may not do of what the services do, such as "INSERT on screenings".
+
+    Empty on SQLite, which knows no roles. Tables that are not there are passed over: that is the schema's affair.
+    """
+    if session.get_bind().dialect.name != "postgresql":
+        return []
+    privileges, names, parts = zip(*_wanted(), strict=True)
+    lists = {"privileges": list(privileges), "names": list(names), "parts": list(parts)}
+    rows = session.execute(QUERY, {**lists, "role": role})
+    return [f"{privilege}{f' of {part}' if part else ''} on {name}" for privilege, name, part in rows]
+
+
+def is_of_a_service(missing: list[str]) -> bool:
+    """Whether a role that lacks this may write at all: one that only looks lacks nothing."""
+    writes = [right for right in missing if not right.startswith("SELECT")]
+    return len(writes) < sum(privilege != "SELECT" for privilege, _, _ in _wanted())
+
+
+def _wanted() -> list[tuple[str, str, str]]:
+    """Privilege, table or sequence, and the column where it is about one, else an empty text."""
+    wanted = [("SELECT", name, "") for name in (*sorted(Base.metadata.tables), *VIEWS)]
+    wanted += [(privilege, name, "") for privilege, names in WRITES.items() for name in names]
+    wanted += [("UPDATE", table, column) for table, columns in COLUMNS.items() for column in columns]
+    return [*wanted, *(("USAGE", f"{name}_id_seq", "") for name in COUNTED)]

@@ -1,0 +1,64 @@
+"""The signals that end a program in good order.
+
+A handler of Python runs between any two steps of the main thread, inside a lock of `threading` too: setting an event
+there may wait for ever for a lock that the same thread holds (python/cpython#126434). So the handler only writes a byte
+into a pipe, and a thread sets the event.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def on_signals() -> threading.Event:
+    """An event that is set at SIGTERM, SIGINT or SIGHUP, in the main thread of a program.
+
+    What was ignored when the program started stays so: `nohup` says in this way that a hang-up ends nothing.
+    """
+    stop = threading.Event()
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+
+    def tell(*_: object) -> None:
+        try:
+            os.write(writing, b"\0")
+        except BlockingIOError:  # it is full: the thread has enough to read
+            return
+
+    def wait() -> None:
+        os.read(reading, 1)
+        stop.set()
+
+    threading.Thread(target=wait, name="signals", daemon=True).start()
+    for number in ENDS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, tell)
+    return stop
+
+
+@contextmanager
+def in_order() -> Iterator[None]:
+    """Leave what is done within by an exception at such a signal, so that it is undone; a second one changes nothing.
+
+    For work that leaves something behind: what only looks is better ended by the system, however it is stuck.
+    """
+    before = {number: signal.getsignal(number) for number in ENDS}
+
+    def leave(number: int, _: object) -> None:
+        for each in ENDS:
+            if signal.getsignal(each) is leave:
+                signal.signal(each, lambda *_: None)
+        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+
+    try:
+        for number, handler in before.items():
+            if handler is not signal.SIG_IGN:
+                signal.signal(number, leave)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
