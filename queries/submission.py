@@ -81,5 +81,6 @@ def outcomes(session: Session, sightings: Sequence[int]) -> list[Outcome]:
         replaced = _replaced(session, part)
         current = {replaced.get(sighting, sighting) for sighting in part}
         found = session.execute(query.where(Sighting.id.in_(current)))
-        rows += [Outcome(origin or path, *others) for origin, path, *others in found]
+        for origin, path, state, label, probability, threshold, unfamiliar, reason in found:
+            rows.append(Outcome(origin or path, state, label, probability, threshold, unfamiliar, reason))
     return sorted(rows, key=lambda row: -1.0 if row.probability is None else row.probability, reverse=True)
