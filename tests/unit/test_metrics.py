@@ -129,26 +129,29 @@ def test_what_is_screened_is_counted_by_state_and_label_and_timed(
     database: Database,
     root: Path,  # noqa: F811
 ) -> None:
-    for number in range(6):
+    for number in range(5):
         drop_file(database, root / f"{number}.png", png(number))
     drop_file(database, root / "text.png", b"this is text" * 100)
     drop_file(database, root / "changed.png", png())
-    (root / "changed.png").write_bytes(png(99))
+    (root / "changed.png").write_bytes(png(99) + b"more")
+    drop_file(database, root / "gone.png", png())
+    (root / "gone.png").unlink()
     screen_message(process, message(database))
     found = of(process.metrics)
     done = {label: found["pneumoscreen_images_total", "done", label] for label in ("NORMAL", "PNEUMONIA")}
     with database.read() as session:
         rows = session.execute(text("SELECT label, count(*) FROM results WHERE state = 'done' GROUP BY label")).all()
     assert {label: count for label, count in done.items() if count} == dict(rows)
-    assert sum(done.values()) == 6
+    assert sum(done.values()) == 5
     assert found["pneumoscreen_images_total", "quarantined", ""] == 1
     assert found["pneumoscreen_images_total", "superseded", ""] == 1
+    assert found["pneumoscreen_images_total", "removed", ""] == 1
     assert found["pneumoscreen_images_total", "put_off", ""] == 0
     counts = {stage: found["pneumoscreen_stage_seconds_count", stage] for stage in ("claim", "read", "decode")}
-    assert counts == {"claim": 1, "read": 7, "decode": 6}
+    assert counts == {"claim": 1, "read": 6, "decode": 5}
     assert found["pneumoscreen_stage_seconds_count", "commit"] == 3, "two batches, and what is damaged"
     assert found["pneumoscreen_stage_seconds_count", "infer"] == found["pneumoscreen_batch_size_count",] == 2
-    assert found["pneumoscreen_batch_size_sum",] == 6
+    assert found["pneumoscreen_batch_size_sum",] == 5
     assert found["pneumoscreen_images_in_hand",] == 0
     assert found["pneumoscreen_database_retries_total",] == 0
     assert not any(re.search(r"[/\\]|png|ward", label) for key in found for label in key[1:])
