@@ -9,6 +9,7 @@ import pytest
 from pydantic_core import PydanticUndefined
 
 from local import announcing
+from queries import setting_names
 from shared import sources
 from shared.base import home as home_folder
 from shared.base import renamed, settings
