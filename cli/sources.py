@@ -9,6 +9,7 @@ import typer
 from cli.console import out, shown, table
 from queries import needs
 from queries import sources as query
+from queries.needs import duration
 from queries.sources import SourceOverview
 from shared.base.errors import InvalidRequest
 from shared.base.settings import Settings
@@ -28,7 +29,7 @@ def sources(settings: Settings, format: str) -> None:
         found = {"sources": [_as_json(source) for source in overviews], "needs": wanted, "hints": hints}
         out.file.write(json.dumps(found, indent=2, ensure_ascii=False, default=_as_text) + "\n")
     else:
-        _print(overviews)
+        _print(overviews, now)
         for hint in hints:
             out.print(f"Whenever it suits: {shown(hint)}", markup=False)
         for need in wanted:
@@ -37,12 +38,12 @@ def sources(settings: Settings, format: str) -> None:
         raise typer.Exit(1)
 
 
-def _print(overviews: list[SourceOverview]) -> None:
+def _print(overviews: list[SourceOverview], now: datetime) -> None:
     columns = (
         *("source", "lane", "watched by", "files", "ignored", "not listed", "links"),
         *("last image (UTC)", "waiting", "quarantined", "place"),
     )
-    table(columns, [_row(source) for source in overviews])
+    table(columns, [_row(source, now) for source in overviews])
     ignored = [(source.name, pattern, number) for source in overviews for pattern, number in _most_first(source)]
     if ignored:
         table(("source", "ignored by", "files"), ignored, "Ignored (a folder counts once)")
@@ -60,12 +61,16 @@ def _print(overviews: list[SourceOverview]) -> None:
         table(("source", "host", "what", "name"), unseen, "Not seen (the first of each)")
 
 
-def _row(source: SourceOverview) -> tuple[object, ...]:
-    watched = [f"{one.report.watched_by} on {one.host}" for one in source.statements]
+def _row(source: SourceOverview, now: datetime) -> tuple[object, ...]:
+    watched = [
+        f"{one.report.watched_by} on {one.host}"
+        + ("" if one.is_fresh(now) else f" (silent for {duration(now - one.seen_at)})")
+        for one in source.statements
+    ]
     return (
         source.name,
         source.lane,
-        ", ".join(watched) or None,
+        ", ".join(watched) or ("nobody" if source.is_watched else None),
         source.files,
         sum(source.ignored.values()),
         source.unreadable,

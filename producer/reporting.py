@@ -1,15 +1,17 @@
 """Writes into SQL what the pollers say of their sources, for `status`, `sources` and the metrics."""
 
+import logging
 import socket
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from shared.base.source_report import SourceReport
-from shared.database import Database
+from shared.database import OUT_OF_REACH, Database, refusals
 from shared.ledger.source_states import write_states
 from shared.sources import Poller
 
+log = logging.getLogger(__name__)
 WRITE_EVERY = 60.0
 """Seconds after which what has not changed is said again: else the producer would count as silent."""
 
@@ -26,6 +28,12 @@ class Reporter:
         compared = {name: replace(report, swept_at=None) for name, report in reports.items()}
         if not reports or (compared == self._written and now < self._next):
             return
-        with self._database.write() as session:
-            write_states(session, socket.gethostname(), datetime.now(UTC), reports)
+        try:
+            with self._database.write() as session:
+                write_states(session, socket.gethostname(), datetime.now(UTC), reports)
+        except OUT_OF_REACH as error:
+            refusal = refusals.find(error)
+            if refusal is None or refusal.tries != 0:
+                raise
+            log.warning("what is to be said of the sources is not written: %s", refusal.sentence)  # images matter more
         self._written, self._next = compared, now + WRITE_EVERY

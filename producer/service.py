@@ -21,7 +21,7 @@ from shared.base.errors import ServiceUnavailable
 from shared.base.filesystem import check_room
 from shared.base.found import Found
 from shared.base.settings import Settings
-from shared.database import OUT_OF_REACH
+from shared.database import OUT_OF_REACH, refusals
 from shared.ledger.register import MAX_ROWS, register, unknown
 from shared.queue import broker
 from shared.sources import Poller
@@ -71,9 +71,7 @@ class Producer:
         try:
             self._step()
         except (*OUT_OF_REACH, RedisError, BrokerError, ServiceUnavailable) as error:
-            trouble = (
-                broker.describe(error) if isinstance(error, RedisError | BrokerError) else str(error).splitlines()[0]
-            )
+            trouble = _describe(error)
             if trouble != self._trouble:
                 log.warning("retrying every second: %s", trouble)
             self._trouble = trouble
@@ -131,3 +129,10 @@ class Producer:
                     new = register(session, name, lane, complete[:MAX_ROWS], now)
                 self.metrics.count_registered(name, len(new))
                 del complete[:MAX_ROWS]
+
+
+def _describe(error: Exception) -> str:
+    if isinstance(error, RedisError | BrokerError):
+        return broker.describe(error)
+    refusal = refusals.find(error)
+    return refusal.sentence if refusal else str(error).splitlines()[0]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from shared.base import service_links
 from shared.base.renamed import OLD_VARIABLE
 from shared.base.settings import Settings
 from shared.base.source_settings import FolderSettings
@@ -35,7 +36,10 @@ def _of_file(file: Path) -> Iterator[str]:
 
 def _of_environment() -> Iterator[str]:
     known = {PREFIX + name.upper() for name in Settings.model_fields}
+    others = service_links.find(os.environ)
     for name, text in sorted(os.environ.items()):
+        if name in others:
+            continue
         if name == OLD_VARIABLE:
             yield f"the variable {name} is the old name of {PREFIX}SOURCES"
         elif name.startswith(PREFIX) and name not in known:

@@ -26,6 +26,7 @@ class SourceOverview:
     kind: str | None
     lane: Lane | None
     place: str | None  # on this host
+    is_watched: bool  # by producers; else whoever brings an image registers it
     statements: tuple[Statement, ...]  # of each host's producer, of the last hour
     last_image: datetime | None
     waiting: int
@@ -82,6 +83,7 @@ def overview(
                 kind=source.kind if source else None,
                 lane=source.lane if source else None,
                 place=source.place if source else None,
+                is_watched=source.is_watched if source else True,
                 statements=mine,
                 last_image=last.get(name),
                 waiting=waiting.get(name, 0),

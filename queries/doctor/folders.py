@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from queries.doctor.finding import Finding, ok, problem, reason, unknown, user
-from shared.base.filesystem import MARKER, network_filesystem
+from shared.base.filesystem import MARKER, NO_MARKER, network_filesystem
 from shared.base.source_settings import FolderSettings
+from shared.sources.folder.marker import why_away
 
 MAX_ENTRIES = 2_000
 MAX_OPENED = 50
@@ -44,7 +45,7 @@ def examine(name: str, chosen: FolderSettings) -> list[Finding]:
                 problem(rights, f"{root} is a share that is dead: {reason(error)}", f"umount -l {root}; mount {root}")
             ]
         return [unknown(rights, f"{root} cannot be listed: {reason(error)}")]
-    return [_rights(rights, root, look), _marker(name, root, look), _share(name, chosen)]
+    return [_rights(rights, root, look), _marker(name, chosen, look), _share(name, chosen)]
 
 
 def _look(root: Path) -> _Look:
@@ -102,12 +103,20 @@ def _rights(check: str, root: Path, look: _Look) -> Finding:
     return ok(check, f"{user()} lists {root} and opens files in it")
 
 
-def _marker(name: str, root: Path, look: _Look) -> Finding:
-    check = f"source {name}: marker"
-    if os.path.lexists(root / MARKER):
-        return ok(check, f"{MARKER} is there")
+def _marker(name: str, chosen: FolderSettings, look: _Look) -> Finding:
+    check, root, marker = f"source {name}: marker", chosen.path, chosen.marker
+    why = why_away(root, marker)
+    if why is None:
+        return ok(check, "it has none, as its setting says" if marker == NO_MARKER else f"{marker} is there")
+    if marker == NO_MARKER:
+        return problem(check, f"{root} is empty, and counts as away: it has no marker", "mount its share")
+    if marker != MARKER:
+        way_out = f"mount its share, or mend `marker` under [sources.{name}]"
+        return problem(check, f"{marker} is missing, by which it is known", way_out)
     if not os.access(root, os.W_OK):
-        way_out = f"touch {root / MARKER}, once, as somebody who may write there"
+        way_out = (
+            f"touch {root / MARKER}, once, as somebody who may write there; or set `marker` under [sources.{name}]"
+        )
         return problem(check, f"{MARKER} is missing, and {user()} may not write it", way_out)
     if not look.files:
         return ok(check, f"{MARKER} is missing; the producer writes it. The folder is empty: is its share mounted?")

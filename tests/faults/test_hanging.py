@@ -123,6 +123,7 @@ def recover(fault: TwoSources, share: Share) -> None:
     fault.wait(lambda: fault.finished() >= fault.count, "all images, those of the share too")
 
 
+@pytest.mark.soak  # the short form: test_hanging_sources.py
 def test_up_comes_up_beside_a_dead_mount_and_status_names_it(tmp_path: Path, servers: Servers | None) -> None:
     """Each call fails with ENOTCONN, as after the crash of a FUSE file system."""
     with mounted(tmp_path) as share:

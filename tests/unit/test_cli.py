@@ -512,9 +512,9 @@ def of_a_pacs(database: Database, secret: str) -> None:
     """Two images of one patient in two studies, and one of another; the headers are read as the worker does."""
     first, second, other = in_hand(database, "first.dcm", "second.dcm", "other.dcm")
     headers = [
-        {"PatientID": "4711", "StudyInstanceUID": "1.2.1", "AccessionNumber": "A-1"},
-        {"PatientID": "4711", "StudyInstanceUID": "1.2.2", "AccessionNumber": "A-2"},
-        {"PatientID": "4711", "IssuerOfPatientID": "clinic", "StudyInstanceUID": "1.2.3", "AccessionNumber": "A-3"},
+        {"PatientID": "PID-4711", "StudyInstanceUID": "1.2.1", "AccessionNumber": "A-1"},
+        {"PatientID": "PID-4711", "StudyInstanceUID": "1.2.2", "AccessionNumber": "A-2"},
+        {"PatientID": "PID-4711", "IssuerOfPatientID": "clinic", "StudyInstanceUID": "1.2.3", "AccessionNumber": "A-3"},
     ]
     outcomes = []
     for claimed, header, content in zip((first, second, other), headers, "abc", strict=True):
@@ -528,8 +528,8 @@ def of_a_pacs(database: Database, secret: str) -> None:
     [
         (["--accession", "A-2"], {"second.dcm"}),
         (["--study-uid", "1.2.1"], {"first.dcm"}),
-        (["--patient", "4711"], {"first.dcm", "second.dcm"}),
-        (["--patient", "4711", "--issuer", "clinic"], {"other.dcm"}),
+        (["--patient", "PID-4711"], {"first.dcm", "second.dcm"}),
+        (["--patient", "PID-4711", "--issuer", "clinic"], {"other.dcm"}),
         (["--patient", "4712"], set()),
     ],
 )
@@ -546,14 +546,14 @@ def test_results_are_found_by_accession_number_study_and_patient(
     monkeypatch.setenv("PNEUMOSCREEN_PATIENT_SECRET", secret)
     _, out, _ = pneumoscreen("results", *options, "--format", "json", "--home", tmp_path)
     assert {row["path"] for row in json.loads(out)} == found
-    assert "4711" not in out
+    assert "PID-4711" not in out
 
 
 def test_a_patient_cannot_be_looked_for_without_the_secret(
     pneumoscreen: Command, database: Database, tmp_path: Path
 ) -> None:
-    code, _, errors = pneumoscreen("results", "--patient", "4711", "--home", tmp_path)
-    assert (code, "patient_secret" in sentence(errors), "4711" in errors) == (2, True, False)
+    code, _, errors = pneumoscreen("results", "--patient", "PID-4711", "--home", tmp_path)
+    assert (code, "patient_secret" in sentence(errors), "PID-4711" in errors) == (2, True, False)
     code, _, errors = pneumoscreen("results", "--issuer", "clinic", "--home", tmp_path)
     assert (code, "--patient" in sentence(errors)) == (2, True)
 

@@ -195,6 +195,16 @@ def test_a_marker_that_is_missing_and_cannot_be_written_is_a_problem_and_else_no
     assert problems(as_nobody(examine)) == []
 
 
+def test_a_source_is_known_by_the_marker_that_its_setting_names_or_by_what_lies_in_it(tmp_path: Path) -> None:
+    named = partial(folders.examine, "ward", FolderSettings(path=tmp_path, marker="site/about.txt"))
+    assert problems(named()) == ["site/about.txt is missing, by which it is known"]
+    without = partial(folders.examine, "ward", FolderSettings(path=tmp_path, marker="none"))
+    assert problems(without()) == [f"{tmp_path} is empty, and counts as away: it has no marker"]
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "about.txt").touch()
+    assert problems(named()) == problems(without()) == []
+
+
 def test_a_share_is_polled_and_a_setting_that_forbids_it_is_a_problem(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,6 @@ from local import inbox
 from queries.needs import sources_out_of_reach
 from shared import sources
 from shared.base import settings
-from shared.base.errors import OutOfReach
 from shared.base.filesystem import MARKER
 from shared.base.settings import Settings
 from shared.database import Database
@@ -58,9 +57,10 @@ def test_what_is_submitted_from_a_share_that_hangs_is_refused_with_its_name(
     chosen: Settings, share: PretendedShare, tmp_path: Path
 ) -> None:
     known = sources.build(settings.load(chosen.home, sources=chosen.sources, source_timeout=1.0))
-    with pytest.raises(OutOfReach, match=r"the source ward .* does not answer"):
-        submission.find_files(known, [share.mount / "a.png"])
-    assert submission.find_files(known, [tmp_path / "clinic"]) == [tmp_path / "clinic" / "a.png"]
+    found = submission.find_files(known, [share.mount / "a.png", tmp_path / "clinic"])
+    assert found.files == [tmp_path / "clinic" / "a.png"]
+    (refusal,) = submission.refusals(found)
+    assert refusal.startswith(f"{share.mount / 'a.png'}: the source ward ({share.mount}) does not answer")
 
 
 def test_an_inbox_on_a_dead_mount_keeps_nothing_from_starting(database: Database, tmp_path: Path) -> None:

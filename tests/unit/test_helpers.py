@@ -152,6 +152,16 @@ def test_a_helper_that_is_killed_amid_a_question_costs_nothing(ward: FolderSourc
     assert ward.read("a.png", revision, Limits()) == b"an image", "as one that died while it was idle"
 
 
+def test_a_service_that_runs_on_during_an_upgrade_says_so_and_takes_no_answer_of_the_new_version(
+    ward: FolderSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    revision = put(ward, "a.png")
+    end_idle()
+    monkeypatch.setattr(helpers, "__version__", "0.0.1")
+    with pytest.raises(OutOfReach, match="upgraded while it ran: start this service anew"):
+        ward.read("a.png", revision, Limits())
+
+
 def test_a_slow_share_that_makes_progress_is_waited_for(ward: FolderSource, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLOW_READ", "0.6")
     end_idle()

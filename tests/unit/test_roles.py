@@ -21,19 +21,21 @@ from cli.dismiss import dismiss
 from cli.retry import retry
 from cli.review import review
 from cli.status import status
+from producer.service import Producer
 from queries.rights import is_of_a_service, missing_rights
 from shared.base.decoder import DECODER_REVISION
 from shared.base.filesystem import MARKER
 from shared.base.lanes import Lane
 from shared.base.settings import load
 from shared.base.source_settings import FolderSettings
-from shared.database import Database, DeadLetter, Worker, connect
+from shared.database import Database, DeadLetter, JobState, Worker, connect
 from shared.ledger import recover, rescreening, send, work
 from shared.ledger.rescreening import Selection
 from shared.ledger.work import MAX_ATTEMPTS, Identifiers, Quarantined, Screened, Superseded
 from shared.sources.folder.facts import Facts
 from tests.models import go_live, make_linear_version
 from tests.unit.steps import NOW, after, claim, drop, file, finish, in_hand, rows, screened, send_all
+from tests.unit.test_producer_pause import run, settings, states
 from tests.unit.test_screening import png
 from worker.process import WorkerProcess
 from worker.screening import screen_message
@@ -196,6 +198,21 @@ def test_a_worker_that_may_not_even_take_a_job_says_so_and_blames_no_image(
     finally:
         process.stop()
         process.database.close()
+
+
+@postgresql
+def test_a_producer_that_lacks_a_right_does_not_end_and_does_all_else(
+    owner: Database, worker: Database, tmp_path: Path, redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    grant(owner, "REVOKE INSERT ON sightings, source_states FROM pneumoscreen_worker")
+    producer = Producer(settings(tmp_path, redis_url, 0))
+    (tmp_path / "ward" / "a.png").write_bytes(png())
+    run(producer, lambda: "permission denied for table sightings: `docs/roles.sql` grants it" in caplog.text, 20)
+    assert rows(owner) == []
+    grant(owner, "GRANT INSERT ON sightings TO pneumoscreen_worker")
+    run(Producer(settings(tmp_path, redis_url, 0)), lambda: states(owner) == {JobState.SENT: 1}, 20)
+    assert states(owner) == {JobState.SENT: 1}, "although nothing can be said of its source"
+    assert "permission denied for table source_states" in caplog.text
 
 
 RIGHTS = [

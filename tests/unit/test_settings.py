@@ -9,6 +9,7 @@ import pytest
 from pydantic_core import PydanticUndefined
 
 from local import announcing
+from queries import setting_names
 from shared import sources
 from shared.base import home as home_folder
 from shared.base import renamed, settings
@@ -486,6 +487,7 @@ def test_the_addresses_of_services_that_a_platform_gives_are_no_settings(
     for name, value in links.items():
         monkeypatch.setenv(f"{service}_{name}", value)
     assert settings.load(tmp_path).producer_metrics_port == 0
+    assert setting_names.sentences(tmp_path) == []
 
 
 @pytest.mark.parametrize(

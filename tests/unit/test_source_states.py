@@ -222,8 +222,10 @@ def test_what_two_hosts_say_alike_is_told_once_with_both(
 def test_what_a_producer_said_that_is_silent_now_calls_nobody(
     settings: Callable[..., object], database: Database, screen: Callable[..., tuple[int, str]]
 ) -> None:
+    assert "nobody" in screen(sources, settings(), "table")[1]
     say(database, datetime.now(UTC) - timedelta(minutes=10), ward=FULL)
-    assert screen(sources, settings(), "table")[0] == 0
+    code, output = screen(sources, settings(), "table")
+    assert (code, f"polling on {HERE} (silent for 10 min)" in output) == (0, True)
 
 
 def test_a_read_only_folder_is_one_sentence_and_not_out_of_reach(

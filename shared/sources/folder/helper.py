@@ -18,6 +18,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from shared import __version__
 from shared.sources.folder import looking, reading
 
 CALLS: dict[str, Callable[..., Any]] = {
@@ -34,9 +35,17 @@ CALLS: dict[str, Callable[..., Any]] = {
     )
 }
 """What may be asked, beside `read`; the first argument is a path on this host."""
+OTHER_VERSION = 3
+"""Exit code of a helper that another version's process has started."""
 CHUNK = 2**18
 """Bytes after which a slow share has made progress."""
 SIGN_SECONDS = 0.5
+
+
+def check_version() -> None:
+    """End if the other process is of another version: during an upgrade, it starts programs of the new one."""
+    if sys.argv[1] != __version__:
+        sys.exit(OTHER_VERSION)
 
 
 def end_with_parent() -> None:
@@ -114,10 +123,11 @@ def error_as_row(error: Exception) -> dict[str, Any]:
 
 
 def main() -> None:
+    check_version()
     end_with_parent()
     lines = Lines()
     lines.sign()
-    memory = Memory(int(sys.argv[1]), lines)
+    memory = Memory(int(sys.argv[2]), lines)
     for request in sys.stdin.buffer:
         lines.write(_answer(json.loads(request), memory, lines))
 

@@ -4,17 +4,21 @@ A thread that hangs in a system call can be neither stopped nor left behind when
 """
 
 import atexit
+import errno
 import json
 import os
 import select
 import subprocess
 import tempfile
 from collections import deque
+from contextlib import suppress
 from io import FileIO
 from typing import Any
 
+from shared import __version__
 from shared.base import errors
 from shared.base.surroundings import python
+from shared.sources.folder.helper import OTHER_VERSION
 
 PROGRAM = "shared.sources.folder.helper"
 MAX_KEPT = 2**25
@@ -37,7 +41,7 @@ class Process:
 
     def __init__(self, program: str, *arguments: str, shared: FileIO | None = None) -> None:
         self.process = subprocess.Popen(
-            python(program, *([str(shared.fileno())] if shared else []), *arguments),
+            python(program, __version__, *([str(shared.fileno())] if shared else []), *arguments),
             bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -60,10 +64,13 @@ class Process:
     def receive(self) -> list[Any]:
         """What it has written meanwhile, after a wait for it: without its signs of life, which are empty lines.
 
-        Raises HelperDied.
+        Raises HelperDied; OSError if its program was replaced by another version's.
         """
         data = os.read(self.output.fileno(), 2**16)
         if not data:
+            with suppress(subprocess.TimeoutExpired):
+                if self.process.wait(END_SECONDS) == OTHER_VERSION:
+                    raise OSError(errno.ESTALE, "the program was upgraded while it ran: start this service anew")
             raise HelperDied
         self._received += data
         if b"\n" not in data:

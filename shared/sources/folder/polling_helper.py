@@ -17,7 +17,7 @@ from dataclasses import asdict, astuple
 from typing import Any
 
 from shared.base.found import Found
-from shared.sources.folder.helper import SIGN_SECONDS, Lines, end_with_parent
+from shared.sources.folder.helper import SIGN_SECONDS, Lines, check_version, end_with_parent
 from shared.sources.folder.polling import FolderPoller
 from shared.sources.folder.source import FolderSource
 
@@ -99,6 +99,7 @@ class Polling:
 
 
 def main() -> None:
+    check_version()
     lines = Lines()
     source, level = json.loads(sys.stdin.buffer.readline())
     end_with_parent()

@@ -7,7 +7,7 @@ from shared.database.tables import BigId, Instant
 
 revision = "0006"
 down_revision = "0005"
-rewrites = ()
+rewrites = ("sightings", "jobs", "workers")
 branch_labels = None
 depends_on = None
 
