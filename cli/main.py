@@ -607,7 +607,8 @@ def _explain(error: Exception) -> PneumoscreenError | None:
         if isinstance(error, DBAPIError):
             return _explain_database(error)
     if isinstance(error, UnicodeEncodeError):
-        return InvalidRequest(f"This is no UTF-8, which a name or a text must be: {ascii(error.object)[1:-1]}")
+        piece = error.object[max(0, error.start - 40) : error.end + 40]
+        return InvalidRequest(f"This is no UTF-8, which a name or a text must be: {ascii(piece)[1:-1]}")
     if isinstance(error, OSError):  # a home that cannot be made, a disk that is full
         return WorkFailed(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "))
     if "redis" in sys.modules:

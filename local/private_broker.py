@@ -1,6 +1,7 @@
 """A Redis-compatible server of one home's own, for machines where no broker is set up."""
 
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -37,13 +38,18 @@ def prepare(home: Path) -> PrivateBroker:
         'save ""',
     ]
     replace_file(configuration, ("\n".join(lines) + "\n").encode(), mode=0o600)
-    return PrivateBroker((server(), str(configuration)), f"redis://:{password}@127.0.0.1:{port}/0")
+    return PrivateBroker((server(), _literal(configuration)), f"redis://:{password}@127.0.0.1:{port}/0")
 
 
 def _escaped(path: Path) -> str:
     """Within the quotes of a configuration of Redis."""
     plain = frozenset(b"/._-" + string.ascii_letters.encode() + string.digits.encode())
     return "".join(chr(byte) if byte in plain else f"\\x{byte:02x}" for byte in os.fsencode(path))
+
+
+def _literal(path: Path) -> str:
+    """As an argument: a path with a wildcard is a pattern, and the server runs without a file that it does not find."""
+    return re.sub(r"[\\*?\[]", r"\\\g<0>", str(path)) if re.search(r"[*?\[]", str(path)) else str(path)
 
 
 def folder(home: Path) -> Path:

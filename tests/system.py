@@ -20,6 +20,7 @@ from sqlalchemy.exc import DBAPIError
 
 from bench.files import numbered
 from shared import database
+from shared.base.settings import Settings, load
 from tests import pace
 from tests.models import go_live, make_linear_version
 from tests.servers import Servers
@@ -51,7 +52,7 @@ class System:
 
     @property
     def database_url(self) -> str:
-        return self.environment.get("PNEUMOSCREEN_DATABASE_URL", f"sqlite:///{self.home / 'pneumoscreen.db'}")
+        return self.environment.get("PNEUMOSCREEN_DATABASE_URL", Settings(home=self.home).database)
 
     @property
     def broker_url(self) -> str:
@@ -198,7 +199,7 @@ def _ready(system: System) -> bool:
 def make_linear_home(home: Path, database_url: str | None = None) -> None:
     """A home in which a linear version is live already, so that `up` does not take the bundled network."""
     version = make_linear_version(home / "models", "linear-1")
-    found = database.connect(database_url or f"sqlite:///{home / 'pneumoscreen.db'}")
+    found = database.connect(database_url or load(home).database)
     found.upgrade()
     go_live(found, version)
     found.close()

@@ -38,14 +38,17 @@ def draw(answers: Answers) -> dict[str, bytes]:
 
 
 def _png(paint: Callable[[Any], None]) -> bytes:
+    import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.8, 4.4), dpi=100, layout="constrained")  # never pyplot: it keeps global state
-    FigureCanvasAgg(figure)
-    paint(figure.add_subplot())
     content = BytesIO()
-    figure.savefig(content, format="png", metadata={"Software": None})
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # whatever a `matplotlibrc` of the working folder or of the user says
+        figure = Figure(figsize=(4.8, 4.4), dpi=100, layout="constrained")  # never pyplot: it keeps global state
+        FigureCanvasAgg(figure)
+        paint(figure.add_subplot())
+        figure.savefig(content, format="png", metadata={"Software": None})
     return content.getvalue()
 
 

@@ -12,8 +12,7 @@ from platformdirs import user_state_path
 from shared.base.errors import WrongSettings
 from shared.base.source_settings import absolute
 
-REFUSED = re.compile(r"[?\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-"""A question mark, control characters, and what Python makes of bytes that are no UTF-8."""
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def announcement(home: Path) -> Path:
@@ -32,16 +31,16 @@ def default_home() -> Path:
 
 
 def resolve(home: Path) -> Path:
-    """The whole path; raises WrongSettings for one that cannot be found, or that an address of SQLite cannot hold."""
+    """The whole path; raises WrongSettings for one that cannot be found, or that a settings file cannot hold."""
     try:
         home = absolute(home)
     except (ValueError, OSError) as error:
         raise WrongSettings(f"The home folder cannot be found: {error}.") from error
     name = str(home)
-    if REFUSED.search(name):
+    if CONTROL.search(name):
         raise WrongSettings(
-            f"The home folder {ascii(name)[1:-1]} has a question mark, control characters or bytes that are no UTF-8 "
-            "in its path: choose another with --home or PNEUMOSCREEN_HOME."
+            f"The home folder {ascii(name)[1:-1]} has control characters in its path: "
+            "choose another with --home or PNEUMOSCREEN_HOME."
         )
     return home
 
@@ -76,9 +75,10 @@ def registered(home: Path) -> Iterator[Path]:
 
 
 def _notes() -> Path:
-    folder = user_state_path("pneumoscreen") / "running"
-    # Of a user without a folder the path begins with a ~ that stands for nothing: it would lie in the working folder.
-    return folder if folder.is_absolute() else Path(os.devnull) / "none"
+    try:
+        return user_state_path("pneumoscreen") / "running"
+    except RuntimeError:  # a user without a folder
+        return Path(os.devnull) / "running"  # where nothing can be written, and nothing is found
 
 
 def _running_homes() -> list[Path]:

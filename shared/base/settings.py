@@ -136,7 +136,8 @@ class Settings(BaseSettings):
 
     @property
     def database(self) -> str:
-        return self.database_url or f"sqlite:///{self.home / 'pneumoscreen.db'}"
+        file = str(self.home / "pneumoscreen.db").replace("%", "%25").replace("?", "%3F")
+        return self.database_url or f"sqlite:///{file}"
 
     @property
     def models(self) -> Path:

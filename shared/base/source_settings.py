@@ -38,10 +38,20 @@ def absolute(path: Path) -> Path:
     """With ~ and ~user put in; raises ValueError for what can be no path."""
     if "\0" in str(path):
         raise ValueError("a path holds no zero byte")
+    if not _is_utf8(path):
+        raise ValueError(f"no settings file can hold bytes that are no UTF-8: {ascii(str(path))[1:-1]}")
     try:
         return path.expanduser().absolute()
     except RuntimeError as error:
         raise ValueError(f"there is no such user's folder: {path}") from error
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def whole(path: Path) -> Path:

@@ -4,6 +4,7 @@ Nothing is imported or run from the working folder, which may be an inbox into w
 are meant for another program of the same libraries do not redirect ours.
 """
 
+import io
 import os
 import sys
 from pathlib import Path
@@ -28,8 +29,10 @@ def prepare() -> None:
     os.environ["KERAS_BACKEND"] = "tensorflow"
     for name in [name for name in os.environ if name in OF_OTHERS or name.startswith("CELERY_")]:
         del os.environ[name]
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        _open_stream(number, name)
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # else a name that the terminal cannot show would end the program
+        if isinstance(stream, io.TextIOWrapper):  # else a name that the terminal cannot show would end the program
             stream.reconfigure(errors="backslashreplace")
 
 
@@ -52,6 +55,15 @@ def settle(home: Path) -> None:
         tempfile.gettempdir()
     except FileNotFoundError:  # a read-only container without a /tmp
         os.environ["TMPDIR"] = str(home / "run")
+
+
+def _open_stream(number: int, name: str) -> None:
+    """A closed stream goes to nowhere: its number would be given to the next file, as a database, and written to."""
+    try:
+        os.fstat(number)
+    except OSError:
+        os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free, which is this one
+        setattr(sys, name, open(number, "r+" if number else "r", closefd=False))  # noqa: SIM115
 
 
 def _read_names_as_utf8() -> None:

@@ -175,28 +175,38 @@ def migrations(schema: str | None) -> list[Migration]:
 def connect(url: str) -> Database:
     """Open a database by its SQLAlchemy URL; nothing is created. Raises WrongSettings."""
     try:
-        parsed = make_url(url)
+        parsed = _parse(url)
         if parsed.get_backend_name() == "sqlite":
-            _check_file(parsed)
+            _check_file(url, parsed)
             return Database(_sqlite(Path(parsed.database or ""), url))
         if parsed.get_backend_name() == "postgresql":
             return Database(_postgresql(parsed))
         raise WrongSettings("database_url is not usable: it must begin with sqlite:/// or postgresql+psycopg://.")
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
         raise WrongSettings(f"database_url is not usable: {error}") from error
-    except ValueError as error:  # a port that is no number: its text may be a piece of the password
+
+
+def _parse(url: str) -> URL:
+    """Raises WrongSettings where a piece of the password would be taken for the host or the port, and shown as such."""
+    try:
+        parsed = make_url(url)
+        is_clear = "@" not in (parsed.host or "")
+    except ValueError:
+        is_clear = False
+    if not is_clear:
         raise WrongSettings(
-            "database_url is not usable: its port is no number "
+            "database_url is not usable: it has no host, or a port that is no number "
             "(in the password, / is written %2F, : %3A, # %23, ? %3F and @ %40)."
-        ) from error
+        )
+    return parsed
 
 
-def _check_file(url: URL) -> None:
-    """A relative path would name another file in each working folder; what follows a ? would be cut off from it."""
-    if url.query or not Path(url.database or "").is_absolute():
+def _check_file(text: str, url: URL) -> None:
+    """A relative path names another file in each working folder; what follows a question mark is cut off from it."""
+    if "?" in text or not Path(url.database or "").is_absolute():
         raise WrongSettings(
-            "database_url is not usable: of SQLite it names a file by its whole path, without a question mark, as "
-            "sqlite:////srv/pneumoscreen/pneumoscreen.db."
+            "database_url is not usable: for SQLite it names a file by its whole path, and nothing else, as "
+            "sqlite:////srv/pneumoscreen/pneumoscreen.db (in the path, % is written %25 and ? %3F)."
         )
 
 

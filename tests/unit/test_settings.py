@@ -10,7 +10,7 @@ from pydantic_core import PydanticUndefined
 
 from local import announcing
 from queries import setting_names
-from shared import sources
+from shared import database, sources
 from shared.base import home as home_folder
 from shared.base import renamed, settings
 from shared.base.errors import WrongSettings
@@ -511,3 +511,58 @@ def test_a_port_that_somebody_set_counts_beside_the_addresses_of_a_service_of_it
         monkeypatch.setenv(f"PNEUMOSCREEN_PRODUCER_METRICS_{name}", value)
     monkeypatch.setenv("PNEUMOSCREEN_PRODUCER_METRICS_PORT", "9101")
     assert settings.load(tmp_path).producer_metrics_port == 9101
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_settings_file_of_a_windows_editor_is_read(tmp_path: Path, mark: str, end: str) -> None:
+    text = f"{mark}settle = 3{end}[sources.ward]{end}path = '/srv/ward'{end}"
+    (tmp_path / "pneumoscreen.toml").write_bytes(text.encode())
+    found = settings.load(tmp_path)
+    assert (found.settle, found.sources["ward"].path) == (3, Path("/srv/ward"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("SOURCES", '{"ward": {"path": "xrays"}}'), ("TRAINING_DATA", "xrays"), ("SOURCES", "file")]
+)
+def test_a_relative_path_is_refused_with_the_whole_path_to_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    """It would name another folder in each working folder, and `db prune` take every file for gone."""
+    monkeypatch.chdir(tmp_path)
+    if value == "file":
+        write(tmp_path, '[sources.ward]\npath = "xrays"\n')
+    else:
+        monkeypatch.setenv(f"PNEUMOSCREEN_{name}", value)
+    with pytest.raises(WrongSettings, match=rf"xrays is no whole path: .*, as {tmp_path}/xrays"):
+        settings.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a?b", "a%41b", "a%(x)s", "a#b", 'a"b', "a\\b", "[br]", "a b;c", "é:x:"])
+def test_the_database_lies_in_the_home_whatever_its_name(tmp_path: Path, name: str) -> None:
+    found = database.connect(settings.load(tmp_path / name).database)
+    assert found.engine.url.database == str(tmp_path / name / "pneumoscreen.db")
+    found.close()
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\x1bb", "a\x7fb", os.fsdecode(b"a\xffb")])
+def test_a_home_that_no_settings_file_can_hold_is_refused_in_one_sentence(tmp_path: Path, name: str) -> None:
+    with pytest.raises(WrongSettings, match=r"^The home folder [^\n\x1b\udcff]*$"):
+        settings.load(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite:///relative.db",
+        "sqlite://",
+        "sqlite:////srv/a?b.db",
+        "postgresql+psycopg://user:geh@eim@127.0.0.1/db",
+        "postgresql+psycopg://user:geheim@[::1/db",
+        "postgresql+psycopg://127.0.0.1:geheim/db",
+    ],
+)
+def test_an_address_of_a_database_that_means_something_else_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(WrongSettings, match=r"^database_url is not usable: ") as caught:
+        database.connect(url)
+    assert "eim" not in str(caught.value)

@@ -1,18 +1,29 @@
 """What a program takes from where it is started: each test starts one, in a folder and with variables of its own."""
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from shared import database
+from shared.base.found import Found
+from shared.ledger.register import register
 from tests import hostile
 
 TOP = Path(__file__).parents[2]
 SCRIPT = "import sys\nfrom cli.__main__ import main\nsys.exit(main())\n"
 """As an installer writes it."""
+
+
+READ: dict[str, Any] = {"capture_output": True, "text": True, "errors": "replace", "timeout": 60}
 
 
 @pytest.fixture
@@ -34,10 +45,7 @@ def run(
     script: Path, *arguments: object, cwd: Path, code: int = 0, **variables: str
 ) -> "subprocess.CompletedProcess[str]":
     environment = {"PATH": os.environ["PATH"], "HOME": str(cwd), "PYTHONPATH": str(TOP), **variables}
-    process = subprocess.run(
-        [sys.executable, str(script), *map(str, arguments)],
-        **{"cwd": cwd, "env": environment, "capture_output": True, "text": True, "timeout": 60},
-    )
+    process = subprocess.run([sys.executable, str(script), *map(str, arguments)], cwd=cwd, env=environment, **READ)
     assert process.returncode == code, process.stdout + process.stderr
     return process
 
@@ -110,3 +118,108 @@ def test_a_service_leaves_the_working_folder_and_has_room_for_temporary_files(sc
     no_other = "tempfile._candidate_tempdir_list = lambda: [os.environ.get('TMPDIR', '/nowhere')]\n"
     script.write_text("import os, tempfile\n" + no_other + script.read_text())
     assert run(script, cwd=tmp_path).stdout == f"/ {tmp_path / 'run'}\n"
+
+
+NAMES = "\U0001f600 gr\xfc\xdf [br] :x:"
+STREAMS = [">&-", "2>&-", "<&- >&- 2>&-", "| head -c 5"]
+
+
+@pytest.fixture
+def named(home: Path) -> Path:
+    """A home with an image of an odd name, and an odd reason."""
+    found = database.connect(f"sqlite:///{home / 'pneumoscreen.db'}")
+    with found.write() as session:
+        register(session, "ward", "routine", [Found(f"{NAMES}.png", "1-1", 10)], datetime.now(UTC))
+    found.close()
+    return home
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("results", 0),
+        ("results --format csv", 0),
+        ("results --format json", 0),
+        (f"retry '{NAMES}'", 1),
+        (f"--{NAMES[0]}", 2),
+        (f"db backup ./{NAMES[0]}", 0),
+    ],
+)
+def test_a_name_that_the_terminal_cannot_show_is_shown_by_its_numbers(
+    script: Path, named: Path, command: str, code: int
+) -> None:
+    words = shlex.split(command)
+    done = run(script, *words, cwd=named, code=code, PNEUMOSCREEN_HOME=str(named), PYTHONIOENCODING="latin-1")
+    assert "Traceback" not in done.stderr
+    assert "\\U0001f600" in done.stdout + done.stderr
+
+
+def test_a_name_is_printed_as_it_is(script: Path, named: Path) -> None:
+    done = run(script, "results", cwd=named, PNEUMOSCREEN_HOME=str(named), COLUMNS="300")
+    assert NAMES in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "streams"), [*(("results --format csv", each) for each in STREAMS), ("results", STREAMS[-1])]
+)
+def test_a_closed_stream_ends_no_command_and_is_no_file_of_ours(
+    script: Path, named: Path, command: str, streams: str
+) -> None:
+    """Else the next file that is opened, as the database, has the number to which is printed."""
+    text = f"{shlex.quote(sys.executable)} {shlex.quote(str(script))} {command} {streams}"
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(named),
+        "PYTHONPATH": str(TOP),
+        "PNEUMOSCREEN_HOME": str(named),
+    }
+    done = subprocess.run(["sh", "-c", text], env=environment, **READ)
+    assert "Traceback" not in done.stdout + done.stderr
+    assert done.returncode == 0
+    assert (
+        database.connect(f"sqlite:///{named / 'pneumoscreen.db'}")
+        .engine.connect()
+        .exec_driver_sql("PRAGMA integrity_check")
+        .scalar()
+        == "ok"
+    )
+
+
+USER = 12345
+"""Of no entry in passwd."""
+
+
+@pytest.fixture
+def theirs() -> Iterator[Path]:
+    """A folder of that user, not below pytest's, which are closed to others."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chown(folder, USER, USER)
+        yield Path(folder)
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="only root can run another user's")
+@pytest.mark.parametrize("variables", [{}, {"HOME": "/proc"}, {"XDG_STATE_HOME": "/proc"}])
+def test_a_user_without_a_name_or_a_folder_needs_a_home_alone(
+    script: Path, theirs: Path, variables: dict[str, str]
+) -> None:
+    # It may read the interpreter wherever that lies, and write nothing but its own.
+    rights = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+    command = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", *rights, sys.executable]
+
+    def do(program: Path, *arguments: object) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [*command, str(program), *map(str, arguments)],
+            cwd="/",
+            **READ,
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(TOP), "PYTHONDONTWRITEBYTECODE": "1", **variables},
+        )
+
+    for words, code in ((["db", "upgrade"], 0), (["status"], 1)):
+        done = do(script, *words, "--home", theirs)
+        assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
+    without = do(script, "results")
+    assert (without.returncode, "Traceback" in without.stderr) == (2 if "HOME" not in variables else 3, False)
+    script.write_text(
+        f"from shared.base.home import registered\nwith registered({str(theirs)!r}):\n    print('goes on')\n"
+    )
+    assert do(script).stdout == "goes on\n"
