@@ -59,7 +59,12 @@ class Channel(redis.Channel):
 
     @contextmanager
     def conn_or_acquire(self, client: Any = None) -> Iterator[Any]:
-        """A client; what it finds to be a replica is connected to anew, since its name may mean another server now."""
+        """A client; what it finds to be a replica is connected to anew, since its name may mean another server now.
+
+        A channel that is closed has none: kombu's AttributeError would end a worker that acknowledges too late.
+        """
+        if client is None and self.connection is None:
+            raise OutOfReach("the connection to the broker was closed meanwhile")
         try:
             with super().conn_or_acquire(client) as found:
                 yield found

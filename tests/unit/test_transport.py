@@ -159,6 +159,19 @@ def test_a_worker_whose_acknowledgement_failed_takes_the_next_message(
         assert qos.can_consume()
 
 
+def test_a_worker_that_acknowledges_on_a_connection_closed_meanwhile_is_told_that_the_broker_is_out_of_reach(
+    server: RedisServer,
+) -> None:
+    """Celery takes this for what it is, and connects anew; kombu's own error of another kind ended the worker."""
+    with connect(server) as connection:
+        queue = connection.SimpleQueue("closing")
+        queue.put({"number": 1})
+        message = queue.get(timeout=5)
+        message.channel.close()
+        with pytest.raises(connection.connection_errors, match="closed meanwhile"):
+            message.ack()
+
+
 @pytest.mark.parametrize(
     ("refuse", "sentence"),
     [
