@@ -74,6 +74,19 @@ def test_the_same_answers_give_the_same_pictures_without_a_time_in_them(answers:
     assert all(set(Image.open(BytesIO(content)).info) <= {"dpi"} for content in first.values())
 
 
+def test_the_plots_do_not_follow_the_users_own_style_of_matplotlib(
+    answers: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a file `matplotlibrc` in the working folder sets it."""
+    import matplotlib
+
+    drawn = plots.draw(answers)
+    for name in ("font.size", "axes.linewidth"):
+        monkeypatch.setitem(matplotlib.rcParams, name, 30.0)
+    assert plots.draw(answers) == drawn
+    assert matplotlib.rcParams["font.size"] == 30.0
+
+
 def test_a_perfect_version_on_few_images_can_be_drawn() -> None:
     labels = np.array([0, 1], np.uint8)
     sure = labels.astype(float)
