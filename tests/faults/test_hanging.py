@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -25,7 +24,6 @@ TIMEOUT = pace.span(1.0)
 """The setting `source_timeout`."""
 GRACE_PERIOD = 60.0
 """Seconds after which `up` kills a worker that has not ended."""
-STATUS_SECONDS = 5.0
 
 
 class Share(Protocol):
@@ -107,9 +105,7 @@ def strike(fault: TwoSources, share: Share) -> None:
     more = fault.drop(IMAGES - IMAGES // 2)
     fault.wait(lambda: fault.finished(ours) + fault.finished(more) == IMAGES, "the images of the other source")
     assert fault.finished(theirs) < IMAGES, "it hung too late to be felt"
-    began = time.monotonic()
-    status = fault.system.command("status")
-    assert time.monotonic() - began < pace.seconds(STATUS_SECONDS)
+    status = fault.system.command("status")  # by itself it ends: how soon, `test_hanging_sources.py` tells
     assert f"the source share ({share.mount}) does not answer" in status.stdout, status.stdout + status.stderr
     fault.system.process.send_signal(signal.SIGTERM)
     assert fault.system.process.wait(pace.seconds(GRACE_PERIOD)) == 0

@@ -207,10 +207,10 @@ def test_a_producer_that_lacks_a_right_does_not_end_and_does_all_else(
     grant(owner, "REVOKE INSERT ON sightings, source_states FROM pneumoscreen_worker")
     producer = Producer(settings(tmp_path, redis_url, 0))
     (tmp_path / "ward" / "a.png").write_bytes(png())
-    run(producer, lambda: "permission denied for table sightings: `docs/roles.sql` grants it" in caplog.text, 20)
+    run(producer, lambda: "permission denied for table sightings: `docs/roles.sql` grants it" in caplog.text, 60)
     assert rows(owner) == []
     grant(owner, "GRANT INSERT ON sightings TO pneumoscreen_worker")
-    run(Producer(settings(tmp_path, redis_url, 0)), lambda: states(owner) == {JobState.SENT: 1}, 20)
+    run(Producer(settings(tmp_path, redis_url, 0)), lambda: states(owner) == {JobState.SENT: 1}, 60)
     assert states(owner) == {JobState.SENT: 1}, "although nothing can be said of its source"
     assert "permission denied for table source_states" in caplog.text
 
