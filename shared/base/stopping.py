@@ -1,8 +1,8 @@
 """The signals that end a program in good order.
 
 A handler of Python runs between any two steps of the main thread, inside a lock of `threading` too: setting an event
-there may wait for ever for a lock that the same thread holds (python/cpython#126434). So the handler only writes a byte
-into a pipe, and a thread sets the event.
+there may wait for ever for a lock that the same thread holds (python/cpython#126434). So Python only writes the
+signal's number into a pipe, also while the main thread is somewhere in C, and a thread sets the event.
 """
 
 import os
@@ -23,20 +23,16 @@ def on_signals() -> threading.Event:
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
 
-    def tell(*_: object) -> None:
-        try:
-            os.write(writing, b"\0")
-        except BlockingIOError:  # it is full: the thread has enough to read
-            return
-
     def wait() -> None:
-        os.read(reading, 1)
+        while os.read(reading, 1)[0] not in ENDS:
+            continue
         stop.set()
 
     threading.Thread(target=wait, name="signals", daemon=True).start()
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)  # full, it says more than enough
     for number in ENDS:
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, tell)
+            signal.signal(number, lambda *_: None)
     return stop
 
 

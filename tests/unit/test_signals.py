@@ -84,6 +84,26 @@ def test_a_signal_taken_amid_the_locks_of_the_event_does_not_wait_for_them(
     assert process.communicate(timeout=SECONDS)[0] == "ended in order\n"
 
 
+def test_a_signal_is_heard_while_the_main_thread_is_in_a_library(start: Start) -> None:
+    """Which does not return for it, as a query of SQLite."""
+    busy = """
+import sqlite3
+import threading
+from shared.base.stopping import on_signals
+
+stop = on_signals()
+threading.Thread(target=lambda: (stop.wait(), print("heard", flush=True)), daemon=True).start()
+print("ready", flush=True)
+sqlite3.connect(":memory:").execute(
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000000) SELECT max(i) FROM n"
+).fetchall()
+print("returned", flush=True)
+"""
+    process = start(busy)
+    process.terminate()
+    assert process.communicate(timeout=SECONDS)[0] == "heard\nreturned\n"
+
+
 def test_a_hangup_ends_a_program_unless_it_was_ignored_at_the_start(
     start: Start,
 ) -> None:
