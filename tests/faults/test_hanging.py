@@ -3,8 +3,8 @@
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Protocol
 
@@ -35,22 +35,12 @@ class Share(Protocol):
     def answer(self) -> None: ...
 
 
-@contextmanager
-def pretended(folder: Path) -> Iterator[Share]:
-    share = PretendedShare(folder / "share", folder / "hang")
-    try:
-        yield share
-    finally:
-        share.close()
+def pretended(folder: Path) -> AbstractContextManager[Share]:
+    return closing(PretendedShare(folder / "share", folder / "hang"))
 
 
-@contextmanager
-def mounted(folder: Path) -> Iterator[HangingShare]:
-    share = HangingShare(folder / "behind", folder / "share")
-    try:
-        yield share
-    finally:
-        share.close()
+def mounted(folder: Path) -> AbstractContextManager[HangingShare]:
+    return closing(HangingShare(folder / "behind", folder / "share"))
 
 
 class TwoSources(Trial):
