@@ -21,7 +21,6 @@ class Recipe:
     weight_decay: float = 0.0
     clip: float | None = None  # of the gradient's norm
     is_cosine: bool = False  # the rate warms up over a twentieth of the steps, then falls to zero in a cosine
-    loss: Literal["binary_crossentropy"] = "binary_crossentropy"  # that of a softmax over two classes is the same
     label_smoothing: float = 0.0
     is_balanced: bool = True  # both classes weigh the same, however many images they have
     keeps_best: bool = False  # the weights of the best epoch, else those of the last
