@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
+from redis import Redis
 from sqlalchemy import Connection, NullPool, create_engine, text
 from sqlalchemy.exc import DBAPIError
 from xdist.scheduler import LoadScopeScheduling
@@ -82,10 +83,18 @@ def migrated_template(postgresql_url: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def redis_url() -> Iterator[str]:
-    """A Redis with a password, as a hospital's own would be, for the whole session."""
+def redis_server() -> Iterator[str]:
+    """A Redis with a password, as a hospital's own would be, for the whole session; its URL."""
     with redis() as url:
         yield url
+
+
+@pytest.fixture
+def redis_url(redis_server: str) -> str:
+    """The same, emptied: what an earlier test left in the lanes would keep a producer from sending."""
+    with Redis.from_url(redis_server) as client:
+        client.flushall()
+    return redis_server
 
 
 @pytest.fixture(scope="session")

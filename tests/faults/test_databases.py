@@ -51,12 +51,14 @@ def postgresql() -> Iterator[PostgreSQL]:
 
 
 @pytest.fixture(scope="module")
-def on_postgresql(postgresql: PostgreSQL, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    with Redis.from_url(redis_url) as redis:
+def on_postgresql(
+    postgresql: PostgreSQL, redis_server: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[System]:
+    with Redis.from_url(redis_server) as redis:
         redis.flushall()
     with _connected(f"{postgresql.url}/postgres") as connection:
         connection.execute(text("CREATE DATABASE faults"))
-    servers = Servers(f"{postgresql.url}/faults", redis_url)
+    servers = Servers(f"{postgresql.url}/faults", redis_server)
     with struck(tmp_path_factory.mktemp("postgresql"), servers) as found:
         yield found
 

@@ -423,7 +423,6 @@ def test_work_that_is_sent_again_is_counted_by_its_cause(database: Database, set
 def test_a_broker_that_came_back_empty_is_counted(database: Database, settings: Settings, redis_url: str) -> None:
     metrics = producer_metrics.Metrics(settings)
     with Redis.from_url(redis_url, decode_responses=True) as redis:
-        redis.flushall()
         recovering.check_epoch(database, redis, metrics)
         drop(database, "a.png")
         send_all(database)

@@ -5,7 +5,6 @@ import time
 from pathlib import Path
 
 import pytest
-from redis import Redis
 from sqlalchemy import func, select
 
 from producer.service import Producer
@@ -43,8 +42,6 @@ def states(database: Database) -> dict[str, int]:
 def test_nothing_is_registered_or_sent_while_the_disk_is_low_and_all_of_it_afterwards(
     tmp_path: Path, database: Database, redis_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with Redis.from_url(redis_url) as redis:
-        redis.flushall()  # what another test left in the lanes
     low = Producer(settings(tmp_path, redis_url, PLENTY))
     (tmp_path / "ward" / "a.png").write_bytes(b"an image")
     run(low)

@@ -30,9 +30,7 @@ class Application:
 @pytest.fixture
 def redis(redis_url: str) -> Iterator[Any]:
     with Redis.from_url(redis_url, decode_responses=True) as redis:
-        redis.flushall()
         yield redis
-        redis.flushall()
 
 
 @pytest.fixture
