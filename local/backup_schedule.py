@@ -91,7 +91,9 @@ def make(
             return None
         if not is_mine:
             raise WorkFailed(f"Another process writes a backup into {folder} now: wait for it.")
-        file = folder / now.strftime(NAME)
+        while (file := folder / now.strftime(NAME)).exists():  # two by hand in one second, which is all that a name has
+            time.sleep(0.1)
+            now = datetime.now(UTC)
         try:
             delete_leftovers(folder, now)
             _check_room(settings, folder)

@@ -88,6 +88,13 @@ def test_another_host_with_a_folder_of_its_own_makes_no_second_backup(
 
 
 @only_sqlite
+def test_two_that_people_ask_for_in_one_second_are_both_made(database: Database, chosen: Settings) -> None:
+    for _ in range(2):
+        assert make(chosen, "Ada") is not None
+    assert len(files(chosen)) == 2
+
+
+@only_sqlite
 def test_while_another_process_writes_one_none_is_due(database: Database, chosen: Settings) -> None:
     (chosen.home / "backups").mkdir()
     with (chosen.home / "backups" / LOCK).open("w") as lock:
