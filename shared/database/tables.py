@@ -184,6 +184,8 @@ class Screening(Base):
     threshold: Mapped[float]
     label: Mapped[str] = mapped_column(String(16))
     unfamiliar: Mapped[bool | None]
+    operating_point_id: Mapped[int | None]  # what gave probability, threshold and label; None: the version's own
+    override: Mapped[str | None]  # by whom and why a version that is not in service wrote it
     created_at: Mapped[datetime]
 
 
@@ -223,6 +225,7 @@ class Job(Base):
     """The result stays where the version answers as it did: then only the decoder's revision is noted."""
     is_check: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
     """The file may be another one at the same revision: it is read, and screened only if its content differs."""
+    override: Mapped[str | None]  # by whom and why it asks for a version that is not in service
 
 
 OPEN_JOB = text("jobs.state <> 'finished'")
@@ -240,8 +243,20 @@ CLASS_LABELS = (ReviewLabel.NORMAL, ReviewLabel.PNEUMONIA)
 """The words that name a class: they alone train, count as labels, and are shown as `reviewed_label`."""
 
 
+class ReviewMethod(StrEnum):
+    """How a word was given."""
+
+    CLI = "cli"
+    CSV = "csv"
+    PAGE = "page"
+    BATCH = "batch"  # one word for many images at once: it neither calibrates nor counts
+
+
 class Review(Base):
-    """A person's word on an image; append-only, the last word counts."""
+    """A person's word on an image; append-only but for its withdrawal. `shared/ledger/words.py` says what counts.
+
+    The columns from `method` on are None for words of older schemas: these may train, and neither calibrate nor count.
+    """
 
     __tablename__ = "reviews"
     __table_args__ = (Index("ix_reviews_sha256", "sha256"), Index("ix_reviews_sighting_id", "sighting_id"))
@@ -252,6 +267,156 @@ class Review(Base):
     label: Mapped[str] = mapped_column(String(16))  # a ReviewLabel
     reviewer: Mapped[str]
     note: Mapped[str | None]
+    created_at: Mapped[datetime]
+    method: Mapped[str | None] = mapped_column(String(8))  # a ReviewMethod
+    is_blind: Mapped[bool | None]  # given without sight of probability, label, reason or another reader's word
+    after_model: Mapped[bool | None]  # given after the model's answer was shown to this reader
+    is_senior: Mapped[bool | None]  # the reader's role on that day: a senior's word outweighs the others
+    draw_id: Mapped[int | None] = mapped_column(ForeignKey("draws.id"))  # the random draw for which it was asked
+    withdrawn_at: Mapped[datetime | None]
+    withdrawn_by: Mapped[str | None]
+
+
+class Draw(Base):
+    """A random sample of a source's screened images, to be read blind: what was drawn never changes."""
+
+    __tablename__ = "draws"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    source: Mapped[str]
+    model_version: Mapped[str] = mapped_column(String(64))  # whose scores made the strata
+    seed: Mapped[int]
+    since: Mapped[datetime | None]  # of the images that it was drawn from
+    until: Mapped[datetime]
+    created_by: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class DrawMember(Base):
+    """An image of a draw, with the probability with which it was drawn."""
+
+    __tablename__ = "draw_members"
+    __table_args__ = (
+        UniqueConstraint("draw_id", "sha256"),
+        Index("ix_draw_members_sha256", "sha256"),
+    )
+
+    draw_id: Mapped[int] = mapped_column(ForeignKey("draws.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)  # from 1; in an order of no meaning
+    sighting_id: Mapped[int]
+    sha256: Mapped[str] = mapped_column(String(64))
+    prediction_id: Mapped[int]
+    stratum: Mapped[int]  # 0 for the lowest scores
+    inclusion: Mapped[float]  # probability of being drawn, above 0, at most 1
+
+
+class AuditSample(Base):
+    """An image that `audit_share` put on the reading list, at random, when it was screened."""
+
+    __tablename__ = "audit_samples"
+    __table_args__ = (Index("ix_audit_samples_source", "source", "drawn_at"),)
+
+    sighting_id: Mapped[int] = mapped_column(ForeignKey("sightings.id"), primary_key=True, autoincrement=False)
+    source: Mapped[str]
+    sha256: Mapped[str] = mapped_column(String(64))
+    prediction_id: Mapped[int]
+    label: Mapped[str] = mapped_column(String(16))  # what the system said, of that day
+    inclusion: Mapped[float]  # probability of being drawn, above 0, at most 1
+    drawn_at: Mapped[datetime]
+
+
+class OperatingPoint(Base):
+    """How a source reads a version's logits: probability = sigmoid(slope * logit + intercept), ill from `threshold` on.
+
+    Of a source and version, the applied one is that with an `applied_at` and without a `retired_at`.
+    """
+
+    __tablename__ = "operating_points"
+    __table_args__ = (
+        Index(
+            "uq_operating_points_applied",
+            "source",
+            "model_version",
+            unique=True,
+            sqlite_where=text("applied_at IS NOT NULL AND retired_at IS NULL"),
+            postgresql_where=text("applied_at IS NOT NULL AND retired_at IS NULL"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    source: Mapped[str]
+    model_version: Mapped[str] = mapped_column(String(64))
+    slope: Mapped[float]
+    intercept: Mapped[float]
+    threshold: Mapped[float]
+    method: Mapped[str] = mapped_column(String(16))  # intercept, slope, or threshold: what was fitted
+    recall_goal: Mapped[float]
+    recall_low: Mapped[float]  # one-sided 95 % lower bound of the recall at `threshold`
+    words: Mapped[int]
+    positives: Mapped[int]
+    draw_id: Mapped[int | None] = mapped_column(ForeignKey("draws.id"))
+    data_fingerprint: Mapped[str | None] = mapped_column(String(64))  # of the labelled folder instead of a draw
+    is_provisional: Mapped[bool]  # the words do not prove the goal
+    figures: Mapped[str]  # JSON: recall, specificity, predictive values with their intervals, and the fit's details
+    created_by: Mapped[str]
+    created_at: Mapped[datetime]
+    applied_by: Mapped[str | None]
+    applied_at: Mapped[datetime | None]
+    reason: Mapped[str | None]  # why it was applied
+    retired_by: Mapped[str | None]
+    retired_at: Mapped[datetime | None]
+    retired_because: Mapped[str | None]
+
+
+class ShadowRun(Base):
+    """A version that scores part of a source's images beside the live one, and never writes a result."""
+
+    __tablename__ = "shadow_runs"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    model_version: Mapped[str] = mapped_column(ForeignKey("model_versions.version"))
+    source: Mapped[str]
+    share: Mapped[float]  # of the images, above 0, at most 1
+    started_by: Mapped[str]
+    started_at: Mapped[datetime]
+    ended_by: Mapped[str | None]
+    ended_at: Mapped[datetime | None]
+
+
+class ShadowScore(Base):
+    """What a shadow version would have said of an image."""
+
+    __tablename__ = "shadow_scores"
+    __table_args__ = (UniqueConstraint("shadow_run_id", "sha256"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    shadow_run_id: Mapped[int] = mapped_column(ForeignKey("shadow_runs.id"))
+    sighting_id: Mapped[int]
+    sha256: Mapped[str] = mapped_column(String(64))
+    prediction_id: Mapped[int]  # of the version in service, with which it is compared
+    logit: Mapped[float]
+    probability: Mapped[float]
+    threshold: Mapped[float]
+    label: Mapped[str] = mapped_column(String(16))
+    created_at: Mapped[datetime]
+
+
+class DriftCheck(Base):
+    """How a week of a source compared with what its version expects."""
+
+    __tablename__ = "drift_checks"
+    __table_args__ = (UniqueConstraint("source", "model_version", "until"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    source: Mapped[str]
+    model_version: Mapped[str] = mapped_column(String(64))
+    since: Mapped[datetime]
+    until: Mapped[datetime]
+    images: Mapped[int]
+    psi: Mapped[float | None]  # population stability index of the scores
+    p_value: Mapped[float | None]  # of the two-sample test, before the correction for looking often
+    shares: Mapped[str]  # JSON: unfamiliar, positive, quarantined, outside the population
+    alarms: Mapped[str]  # JSON: what is out of the ordinary, a sentence each
     created_at: Mapped[datetime]
 
 
@@ -271,6 +436,19 @@ class ModelVersion(Base):
     created_at: Mapped[datetime]
     state: Mapped[str] = mapped_column(String(16), default=VersionState.PUBLISHED, server_default="published")
     verdict: Mapped[str | None]  # JSON: what the gate compared, and what decided
+    tags: Mapped[str] = mapped_column(server_default=text("'[]'"), default="[]")  # JSON: words of the data scientists
+
+
+class VersionNote(Base):
+    """What somebody wrote about a version; append-only."""
+
+    __tablename__ = "version_notes"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    version: Mapped[str] = mapped_column(ForeignKey("model_versions.version"))
+    author: Mapped[str]
+    note: Mapped[str]
+    created_at: Mapped[datetime]
 
 
 class Promotion(Base):
@@ -283,6 +461,8 @@ class Promotion(Base):
     promoted_by: Mapped[str]
     promoted_at: Mapped[datetime]
     reason: Mapped[str | None]  # why a person did what the gate would not have
+    undone_at: Mapped[datetime | None]  # when it was rolled back: the version counts in no comparison any more
+    undone_because: Mapped[str | None]
 
 
 class RunState(StrEnum):
