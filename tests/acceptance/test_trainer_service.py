@@ -18,7 +18,7 @@ from trainer.fit import HISTORY, losses
 pytestmark = pytest.mark.timeout(420)  # a real network is fitted, and machines differ
 ARCHITECTURE = "tiny7"
 """The network whose recipe is over first."""
-EPOCHS = 40 if IS_LONG else 10
+EPOCHS = 40 if IS_LONG else 5
 """As in the recipe, or as many as are enough for blobs."""
 PATIENTS = 220
 """Of each class: thirty of them are held out, which is the least that the gate decides by."""
