@@ -242,7 +242,7 @@ def _supervise(
     if chosen.backup_every:
         programs["backup"] = python("cli.main", "db", "backup", "--repeat")
     if port:
-        programs["flower"] = python("cli.main", "flower", "--port", str(port))
+        programs["flower"] = python("cli.main", "flower", f"--port={port}")
     text = CONFIGURATION.format(services=",".join(programs))
     if broker:
         programs["broker"] = broker.command

@@ -29,7 +29,8 @@ from tests.models import go_live, make_linear_version, published
 from tests.unit.steps import NOW, claim, drop, send_all
 from tests.unit.test_screening import drop as drop_file
 from tests.unit.test_screening import message, png, process, root  # noqa: F401 - fixtures
-from worker.metrics import Metrics, Processes, make_folder
+from worker.metrics import Metrics, Processes
+from worker.metrics_folder import make_folder
 from worker.models import Models
 from worker.process import WorkerProcess
 from worker.screening import screen_message
