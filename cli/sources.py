@@ -29,7 +29,7 @@ def sources(settings: Settings, format: str) -> None:
         overviews = query.overview(session, settings, now, count_quarantined=True)
     wanted, hints = needs.of_sources(overviews, now)
     unseen = needs.sources_out_of_reach(settings, query.with_problems(overviews, now))
-    unwatched = () if age_of_up(settings, now) else producers.needs(overviews, now)
+    unwatched = () if age_of_up(settings, now) is not None else producers.needs(overviews, now)
     wanted, hints = [*unseen, *unwatched, *wanted], [*producers.hints(overviews, now), *hints]
     if format == "json":
         found = {"sources": [_as_json(source) for source in overviews], "needs": wanted, "hints": hints}
