@@ -24,6 +24,7 @@ from shared.base.settings import Settings
 from shared.database import Database
 from shared.sources import Source, answers, links
 from shared.sources.answers import ask_all
+from tests import pace
 from tests.hanging_share import HangingShare, PretendedShare
 from tests.unit.test_helpers import share, wait
 
@@ -81,11 +82,13 @@ def test_ten_sources_that_hang_are_waited_for_together_and_no_longer_than_one(
         waits.append((len(asked), within))
         return ask_all(asked, question, within)
 
+    assert needs.SOURCE_SECONDS <= 5.0
+    patience = pace.span(needs.SOURCE_SECONDS)  # ten processes take longer to start where the processor is busy
+    monkeypatch.setattr(needs, "SOURCE_SECONDS", patience)
     monkeypatch.setattr(needs, "ask_all", ask_and_note)
     found = list(needs.sources_out_of_reach(many))
     assert [need.partition(" (")[0] for need in found] == [f"the source {name}" for name in hanging]
-    assert waits == [(11, needs.SOURCE_SECONDS)], "one wait for all"
-    assert needs.SOURCE_SECONDS <= 5.0
+    assert waits == [(11, patience)], "one wait for all"
 
 
 def test_one_deadline_holds_for_all_sources_however_many_hang(monkeypatch: pytest.MonkeyPatch) -> None:
