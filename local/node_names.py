@@ -12,7 +12,7 @@ def take_node_name(home: Path, service: str) -> str:
     """`service@host` for the first process of this kind on this host, `service-2@host` for a second, and so on.
 
     Small numbers, taken again after a restart: with a name of its own for each start, Flower would list every process
-    that ever was. The lock belongs to the process, and outlives its becoming another program; it is never released.
+    that ever was. The lock belongs to the process and its children; it is never released.
     """
     node = host.name()
     for number in count(1):
@@ -34,5 +34,4 @@ def _lock(file: Path) -> bool:
     except BlockingIOError:
         os.close(descriptor)
         return False
-    os.set_inheritable(descriptor, True)
     return True

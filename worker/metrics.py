@@ -6,7 +6,6 @@ for themselves alone and nothing is served.
 
 import logging
 import os
-import shutil
 import threading
 from collections import Counter as Tally
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,14 +24,13 @@ from prometheus_client import (
     start_http_server,
 )
 
-from shared.base import host
 from shared.base.settings import Settings
 from shared.ledger.work import Checked, Outcome, PutOff, Quarantined, Screened, Superseded
 from shared.models.manifest import Label
 from shared.sources import Source
+from worker.metrics_folder import FOLDER
 
 log = logging.getLogger(__name__)
-FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 STATES = {
     Screened: "done",
     Quarantined: "quarantined",
@@ -176,21 +174,6 @@ def _is_ours(pid: int) -> bool:
         return pid == os.getpid() or (process.ppid() == os.getpid() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.Error:
         return False
-
-
-def make_folder(home: Path) -> Path:
-    """A fresh folder for the processes of the worker that this process becomes.
-
-    Those of workers that are gone are removed. The name holds the host too, for hosts may share a home.
-    """
-    run, name = home / "run", host.name()
-    for left in run.glob(f"metrics-*@{name}"):
-        pid = int(left.name.removeprefix("metrics-").partition("@")[0])
-        if pid == os.getpid() or not psutil.pid_exists(pid):
-            shutil.rmtree(left)
-    folder = run / f"metrics-{os.getpid()}@{name}"
-    folder.mkdir(mode=0o700, parents=True)
-    return folder
 
 
 def serve(settings: Settings) -> None:

@@ -33,7 +33,8 @@ from tests.unit.test_helpers import share, wait  # noqa: F401 - a fixture
 from tests.unit.test_screening import drop as drop_file
 from tests.unit.test_screening import message, png, process, root  # noqa: F401 - fixtures
 from worker import pulse
-from worker.metrics import Metrics, Processes, make_folder
+from worker.metrics import Metrics, Processes
+from worker.metrics_folder import make_folder
 from worker.models import Models
 from worker.process import WorkerProcess
 from worker.screening import screen_message

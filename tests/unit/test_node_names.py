@@ -11,11 +11,11 @@ from shared.base import host
 TOP = Path(__file__).parents[2]
 HOST = host.name()
 HOLDER = """
-import os, sys
+import sys
 from pathlib import Path
 from local.node_names import take_node_name
 print(take_node_name(Path(sys.argv[1]), "screening"), flush=True)
-os.execv("/bin/cat", ["cat"])  # as `pneumoscreen worker` becomes Celery
+sys.stdin.read()
 """
 
 

@@ -187,6 +187,8 @@ def test_a_closed_stream_ends_no_command_and_is_no_file_of_ours(
 
 USER = 12345
 """Of no entry in passwd."""
+PACKAGES = ("shared", "queries", "actions", "local", "cli")
+"""What the commands of the test import."""
 
 
 @pytest.fixture
@@ -197,10 +199,21 @@ def theirs() -> Iterator[Path]:
         yield Path(folder)
 
 
+@pytest.fixture(scope="module")
+def open_to_all() -> Iterator[Path]:
+    """The program in a folder that others may enter, which a clone in somebody's home is not."""
+    with tempfile.TemporaryDirectory() as folder:
+        for package in PACKAGES:
+            shutil.copytree(TOP / package, Path(folder) / package)  # compiled files too
+        for each, _, _ in os.walk(folder):
+            Path(each).chmod(0o755)
+        yield Path(folder)
+
+
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="only root can run another user's")
 @pytest.mark.parametrize("variables", [{}, {"HOME": "/proc"}, {"XDG_STATE_HOME": "/proc"}])
 def test_a_user_without_a_name_or_a_folder_needs_a_home_alone(
-    script: Path, theirs: Path, variables: dict[str, str]
+    script: Path, theirs: Path, open_to_all: Path, variables: dict[str, str]
 ) -> None:
     # It may read the interpreter wherever that lies, and write nothing but its own.
     rights = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
@@ -211,7 +224,12 @@ def test_a_user_without_a_name_or_a_folder_needs_a_home_alone(
             [*command, str(program), *map(str, arguments)],
             cwd="/",
             **READ,
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(TOP), "PYTHONDONTWRITEBYTECODE": "1", **variables},
+            env={
+                "PATH": os.environ["PATH"],
+                "PYTHONPATH": str(open_to_all),
+                "PYTHONDONTWRITEBYTECODE": "1",
+                **variables,
+            },
         )
 
     for words, code in ((["db", "upgrade"], 0), (["status"], 1)):
