@@ -8,7 +8,7 @@ import logging
 import os
 import threading
 from collections import Counter as Tally
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -27,6 +27,7 @@ from prometheus_client import (
 from shared.base.settings import Settings
 from shared.ledger.work import Checked, Outcome, PutOff, Quarantined, Screened, Superseded
 from shared.models.manifest import Label
+from shared.sources import Source
 from worker.metrics_folder import FOLDER
 
 log = logging.getLogger(__name__)
@@ -85,6 +86,13 @@ class Metrics:
             multiprocess_mode="liveall",
             registry=registry,
         )
+        self._hung = Gauge(
+            "pneumoscreen_source_helpers_hung",
+            "Processes that a call on the source holds, of those by which this worker's processes read it.",
+            ["source"],
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
         self.load_failures = Counter(
             "pneumoscreen_model_load_failures", "Model versions that did not load, each try.", registry=registry
         )
@@ -97,6 +105,10 @@ class Metrics:
         for state in (*STATES.values(), REMOVED):
             for label in get_args(Label) if state == "done" else ("",):
                 self._images.labels(state, label)  # from 0 on, or the first image of a kind would count for no rate
+
+    def show_sources(self, sources: Mapping[str, Source]) -> None:
+        for name, source in sources.items():
+            self._hung.labels(name).set(source.hung)
 
     def count(self, outcomes: Sequence[Outcome]) -> None:
         """Outcomes that counted: once a batch, not once an image."""

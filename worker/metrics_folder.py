@@ -5,10 +5,11 @@ It is to be set before prometheus_client is imported, which reads it then: so th
 
 import os
 import shutil
-import socket
 from pathlib import Path
 
 import psutil
+
+from shared.base import host
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -18,11 +19,11 @@ def make_folder(home: Path) -> Path:
 
     Those of workers that are gone are removed. The name holds the host too, for hosts may share a home.
     """
-    run, host = home / "run", socket.gethostname()
-    for left in run.glob(f"metrics-*@{host}"):
+    run, name = home / "run", host.name()
+    for left in run.glob(f"metrics-*@{name}"):
         pid = int(left.name.removeprefix("metrics-").partition("@")[0])
         if pid == os.getpid() or not psutil.pid_exists(pid):
             shutil.rmtree(left)
-    folder = run / f"metrics-{os.getpid()}@{host}"
+    folder = run / f"metrics-{os.getpid()}@{name}"
     folder.mkdir(mode=0o700, parents=True)
     return folder
