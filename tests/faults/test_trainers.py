@@ -336,7 +336,8 @@ def test_a_folder_of_models_that_cannot_be_read_stops_neither_screening_nor_the_
         meanwhile(fault, lambda: "The live version stays" in system.command("status").stdout, "`status` to say so")
 
         waiting = fault.drop()
-        parent = next(one for one in system.processes("cli.main worker") if one.ppid() not in pids(system, "cli.main worker"))
+        workers = system.processes("cli.main worker")
+        parent = next(one for one in workers if one.ppid() not in {other.pid for other in workers})
         parent.kill()  # now nobody holds a version, and none can be loaded
         fault.strikes += 1
     fault.wait(lambda: fault.finished(waiting) == 100, "the images that waited for a version")
