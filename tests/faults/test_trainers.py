@@ -356,10 +356,6 @@ def complaints(system: System) -> str:
     return " ".join(str(error) for (error,) in system.query("SELECT error FROM workers"))
 
 
-def pids(system: System, part: str) -> set[int]:
-    return {process.pid for process in system.processes(part)}
-
-
 def failed(system: System) -> int:
     return int(system.query("SELECT coalesce(max(id), 0) FROM training_runs WHERE state = 'failed'")[0][0])
 
