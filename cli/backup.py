@@ -10,7 +10,7 @@ from local import backup as backing_up
 from local import backup_schedule
 from local.backup import Written
 from queries.backups import Backup
-from shared.base import logs
+from shared.base import host, logs
 from shared.base.errors import InvalidRequest, ServiceUnavailable, WorkFailed
 from shared.base.settings import Settings
 
@@ -18,7 +18,7 @@ from shared.base.settings import Settings
 def backup(settings: Settings, file: Path) -> None:
     """To a file that is named."""
     file, now = file.absolute(), datetime.now(UTC)
-    host = backup_schedule.host()
+    here = host.name()
     with progress() as bar:
         task = bar.add_task("copying", total=None)
         try:
@@ -26,9 +26,9 @@ def backup(settings: Settings, file: Path) -> None:
                 settings, file, lambda copied, total: bar.update(task, completed=copied, total=total)
             )
         except (WorkFailed, ServiceUnavailable) as error:
-            backup_schedule.note(settings, named_or_user(None), Backup(now, str(file), host, problem=str(error)))
+            backup_schedule.note(settings, named_or_user(None), Backup(now, str(file), here, problem=str(error)))
             raise
-    noted = Backup(now, str(file), host, written.bytes, written.rows, written.unrestored)
+    noted = Backup(now, str(file), here, written.bytes, written.rows, written.unrestored)
     _print(file, written, backup_schedule.note(settings, named_or_user(None), noted))
     out.print(
         f"To restore it, stop producers and workers, then: pneumoscreen db restore {shlex.quote(str(file))}",

@@ -7,13 +7,17 @@ from datetime import UTC, datetime
 import typer
 
 from cli.console import out, shown, table
-from queries import needs
+from queries import needs, producers
 from queries import sources as query
 from queries.needs import duration
 from queries.sources import SourceOverview
+from queries.starting import age_of_up
 from shared.base.errors import InvalidRequest
 from shared.base.settings import Settings
 from shared.database import opened
+
+COUNTED = "Sources (files, ignored, not listed and links: as of the last complete sweep, see `counted`)"
+"""A sweep of a large folder, or of a slow share, takes its time: what came or went since is not in its figures."""
 
 
 def sources(settings: Settings, format: str) -> None:
@@ -24,7 +28,9 @@ def sources(settings: Settings, format: str) -> None:
     with opened(settings) as database, database.read() as session:
         overviews = query.overview(session, settings, now, count_quarantined=True)
     wanted, hints = needs.of_sources(overviews, now)
-    wanted = [*needs.sources_out_of_reach(settings, query.with_problems(overviews, now)), *wanted]
+    unseen = needs.sources_out_of_reach(settings, query.with_problems(overviews, now))
+    unwatched = () if age_of_up(settings, now) is not None else producers.needs(overviews, now)
+    wanted, hints = [*unseen, *unwatched, *wanted], [*producers.hints(overviews, now), *hints]
     if format == "json":
         found = {"sources": [_as_json(source) for source in overviews], "needs": wanted, "hints": hints}
         out.file.write(json.dumps(found, indent=2, ensure_ascii=False, default=_as_text) + "\n")
@@ -40,10 +46,10 @@ def sources(settings: Settings, format: str) -> None:
 
 def _print(overviews: list[SourceOverview], now: datetime) -> None:
     columns = (
-        *("source", "lane", "watched by", "files", "ignored", "not listed", "links"),
+        *("source", "lane", "watched by", "files", "ignored", "not listed", "links", "counted (UTC)"),
         *("last image (UTC)", "waiting", "quarantined", "place"),
     )
-    table(columns, [_row(source, now) for source in overviews])
+    table(columns, [_row(source, now) for source in overviews], COUNTED)
     ignored = [(source.name, pattern, number) for source in overviews for pattern, number in _most_first(source)]
     if ignored:
         table(("source", "ignored by", "files"), ignored, "Ignored (a folder counts once)")
@@ -75,11 +81,16 @@ def _row(source: SourceOverview, now: datetime) -> tuple[object, ...]:
         sum(source.ignored.values()),
         source.unreadable,
         source.links,
-        f"{source.last_image:%Y-%m-%d %H:%M}" if source.last_image else None,
+        _time(source.swept_at),
+        _time(source.last_image),
         source.waiting,
         source.quarantined,
         source.place,
     )
+
+
+def _time(at: datetime | None) -> str | None:
+    return f"{at:%Y-%m-%d %H:%M}" if at else None
 
 
 def _most_first(source: SourceOverview) -> list[tuple[str, int]]:
@@ -96,7 +107,7 @@ def _as_json(source: SourceOverview) -> dict[str, object]:
         one["swept_at"] = datetime.fromtimestamp(at, UTC) if at is not None else None
     quiet = source.quiet_after.total_seconds() if source.quiet_after else None
     counts = {"files": source.files, "unreadable": source.unreadable, "links": source.links, "ignored": source.ignored}
-    return {**found, **counts, "quiet_after": quiet, "watchers": watchers}
+    return {**found, **counts, "swept_at": source.swept_at, "quiet_after": quiet, "watchers": watchers}
 
 
 def _as_text(value: object) -> str:

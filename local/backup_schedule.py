@@ -5,7 +5,6 @@ import logging
 import os
 import shutil
 import signal
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,6 +22,7 @@ from local.backup import Written, backup
 from local.backup_files import CLOCKS, NAME, delete_leftovers, made_in, prune
 from queries import backups
 from queries.backups import Backup
+from shared.base import host
 from shared.base.errors import InvalidRequest, PneumoscreenError, WorkFailed, WrongSettings
 from shared.base.settings import Settings
 
@@ -84,7 +84,7 @@ def make(
         folder = folder_of(settings, folder)
     except InvalidRequest as error:
         if if_due:  # else somebody mistyped it, and sees so
-            note(settings, actor, Backup(now, str(folder or settings.backup_dir), host(), problem=str(error)))
+            note(settings, actor, Backup(now, str(folder or settings.backup_dir), host.name(), problem=str(error)))
         raise
     with _locked(folder) as is_mine:
         if if_due and (not is_mine or seconds_until_due(settings, folder, now) > 0):
@@ -99,10 +99,10 @@ def make(
             _check_room(settings, folder)
             written = backup(settings, file, advance)
         except (PneumoscreenError, SQLAlchemyError, OSError) as error:
-            note(settings, actor, Backup(now, str(file), host(), problem=_reason(error)))
+            note(settings, actor, Backup(now, str(file), host.name(), problem=_reason(error)))
             raise
         is_on_same_disk = _disk(settings) == folder.stat().st_dev
-        made = Backup(now, str(file), host(), written.bytes, written.rows, written.unrestored, is_on_same_disk)
+        made = Backup(now, str(file), host.name(), written.bytes, written.rows, written.unrestored, is_on_same_disk)
         unrecorded = note(settings, actor, made)
         deleted = prune(folder, keep or settings.backup_keep, file, now)
         return Kept(file, written, deleted, is_on_same_disk, unrecorded)
@@ -110,10 +110,6 @@ def make(
 
 def _reason(error: BaseException) -> str:
     return " ".join(str(getattr(error, "orig", None) or error).split())
-
-
-def host() -> str:
-    return socket.gethostname()
 
 
 def note(settings: Settings, actor: str, backup: Backup) -> str | None:

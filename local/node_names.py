@@ -2,25 +2,26 @@
 
 import fcntl
 import os
-import socket
 from itertools import count
 from pathlib import Path
+
+from shared.base import host
 
 
 def take_node_name(home: Path, service: str) -> str:
     """`service@host` for the first process of this kind on this host, `service-2@host` for a second, and so on.
 
     Small numbers, taken again after a restart: with a name of its own for each start, Flower would list every process
-    that ever was. The lock belongs to the process, and outlives its becoming another program; it is never released.
+    that ever was. The lock belongs to the process and its children; it is never released.
     """
-    host = socket.gethostname()
+    node = host.name()
     for number in count(1):
         try:
-            is_free = _lock(home / "run" / f"{service}-{number}@{host}.lock")
+            is_free = _lock(home / "run" / f"{service}-{number}@{node}.lock")
         except OSError:  # the home is read-only, or its share knows no locks
-            return f"{service}-{os.getpid()}@{host}"
+            return f"{service}-{os.getpid()}@{node}"
         if is_free:
-            return f"{service}@{host}" if number == 1 else f"{service}-{number}@{host}"
+            return f"{service}@{node}" if number == 1 else f"{service}-{number}@{node}"
     raise AssertionError("there are more numbers than processes")
 
 
@@ -33,5 +34,4 @@ def _lock(file: Path) -> bool:
     except BlockingIOError:
         os.close(descriptor)
         return False
-    os.set_inheritable(descriptor, True)
     return True

@@ -2,13 +2,13 @@
 
 import os
 import socket
+import sys
 from typing import Literal
 
 from local.node_names import take_node_name
 from shared.base import logs, service_links, stopping
 from shared.base.errors import ServiceUnavailable, WrongSettings
 from shared.base.settings import Settings
-from shared.base.surroundings import python
 from shared.database import opened
 from shared.models import registry
 from shared.queue import broker
@@ -35,16 +35,16 @@ def producer(settings: Settings) -> None:
 
 
 def worker(settings: Settings) -> None:
-    from worker import metrics
+    from worker.metrics_folder import FOLDER, make_folder
 
     broker.url(settings)
     with opened(settings) as database:  # fail now with a sentence, not later in a worker that can do nothing
         registry.check(database, settings.models, settings.signing_key)
     check_metrics_port(settings, "worker")
     check_semaphores()
-    os.environ.pop(metrics.FOLDER, None)  # another program's
+    os.environ.pop(FOLDER, None)  # another program's
     if settings.worker_metrics_port:
-        os.environ[metrics.FOLDER] = str(metrics.make_folder(settings.home))
+        os.environ[FOLDER] = str(make_folder(settings.home))
     name = take_node_name(settings.home, "screening")
     _celery(settings, "worker", "--loglevel", settings.log_level, "--hostname", name, "--without-gossip")
 
@@ -116,8 +116,10 @@ def flower(settings: Settings, port: int) -> None:
 
 
 def _celery(settings: Settings, *arguments: str, app: str = "worker.app") -> None:
-    """Become Celery's own command, so that signals reach it directly."""
+    """Become Celery's own command: in this process, which has imported most of what that needs."""
+    from celery import __main__ as celery
+
     broker.wait_until_ready(broker.url(settings), BROKER_SECONDS)  # fail now with a sentence, not later with Celery's
     os.environ["PNEUMOSCREEN_HOME"] = str(settings.home)
-    command = python("celery", "-A", app, *arguments)
-    os.execv(command[0], command)
+    sys.argv = [celery.__file__, "-A", app, *arguments]
+    celery.main()

@@ -33,8 +33,11 @@ from shared.queue.broker import url as broker_url
 from shared.queue.broker import wait_until_ready
 from shared.sources.links import check_links
 
-STOP_SECONDS = {"producer": 10, "trainer": 20, "worker": 60, "flower": 5, "backup": 10, "broker": 10}
-"""How long each program has to end by itself; then it is killed, which loses no image either."""
+STOP_SECONDS = {"producer": 40, "trainer": 20, "worker": 60, "flower": 5, "backup": 10, "broker": 10}
+"""How long each program has to end by itself; then it is killed, which loses no image either.
+
+A producer may wait for a server that does not answer, for the 30 s after which connections are given up.
+"""
 BROKER_SECONDS = 20
 MARK = "PROGRAM_OF_UP"
 """A variable in the environment of all programs of `up`, with the home: by it they are found if `up` is killed."""
@@ -239,7 +242,7 @@ def _supervise(
     if chosen.backup_every:
         programs["backup"] = python("cli.main", "db", "backup", "--repeat")
     if port:
-        programs["flower"] = python("cli.main", "flower", "--port", str(port))
+        programs["flower"] = python("cli.main", "flower", f"--port={port}")
     text = CONFIGURATION.format(services=",".join(programs))
     if broker:
         programs["broker"] = broker.command

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from producer.source_metrics import SourceFamilies
 from queries import backups
-from queries.workers import count_live_by_version
+from queries.workers import count_complaining, count_live_by_version
 from shared import database
 from shared.base.lanes import Lane
 from shared.base.settings import Settings
@@ -136,6 +136,10 @@ class Situation:
             "Worker processes of all hosts with a fresh heartbeat, by the model version that they hold.",
             labels=["version"],
         )
+        complaining = GaugeMetricFamily(
+            "pneumoscreen_workers_complaining",
+            "Worker processes of all hosts that report an error, such as that their parent hands out no work.",
+        )
         trainings = GaugeMetricFamily(
             "pneumoscreen_training_runs", "Training runs ever begun, by what became of them.", labels=["state"]
         )
@@ -155,20 +159,21 @@ class Situation:
                 now = datetime.now(UTC)
                 _add_jobs(session, now, jobs, age)
                 _add_workers(session, now, alive)
+                complaining.add_metric([], count_complaining(session, now))
                 _add_trainings(session, trainings, trained)
                 of_sources.add(session, self._settings, now)
                 if (backup := backups.newest(session, backups.MADE)) or self._settings.backup_every:
                     backed_up.add_metric([], backup.at.timestamp() if backup else 0)
                 letters.add_metric([], session.scalar(select(func.count()).select_from(DeadLetter)) or 0)
         except SQLAlchemyError:
-            for family in (jobs, age, letters, alive, trainings, trained, backed_up, *of_sources.all):
+            for family in (jobs, age, letters, alive, complaining, trainings, trained, backed_up, *of_sources.all):
                 family.samples.clear()
             up.add_metric([], 0)
         else:
             up.add_metric([], 1)
         finally:
             self._database.close()  # a connection that idles from scrape to scrape may be a dead one
-        return [jobs, age, letters, alive, trainings, trained, backed_up, *of_sources.all, up]
+        return [jobs, age, letters, alive, complaining, trainings, trained, backed_up, *of_sources.all, up]
 
     def _ask_broker(self) -> list[GaugeMetricFamily]:
         messages = GaugeMetricFamily(

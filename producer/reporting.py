@@ -1,11 +1,11 @@
 """Writes into SQL what the pollers say of their sources, for `status`, `sources` and the metrics."""
 
 import logging
-import socket
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from shared.base import host
 from shared.base.source_report import SourceReport
 from shared.database import OUT_OF_REACH, Database, refusals
 from shared.ledger.source_states import write_states
@@ -30,7 +30,7 @@ class Reporter:
             return
         try:
             with self._database.write() as session:
-                write_states(session, socket.gethostname(), datetime.now(UTC), reports)
+                write_states(session, host.name(), datetime.now(UTC), reports)
         except OUT_OF_REACH as error:
             refusal = refusals.find(error)
             if refusal is None or refusal.tries != 0:

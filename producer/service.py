@@ -88,6 +88,7 @@ class Producer:
         now = time.monotonic()
         is_maintenance_due = now >= self._next_maintenance
         if is_maintenance_due:
+            self.reporter.report(now, self.pollers)  # first: a producer that works no further is not a silent one
             check_room(self.settings.home, self.settings.min_free_disk)
         self._register()  # first what an error left over
         if is_maintenance_due:
@@ -100,7 +101,6 @@ class Producer:
             recovering.recover(self.settings, self.database, datetime.now(UTC), self.metrics)
             recovering.check_epoch(self.database, self.redis, self.metrics)
             self.resolver.resolve(now)
-            self.reporter.report(now, self.pollers)
             self._next_maintenance = now + self.settings.recover_every
         self.sender.send(datetime.now(UTC))
 

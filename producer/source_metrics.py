@@ -5,6 +5,7 @@ from datetime import datetime
 from prometheus_client.metrics_core import GaugeMetricFamily
 from sqlalchemy.orm import Session
 
+from queries.producers import watchers
 from queries.sources import SourceOverview, overview
 from shared.base.settings import Settings
 
@@ -36,6 +37,11 @@ class SourceFamilies:
             "Files in the source that are ignored, by the pattern that they match; an ignored folder counts once.",
             labels=["source", "pattern"],
         )
+        self._watchers = GaugeMetricFamily(
+            "pneumoscreen_source_watchers",
+            "Hosts whose producer has told lately that it watches the source.",
+            labels=["source"],
+        )
         self._waiting = GaugeMetricFamily(
             "pneumoscreen_source_waiting", "Images of the source that are not finished.", labels=["source"]
         )
@@ -49,12 +55,15 @@ class SourceFamilies:
     def all(self) -> list[GaugeMetricFamily]:
         return [
             *(self._last_image, self._silent, self._problem, self._unreadable),
-            *(self._ignored, self._waiting, self._by_events),
+            *(self._ignored, self._waiting, self._by_events, self._watchers),
         ]
 
     def add(self, session: Session, settings: Settings, now: datetime) -> None:
-        for source in overview(session, settings, now):
+        overviews = overview(session, settings, now)
+        for source in overviews:
             self._add(source, now)
+        for name, count in watchers(overviews, now).items():
+            self._watchers.add_metric([name], count)
 
     def _add(self, source: SourceOverview, now: datetime) -> None:
         name = source.name

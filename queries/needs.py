@@ -86,8 +86,8 @@ def _links(name: str, report: SourceReport) -> str | None:
     are = _count(report.links, "link is", "links are")
     names = _names(report.links, report.links_names)
     return (
-        f"{name}: {are} not followed ({names}), since a link leads to a folder or to nothing: name a linked folder as "
-        "a source of its own"
+        f"{name}: {are} not followed ({names}), since a link leads to a folder, out of the source, or to nothing: name "
+        "a linked folder as a source of its own, and copy a linked file"
     )
 
 

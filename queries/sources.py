@@ -1,14 +1,14 @@
 """The sources of images: how each is watched, what cannot be seen of it, what waits, and whether it is silent."""
 
-import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from shared import sources
+from shared.base import host
 from shared.base.lanes import Lane
 from shared.base.settings import Settings
 from shared.base.source_report import SourceReport, WatchedBy
@@ -37,6 +37,7 @@ class SourceOverview:
 
     @property
     def files(self) -> int | None:
+        """This and the other counts of what lies in it are of the last complete sweep: see `swept_at`."""
         return max((one.report.files for one in self.statements if one.report.files is not None), default=None)
 
     @property
@@ -55,6 +56,12 @@ class SourceOverview:
             for pattern, number in one.report.ignored.items():
                 numbers[pattern] = max(number, numbers.get(pattern, 0))
         return numbers
+
+    @property
+    def swept_at(self) -> datetime | None:
+        """When the oldest of the sweeps ended that the counts are of; None before the first complete one."""
+        ends = [one.report.swept_at for one in self.statements if one.report.swept_at is not None]
+        return datetime.fromtimestamp(min(ends), UTC) if ends else None
 
     @property
     def is_watched_by_events(self) -> bool:
@@ -118,7 +125,7 @@ def _silent_since(
 
 def with_problems(overviews: Iterable[SourceOverview], now: datetime) -> set[str]:
     """The sources whose problem this host's own producer tells of."""
-    here = socket.gethostname()
+    here = host.name()
     return {
         source.name
         for source in overviews
@@ -133,7 +140,7 @@ def told(source: SourceOverview, now: datetime, sentence: Callable[[SourceReport
     for one in source.statements:
         if one.is_fresh(now) and (text := sentence(one.report)):
             hosts.setdefault(text, []).append(one.host)
-    here = [socket.gethostname()]
+    here = [host.name()]
     return [text if said == here else f"{text} (seen from {', '.join(said)})" for text, said in hosts.items()]
 
 

@@ -2,23 +2,23 @@
 
 import shutil
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from redis.exceptions import RedisError
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from queries import backups, needs, sources, trainings
+from queries import backups, needs, producers, sources, trainings
 from queries.backups import Backup
 from queries.candidates import bundled_candidate
 from queries.counts import Counts, count
 from queries.needs import duration
+from queries.starting import age_of_up
 from queries.trainings import Training
 from queries.workers import WorkerProcess, live_workers
 from shared.base.errors import DiskLow, ServiceUnavailable
 from shared.base.filesystem import check_room
-from shared.base.home import announcement
 from shared.base.lanes import LANES, Lane
 from shared.base.settings import Settings
 from shared.database import (
@@ -34,8 +34,6 @@ from shared.ledger.latest import IS_RESULT
 from shared.models import published
 from shared.queue import broker
 
-STARTING = timedelta(minutes=2)
-"""For so long after `up` began, its worker may still be loading its libraries and its model."""
 SPANS = {"last minute": timedelta(minutes=1), "last hour": timedelta(hours=1), "last day": timedelta(days=1)}
 
 
@@ -122,7 +120,7 @@ def status(session: Session, settings: Settings, now: datetime) -> Status:
         throughput=tuple(_throughput(session, name, span, now) for name, span in SPANS.items()),
         backlog=_backlog(session, now),
         workers=workers,
-        starting_for=None if workers else _age_of_up(settings, now),
+        starting_for=None if workers else age_of_up(settings, now),
         quarantined=_quarantined(session),
         backup=backups.newest(session, backups.MADE),
     )
@@ -135,6 +133,7 @@ def status(session: Session, settings: Settings, now: datetime) -> Status:
             *_needs_of(settings, state),
             *needs.rights(session),
             *needs.sources_out_of_reach(settings, sources.with_problems(overviews, now)),
+            *(() if age_of_up(settings, now) is not None else producers.needs(overviews, now)),
             *source_needs,
             *needs.quarantined(session, now),
             *put_off_needs,
@@ -142,7 +141,12 @@ def status(session: Session, settings: Settings, now: datetime) -> Status:
             *backups.needs(session, settings, now),
         ),
         retried=tuple(retried),
-        hints=(*source_hints, *needs.older_decoder(session), *backups.hints(session, settings)),
+        hints=(
+            *producers.hints(overviews, now),
+            *source_hints,
+            *needs.older_decoder(session),
+            *backups.hints(session, settings),
+        ),
     )
 
 
@@ -213,16 +217,6 @@ def _quarantined(session: Session) -> tuple[Reason, ...]:
         .limit(10)
     )
     return tuple(Reason(str(text), number) for text, number in rows)
-
-
-def _age_of_up(settings: Settings, now: datetime) -> timedelta | None:
-    """How long ago an `up` began that runs in this home, if it may still be starting."""
-    try:
-        began = datetime.fromtimestamp(announcement(settings.home).stat().st_mtime, UTC)
-    except OSError:
-        return None
-    age = now - began
-    return age if abs(age) < STARTING else None  # a clock that was set back must not have it start for ever
 
 
 def _needs_of(settings: Settings, state: Status) -> list[str]:

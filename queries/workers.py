@@ -34,6 +34,12 @@ def count_live(session: Session, now: datetime) -> int:
     return session.scalar(select(func.count()).select_from(Worker).where(is_alive(now))) or 0
 
 
+def count_complaining(session: Session, now: datetime) -> int:
+    """How many report an error: those of which `status` says what it is."""
+    wrong = select(func.count()).select_from(Worker).where(is_alive(now), Worker.error.is_not(None))
+    return session.scalar(wrong) or 0
+
+
 def count_live_by_version(session: Session, now: datetime) -> dict[str, int]:
     """How many hold each version; the key is empty for those that hold none yet."""
     version = func.coalesce(Worker.model_version, "")

@@ -17,6 +17,7 @@ ONE_WORKER = {
 
 LONGEST = (
     "tests/faults/test_workers.py",
+    "tests/faults/test_hanging.py",
     "tests/faults/test_stopping.py",
     "tests/faults/test_folders.py",
     "tests/acceptance/test_training.py",
@@ -24,7 +25,6 @@ LONGEST = (
     "tests/faults/test_trainers.py",
     "tests/integration/test_secured_servers.py",
     "tests/faults/test_databases.py",
-    "tests/faults/test_hanging.py",
     "tests/faults/test_producers.py",
     "tests/faults/test_brokers.py",
     "tests/faults/test_versions.py",

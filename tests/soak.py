@@ -17,8 +17,8 @@ from tempfile import TemporaryDirectory
 
 from tests.faults.accounts import COLUMNS
 
-NOTHING_CHOSEN = 5
-"""Pytest's exit code where no test matches."""
+CANNOT_RUN, NOTHING_CHOSEN = 4, 5
+"""Pytest's exit codes where it cannot run, as without its plugins, and where no test matches."""
 LONG = {"FAULT_STRIKES": "6", "FUZZ_CASES": "20000", "FUZZ_VARIANTS": "20000"}
 ALWAYS = ["tests/faults"]
 ONCE = ["tests/fuzz", "tests/migration", "tests/integration/test_privacy.py", "tests/integration/test_swaps.py"]
@@ -57,6 +57,7 @@ def main() -> int:
                     is_over = True
                 ended = pytest.wait()
                 code = code or (0 if ended == NOTHING_CHOSEN and arguments.only else ended)
+                is_over = is_over or ended == CANNOT_RUN
                 if is_over:
                     break
             codes.append(code)

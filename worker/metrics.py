@@ -6,11 +6,9 @@ for themselves alone and nothing is served.
 
 import logging
 import os
-import shutil
-import socket
 import threading
 from collections import Counter as Tally
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -29,9 +27,10 @@ from prometheus_client import (
 from shared.base.settings import Settings
 from shared.ledger.work import Checked, Outcome, PutOff, Quarantined, Screened, Superseded
 from shared.models.manifest import Label
+from shared.sources import Source
+from worker.metrics_folder import FOLDER
 
 log = logging.getLogger(__name__)
-FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 STATES = {
     Screened: "done",
     Quarantined: "quarantined",
@@ -87,6 +86,13 @@ class Metrics:
             multiprocess_mode="liveall",
             registry=registry,
         )
+        self._hung = Gauge(
+            "pneumoscreen_source_helpers_hung",
+            "Processes that a call on the source holds, of those by which this worker's processes read it.",
+            ["source"],
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
         self.load_failures = Counter(
             "pneumoscreen_model_load_failures", "Model versions that did not load, each try.", registry=registry
         )
@@ -99,6 +105,10 @@ class Metrics:
         for state in (*STATES.values(), REMOVED):
             for label in get_args(Label) if state == "done" else ("",):
                 self._images.labels(state, label)  # from 0 on, or the first image of a kind would count for no rate
+
+    def show_sources(self, sources: Mapping[str, Source]) -> None:
+        for name, source in sources.items():
+            self._hung.labels(name).set(source.hung)
 
     def count(self, outcomes: Sequence[Outcome]) -> None:
         """Outcomes that counted: once a batch, not once an image."""
@@ -164,21 +174,6 @@ def _is_ours(pid: int) -> bool:
         return pid == os.getpid() or (process.ppid() == os.getpid() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.Error:
         return False
-
-
-def make_folder(home: Path) -> Path:
-    """A fresh folder for the processes of the worker that this process becomes.
-
-    Those of workers that are gone are removed. The name holds the host too, for hosts may share a home.
-    """
-    run, host = home / "run", socket.gethostname()
-    for left in run.glob(f"metrics-*@{host}"):
-        pid = int(left.name.removeprefix("metrics-").partition("@")[0])
-        if pid == os.getpid() or not psutil.pid_exists(pid):
-            shutil.rmtree(left)
-    folder = run / f"metrics-{os.getpid()}@{host}"
-    folder.mkdir(mode=0o700, parents=True)
-    return folder
 
 
 def serve(settings: Settings) -> None:

@@ -4,7 +4,6 @@ import logging
 import os
 import secrets
 import signal
-import socket
 import threading
 import time
 import warnings
@@ -15,6 +14,7 @@ from sqlalchemy import delete
 from sqlalchemy.exc import SQLAlchemyError
 
 from shared import database, sources
+from shared.base import host
 from shared.base.settings import Settings
 from shared.database import Worker
 from shared.ledger import work
@@ -36,7 +36,7 @@ class WorkerProcess:
         """`pulse` is that of its parent."""
         self.settings = settings
         self._pulse = pulse
-        self._me = {"host": socket.gethostname(), "pid": os.getpid(), "token": secrets.token_hex(4)}
+        self._me = {"host": host.name(), "pid": os.getpid(), "token": secrets.token_hex(4)}
         self.sources = sources.build(settings)
         self.database = database.connect(settings.database)
         self.metrics = Metrics()
@@ -101,6 +101,7 @@ class WorkerProcess:
         """Report and renew the lease every few seconds; end the process if a decoder hangs."""
         while True:
             try:
+                self.metrics.show_sources(self.sources)
                 self._report(datetime.now(UTC))
             except Exception as error:  # noqa: BLE001 - without this thread the process would look dead
                 log.warning("the heartbeat could not be written: %s", describe_transient(error) or repr(error))

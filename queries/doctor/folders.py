@@ -1,19 +1,17 @@
 """Sources: may this user list and read them, is the marker there, is it a share, and is it polled."""
 
-import errno
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from queries.doctor.finding import Finding, ok, problem, reason, unknown, user
-from shared.base.filesystem import MARKER, NO_MARKER, network_filesystem
+from shared.base.filesystem import DEAD_SHARE, MARKER, NO_MARKER, network_filesystem
 from shared.base.source_settings import FolderSettings
 from shared.sources.folder.marker import why_away
 
 MAX_ENTRIES = 2_000
 MAX_OPENED = 50
-DEAD = (errno.ENOTCONN, errno.ESTALE, errno.EIO, errno.EHOSTDOWN, errno.ETIMEDOUT, errno.ENODEV)
 
 
 @dataclass
@@ -40,7 +38,7 @@ def examine(name: str, chosen: FolderSettings) -> list[Finding]:
     except PermissionError:
         return [problem(rights, f"{_closed(root)} may not be listed by {user()}", _grant(_closed(root)))]
     except OSError as error:
-        if error.errno in DEAD:
+        if error.errno in DEAD_SHARE:
             return [
                 problem(rights, f"{root} is a share that is dead: {reason(error)}", f"umount -l {root}; mount {root}")
             ]

@@ -26,6 +26,11 @@ NETWORK = (
 MADE_UP = (*NETWORK, "fuse", "vboxsf", "vmhgfs", "prl_fs")
 """File systems whose inode numbers and change times may be other ones at the next look."""
 MOUNTS = Path("/proc/self/mountinfo")
+DEAD_SHARE = (
+    *(errno.ENOTCONN, errno.EIO, errno.ESTALE, errno.ETIMEDOUT),
+    *(errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENODEV),
+)
+"""What a call on a share fails with that is mounted and out of order."""
 NO_MARKER = "none"
 """In place of a marker's name: the source has none."""
 MARKER = ".pneumoscreen-root"

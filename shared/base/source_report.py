@@ -26,7 +26,7 @@ class SourceReport:
     files: int | None = None  # regular files, without the ignored ones; None before the first whole sweep
     unreadable: int = 0  # folders that could not be listed
     unreadable_names: tuple[str, ...] = ()  # the first of them
-    links: int = 0  # links that are not followed: to folders, and broken ones
+    links: int = 0  # links that are not followed: to folders, to files outside the source, and broken ones
     links_names: tuple[str, ...] = ()
     ignored: Mapping[str, int] = field(default_factory=dict)  # files and folders, by the pattern that leaves them out
     hung: int = 0  # helper processes that a call on the source holds

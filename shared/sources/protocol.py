@@ -71,6 +71,10 @@ class Source(Protocol):
     def is_watched(self) -> bool:
         """Whether a producer looks for images in it; else whoever brings an image registers it."""
 
+    @property
+    def hung(self) -> int:
+        """Helper processes of this process that a call on the source holds."""
+
     def is_in_reach(self) -> bool:
         """Whether this host sees the source, so that an image that is not found in it is gone.
 

@@ -15,10 +15,10 @@ from tests.system import QUICK, System, distinct, make_linear_home, running, spe
 from tests.unit.test_train import specimens as labelled
 from trainer.fit import HISTORY, losses
 
-pytestmark = pytest.mark.timeout(420)  # a real network is fitted, and machines differ
+pytestmark = pytest.mark.timeout(600)  # a real network is fitted, and machines differ
 ARCHITECTURE = "tiny7"
 """The network whose recipe is over first."""
-EPOCHS = 40 if IS_LONG else 10
+EPOCHS = 40 if IS_LONG else 5
 """As in the recipe, or as many as are enough for blobs."""
 PATIENTS = 220
 """Of each class: thirty of them are held out, which is the least that the gate decides by."""

@@ -35,7 +35,7 @@ AWAY = 30.0 if IS_LONG else pace.span(2.5)
 """Seconds for which a folder is away: several looks of the producer, and several attempts of each image."""
 MAX_MEMORY = 250e6
 """Bytes of a producer, which should need 150 MB, however many files there are."""
-WORKER = "celery -A worker.app worker"
+WORKER = "cli.main worker"
 HOUR, DAY = 3600, 24 * 3600
 ERRORS = (25 * HOUR, 0, -HOUR, 2 * HOUR, -DAY, -DAY + HOUR)
 """By how much the clock is wrong after each strike, in turn; a day and an hour is beyond the visibility timeout."""

@@ -75,11 +75,11 @@ def test_a_share_that_hangs_holds_nothing_but_its_own_images(
         }
         fault: TwoSources | None = None
         for _ in range(ROUNDS):
-            with struck(tmp_path, servers, pace=0.005, **settings) as system:
+            with struck(tmp_path, servers, pace=0.01, **settings) as system:
                 fault = fault or TwoSources(system, f"share hangs ({way.__name__})", record_property)
                 fault.system = system
                 strike(fault, share)
-            with struck(tmp_path, servers, pace=0.005, **settings) as system:
+            with struck(tmp_path, servers, pace=0.01, **settings) as system:
                 fault.system = system
                 recover(fault, share)
                 account = fault.end() if fault.strikes == ROUNDS else None

@@ -21,9 +21,9 @@ from tests.system import SECONDS, System
 StartTrial = Callable[[System, str], Trial]
 SERVICES = {
     "producer": "cli.main producer",
-    "worker": "celery -A worker.app worker",
-    "trainer": "celery -A trainer.app worker",
-    "flower": "celery -A worker.app flower",
+    "worker": "cli.main worker",
+    "trainer": "cli.main trainer",
+    "flower": "cli.main flower",
 }
 BESIDE = ("trainer", "flower")
 """Services that no image passes through."""

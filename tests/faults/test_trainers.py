@@ -193,7 +193,7 @@ def check_folders(system: System) -> None:
 
 
 def trainer_processes(system: System) -> list[psutil.Process]:
-    return [found for part in ("trainer.app", "trainer.run") for found in system.processes(part)]
+    return [found for part in ("cli.main trainer", "trainer.run") for found in system.processes(part)]
 
 
 def test_a_trainer_killed_in_any_step_publishes_its_version_once_or_rejects_it(
@@ -229,7 +229,7 @@ def test_a_trainer_service_that_is_killed_is_followed_by_another(
     freeze = lay(system, "freeze forgotten")
     meanwhile(fault, lambda: not freeze.exists(), "the run to be under way")
     (training,) = system.processes("trainer.run")
-    for process in system.processes("trainer.app") + ([] if is_alone else [training]):
+    for process in system.processes("cli.main trainer") + ([] if is_alone else [training]):
         with suppress(psutil.NoSuchProcess):
             process.kill()
     fault.strikes += 1
@@ -336,7 +336,8 @@ def test_a_folder_of_models_that_cannot_be_read_stops_neither_screening_nor_the_
         meanwhile(fault, lambda: "The live version stays" in system.command("status").stdout, "`status` to say so")
 
         waiting = fault.drop()
-        parent = next(one for one in system.processes("worker.app") if one.ppid() not in pids(system, "worker.app"))
+        workers = system.processes("cli.main worker")
+        parent = next(one for one in workers if one.ppid() not in {other.pid for other in workers})
         parent.kill()  # now nobody holds a version, and none can be loaded
         fault.strikes += 1
     fault.wait(lambda: fault.finished(waiting) == 100, "the images that waited for a version")
@@ -353,10 +354,6 @@ def test_a_folder_of_models_that_cannot_be_read_stops_neither_screening_nor_the_
 
 def complaints(system: System) -> str:
     return " ".join(str(error) for (error,) in system.query("SELECT error FROM workers"))
-
-
-def pids(system: System, part: str) -> set[int]:
-    return {process.pid for process in system.processes(part)}
 
 
 def failed(system: System) -> int:

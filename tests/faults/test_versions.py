@@ -18,7 +18,7 @@ from tests.system import SECONDS, System
 
 OUTDATED = "10" if IS_LONG else pace.setting(3)
 """Seconds for which a worker that is too old leaves jobs to others; ten in the product."""
-NEWER_PRODUCER, NEWER_WORKER = "producer", "worker.app"
+NEWER_PRODUCER, NEWER_WORKER = "producer", "worker"
 """The word of a command line that tells the processes of one service, for the variable NEWER of the seams."""
 TOLD = "the message has schema 2, this worker knows 1: upgrade the worker"
 StartTrial = Callable[[System, str], Trial]

@@ -14,7 +14,7 @@ from tests.system import System
 
 KILLS, KILLED_AMID = (10, 40) if IS_LONG else (3, 70)
 """How often all is killed in a row, and amid how many images each time."""
-WORKER = "celery -A worker.app worker"
+WORKER = "cli.main worker"
 StartTrial = Callable[[System, str], Trial]
 
 

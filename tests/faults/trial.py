@@ -30,6 +30,8 @@ IMAGES = 100
 MIN_IMAGES = 200
 """An account of fewer would say little."""
 MAX_TRIES = 5
+POLL_SECONDS, COUNT_SECONDS = 0.1, 0.3
+"""How often a condition is looked at, and how often the images are counted: each takes a connection of its own."""
 BOUND = seconds(90)
 """Seconds within which work goes on after any fault, with the settings of these tests: `docs/reliability.md`."""
 SEAMS = Path(__file__).parent / "seams"
@@ -132,15 +134,18 @@ class Trial:
 
     def wait(self, condition: Callable[[], Any], what: str, bound: float = BOUND) -> None:
         """Until a condition holds, for at most `bound` seconds without a single image finished."""
-        since = time.monotonic()
+        since = counted_at = time.monotonic()
         while not condition():
-            finished, now = self.finished(), time.monotonic()
+            time.sleep(POLL_SECONDS)
+            now = time.monotonic()
+            if now - counted_at < COUNT_SECONDS:
+                continue
+            finished, counted_at = self.finished(), now
             if finished > self._finished:
                 self._longest = max(self._longest, now - self._moved_at) if self.strikes else 0.0
                 self._finished, self._moved_at, since = finished, now, now
             assert now - since < bound, f"{self.fault}: waited {bound:.0f} s for {what}:\n{self.system.logs()}"
             assert self.system.process.poll() is None, f"the system ended:\n{self.system.logs()}"
-            time.sleep(0.05)
 
     def end(self, quarantined: int = 0, *, at_least: int = MIN_IMAGES) -> Account:
         """Wait until every image is final, account for them, and hand the account to the table."""

@@ -291,6 +291,29 @@ def test_the_file_for_backups_adds_one_service_as_confined_as_the_others_with_th
     assert f"postgresql-client-{server} " in dockerfile() and backup["build"]["target"] == "backup"
 
 
+@pytest.mark.parametrize("addition", [(), ("compose.backup.yml",), ("compose.gpu.yml",)], ids=" ".join)
+def test_compose_itself_takes_each_file_where_there_is_one(addition: tuple[str, ...], tmp_path: Path) -> None:
+    if subprocess.run(["sh", "-c", "docker compose version"], capture_output=True, check=False).returncode:
+        pytest.skip("`docker compose` is not installed, so only what these tests know of its format is looked at")
+    files = [part for name in ("docker-compose.yml", *addition) for part in ("--file", str(ROOT / name))]
+    command = ["docker", "compose", "--project-directory", str(ROOT), *files, "config", "--format", "json"]
+    variables = {**os.environ, **{name: text.replace("$", "") for name, text in SECRETS.items()}}
+    run = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    merged = json.loads(run.stdout)["services"]
+    assert set(merged) >= {*raw()["services"], *(name for file in addition for name in raw(file)["services"])}
+
+
+@pytest.mark.parametrize("name", ["compose.backup.yml", "compose.gpu.yml"])
+def test_an_additional_file_names_nothing_that_is_neither_in_it_nor_in_the_main_file(name: str) -> None:
+    main, added = raw(), raw(name)
+    for service in added["services"].values():
+        assert set(service.get("depends_on", ())) <= {*main["services"], *added["services"]}
+        assert set(service.get("networks", ())) <= main["networks"].keys()
+        volumes = {each.partition(":")[0] for each in service.get("volumes", ()) if isinstance(each, str)}
+        assert volumes <= main["volumes"].keys()
+
+
 def test_the_file_for_graphics_cards_changes_the_worker_alone() -> None:
     gpu = raw("compose.gpu.yml")
     assert list(gpu) == ["services"]

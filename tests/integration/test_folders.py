@@ -71,7 +71,7 @@ def test_an_urgent_image_does_not_wait_behind_a_routine_backlog(system: System, 
     for number in range(600):
         distinct(sources[number % len(sources)], backlog / f"{number}.jpeg", 10_000 + number)
     registered = "SELECT count(*) FROM sightings WHERE source = ?"
-    worker = system.processes("celery -A worker.app worker")
+    worker = system.processes("cli.main worker")
     system.halt(worker)  # else a fast machine has no backlog left when the urgent image comes
     backlog.rename(folders / "archive" / "backlog")
     system.wait(lambda: system.query(registered, "archive") == [(600,)], "a backlog")

@@ -39,7 +39,7 @@ class Measured:
 
     def children(self) -> list[psutil.Process]:
         """The worker's processes that screen."""
-        celery = self.system.processes("celery -A worker.app worker")
+        celery = self.system.processes("cli.main worker")
         pids = {process.pid for process in celery}
         return [process for process in celery if process.ppid() in pids]
 
@@ -148,6 +148,6 @@ def test_a_port_that_is_taken_is_told_in_a_sentence(measured: Measured, tmp_path
 
 
 def test_one_process_listens_on_each_port_on_this_machine_alone(measured: Measured) -> None:
-    for port, part in ((measured.producer, "cli.main producer"), (measured.worker, "celery -A worker.app worker")):
+    for port, part in ((measured.producer, "cli.main producer"), (measured.worker, "cli.main worker")):
         found = [c.laddr for p in measured.system.processes(part) for c in p.net_connections() if c.status == "LISTEN"]
         assert [address.ip for address in found if address.port == port] == ["127.0.0.1"]

@@ -242,7 +242,7 @@ def _plant(found: Evidence, aside: Path) -> None:
 def _vanish_while_workers_stand_still(found: Evidence, folder: Path) -> None:
     """Messages wait in the broker and in the hands of a worker while all monitors are asked."""
     system = found.system
-    workers = system.processes("celery -A worker.app worker")
+    workers = system.processes("cli.main worker")
     children = [process for process in workers if process.ppid() in {other.pid for other in workers}]
     assert children
     system.halt(children)
@@ -355,7 +355,7 @@ def _is_open(system: System) -> bool:
 
 
 def _flower(system: System, page: str) -> str:
-    command = system.processes("celery -A worker.app flower")[0].cmdline()
+    command = system.processes("cli.main flower")[0].cmdline()
     port = next(part for part in command if part.startswith("--port=")).removeprefix("--port=")
     request = urllib.request.Request(f"http://127.0.0.1:{port}/{page}")
     credentials = base64.b64encode(f"pneumoscreen:{FLOWER}".encode()).decode()

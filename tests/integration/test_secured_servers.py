@@ -76,7 +76,7 @@ class Secured:
     def flower(self, page: str, credentials: str | None = None) -> tuple[int, str]:
         address = next(
             part
-            for process in self.system.processes("celery -A worker.app flower")
+            for process in self.system.processes("cli.main flower")
             for part in process.cmdline()
             if part.startswith("--port=")
         )

@@ -8,8 +8,10 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,22 @@ from sqlalchemy import text
 
 from cli import doctor as face
 from queries import doctor
-from queries.doctor import backup, broker, clocks, disk, engine, finding, folders, ports, programs, settings_file
+from queries.doctor import (
+    asking,
+    backup,
+    broker,
+    clocks,
+    disk,
+    engine,
+    finding,
+    folders,
+    helper,
+    ports,
+    programs,
+    settings_file,
+)
 from queries.doctor import database as database_check
-from queries.doctor.deadline import Broken, Call, Late, run
+from queries.doctor.asking import Broken, Late, Question
 from queries.doctor.finding import Finding, State
 from shared.base.decoder import DECODER_REVISION
 from shared.base.filesystem import MARKER
@@ -31,11 +46,14 @@ from shared.base.source_settings import FolderSettings
 from shared.database import Database, Worker
 from shared.models import registry
 from tests import servers
+from tests.hanging_share import PretendedShare
 from tests.models import DAY, go_live, make_linear_version
 from tests.unit.conftest import Run
 from tests.unit.steps import NOW, finish, in_hand, screened
+from tests.unit.test_helpers import share  # noqa: F401 - a fixture
 
 NOBODY = 65534
+TOP = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -47,19 +65,17 @@ def open_folder() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+def become_nobody() -> None:
+    os.setgroups([])
+    os.setgid(NOBODY)
+    os.setuid(NOBODY)
+
+
 def as_nobody(function: Callable[[], Any]) -> Any:
     """What it returns for a user without any right; tests run as root, whom nothing is refused."""
-
-    def change() -> Any:
-        os.setgroups([])
-        os.setgid(NOBODY)
-        os.setuid(NOBODY)
-        return function()
-
     finding.user()  # imported before, since this user may not read our modules
-    (result,) = run([Call(change, 30)])
-    assert not isinstance(result, Late | Broken), result
-    return result
+    with ProcessPoolExecutor(1, get_context("fork"), become_nobody) as pool:
+        return pool.submit(function).result()
 
 
 def problems(findings: list[Finding]) -> list[str]:
@@ -112,37 +128,54 @@ def test_where_only_ascii_can_be_printed_the_marks_are_words(
     assert b"\nPROBLEM source ward: rights" in printed.getvalue() and b"ok      settings" in printed.getvalue()
 
 
-def test_what_does_not_answer_in_time_or_dies_is_said_and_holds_up_nothing_else() -> None:
+ODD = """
+import os, time
+from queries.doctor import helper
+helper.CHECKS = {
+    "sleep": lambda home: time.sleep(600),
+    "die": lambda home: os._exit(1),
+    "fail": lambda home: int("x"),
+    "say": lambda home, text: [print("chatter"), text * 1_000_000][1:],
+}
+helper.main()
+"""
+
+
+def test_what_does_not_answer_in_time_or_dies_is_said_and_holds_up_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "odd.py").write_text(ODD)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{TOP}")
+    monkeypatch.setattr(asking, "PROGRAM", "odd")
     began = time.monotonic()
-    answers = run(
-        [
-            Call(partial(time.sleep, 600), 0.3),
-            Call(partial(sum, (1, 2)), 30),
-            Call(partial(os._exit, 1), 30),
-            Call(partial(int, "x"), 30),
-            Call(partial(str.ljust, "", 1_000_000), 30),  # more than a pipe holds
-        ]
-    )
-    assert answers[0] == Late(0.3) and answers[1] == 3 and answers[4] == " " * 1_000_000
-    assert answers[2] == Broken("its process died")
-    assert isinstance(answers[3], Broken) and "invalid literal" in answers[3].reason
-    assert time.monotonic() - began < 30
+    with asking.Asking() as process:
+        assert process.ask([Question("say", ("", "a"), 30.0)]) == [["a" * 1_000_000]], "more than a pipe holds"
+        late, broken, said = process.ask(
+            [Question("sleep", ("",), 0.3), Question("fail", ("",), 30.0), Question("say", ("", "b"), 30.0)]
+        )
+        assert (late, said) == (Late(0.3), ["b" * 1_000_000])
+        assert isinstance(broken, Broken) and "ValueError: invalid literal" in broken.reason
+        dead, said = process.ask([Question("die", ("",), 30.0), Question("say", ("", "c"), 30.0)])
+        assert (dead, said) == (Broken("its process died"), ["c" * 1_000_000])
+    assert time.monotonic() - began < 60
+
+
+def test_every_check_that_needs_the_settings_alone_is_asked() -> None:
+    assert set(doctor.CHECKS) == set(helper.MODULES)
 
 
 def test_a_share_that_hangs_is_named_and_the_other_sources_are_looked_at(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    share: PretendedShare,  # noqa: F811
+    tmp_path: Path,
 ) -> None:
-    for name in ("hung", "fine"):
-        (tmp_path / name).mkdir()
-    lines = "".join(f'[sources.{name}]\npath = "{tmp_path / name}"\n' for name in ("hung", "fine"))
-    (tmp_path / "pneumoscreen.toml").write_text(lines)
-    scandir = os.scandir
-    monkeypatch.setattr(
-        folders.os, "scandir", lambda path: time.sleep(600) if Path(path).name == "hung" else scandir(path)
-    )
-    findings = {each.check: each for each in doctor.examine(tmp_path, seconds=3)}
+    (tmp_path / "home").mkdir(), (tmp_path / "fine").mkdir()
+    places = {"hung": share.mount, "fine": tmp_path / "fine"}
+    lines = "".join(f'[sources.{name}]\npath = "{place}"\n' for name, place in places.items())
+    (tmp_path / "home" / "pneumoscreen.toml").write_text(lines)
+    share.hang()
+    findings = {each.check: each for each in doctor.examine(tmp_path / "home", seconds=5)}
     assert findings["source hung"].state == State.UNKNOWN
-    assert f"no answer within 3 s from {tmp_path / 'hung'} (a share that hangs" in findings["source hung"].text
+    assert f"no answer within 5 s from {share.mount} (a share that hangs" in findings["source hung"].text
     assert findings["source fine: rights"].state == State.OK
 
 

@@ -145,7 +145,9 @@ def test_a_source_that_cannot_be_listed_itself_is_named_by_a_dot(ward: Path) -> 
     assert (report.unreadable, report.unreadable_names) == (1, (".",))
 
 
-def test_links_to_folders_and_broken_links_are_counted_and_named_and_linked_files_found(ward: Path) -> None:
+def test_links_to_folders_and_out_of_the_source_and_broken_ones_are_counted_and_named_and_linked_files_found(
+    ward: Path,
+) -> None:
     put(ward / "real" / "a.png")
     put(ward.parent / "outside" / "b.png")
     for link, target in {
@@ -155,12 +157,15 @@ def test_links_to_folders_and_broken_links_are_counted_and_named_and_linked_file
         "broken.png": "nowhere.png",
         "itself": "itself",
         "c.png": "real/a.png",
+        "d.png": "../outside/b.png",
+        "e.png": "d.png",
     }.items():
         (ward / link).symlink_to(target)
     report, paths = sweep_whole(poller_of(ward))
-    assert paths == ["c.png", "real/a.png"]
-    assert (report.links, set(report.links_names)) == (5, {"inside", "outside", "loop", "broken.png", "itself"})
-    assert (report.files, report.unreadable) == (2, 0)
+    assert paths == ["c.png", "d.png", "e.png", "real/a.png"], "a row says of d.png and e.png that they lead out"
+    names = {"inside", "outside", "loop", "broken.png", "itself", "d.png", "e.png"}
+    assert (report.links, set(report.links_names)) == (7, names)
+    assert (report.files, report.unreadable) == (4, 0)
 
 
 def test_what_is_left_out_is_counted_by_its_pattern(ward: Path) -> None:

@@ -21,15 +21,20 @@ from sqlalchemy import event, text, update
 from local.services import check_metrics_port
 from producer import metrics as producer_metrics
 from producer import recovering
-from shared.base.errors import BrokenModel, WrongSettings
+from shared.base import host
+from shared.base.errors import BrokenModel, OutOfReach, WrongSettings
 from shared.base.lanes import Lane
 from shared.base.settings import Settings, load
 from shared.database import Database, DeadLetter, Job, JobState, RunState, TrainingRun, Worker
+from tests.hanging_share import PretendedShare
 from tests.models import go_live, make_linear_version, published
 from tests.unit.steps import NOW, claim, drop, send_all
+from tests.unit.test_helpers import share, wait  # noqa: F401 - a fixture
 from tests.unit.test_screening import drop as drop_file
 from tests.unit.test_screening import message, png, process, root  # noqa: F401 - fixtures
-from worker.metrics import Metrics, Processes, make_folder
+from worker import pulse
+from worker.metrics import Metrics, Processes
+from worker.metrics_folder import make_folder
 from worker.models import Models
 from worker.process import WorkerProcess
 from worker.screening import screen_message
@@ -154,7 +159,9 @@ def test_what_is_screened_is_counted_by_state_and_label_and_timed(
     assert found["pneumoscreen_batch_size_sum",] == 5
     assert found["pneumoscreen_images_in_hand",] == 0
     assert found["pneumoscreen_database_retries_total",] == 0
-    assert not any(re.search(r"[/\\]|png|ward", label) for key in found for label in key[1:])
+    of_sources = {key for key in found if key[0].startswith("pneumoscreen_source_")}
+    assert of_sources == {("pneumoscreen_source_helpers_hung", name) for name in ("ward", "submitted")}
+    assert not any(re.search(r"[/\\]|png|ward", label) for key in found.keys() - of_sources for label in key[1:])
 
 
 def test_an_old_delivery_counts_nothing(process: WorkerProcess, database: Database, root: Path) -> None:  # noqa: F811
@@ -260,7 +267,7 @@ def test_counts_of_killed_processes_stay_and_their_gauges_go(tmp_path: Path) -> 
 
 
 def test_folders_of_workers_that_are_gone_are_removed_and_no_others(tmp_path: Path) -> None:
-    here = socket.gethostname()
+    here = host.name()
     gone, alive, elsewhere = (f"metrics-{pid}@{host}" for pid, host in ((4194305, here), (1, here), (2, f"{here}-2")))
     for name in (gone, alive, elsewhere, f"metrics-{os.getpid()}@{here}"):
         (tmp_path / "run" / name).mkdir(parents=True)
@@ -307,6 +314,45 @@ def test_workers_alive_are_told_by_version_and_none_is_a_figure_too(
     found = series(registry.collect())
     alive = {key[1]: value for key, value in found.items() if key[0] == "pneumoscreen_workers_alive"}
     assert alive == {"v1": 2, "": 1}
+
+
+def test_worker_processes_that_report_an_error_are_counted_such_as_for_a_parent_that_is_silent(
+    database: Database, settings: Settings, situation: CollectorRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pulse, "SILENT_SECONDS", 0.0)
+    now = datetime.now(UTC)
+    with database.write() as session:
+        for pid, error, ago in ((1, pulse.Pulse().complaint(7), 0), (2, None, 0), (3, "outdated", 3600)):
+            beat = now - timedelta(seconds=ago)
+            row = {"host": "h", "device": "cpu", "started_at": beat, "heartbeat_at": beat}
+            session.add(Worker(pid=pid, error=error, **row))
+    assert series(situation.collect())["pneumoscreen_workers_complaining",] == 1
+
+
+def test_helpers_of_a_worker_that_hang_on_a_share_are_told_by_source(
+    share: PretendedShare,  # noqa: F811
+    database: Database,
+    tmp_path: Path,
+) -> None:
+    chosen = load(tmp_path, sources={"ward": {"path": share.mount}}, source_timeout=1.0)
+    go_live(database, make_linear_version(chosen.models, "v1"))
+    process = WorkerProcess(chosen)  # noqa: F811
+    try:
+        share.hang()
+        with pytest.raises(OutOfReach):
+            process.sources["ward"].is_in_reach()
+        process.metrics.show_sources(process.sources)
+        found = of(process.metrics)
+        assert found["pneumoscreen_source_helpers_hung", "ward"] > 0
+        assert found["pneumoscreen_source_helpers_hung", "submitted"] == 0
+        share.answer()
+        wait(lambda: process.sources["ward"].hung == 0)
+        process.metrics.show_sources(process.sources)
+        assert of(process.metrics)["pneumoscreen_source_helpers_hung", "ward"] == 0
+    finally:
+        process.stop()
+        process.threads.shutdown()
+        process.database.close()
 
 
 def test_training_runs_are_told_by_what_became_of_them_with_the_time_of_the_last_success(

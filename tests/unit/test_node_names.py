@@ -1,5 +1,4 @@
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -7,15 +6,16 @@ from pathlib import Path
 import pytest
 
 from local.node_names import take_node_name
+from shared.base import host
 
 TOP = Path(__file__).parents[2]
-HOST = socket.gethostname()
+HOST = host.name()
 HOLDER = """
-import os, sys
+import sys
 from pathlib import Path
 from local.node_names import take_node_name
 print(take_node_name(Path(sys.argv[1]), "screening"), flush=True)
-os.execv("/bin/cat", ["cat"])  # as `pneumoscreen worker` becomes Celery
+sys.stdin.read()
 """
 
 
@@ -37,3 +37,11 @@ def test_where_no_lock_can_be_had_the_process_number_tells_workers_apart(
 ) -> None:
     (tmp_path / "run").write_text("no folder")
     assert take_node_name(tmp_path, "screening") == f"screening-{os.getpid()}@{HOST}"
+
+
+def test_one_module_alone_asks_the_system_for_the_name_of_the_host() -> None:
+    floors = ("shared", "queries", "actions", "producer", "worker", "trainer", "local", "cli")
+    asking = ("gethostname", "getfqdn", "platform.node", "os.uname")
+    files = [file for floor in floors for file in (TOP / floor).rglob("*.py")]
+    found = {file.relative_to(TOP).as_posix() for file in files if any(name in file.read_text() for name in asking)}
+    assert found == {"shared/base/host.py"}

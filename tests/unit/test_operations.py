@@ -15,7 +15,7 @@ PAGE = (TOP / "docs" / "operations.md").read_text()
 
 NO_SETTINGS = {
     *("pg_dump", "dead_letters", "pneumoscreen_worker", "pneumoscreen_reader"),
-    "pneumoscreen_backup_last_success_timestamp_seconds",
+    *("pneumoscreen_backup_last_success_timestamp_seconds", "pneumoscreen_source_helpers_hung"),
 }
 
 

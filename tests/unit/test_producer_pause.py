@@ -2,6 +2,7 @@
 
 import threading
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from producer.service import Producer
 from shared.base.settings import Settings, load
 from shared.base.source_settings import FolderSettings
 from shared.database import Database, Job, JobState
+from shared.ledger.source_states import read_states
 
 PLENTY = 10**18
 
@@ -46,6 +48,9 @@ def test_nothing_is_registered_or_sent_while_the_disk_is_low_and_all_of_it_after
     (tmp_path / "ward" / "a.png").write_bytes(b"an image")
     run(low)
     assert states(database) == {}
+    with database.read() as session:
+        (said,) = read_states(session, datetime.now(UTC))
+        assert said.source == "ward", "a producer that works no further is not taken for one that is gone"
     assert caplog.text.count("min_free_disk") == 1, "said once, not every second"
     run(Producer(settings(tmp_path, redis_url, 0)), lambda: states(database) == {JobState.SENT: 1}, 20)
     assert states(database) == {JobState.SENT: 1}

@@ -28,9 +28,11 @@ print("ended in order", flush=True)
 """
 """As a producer: always on its way in or out of a lock of `threading`."""
 UNDOING = """
+import signal
 import time
 from shared.base.stopping import in_order
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored if a shell started the tests in the background
 with in_order():
     try:
         print("ready", flush=True)

@@ -1,9 +1,10 @@
 """What producers say of their sources, from the ledger to `status`, `sources` and the metrics."""
 
 import json
-import socket
+import os
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,8 +18,10 @@ from cli.status import status
 from producer.metrics import Situation
 from producer.reporting import WRITE_EVERY, Reporter
 from queries.sources import overview
+from shared.base import host
 from shared.base.errors import InvalidRequest
 from shared.base.filesystem import MARKER
+from shared.base.home import announcement
 from shared.base.settings import load
 from shared.base.source_report import SourceReport, WatchedBy
 from shared.database import Database
@@ -29,7 +32,7 @@ from shared.sources.folder.source import FolderSource
 from tests.unit.steps import NOW, after, drop, finish, in_hand, screened
 from tests.unit.test_folder_unseen import as_another_user, sweep_whole, ward  # noqa: F401 - a fixture
 
-HERE = socket.gethostname()
+HERE = host.name()
 FULL = SourceReport(
     watched_by=WatchedBy.POLLING,
     problem="is out of reach: it hangs",
@@ -155,11 +158,13 @@ def test_sources_shows_each_source_and_is_content_where_all_is_well(
     finish(database, *map(screened, in_hand(database, "a.png")), now=now)
     finish(database, Quarantined(in_hand(database, "b.png")[0], "blank"), now=now)
     drop(database, "c.png", now=now)
-    say(database, now, ward=SourceReport(WatchedBy.EVENTS, files=3, ignored={"*.xml": 40, "DICOMDIR": 1}))
+    ignored = {"*.xml": 40, "DICOMDIR": 1}
+    say(database, now, ward=SourceReport(WatchedBy.EVENTS, files=3, ignored=ignored, swept_at=NOW.timestamp()))
     code, output = screen(sources, settings(), "table")
     rows = [line.replace("│", " ").split() for line in output.splitlines()]
     (row,) = [row for row in rows if row[:2] == ["ward", "stat"]]
-    assert row[2:9] == ["events", "on", HERE, "3", "41", "0", "0"]
+    assert row[2:11] == ["events", "on", HERE, "3", "41", "0", "0", *f"{NOW:%Y-%m-%d %H:%M}".split()]
+    assert "ignored, not listed and links: as of the last complete sweep" in output
     assert row[-3:-1] == ["1", "1"]
     assert ["ward", "*.xml", "40"] in rows and ["ward", "DICOMDIR", "1"] in rows
     assert any(row[:2] == ["submitted", "routine"] for row in rows)
@@ -171,17 +176,20 @@ def test_sources_as_json_has_every_figure(
 ) -> None:
     now = datetime.now(UTC)
     say(database, now, "other", ward=FULL, elsewhere=FINE)
+    say(database, now, "third", ward=replace(FULL, swept_at=after(50).timestamp()))
     code, output = screen(sources, settings(quiet_after=60.0, expected=["00:00-24:00"]), "json")
     found = json.loads(output)
     first, _, elsewhere = found["sources"]
     assert (first["name"], first["kind"], first["lane"], first["quiet_after"]) == ("ward", "folder", "stat", 60.0)
     assert (first["unreadable"], first["links"], first["ignored"]["*.xml"]) == (3, 1, 5)
-    (watcher,) = first["watchers"]
+    watcher, _ = first["watchers"]
+    assert first["swept_at"] == NOW.isoformat(), "of the oldest figures"
+    assert elsewhere["swept_at"] is None, "not yet"
     assert (watcher["host"], watcher["watched_by"], watcher["hung"]) == ("other", "polling", 1)
     assert watcher["links_names"] == ["ü 🩻"]
     assert watcher["swept_at"] == NOW.isoformat()
     assert (elsewhere["name"], elsewhere["place"], elsewhere["files"]) == ("elsewhere", None, 7)
-    assert code == 1 and any("it hangs (seen from other)" in need for need in found["needs"])
+    assert code == 1 and any("it hangs (seen from other, third)" in need for need in found["needs"])
 
 
 def test_another_format_is_refused(settings: Callable[..., object]) -> None:
@@ -213,19 +221,49 @@ def test_what_two_hosts_say_alike_is_told_once_with_both(
     settings: Callable[..., object], database: Database, screen: Callable[..., tuple[int, str]]
 ) -> None:
     report = SourceReport(WatchedBy.EVENTS, unreadable=1, unreadable_names=("a",))
-    for host in ("one", "two"):
-        say(database, datetime.now(UTC), host, ward=report)
+    for name in ("one", "two"):
+        say(database, datetime.now(UTC), name, ward=report)
     (need,) = needs(screen(sources, settings(), "table")[1])
     assert need.endswith("(seen from one, two)")
 
 
-def test_what_a_producer_said_that_is_silent_now_calls_nobody(
+def test_a_source_that_no_producer_watches_calls_somebody_and_a_producer_that_was_the_last_is_named(
     settings: Callable[..., object], database: Database, screen: Callable[..., tuple[int, str]]
 ) -> None:
+    for command in ((sources, settings(), "table"), (status, settings())):
+        (need,) = [need for need in needs(screen(*command)[1]) if "producer" in need]
+        assert need.startswith("no producer watches the source ward: what is dropped there gets no row.")
     assert "nobody" in screen(sources, settings(), "table")[1]
-    say(database, datetime.now(UTC) - timedelta(minutes=10), ward=FULL)
+    say(database, datetime.now(UTC) - timedelta(minutes=10), "other", ward=FULL, icu=FINE)
+    for command in ((sources, settings(), "table"), (status, settings())):
+        code, output = screen(*command)
+        (need,) = [need for need in needs(output) if "producer" in need]
+        silence = "(the one on other has given no sign of life for 10 min)"
+        assert (code, need.partition(": ")[0]) == (1, f"no producer watches the sources ward, icu {silence}")
+        assert "hangs" not in " ".join(needs(output)).replace(need, ""), "what it said is long ago"
+    say(database, datetime.now(UTC), ward=FINE, icu=FINE)
     code, output = screen(sources, settings(), "table")
-    assert (code, f"polling on {HERE} (silent for 10 min)" in output) == (0, True)
+    assert code == 0, "another one watches them"
+    assert "Whenever it suits: the producer on other has given no sign of life for 10 min; others watch" in output
+
+
+def test_a_source_that_was_taken_out_of_the_settings_is_missed_by_nobody(
+    settings: Callable[..., object], database: Database, screen: Callable[..., tuple[int, str]]
+) -> None:
+    say(database, datetime.now(UTC) - timedelta(minutes=10), ward=FINE, closed=FINE)
+    say(database, datetime.now(UTC), ward=FINE)
+    assert screen(sources, settings(), "table")[0] == 0
+
+
+def test_nobody_is_called_for_a_producer_while_the_system_starts(
+    settings: Callable[..., object], database: Database, screen: Callable[..., tuple[int, str]], tmp_path: Path
+) -> None:
+    announcement(tmp_path).parent.mkdir()
+    announcement(tmp_path).touch()
+    assert screen(sources, settings(), "table")[0] == 0
+    assert "no producer" not in screen(status, settings())[1]
+    os.utime(announcement(tmp_path), (0, 0))
+    assert screen(sources, settings(), "table")[0] == 1
 
 
 def test_a_read_only_folder_is_one_sentence_and_not_out_of_reach(
@@ -306,4 +344,14 @@ def test_the_metrics_tell_of_each_source(settings: Callable[..., object], databa
         ("waiting", "ward"): 1,
         ("waiting", "submitted"): 0,
         ("watched_by_events", "ward"): 0,
+        ("watchers", "ward"): 2,
     }
+
+
+def test_the_metrics_tell_of_a_source_that_nobody_watches(settings: Callable[..., object], database: Database) -> None:
+    say(database, datetime.now(UTC) - timedelta(minutes=4), ward=FULL)
+    registry = CollectorRegistry()
+    registry.register(Situation(settings()))
+    assert registry.get_sample_value("pneumoscreen_source_watchers", {"source": "ward"}) == 0
+    assert registry.get_sample_value("pneumoscreen_source_watchers", {"source": "submitted"}) is None
+    assert registry.get_sample_value("pneumoscreen_source_problem", {"source": "ward"}) is None, "that was long ago"

@@ -19,12 +19,15 @@ from cli.retry import retry
 from cli.status import status
 from producer.resolving import RESOLVE_EVERY, Look, Resolver
 from shared import sources
+from shared.base import host
 from shared.base.errors import InvalidRequest, Removed, WorkFailed
 from shared.base.filesystem import MARKER
 from shared.base.home import announcement
 from shared.base.settings import load
+from shared.base.source_report import SourceReport, WatchedBy
 from shared.database import Database, DeadLetter, Job, RunState, Sighting, TrainingRun, Worker
 from shared.database.refusals import REFUSES
+from shared.ledger.source_states import write_states
 from shared.ledger.work import MAX_ATTEMPTS, Claimed, PutOff, Quarantined
 from tests.models import go_live, make_linear_version
 from tests.servers import RedisServer
@@ -397,13 +400,15 @@ def test_a_disk_that_runs_low_needs_a_person(look: Status) -> None:
     assert "min_free_disk" in screen
 
 
-def test_a_folder_whose_marker_cannot_be_seen_needs_a_person(look: Status, tmp_path: Path) -> None:
+def test_a_folder_whose_marker_cannot_be_seen_needs_a_person(look: Status, database: Database, tmp_path: Path) -> None:
     (tmp_path / "ward").mkdir()
     folders = {"ward": {"path": tmp_path / "ward"}}
     code, screen = look(sources=folders)
     assert code == 1
     assert f"the source ward ({tmp_path / 'ward'}) is out of reach" in screen
     (tmp_path / "ward" / MARKER).touch()
+    with database.write() as session:
+        write_states(session, host.name(), datetime.now(UTC), {"ward": SourceReport(WatchedBy.EVENTS)})
     assert look(sources=folders)[0] == 0
 
 

@@ -68,9 +68,10 @@ def _wait_for_parent() -> None:
 
 
 class Lines:
-    """What this process writes to the other one."""
+    """What this process writes to the other one, by a descriptor, which is its standard output if none is given."""
 
-    def __init__(self) -> None:
+    def __init__(self, descriptor: int | None = None) -> None:
+        self._descriptor = sys.stdout.fileno() if descriptor is None else descriptor
         self._wrote_at = time.monotonic()
         self._lock = _thread.allocate_lock()
 
@@ -88,7 +89,7 @@ class Lines:
     def _write(self, data: bytes) -> None:
         with self._lock:
             while data:
-                data = data[os.write(sys.stdout.fileno(), data) :]
+                data = data[os.write(self._descriptor, data) :]
             self._wrote_at = time.monotonic()
 
 

@@ -52,7 +52,24 @@ class Process:
         self.input, self.output = self.process.stdin, self.process.stdout
         self._shared = shared
         self._received = bytearray()
+        self._poll = select.poll()
+        self._poll.register(self.output.fileno(), select.POLLIN)
         _started.add(self)
+
+    def await_start(self) -> None:
+        """Until its first sign of life, for a program that gives one. Raises HelperDied, OSError; it is ended then."""
+        if not self.has_output(START_SECONDS):
+            self.end()
+            raise HelperDied
+        try:
+            self.receive()
+        except BaseException:
+            self.end()
+            raise
+
+    def has_output(self, seconds: float) -> bool:
+        """Whether there is something to `receive`, after a wait of at most so many seconds."""
+        return bool(self._poll.poll(1000 * seconds))
 
     def write(self, content: Any) -> None:
         """Raises HelperDied."""
@@ -115,22 +132,11 @@ class Helper(Process):
         except BaseException:
             self._memory.close()
             raise
-        self._poll = select.poll()
-        self._poll.register(self.output.fileno(), select.POLLIN)
-        try:
-            self._await_start()
-        except BaseException:
-            self.end()
-            raise
-
-    def _await_start(self) -> None:
-        if not self._poll.poll(1000 * START_SECONDS):
-            raise HelperDied
-        self.receive()
+        self.await_start()
 
     def hear(self, seconds: float) -> dict[str, Any] | None:
         """The answer; None if for so many seconds there was no sign of it. Raises HelperDied."""
-        while self._poll.poll(1000 * seconds):
+        while self.has_output(seconds):
             if answers := self.receive():
                 answer: dict[str, Any] = answers[0]
                 return answer

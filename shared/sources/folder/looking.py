@@ -4,18 +4,16 @@ Arguments and results are what JSON carries, in which a name that is not valid U
 them.
 """
 
-import errno
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from shared.base.filesystem import DEAD_SHARE
 from shared.sources.folder.facts import Facts
 from shared.sources.folder.marker import why_away
 from shared.sources.folder.sweep import look, sweep
 from shared.sources.ignored import IgnoreRule
 
-DEAD = (errno.ENOTCONN, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH)
-"""What a share says that is there and out of order."""
 Row = tuple[str, str, int, str | None]
 """The fields of Found."""
 
@@ -87,5 +85,5 @@ def make(root: Path) -> None:
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        if error.errno not in DEAD:
+        if error.errno not in DEAD_SHARE:
             raise

@@ -76,6 +76,10 @@ class FolderSource:
     def reach(self) -> Reach | None:
         return None if self.timeout is None else reach_of(self.name, self.root, self.timeout)
 
+    @property
+    def hung(self) -> int:
+        return self.reach.hung if self.reach else 0
+
     def ask(self, question: Callable[[Path, *Args], T], *args: *Args) -> T:
         """Raises OutOfReach if it does not answer."""
         return self.reach.ask(question, *args) if self.reach else question(self.root, *args)

@@ -39,7 +39,8 @@ def sweep(
 ) -> Iterator[Swept]:
     """Every file below `root` (or below the folder `within` it) that is not ignored; linked folders are not entered.
 
-    `tally` notes what is left out, and why.
+    `tally` notes what is left out, and why. A link to a file that leads out is found as a file, since a row says why it
+    is not read, and is counted among the links.
     """
     tally = tally or Tally()
     folders = [within]
@@ -55,6 +56,8 @@ def sweep(
                         folders.append(relative)
                     elif (file_stat := look(entry)) is not None:
                         tally.files += 1
+                        if entry.is_symlink() and _leads_out(root, relative):
+                            tally.links.add(relative)
                         yield Facts.of(file_stat).found(relative), file_stat
                     elif not _may_be_looked_at(entry):
                         if not is_noted:
@@ -86,6 +89,11 @@ def _note_other(tally: Tally, entry: "os.DirEntry[str]", relative: str) -> None:
         tally.links.add(relative)
     elif entry.is_symlink() or not entry.is_file(follow_symlinks=False):
         tally.add_odd(relative)
+
+
+def _leads_out(root: Path, link: str) -> bool:
+    """Whether workers refuse it, as `reading` does."""
+    return not Path(os.path.realpath(root / link)).is_relative_to(os.path.realpath(root))
 
 
 def _leads_to_odd(link: "os.DirEntry[str]") -> bool:
