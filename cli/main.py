@@ -257,11 +257,19 @@ def review(
             exists=True,
         ),
     ] = None,
+    blind: Annotated[
+        bool, typer.Option("--blind", help="The reader has not seen what the model says: such words train and count.")
+    ] = False,
+    draw: Annotated[
+        int | None,
+        typer.Option(help="Blind words on images of this draw (`calibrate draw`); the column `number` may name them."),
+    ] = None,
+    withdraw: Annotated[bool, typer.Option("--withdraw", help="Take one's own word on the image back.")] = False,
 ) -> None:
     """Record a reader's word on an image: nothing is overwritten, and the last word counts."""
     from cli.review import review
 
-    review(_load(home), which, label, by, note, csv)
+    review(_load(home), which, label, by, note, csv, blind=blind, draw=draw, withdraw=withdraw)
 
 
 @app.command(epilog="Example: pneumoscreen retry --all")
