@@ -99,10 +99,8 @@ def _import(settings: Settings, path: Path, by: str | None, note: str | None, ma
 def _tell(imported: Imported, blank: int) -> None:
     without = f", {blank} lines have no word yet" if blank else ""
     out.print(f"{imported.added} reviews were added, {imported.known} were known already{without}.")
-    if imported.after_model:
-        err.print(
-            f"{imported.after_model} of them: {AFTER_MODEL}, since their readers had seen the model's answer before."
-        )
+    if number := imported.after_model:
+        err.print(f"{number} of them are {AFTER_MODEL}: their readers had seen the model's answer before.")
 
 
 def _read(path: Path) -> str:
