@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 from sqlalchemy import Select, insert, select
@@ -123,7 +122,7 @@ def _gather(session: Session, wanted: Wanted, version: str) -> _Population:
     )
 
 
-def _results(wanted: Wanted, version: str) -> Select[Any]:
+def _results(wanted: Wanted, version: str) -> Select[int, str | None, int, float, float | None]:
     """The newest of copies comes last."""
     query = (
         select(Sighting.id, Sighting.sha256, Screening.prediction_id, Screening.probability, Prediction.logit)

@@ -217,6 +217,9 @@ def results(
         bool,
         typer.Option("--to-review", help="What a reader should see first, of what nobody has reviewed."),
     ] = False,
+    blind: Annotated[
+        bool, typer.Option("--blind", help="With --to-review: without what the model says, for words that train.")
+    ] = False,
     limit: Annotated[int | None, typer.Option(help="At most so many rows; 50 in a table, else all.", min=1)] = None,
     format: Annotated[str, typer.Option(help="table, csv, json or parquet.")] = "table",
     history: Annotated[
@@ -239,6 +242,7 @@ def results(
         history=history,
         repaired=repaired,
         to_review=to_review,
+        blind=blind,
     )
     results(_load(home), filters, limit, format, since=since, patient=patient, issuer=issuer)
 
