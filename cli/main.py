@@ -278,6 +278,19 @@ def review(
     review(_load(home), which, label, by, note, csv, blind=blind, draw=draw, withdraw=withdraw)
 
 
+@app.command(epilog="Example: pneumoscreen accuracy --source ward-7 --since 2026-01-31")
+def accuracy(
+    home: Home = None,
+    source: Annotated[str | None, typer.Option(help="Only this source.")] = None,
+    since: Annotated[str | None, typer.Option(help="Only images drawn since this date or time (UTC).")] = None,
+    format: Annotated[str, typer.Option(help="table or json.")] = "table",
+) -> None:
+    """Tell how many are missed: recall, specificity and misses per 1,000, by images drawn at random and read blind."""
+    from cli.accuracy import accuracy
+
+    accuracy(_load(home), source, since, format)
+
+
 @app.command(epilog="Example: pneumoscreen retry --all")
 def retry(
     which: Annotated[list[str] | None, typer.Argument(help=f"The images, each by {WHICH}.")] = None,

@@ -1,16 +1,19 @@
-"""How well the running system does, by its audit samples: recall, specificity and misses, weighted and with intervals."""
+"""How well the running system does, by its audit samples: recall, specificity and misses, with intervals."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from shared.base.settings import Settings
+from shared.database import OperatingPoint
 from shared.ledger import words
 from shared.ledger.words import AuditWord
+from shared.models import published
 from shared.statistics import weighted
 from shared.statistics.weighted import UNKNOWN, Share
 
@@ -51,10 +54,20 @@ class Accuracy:
     misses_per_1000: Share
     miss_weight: float = 1.0
     """How many times as much a missed positive weighs as one that was found."""
+    promised_recall: float = PROMISED_RECALL
 
     @property
     def positives_needed(self) -> int:
-        return weighted.positives_needed(PROMISED_RECALL, max(1.0, self.miss_weight))
+        """So many positives prove the promise, if none is missed."""
+        return weighted.positives_needed(self.promised_recall, max(1.0, self.miss_weight))
+
+    @property
+    def is_below_promise(self) -> bool:
+        """The estimate is, or the bound is though there were positives enough to prove the promise."""
+        if self.recall.value is None:
+            return False
+        is_enough = self.found + self.missed >= self.positives_needed
+        return self.recall.value < self.promised_recall or (is_enough and self.recall.low < self.promised_recall)
 
 
 def overall(
@@ -70,6 +83,30 @@ def by_source(samples: Iterable[AuditWord], settings: Settings, now: datetime) -
     for sample in samples:
         parts.setdefault((sample.source, sample.model_version or ""), []).append(sample)
     return [of_samples(part, settings, now, *key) for key, part in sorted(parts.items())]
+
+
+def in_service(session: Session, settings: Settings, now: datetime) -> list[Accuracy]:
+    """Of each source by the live version, since its operating point was applied, with the recall that was promised."""
+    live = published.live(session)
+    if not live:
+        return []
+    version = live[0].version
+    is_applied = (OperatingPoint.model_version == version) & OperatingPoint.applied_at.is_not(None)
+    query = select(OperatingPoint).where(is_applied, OperatingPoint.retired_at.is_(None))
+    points = {point.source: point for point in session.scalars(query)}
+    found: list[Accuracy] = []
+    samples: dict[str, list[AuditWord]] = {}
+    for sample in words.words_of_audit(session, None, None, None):
+        if sample.model_version == version:
+            samples.setdefault(sample.source, []).append(sample)
+    for source, mine in sorted(samples.items()):
+        point = points.get(source)
+        if point is not None and point.applied_at is not None:
+            applied_at = point.applied_at
+            mine = [sample for sample in mine if sample.drawn_at and sample.drawn_at >= applied_at]
+        accuracy = of_samples(mine, settings, now, source, version)
+        found.append(replace(accuracy, promised_recall=point.recall_goal) if point else accuracy)
+    return found
 
 
 def of_samples(
@@ -97,7 +134,6 @@ def of_samples(
         specificity = weighted.estimate(
             ~is_called_ill[well], weights[well], list(patients[well]), hit_weight=of_others, miss_weight=of_called
         )
-    if (is_read & ~is_called_ill).any():
         share = weighted.estimate(
             (ill & ~is_called_ill)[is_read],
             weights[is_read],

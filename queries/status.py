@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from queries import backups, needs, sources, trainings
+from queries import accuracy, accuracy_needs, backups, needs, sources, trainings
 from queries.backups import Backup
 from queries.candidates import bundled_candidate
 from queries.counts import Counts, count
@@ -129,6 +129,7 @@ def status(session: Session, settings: Settings, now: datetime) -> Status:
     put_off_needs, retried = needs.put_off(session, now)
     overviews = sources.overview(session, settings, now)
     source_needs, source_hints = needs.of_sources(overviews, now)
+    audit_needs, audit_hints = accuracy_needs.of_accuracy(accuracy.in_service(session, settings, now))
     return replace(
         state,
         needs=(
@@ -136,13 +137,14 @@ def status(session: Session, settings: Settings, now: datetime) -> Status:
             *needs.rights(session),
             *needs.sources_out_of_reach(settings, sources.with_problems(overviews, now)),
             *source_needs,
+            *audit_needs,
             *needs.quarantined(session, now),
             *put_off_needs,
             *needs.dead_letters(session, now),
             *backups.needs(session, settings, now),
         ),
         retried=tuple(retried),
-        hints=(*source_hints, *needs.older_decoder(session), *backups.hints(session, settings)),
+        hints=(*source_hints, *audit_hints, *needs.older_decoder(session), *backups.hints(session, settings)),
     )
 
 

@@ -120,7 +120,9 @@ SELECT e.source, e.model_version, e.first_drawn_at, e.last_drawn_at, e.drawn, e.
     CASE WHEN e.knows_misses = 1 AND e.knows_alarms = 1
         THEN (e.well - e.ill_called_well) / nullif(e.well - e.ill_called_well + e.called_ill - e.ill_called_ill, 0)
     END AS specificity,
-    CASE WHEN e.knows_misses = 1 THEN 1000 * e.ill_called_well / (e.well + e.called_ill) END AS misses_per_1000
+    CASE WHEN e.knows_misses = 1 AND e.knows_alarms = 1
+        THEN 1000 * e.ill_called_well / (e.well + e.called_ill)
+    END AS misses_per_1000
 FROM (
     SELECT source, model_version,
         min(first_drawn_at) AS first_drawn_at,

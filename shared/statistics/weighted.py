@@ -1,4 +1,4 @@
-"""Shares of a sample whose images were drawn with unequal probabilities, with bounds by patient. NumPy and `math` alone.
+"""Shares of a sample whose images were drawn with unequal probabilities, with bounds by patient.
 
 Each image counts with the inverse of its probability of being drawn (Horvitz & Thompson, Journal of the American
 Statistical Association 47, 1952); the share of two such sums is Hajek's estimate.
