@@ -114,8 +114,10 @@ def test_the_reading_list_shows_an_audit_sample_without_the_models_answer_until_
     assert (second["path"], second["label"], second["probability"]) == ("other.png", "PNEUMONIA", "0.8")
     assert {row["probability"] for row in listed(tmp_path, capsys, blind=True)} == {""}
     review(load(tmp_path), "drawn.png", "NORMAL", "Dr. A", None, None)
+    capsys.readouterr()
     assert "drawn.png" in {row["path"] for row in listed(tmp_path, capsys)}, "that word was not blind"
     review(load(tmp_path), "drawn.png", "NORMAL", "Dr. B", None, None, blind=True)
+    assert "the model said" not in capsys.readouterr().out
     assert {row["path"] for row in listed(tmp_path, capsys)} == {"other.png"}
     assert not rows(database)[0]["awaits_blind_reading"]
 
