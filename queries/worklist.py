@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Select, Text, case, func, literal, null, select, type_coerce
+from sqlalchemy import Column, ColumnElement, Select, Text, case, cast, func, literal, null, select, type_coerce
 
 from shared.base.lanes import Lane
 from shared.database.views import RESULTS
@@ -65,5 +65,7 @@ def query(conditions: Sequence[ColumnElement[bool]], limit: int | None, *, is_bl
 def _blanked(column: Column[Any], *, is_blind: bool) -> ColumnElement[Any]:
     if column.name not in BLANK:
         return column
-    shown = null() if is_blind else case((_is_blind, null()), else_=column)
-    return type_coerce(shown, column.type).label(column.name)
+    nothing = cast(null(), column.type)  # PostgreSQL takes a bare NULL of a subquery for a text
+    return type_coerce(nothing if is_blind else case((_is_blind, nothing), else_=column), column.type).label(
+        column.name
+    )
