@@ -33,7 +33,10 @@ def _families(found: list[Accuracy]) -> list[GaugeMetricFamily]:
         for name, text in (
             ("pneumoscreen_audit_recall", "Recall by the audit samples, with its one-sided 95 % bounds."),
             ("pneumoscreen_audit_specificity", "Specificity by the audit samples, with its one-sided 95 % bounds."),
-            ("pneumoscreen_audit_misses_per_1000", "Missed pneumonias among 1,000 images, with one-sided 95 % bounds."),
+            (
+                "pneumoscreen_audit_missed_ratio",
+                "Missed pneumonias among all images, with one-sided 95 % bounds.",
+            ),
         )
     }
     promised = GaugeMetricFamily(
@@ -51,7 +54,7 @@ def _families(found: list[Accuracy]) -> list[GaugeMetricFamily]:
         states = {"read": reading.read, "undecided": reading.undecided, "waiting": reading.waiting}
         for state, number in {**states, "unread": reading.overdue}.items():
             samples.add_metric([*labels, state], number)
-        for family, share in zip(shares.values(), (part.recall, part.specificity, part.misses_per_1000), strict=True):
+        for family, share in zip(shares.values(), (part.recall, part.specificity, part.missed_share), strict=True):
             if share.value is not None:
                 for bound, figure in (("estimate", share.value), ("low", share.low), ("high", share.high)):
                     family.add_metric([*labels, bound], figure)

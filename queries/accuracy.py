@@ -51,10 +51,16 @@ class Accuracy:
     missed: int
     recall: Share
     specificity: Share
-    misses_per_1000: Share
+    missed_share: Share  # of all images
     miss_weight: float = 1.0
     """How many times as much a missed positive weighs as one that was found."""
     promised_recall: float = PROMISED_RECALL
+
+    @property
+    def misses_per_1000(self) -> Share:
+        share = self.missed_share
+        value = None if share.value is None else 1000 * share.value
+        return replace(share, value=value, low=1000 * share.low, high=1000 * share.high)
 
     @property
     def positives_needed(self) -> int:
@@ -134,14 +140,13 @@ def of_samples(
         specificity = weighted.estimate(
             ~is_called_ill[well], weights[well], list(patients[well]), hit_weight=of_others, miss_weight=of_called
         )
-        share = weighted.estimate(
+        misses = weighted.estimate(
             (ill & ~is_called_ill)[is_read],
             weights[is_read],
             list(patients[is_read]),
             hit_weight=of_others,
             miss_weight=max(of_called, of_others),
         )
-        misses = Share(1000 * (share.value or 0.0), 1000 * share.low, 1000 * share.high, share.images, share.effective)
     unread = [sample for sample in samples if not sample.readers]
     overdue = sum(sample.drawn_at is not None and now - sample.drawn_at > days for sample in unread)
     drawn_at = [sample.drawn_at for sample in samples if sample.drawn_at is not None]
@@ -161,7 +166,7 @@ def of_samples(
         missed=int((ill & ~is_called_ill).sum()),
         recall=recall,
         specificity=specificity,
-        misses_per_1000=misses,
+        missed_share=misses,
         miss_weight=of_others / of_called if of_called else 1.0,
     )
 
