@@ -18,15 +18,12 @@ from queries.results import Filters
 from shared.base.settings import load
 from shared.base.source_settings import AuditShare
 from shared.database import AuditSample, Database, ModelVersion, Prediction, Promotion, Review, Sighting
-from shared.ledger import audit_samples, work
+from shared.ledger import audit_samples, retention, work
+from shared.ledger.register import add_jobs
 from shared.ledger.work import Screened
 from tests.unit.steps import NOW, after, claim, file, in_hand, rows, screened, send_all
 
 DAY = 24 * 3600.0
-
-
-def all_of_them(_: str) -> AuditShare:
-    return AuditShare(negatives=1.0, rest=1.0)
 
 
 def finish(database: Database, *outcomes: Screened, negatives: float = 1.0, rest: float = 1.0) -> None:
@@ -64,8 +61,6 @@ def test_two_sightings_of_one_content_are_one_sample_and_a_message_that_comes_tw
 def test_a_rescreen_draws_nothing(database: Database) -> None:
     (image,) = in_hand(database, "a.png")
     finish(database, screened(image), negatives=0.0, rest=0.0)
-    from shared.ledger.register import add_jobs
-
     with database.write() as session:
         add_jobs(session, [image.sighting], "routine", NOW, model_version="v2")
     (again,) = claim(database, send_all(database))
@@ -220,3 +215,10 @@ def test_who_is_not_read_in_time_is_shown_as_non_response(
     put(database, ("PNEUMONIA", "PNEUMONIA", 2), ("NORMAL", "NORMAL", 2), ("NORMAL", None, 4))
     accuracy(load(tmp_path, audit_days=0.001), None, None, "table")
     assert "4 were not read within 0.001 days (50% non-response)" in capsys.readouterr().err
+
+
+def test_with_a_sighting_its_audit_sample_is_deleted(database: Database) -> None:
+    put(database, ("NORMAL", "NORMAL", 2))
+    with database.write() as session:
+        assert retention.delete_sightings(session, [1])[0] == 1
+    assert [row["sighting_id"] for row in samples(database)] == [2]
