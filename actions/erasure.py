@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from shared.base.errors import WorkFailed
 from shared.base.filesystem import MARKER
-from shared.database import Database, DicomHeader, Prediction, Review, Sighting
+from shared.database import Database, DicomHeader, DrawMember, Prediction, Review, Sighting
 from shared.database.audit import record
 from shared.database.rewriting import overwrite_deleted, rewrite
 from shared.ledger import lookup, retention
@@ -34,10 +34,12 @@ class Traces:
     predictions: int
     headers: int
     reviews: int
+    drawn: int = 0
+    """In how many draws they are."""
 
     @property
     def is_empty(self) -> bool:
-        return not (self.sightings or self.predictions or self.headers or self.reviews)
+        return not (self.sightings or self.predictions or self.headers or self.reviews or self.drawn)
 
 
 @dataclass(frozen=True)
@@ -83,10 +85,11 @@ def erase(database: Database, planned: Plan, actor: str, now: datetime) -> None:
         predictions, headers, more_reviews = (
             retention.delete_contents(session, table, traces.contents) for table in (Prediction, DicomHeader, Review)
         )
+        drawn = retention.delete_contents(session, DrawMember, traces.contents)
         detail = (
             f"{sightings} sightings, {jobs} jobs, {predictions} predictions, {headers} DICOM headers, "
             f"{reviews + more_reviews} reviews, {len(planned.copies)} copies"
-        )
+        ) + (f", {drawn} images of draws" if drawn else "")
         record(session, actor, "forget", detail, at=now)
     rewrite(database)
 
@@ -107,7 +110,8 @@ def _find_traces(session: Session, name: str) -> Traces:
     sightings = retention.sightings_of(session, places, known)
     predictions, headers = (retention.count_contents(session, table, known) for table in (Prediction, DicomHeader))
     reviews = retention.count_reviews(session, known, [s.id for s in sightings])
-    return Traces(sightings, known, predictions, headers, reviews)
+    drawn = retention.count_contents(session, DrawMember, known)
+    return Traces(sightings, known, predictions, headers, reviews, drawn)
 
 
 def _ambiguous(name: str, sightings: Sequence[Sighting]) -> WorkFailed:

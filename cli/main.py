@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from cli.calibrate import app as calibrate
 from cli.measure import app as measure
 from shared import __version__
 from shared.base import stopping, surroundings
@@ -33,6 +34,7 @@ models = typer.Typer(no_args_is_help=True, help="Look at model versions.")
 app.add_typer(db, name="db")
 app.add_typer(models, name="models")
 models.add_typer(measure, name="measure")
+app.add_typer(calibrate, name="calibrate")
 
 Home = Annotated[
     Path | None,
@@ -215,6 +217,9 @@ def results(
         bool,
         typer.Option("--to-review", help="What a reader should see first, of what nobody has reviewed."),
     ] = False,
+    blind: Annotated[
+        bool, typer.Option("--blind", help="With --to-review: without what the model says, for words that train.")
+    ] = False,
     limit: Annotated[int | None, typer.Option(help="At most so many rows; 50 in a table, else all.", min=1)] = None,
     format: Annotated[str, typer.Option(help="table, csv, json or parquet.")] = "table",
     history: Annotated[
@@ -237,6 +242,7 @@ def results(
         history=history,
         repaired=repaired,
         to_review=to_review,
+        blind=blind,
     )
     results(_load(home), filters, limit, format, since=since, patient=patient, issuer=issuer)
 
@@ -257,11 +263,32 @@ def review(
             exists=True,
         ),
     ] = None,
+    blind: Annotated[
+        bool, typer.Option("--blind", help="The reader has not seen what the model says: such words train and count.")
+    ] = False,
+    draw: Annotated[
+        int | None,
+        typer.Option(help="Blind words on images of this draw (`calibrate draw`); the column `number` may name them."),
+    ] = None,
+    withdraw: Annotated[bool, typer.Option("--withdraw", help="Take one's own word on the image back.")] = False,
 ) -> None:
     """Record a reader's word on an image: nothing is overwritten, and the last word counts."""
     from cli.review import review
 
-    review(_load(home), which, label, by, note, csv)
+    review(_load(home), which, label, by, note, csv, blind=blind, draw=draw, withdraw=withdraw)
+
+
+@app.command(epilog="Example: pneumoscreen accuracy --source ward-7 --since 2026-01-31")
+def accuracy(
+    home: Home = None,
+    source: Annotated[str | None, typer.Option(help="Only this source.")] = None,
+    since: Annotated[str | None, typer.Option(help="Only images drawn since this date or time (UTC).")] = None,
+    format: Annotated[str, typer.Option(help="table or json.")] = "table",
+) -> None:
+    """Tell how many are missed: recall, specificity and misses per 1,000, by images drawn at random and read blind."""
+    from cli.accuracy import accuracy
+
+    accuracy(_load(home), source, since, format)
 
 
 @app.command(epilog="Example: pneumoscreen retry --all")

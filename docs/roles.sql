@@ -43,27 +43,32 @@ GRANT USAGE ON SCHEMA public TO pneumoscreen_worker, pneumoscreen_reader;
 -- What an earlier version of this script granted goes first, in the same transaction: nobody sees a gap.
 REVOKE ALL ON
     sightings, jobs, predictions, screenings, dicom_headers, reviews, model_versions, promotions, training_runs, audit_log,
-    workers, dead_letters, broker_epoch, source_states, source_arrivals, alembic_version, results, results_history
+    workers, dead_letters, broker_epoch, source_states, source_arrivals, alembic_version, results, results_history,
+    draws, draw_members, audit_samples, operating_points, shadow_runs, shadow_scores, drift_checks, version_notes, accuracy
 FROM pneumoscreen_worker, pneumoscreen_reader;
 
--- Producer, worker, and the commands screen, rescreen, retry, dismiss, review, results, status and models. Of a prediction, once written,
+-- Producer, worker, and the commands screen, rescreen, retry, dismiss, review, calibrate draw, accuracy, results, status and models. Of a prediction, once written,
 -- they can change no figure; they delete none, nor a result, a review or an entry of the audit log; and they make no model live.
 GRANT SELECT ON
     sightings, jobs, predictions, screenings, dicom_headers, reviews, model_versions, promotions, training_runs, audit_log,
-    workers, dead_letters, broker_epoch, source_states, source_arrivals, alembic_version, results, results_history
+    workers, dead_letters, broker_epoch, source_states, source_arrivals, alembic_version, results, results_history,
+    draws, draw_members, audit_samples, operating_points, shadow_runs, shadow_scores, drift_checks, version_notes, accuracy
 TO pneumoscreen_worker;
 GRANT INSERT, UPDATE ON sightings, jobs, broker_epoch TO pneumoscreen_worker;
 GRANT UPDATE (decoder_revision, decoded_with) ON predictions TO pneumoscreen_worker; -- no figure of it
+GRANT UPDATE (withdrawn_at, withdrawn_by) ON reviews TO pneumoscreen_worker; -- a reader takes a word back
 GRANT INSERT ON predictions, screenings, dicom_headers, reviews, audit_log, dead_letters TO pneumoscreen_worker;
+GRANT INSERT ON audit_samples, draws, draw_members TO pneumoscreen_worker; -- what was drawn never changes
 GRANT INSERT, UPDATE, DELETE ON workers TO pneumoscreen_worker; -- a process that ends removes its row
 GRANT INSERT, UPDATE, DELETE ON source_states TO pneumoscreen_worker; -- what old producers said is removed
 GRANT INSERT, UPDATE ON source_arrivals TO pneumoscreen_worker;
 GRANT USAGE ON SEQUENCE
-    sightings_id_seq, jobs_id_seq, predictions_id_seq, reviews_id_seq, audit_log_id_seq, dead_letters_id_seq
+    sightings_id_seq, jobs_id_seq, predictions_id_seq, reviews_id_seq, audit_log_id_seq, dead_letters_id_seq,
+    draws_id_seq
 TO pneumoscreen_worker;
 
 -- Whoever asks for results. The views run with their owner's rights, so the tables behind them stay closed;
 -- alembic_version holds the number of the schema alone, by which `pneumoscreen results` knows that it fits.
-GRANT SELECT ON results, results_history, alembic_version TO pneumoscreen_reader;
+GRANT SELECT ON results, results_history, accuracy, alembic_version TO pneumoscreen_reader;
 
 COMMIT;

@@ -14,6 +14,7 @@ from sqlalchemy import func, make_url, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from producer.accuracy_metrics import AccuracyFigures
 from producer.source_metrics import SourceFamilies
 from queries import backups
 from queries.workers import count_complaining, count_live_by_version
@@ -110,6 +111,7 @@ class Situation:
         self._settings = settings
         self._database = database.connect(_impatient(settings.database))
         self._redis = broker.client(settings)
+        self._accuracy = AccuracyFigures()
         self._lock = threading.Lock()  # each scrape has a thread of its own
         self._families: list[GaugeMetricFamily] = []
         self._asked_at: float | None = None
@@ -152,6 +154,7 @@ class Situation:
             "pneumoscreen_backup_last_success_timestamp_seconds",
             "When the last backup was made; 0 where backups are scheduled and there is none yet.",
         )
+        of_audit: list[GaugeMetricFamily] = []
         up = GaugeMetricFamily("pneumoscreen_database_up", "1 if the database answered.")
         try:
             with self._database.read() as session:
@@ -162,6 +165,7 @@ class Situation:
                 complaining.add_metric([], count_complaining(session, now))
                 _add_trainings(session, trainings, trained)
                 of_sources.add(session, self._settings, now)
+                of_audit = self._accuracy.families(session, self._settings, now)
                 if (backup := backups.newest(session, backups.MADE)) or self._settings.backup_every:
                     backed_up.add_metric([], backup.at.timestamp() if backup else 0)
                 letters.add_metric([], session.scalar(select(func.count()).select_from(DeadLetter)) or 0)
@@ -173,7 +177,7 @@ class Situation:
             up.add_metric([], 1)
         finally:
             self._database.close()  # a connection that idles from scrape to scrape may be a dead one
-        return [jobs, age, letters, alive, complaining, trainings, trained, backed_up, *of_sources.all, up]
+        return [jobs, age, letters, alive, complaining, trainings, trained, backed_up, *of_sources.all, *of_audit, up]
 
     def _ask_broker(self) -> list[GaugeMetricFamily]:
         messages = GaugeMetricFamily(

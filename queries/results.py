@@ -44,6 +44,7 @@ class Filters:
     history: bool = False
     repaired: bool = False
     to_review: bool = False
+    blind: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def statement(filters: Filters, limit: int | None = None, named: Sequence[Column
     view = RESULTS_HISTORY if filters.history else RESULTS
     conditions = [*_conditions(view, filters), *named]
     if filters.to_review:
-        return worklist.query(conditions, limit)
+        return worklist.query(conditions, limit, is_blind=filters.blind)
     return select(*view.columns).where(*conditions).order_by(view.c.sighting_id.desc()).limit(limit)
 
 
@@ -88,6 +89,8 @@ def key_of_patient(secret: SecretStr | None, patient_id: str, issuer: str | None
 def _check(filters: Filters) -> None:
     if filters.to_review and filters.history:
         raise InvalidRequest("--to-review looks at the newest results: it does not go with --history.")
+    if filters.blind and not filters.to_review:
+        raise InvalidRequest("--blind leaves the model's answers out of a reading list: it goes with --to-review.")
     _one_of(filters.state, "--state", (*STATES, "superseded") if filters.history else STATES)
     _one_of(filters.label and filters.label.upper(), "--label", LABELS)
 

@@ -5,19 +5,19 @@ from sqlalchemy.orm import Session
 
 from shared.database.tables import Base
 
-VIEWS = ("results", "results_history", "alembic_version")
+VIEWS = ("results", "results_history", "accuracy", "alembic_version")
 WRITES = {
     "INSERT": (
         *("sightings", "jobs", "predictions", "screenings", "dicom_headers", "reviews", "audit_log", "dead_letters"),
-        *("workers", "broker_epoch", "source_states"),
+        *("workers", "broker_epoch", "source_states", "audit_samples", "draws", "draw_members"),
     ),
     "UPDATE": ("sightings", "jobs", "workers", "broker_epoch", "source_states"),
     "DELETE": ("workers",),
 }
 """By privilege, the tables in which producers and workers write."""
-COUNTED = ("sightings", "jobs", "predictions", "reviews", "audit_log", "dead_letters")
+COUNTED = ("sightings", "jobs", "predictions", "reviews", "audit_log", "dead_letters", "draws")
 """Tables whose numbers come from a sequence, which needs a right of its own."""
-COLUMNS = {"predictions": ("decoder_revision", "decoded_with")}
+COLUMNS = {"predictions": ("decoder_revision", "decoded_with"), "reviews": ("withdrawn_at", "withdrawn_by")}
 """Of which alone something is updated."""
 
 

@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from queries import backups, needs, producers, sources, trainings
+from queries import accuracy, accuracy_needs, backups, needs, producers, sources, trainings
 from queries.backups import Backup
 from queries.candidates import bundled_candidate
 from queries.counts import Counts, count
@@ -127,6 +127,7 @@ def status(session: Session, settings: Settings, now: datetime) -> Status:
     put_off_needs, retried = needs.put_off(session, now)
     overviews = sources.overview(session, settings, now)
     source_needs, source_hints = needs.of_sources(overviews, now)
+    audit_needs, audit_hints = accuracy_needs.of_accuracy(accuracy.in_service(session, settings, now))
     return replace(
         state,
         needs=(
@@ -135,6 +136,7 @@ def status(session: Session, settings: Settings, now: datetime) -> Status:
             *needs.sources_out_of_reach(settings, sources.with_problems(overviews, now)),
             *(() if age_of_up(settings, now) is not None else producers.needs(overviews, now)),
             *source_needs,
+            *audit_needs,
             *needs.quarantined(session, now),
             *put_off_needs,
             *needs.dead_letters(session, now),
@@ -144,6 +146,7 @@ def status(session: Session, settings: Settings, now: datetime) -> Status:
         hints=(
             *producers.hints(overviews, now),
             *source_hints,
+            *audit_hints,
             *needs.older_decoder(session),
             *backups.hints(session, settings),
         ),

@@ -192,7 +192,10 @@ def _classify(process: WorkerProcess, loaded: Loaded, prepared: Sequence[Prepare
 
 def _finish(process: WorkerProcess, outcomes: Sequence[Outcome], *, is_last: bool = False) -> list[Outcome]:
     began = time.monotonic()
-    counted = _write(process, lambda session: work.finish(session, outcomes, datetime.now(UTC)), is_last=is_last)
+    share_of = process.settings.audit_share_of
+    counted = _write(
+        process, lambda session: work.finish(session, outcomes, datetime.now(UTC), share_of), is_last=is_last
+    )
     process.metrics.commit.observe(time.monotonic() - began)
     process.metrics.count(counted)
     process.metrics.in_hand.dec(len(outcomes))

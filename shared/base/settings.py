@@ -15,7 +15,7 @@ from shared.base import service_links
 from shared.base.errors import WrongSettings
 from shared.base.home import announcement, find_home, resolve
 from shared.base.renamed import OLD_VARIABLE, Renaming, SourceNames
-from shared.base.source_settings import OWN_SOURCES, FolderSettings, Seconds, overlap, whole
+from shared.base.source_settings import OWN_SOURCES, AuditShare, FolderSettings, Seconds, overlap, whole
 from shared.base.weekly_hours import find_zone
 
 EngineName = Literal["auto", "tensorflow", "litert"]
@@ -55,6 +55,9 @@ class Settings(BaseSettings):
     max_bytes: int = Field(default=200_000_000, ge=1)
     chest_words: tuple[str, ...] = ()
     frontal_words: tuple[str, ...] = ()
+    senior_readers: tuple[str, ...] = ()
+    audit_share: AuditShare = AuditShare()
+    audit_days: float = Field(default=30.0, gt=0, le=3650)
     lease: Seconds = 60.0
     resend_after: Seconds = 120.0
     recover_every: Seconds = 5.0
@@ -128,6 +131,10 @@ class Settings(BaseSettings):
         if "home" in info.data and (wrong := overlap(info.data["home"], sources, os.path.normpath)):
             raise ValueError(wrong)
         return sources
+
+    def audit_share_of(self, source: str) -> AuditShare:
+        own = self.sources.get(source)
+        return own.audit_share if own is not None and own.audit_share is not None else self.audit_share
 
     @property
     def zone(self) -> tzinfo | None:

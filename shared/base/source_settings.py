@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from shared.base.filesystem import MARKER, NO_MARKER
 from shared.base.lanes import SOURCE_LANES, Lane
@@ -61,6 +61,25 @@ def whole(path: Path) -> Path:
     return absolute(path)
 
 
+class AuditShare(BaseModel):
+    """Which share of a source's images is drawn to be read blind, by what the system says of them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    negatives: float = Field(default=0.02, ge=0, le=1)
+    rest: float = Field(default=0.05, ge=0, le=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_all(cls, value: Any) -> Any:
+        """One number is the share of all images."""
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return {"negatives": value, "rest": value} if is_number else value
+
+    def of(self, label: str) -> float:
+        return self.negatives if label == "NORMAL" else self.rest
+
+
 class FolderSettings(BaseModel):
     """A source of the kind `folder`; its name stands in every result."""
 
@@ -73,6 +92,7 @@ class FolderSettings(BaseModel):
     ignore: tuple[Annotated[str, Field(min_length=1)], ...] = IGNORED_BY_DEFAULT
     marker: str = MARKER
     quiet_after: Seconds | None = None
+    audit_share: AuditShare | None = None
     expected: tuple[str, ...] = ()
 
     @field_validator("path")

@@ -18,12 +18,18 @@ from sqlalchemy import (
 )
 
 from shared.database.tables import Instant
+from shared.database.truth import BLIND, STANDING, counting_words
 
 _LAST_WORD = """(SELECT w.label FROM reviews w
-        WHERE (w.sha256 = p.sha256 AND w.label <> 'NOT_READABLE')
-           OR (w.sighting_id = s.id AND w.label = 'NOT_READABLE')
+        WHERE w.withdrawn_at IS NULL AND ((w.sha256 = p.sha256 AND w.label <> 'NOT_READABLE')
+           OR (w.sighting_id = s.id AND w.label = 'NOT_READABLE'))
         ORDER BY w.created_at DESC, w.id DESC LIMIT 1)"""
 """The last word of a person: on the pixels, which follows the content, or that this very image is not readable."""
+
+_AWAITS_BLIND_READING = f"""EXISTS (
+        SELECT 1 FROM audit_samples a WHERE a.source = s.source AND a.sha256 = s.sha256
+    ) AND NOT EXISTS (SELECT 1 FROM reviews r WHERE r.sha256 = s.sha256 AND {BLIND} AND {STANDING})"""  # noqa: S608
+"""An audit sample on which nobody has given a blind word; one who could not tell has read it, too."""
 
 _COLUMNS = f"""s.id AS sighting_id,
     s.source AS source,
@@ -55,7 +61,8 @@ _COLUMNS = f"""s.id AS sighting_id,
     p.logit AS logit,
     p.decoder_revision AS decoder_revision,
     p.decoded_with AS decoded_with,
-    CASE WHEN p.decoder_revision > 0 THEN p.decoded_with IS NOT NULL END AS repaired"""
+    CASE WHEN p.decoder_revision > 0 THEN p.decoded_with IS NOT NULL END AS repaired,
+    {_AWAITS_BLIND_READING} AS awaits_blind_reading"""
 
 _HISTORY = f"""
 CREATE VIEW results_history AS
@@ -84,13 +91,69 @@ WHERE s.state <> 'superseded'
 """  # noqa: S608 - our own text
 
 
+_AUDIT_CELLS = f"""
+    SELECT a.source, p.model_version, a.label AS said,
+        min(a.drawn_at) AS first_drawn_at,
+        max(a.drawn_at) AS last_drawn_at,
+        count(*) AS drawn,
+        count(c.label) AS read,
+        sum(CASE WHEN c.readers > 0 AND c.label IS NULL THEN 1 ELSE 0 END) AS undecided,
+        sum(CASE WHEN c.label = 'PNEUMONIA' THEN 1 ELSE 0 END) AS ill,
+        sum(1 / a.inclusion) AS weight,
+        sum(CASE WHEN c.label IS NOT NULL THEN 1 / a.inclusion END) AS read_weight,
+        sum(CASE WHEN c.label = 'PNEUMONIA' THEN 1 / a.inclusion ELSE 0 END) AS ill_weight
+    FROM audit_samples a
+    JOIN predictions p ON p.id = a.prediction_id AND p.sha256 = a.sha256
+    LEFT JOIN ({counting_words(f"{BLIND} AND r.sha256 IN (SELECT sha256 FROM audit_samples)")}) c
+        ON c.sha256 = a.sha256
+    GROUP BY a.source, p.model_version, a.label"""  # noqa: S608 - our own text
+"""By source, version and what the system said: how many audit samples there are, and what those read weigh."""
+
+_ACCURACY = f"""
+CREATE VIEW accuracy AS
+SELECT e.source, e.model_version, e.first_drawn_at, e.last_drawn_at, e.drawn, e.read, e.undecided,
+    e.drawn - e.read - e.undecided AS unread,
+    e.found, e.missed,
+    CASE WHEN e.knows_misses = 1 AND e.knows_alarms = 1
+        THEN e.ill_called_ill / nullif(e.ill_called_ill + e.ill_called_well, 0)
+    END AS recall,
+    CASE WHEN e.knows_misses = 1 AND e.knows_alarms = 1
+        THEN (e.well - e.ill_called_well) / nullif(e.well - e.ill_called_well + e.called_ill - e.ill_called_ill, 0)
+    END AS specificity,
+    CASE WHEN e.knows_misses = 1 AND e.knows_alarms = 1
+        THEN 1000 * e.ill_called_well / (e.well + e.called_ill)
+    END AS misses_per_1000
+FROM (
+    SELECT source, model_version,
+        min(first_drawn_at) AS first_drawn_at,
+        max(last_drawn_at) AS last_drawn_at,
+        CAST(sum(drawn) AS bigint) AS drawn,
+        CAST(sum(read) AS bigint) AS read,
+        CAST(sum(undecided) AS bigint) AS undecided,
+        CAST(sum(CASE WHEN said = 'PNEUMONIA' THEN ill ELSE 0 END) AS bigint) AS found,
+        CAST(sum(CASE WHEN said = 'NORMAL' THEN ill ELSE 0 END) AS bigint) AS missed,
+        sum(CASE WHEN said = 'NORMAL' THEN weight ELSE 0 END) AS well,
+        sum(CASE WHEN said = 'PNEUMONIA' THEN weight ELSE 0 END) AS called_ill,
+        sum(CASE WHEN said = 'PNEUMONIA' AND read > 0 THEN ill_weight * weight / read_weight ELSE 0 END)
+            AS ill_called_ill,
+        sum(CASE WHEN said = 'NORMAL' AND read > 0 THEN ill_weight * weight / read_weight ELSE 0 END)
+            AS ill_called_well,
+        max(CASE WHEN said = 'NORMAL' AND read > 0 THEN 1 ELSE 0 END) AS knows_misses,
+        max(CASE WHEN said = 'PNEUMONIA' AND read > 0 THEN 1 ELSE 0 END) AS knows_alarms
+    FROM ({_AUDIT_CELLS}
+    ) cells GROUP BY source, model_version
+) e
+"""  # noqa: S608 - our own text
+"""Point estimates: an image that was read stands for those that were not drawn, and for those that nobody has read."""
+
+
 def drop(connection: Connection) -> None:
-    for view in ("results", "results_history"):
+    for view in ("accuracy", "results", "results_history"):
         connection.execute(text(f"DROP VIEW IF EXISTS {view}"))
 
 
 def create(connection: Connection) -> None:
-    for statement in (_HISTORY, _RESULTS):
+    for statement in (_HISTORY, _RESULTS, _ACCURACY):
         connection.execute(text(statement))
 
 
@@ -132,6 +195,7 @@ def _view(name: str, *more: "Column[object]") -> Table:
         Column("decoder_revision", BigInteger),
         Column("decoded_with", Text),
         Column("repaired", Boolean),
+        Column("awaits_blind_reading", Boolean),
         *more,
     )
 

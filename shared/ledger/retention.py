@@ -11,8 +11,10 @@ from sqlalchemy import ColumnElement, and_, delete, exists, or_, select, text, t
 from sqlalchemy.orm import Session, aliased
 
 from shared.database import (
+    AuditSample,
     DeadLetter,
     DicomHeader,
+    DrawMember,
     Job,
     JobState,
     Prediction,
@@ -25,7 +27,7 @@ from shared.database import (
 from shared.ledger.latest import is_newest
 from shared.ledger.register import MAX_ROWS, parts
 
-Contents = type[Prediction] | type[DicomHeader] | type[Review]
+Contents = type[Prediction] | type[DicomHeader] | type[Review] | type[DrawMember]
 Place = tuple[str, str]
 """A source, and a path in it."""
 
@@ -98,7 +100,7 @@ def delete_old(session: Session, sightings: Sequence[int], cutoff: datetime) -> 
 
 
 def delete_sightings(session: Session, sightings: Sequence[int]) -> tuple[int, int, int]:
-    """Delete sightings with their jobs, screenings and the reviews of them alone.
+    """Delete sightings with their jobs, screenings, audit samples and the reviews of them alone.
 
     Reviews of their contents stay, but name no sighting: SQLite gives the number of a deleted row to a new one.
     Returns how many sightings, jobs and reviews were deleted.
@@ -109,6 +111,7 @@ def delete_sightings(session: Session, sightings: Sequence[int]) -> tuple[int, i
         counts[2] += len(session.scalars(delete(Review).where(_is_of_sighting(part)).returning(Review.id)).all())
         session.execute(update(Review).where(Review.sighting_id.in_(part)).values(sighting_id=None))
         session.execute(delete(Screening).where(Screening.sighting_id.in_(part)))
+        session.execute(delete(AuditSample).where(AuditSample.sighting_id.in_(part)))
         counts[0] += len(session.scalars(delete(Sighting).where(Sighting.id.in_(part)).returning(Sighting.id)).all())
     return counts[0], counts[1], counts[2]
 

@@ -40,14 +40,16 @@ class Known(NamedTuple):
     figures: Figures
 
 
-def write(session: Session, screened: Sequence["Screened"], now: datetime) -> None:
+def write(session: Session, screened: Sequence["Screened"], now: datetime) -> dict[int, Known]:
     """Make outcomes their sightings' results, but for those that are the same as before and were asked for only if not.
+
+    Returns the results, by sighting.
 
     Predictions and screenings that exist stay as they are, so that a probability once read never changes.
     """
     screened = [outcome for outcome in screened if not (outcome.claimed.if_differs and _stands(session, outcome))]
     if not screened:
-        return
+        return {}
     stored, new = _add_predictions(session, screened, now)
     known = {} if len(new) == len(stored) else first_figures(session, {stored[key] for key in stored.keys() - new})
     results: dict[int, Known] = {}
@@ -69,6 +71,7 @@ def write(session: Session, screened: Sequence["Screened"], now: datetime) -> No
         ),
         [{"sighting": o.claimed.sighting, "digest": o.sha256, "prediction": stored[_key(o)]} for o in screened],
     )
+    return results
 
 
 def add(session: Session, results: dict[int, Known], now: datetime) -> None:

@@ -13,7 +13,8 @@ from shared.base.found import Found
 from shared.base.lanes import Lane
 from shared.database import DicomHeader, Job, JobState, Prediction, Resolution, Sighting, SightingState
 from shared.database.among import among
-from shared.ledger import checks, latest, screenings
+from shared.ledger import audit_samples, checks, latest, screenings
+from shared.ledger.audit_samples import ShareOf
 from shared.ledger.register import JOBS, SIGHTINGS, add, as_path, as_text, insert_new
 from shared.queue.messages import Message
 
@@ -173,12 +174,20 @@ def renew(session: Session, message: Message, now: datetime, lease: float) -> No
     )
 
 
-def finish(session: Session, outcomes: Sequence[Outcome], now: datetime) -> list[Outcome]:
-    """Write outcomes of a message's jobs; returns those that count. Jobs that another worker got meanwhile do not."""
+def finish(
+    session: Session, outcomes: Sequence[Outcome], now: datetime, audit_share_of: ShareOf | None = None
+) -> list[Outcome]:
+    """Write outcomes of a message's jobs; returns those that count. Jobs that another worker got meanwhile do not.
+
+    `audit_share_of` says which share of a source's images is put on the reading list; None: none is.
+    """
     held = _release(session, outcomes)
     counted = [_as_check(outcome) for outcome in outcomes if outcome.claimed.job in held]
     _write_identifiers(session, [o for o in counted if isinstance(o, Screened | Quarantined)])
-    screenings.write(session, [o for o in counted if isinstance(o, Screened)], now)
+    screened = [o for o in counted if isinstance(o, Screened)]
+    results = screenings.write(session, screened, now)
+    if audit_share_of is not None:
+        audit_samples.draw(session, screened, results, audit_share_of, now)
     screened_before = _screened_before(session, [o for o in counted if isinstance(o, Quarantined | Superseded)])
     for outcome in counted:
         match outcome:
