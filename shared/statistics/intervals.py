@@ -52,7 +52,7 @@ def bound_mean_difference(differences: NDArray[np.int64], patients: NDArray[np.s
     return float(low), float(high)
 
 
-def clopper_pearson(share: float, trials: int, level: float = LEVEL) -> tuple[float, float]:
+def clopper_pearson(share: float, trials: float, level: float = LEVEL) -> tuple[float, float]:
     """The exact interval of a proportion `share`, 0 to 1, of so many independent trials.
 
     Source: Clopper & Pearson, The use of confidence or fiducial limits illustrated in the case of the binomial,
