@@ -12,12 +12,25 @@ from shared.imaging import Limits
 from shared.statistics import metrics
 from shared.statistics.metrics import Answers
 from trainer import evaluation
+from trainer.evaluation import Evaluation
 
 
 def evaluate(settings: Settings, version: str | None, data: Path, format: str, pictures: Path | None) -> None:
     """Print the figures of a version, the live one if none is named, on a folder with both classes in it."""
     if format not in ("table", "json"):
         raise InvalidRequest(f"--format must be table or json, not {format!r}.")
+    evaluated = screen(settings, version, data)
+    if pictures is not None:
+        _draw(pictures, evaluated.answers)
+    report = evaluated.report()
+    if format == "json":
+        out.file.write(json.dumps(report, indent=2) + "\n")
+    else:
+        _print(report)
+
+
+def screen(settings: Settings, version: str | None, data: Path) -> Evaluation:
+    """A version's answers on a labelled folder; what could not be read is named."""
     listed = evaluation.list_files(data)
     loaded = versions.load_named_or_live(settings, version)
     reading = evaluation.Reading(Limits.of(settings), settings.batch_size, settings.decode_threads)
@@ -26,13 +39,7 @@ def evaluate(settings: Settings, version: str | None, data: Path, format: str, p
         evaluated = evaluation.evaluate(loaded, listed, reading, lambda count: bar.advance(task, count))
     for left_out in evaluated.unreadable:
         err.print(f"unreadable: {left_out.path}: {left_out.reason}", markup=False)
-    if pictures is not None:
-        _draw(pictures, evaluated.answers)
-    report = evaluated.report()
-    if format == "json":
-        out.file.write(json.dumps(report, indent=2) + "\n")
-    else:
-        _print(report)
+    return evaluated
 
 
 def _draw(folder: Path, answers: Answers) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from cli.calibrate_point import app as calibrate_point
 from cli.measure import app as measure
 from shared import __version__
 from shared.base import stopping, surroundings
@@ -33,6 +34,7 @@ models = typer.Typer(no_args_is_help=True, help="Look at model versions.")
 app.add_typer(db, name="db")
 app.add_typer(models, name="models")
 models.add_typer(measure, name="measure")
+app.add_typer(calibrate_point, name="calibrate")
 
 Home = Annotated[
     Path | None,

@@ -43,14 +43,16 @@ GRANT USAGE ON SCHEMA public TO pneumoscreen_worker, pneumoscreen_reader;
 -- What an earlier version of this script granted goes first, in the same transaction: nobody sees a gap.
 REVOKE ALL ON
     sightings, jobs, predictions, screenings, dicom_headers, reviews, model_versions, promotions, training_runs, audit_log,
-    workers, dead_letters, broker_epoch, source_states, source_arrivals, alembic_version, results, results_history
+    workers, dead_letters, broker_epoch, source_states, source_arrivals, operating_points, alembic_version, results,
+    results_history
 FROM pneumoscreen_worker, pneumoscreen_reader;
 
 -- Producer, worker, and the commands screen, rescreen, retry, dismiss, review, results, status and models. Of a prediction, once written,
 -- they can change no figure; they delete none, nor a result, a review or an entry of the audit log; and they make no model live.
 GRANT SELECT ON
     sightings, jobs, predictions, screenings, dicom_headers, reviews, model_versions, promotions, training_runs, audit_log,
-    workers, dead_letters, broker_epoch, source_states, source_arrivals, alembic_version, results, results_history
+    workers, dead_letters, broker_epoch, source_states, source_arrivals, operating_points, alembic_version, results,
+    results_history
 TO pneumoscreen_worker;
 GRANT INSERT, UPDATE ON sightings, jobs, broker_epoch TO pneumoscreen_worker;
 GRANT UPDATE (decoder_revision, decoded_with) ON predictions TO pneumoscreen_worker; -- no figure of it

@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from queries import backups, needs, sources, trainings
+from queries import backups, needs, operating_points, sources, trainings
 from queries.backups import Backup
 from queries.candidates import bundled_candidate
 from queries.counts import Counts, count
@@ -128,6 +128,7 @@ def status(session: Session, settings: Settings, now: datetime) -> Status:
     )
     put_off_needs, retried = needs.put_off(session, now)
     overviews = sources.overview(session, settings, now)
+    live = state.model.version if state.model else None
     source_needs, source_hints = needs.of_sources(overviews, now)
     return replace(
         state,
@@ -138,11 +139,16 @@ def status(session: Session, settings: Settings, now: datetime) -> Status:
             *source_needs,
             *needs.quarantined(session, now),
             *put_off_needs,
+            *operating_points.needs(session, live),
             *needs.dead_letters(session, now),
             *backups.needs(session, settings, now),
         ),
         retried=tuple(retried),
-        hints=(*source_hints, *needs.older_decoder(session), *backups.hints(session, settings)),
+        hints=(
+            *source_hints,
+            *operating_points.hints(session, live, [source.name for source in overviews if source.last_image]),
+            *needs.older_decoder(session), *backups.hints(session, settings),
+        ),
     )
 
 

@@ -55,7 +55,9 @@ _COLUMNS = f"""s.id AS sighting_id,
     p.logit AS logit,
     p.decoder_revision AS decoder_revision,
     p.decoded_with AS decoded_with,
-    CASE WHEN p.decoder_revision > 0 THEN p.decoded_with IS NOT NULL END AS repaired"""
+    CASE WHEN p.decoder_revision > 0 THEN p.decoded_with IS NOT NULL END AS repaired,
+    r.operating_point_id AS operating_point,
+    (SELECT o.is_provisional FROM operating_points o WHERE o.id = r.operating_point_id) AS is_provisional"""
 
 _HISTORY = f"""
 CREATE VIEW results_history AS
@@ -132,6 +134,8 @@ def _view(name: str, *more: "Column[object]") -> Table:
         Column("decoder_revision", BigInteger),
         Column("decoded_with", Text),
         Column("repaired", Boolean),
+        Column("operating_point", BigInteger),
+        Column("is_provisional", Boolean),
         *more,
     )
 

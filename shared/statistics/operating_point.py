@@ -78,9 +78,7 @@ def lower_bound(share: float, trials: float) -> float:
     return 0.0 if hits <= 0 else beta_quantile(1 - CONFIDENCE, hits, trials - hits + 1)
 
 
-def choose(
-    readings: Readings, goal: float, own: Line, prevalence: float | None = None, seed: int = 0
-) -> Choice:
+def choose(readings: Readings, goal: float, own: Line, prevalence: float | None = None, seed: int = 0) -> Choice:
     """The line that fits these words best, and the highest threshold of which they prove that its recall is `goal`.
 
     Where no threshold is proved, a provisional one, by which a share of `goal` of the next positives is expected to be
@@ -92,23 +90,26 @@ def choose(
             raise WorkFailed(f"No word that counts says {name}: no operating point can be fitted. Review more images.")
     weights = readings.weights if prevalence is None else readings.with_share(prevalence)
     method, line = choose_line(readings.logits, readings.labels, weights, readings.patients, own, seed)
-    scores = line.probabilities(readings.logits)
-    thresholds, shares, bounds, effective = bound_recall(scores, readings, seed)
-    missing = max(1, math.ceil(needed(goal) - effective[0] - 1e-9))
-    proved = np.flatnonzero(bounds >= goal)
-    if len(proved):
-        row = int(proved[-1])
-        figures = float(shares[row]), float(bounds[row])
-        return Choice(method, line, float(thresholds[row]), False, *figures, bounds.max(), float(effective[row]), 0)
+    bounds = RecallBounds(line.probabilities(readings.logits), readings, seed)
+    provable = bounds.low(0)
+    row = bounds.last(goal)
+    if row is not None:
+        return _choice(method, line, float(bounds.thresholds[row]), bounds, row, provable)
+    missing = max(1, math.ceil(needed(goal) - float(bounds.effective[0]) - 1e-9))
     threshold = line.probability(_provisional_logit(readings, goal))
-    rows = np.flatnonzero(thresholds >= threshold)
-    row = int(rows[0])  # there is one: a provisional threshold is never above the highest positive
-    found = float(shares[row]), float(bounds[row]), float(bounds.max()), float(effective[row])
-    return Choice(method, line, threshold, True, *found, missing)
+    row = int(np.searchsorted(bounds.thresholds, threshold, side="left"))  # never above the highest positive
+    return _choice(method, line, threshold, bounds, row, provable, missing)
 
 
-def bound_recall(scores: Floats, readings: Readings, seed: int = 0) -> tuple[Floats, Floats, Floats, Floats]:
-    """For each threshold that is the score of a positive, ascending: it, the recall, its lower bound, effective number.
+def _choice(
+    method: str, line: Line, threshold: float, bounds: "RecallBounds", row: int, provable: float, missing: int = 0
+) -> Choice:
+    found = float(bounds.shares[row]), bounds.low(row), provable, float(bounds.effective[row])
+    return Choice(method, line, threshold, missing > 0, *found, missing)
+
+
+class RecallBounds:
+    """Recall, and its lower bound, of each threshold that is the score of a positive, ascending.
 
     The bound is Clopper and Pearson's, which for a threshold at a positive's score is exact in spite of the choice (it
     is a tolerance limit: Wilks, 1941), on the effective number of positives; or that of a bootstrap over patients,
@@ -116,19 +117,34 @@ def bound_recall(scores: Floats, readings: Readings, seed: int = 0) -> tuple[Flo
     were all missed or all found; and no more than the total weight over the largest weight below the threshold, since
     a stratum of which few were read may hide as many misses (after Fay & Feuer, Statistics in Medicine 16, 1997).
     """
-    ill = readings.is_ill
-    weights, order = readings.weights, np.argsort(scores, kind="stable")
-    thresholds = np.unique(scores[ill])
-    total = float(weights[ill].sum())
-    missed = np.array([weights[ill & (scores < threshold)].sum() for threshold in thresholds])
-    shares = 1 - missed / total
-    largest = np.maximum.accumulate(weights[order])
-    below = np.searchsorted(scores[order], thresholds, side="left")
-    heaviest = largest[np.maximum(below - 1, 0)]
-    of_patients = effective_number(_by_patient(weights[ill], np.asarray(readings.patients)[ill]))
-    effective = np.minimum(of_patients, total / heaviest)
-    exact = np.array([lower_bound(share, trials) for share, trials in zip(shares, effective, strict=True)])
-    return thresholds, shares, np.minimum(exact, _bootstrapped(scores, thresholds, readings, seed)), effective
+
+    def __init__(self, scores: Floats, readings: Readings, seed: int = 0) -> None:
+        ill, weights = readings.is_ill, readings.weights
+        self.thresholds = np.unique(scores[ill])
+        order = np.argsort(scores, kind="stable")
+        below = np.searchsorted(scores[order], self.thresholds, side="left")
+        total = float(weights[ill].sum())
+        self.shares = 1 - np.concatenate([[0.0], np.cumsum((weights * ill)[order])])[below] / total
+        heaviest = np.maximum.accumulate(weights[order])[np.maximum(below - 1, 0)]
+        of_patients = effective_number(_by_patient(weights[ill], np.asarray(readings.patients)[ill]))
+        self.effective = np.minimum(of_patients, total / heaviest)
+        self._bootstrapped = _bootstrap(scores, self.thresholds, readings, seed)
+
+    def low(self, row: int) -> float:
+        """The lower bound of a threshold; a higher threshold has no higher one."""
+        exact = lower_bound(float(self.shares[row]), float(self.effective[row]))
+        return min(exact, float(self._bootstrapped[row]))
+
+    def last(self, goal: float) -> int | None:
+        """The highest threshold whose bound reaches the goal; None where none does."""
+        first, end = 0, len(self.thresholds)
+        while first < end:
+            middle = (first + end) // 2
+            if self.low(middle) >= goal:
+                first = middle + 1
+            else:
+                end = middle
+        return first - 1 if first else None
 
 
 def _by_patient(weights: Floats, patients: NDArray[np.str_]) -> Floats:
@@ -136,7 +152,7 @@ def _by_patient(weights: Floats, patients: NDArray[np.str_]) -> Floats:
     return np.bincount(patient_of, weights=weights).astype(np.float64)
 
 
-def _bootstrapped(scores: Floats, thresholds: Floats, readings: Readings, seed: int) -> Floats:
+def _bootstrap(scores: Floats, thresholds: Floats, readings: Readings, seed: int) -> Floats:
     """Lower bounds by a percentile bootstrap over patients; 1 for a threshold that misses none, where it says nothing.
 
     Source: Efron & Tibshirani, An Introduction to the Bootstrap, 1993, chapters 8 and 13.

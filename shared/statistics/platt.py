@@ -11,7 +11,7 @@ Floats = NDArray[np.float64]
 
 MIN_WORDS_FOR_SLOPE = 100
 """With fewer words the slope is the version's own: two numbers fitted to so few follow their noise."""
-FOLDS = 10
+FOLDS = 5
 REPEATS = 2
 _STEPS = 100
 
