@@ -44,21 +44,25 @@ class Filled:
 
 
 def fill(
-    database: Database, models: Path, key: SecretStr | None = None, advance: Callable[[int], object] = lambda _count: None
+    database: Database,
+    models: Path,
+    key: SecretStr | None = None,
+    advance: Callable[[int], object] = lambda _count: None,
 ) -> Filled:
     """In short transactions; each row once, and only where there is no logit. Safe to break off and to repeat."""
     done = Filled()
     with database.read() as session:
-        lacking = select(Prediction.model_version, func.count()).where(Prediction.logit.is_(None))
-        counts = {str(version): number for version, number in session.execute(lacking.group_by(Prediction.model_version))}
-    for version, number in sorted(counts.items()):
-        calibration = _calibration(database, models, version, key)
+        version = Prediction.model_version
+        lacking = select(version, func.count()).where(Prediction.logit.is_(None)).group_by(version)
+        counts = {str(name): number for name, number in session.execute(lacking)}
+    for name, number in sorted(counts.items()):
+        calibration = _calibration(database, models, name, key)
         if calibration is None:
-            done.gone[version] = number
+            done.gone[name] = number
             continue
         before = done.filled + done.missing
         try:
-            _fill_version(database, version, calibration, done, advance)
+            _fill_version(database, name, calibration, done, advance)
         except DBAPIError as error:
             if not is_refused(error.orig):
                 raise

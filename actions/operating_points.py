@@ -64,13 +64,15 @@ def apply(
     try:
         session.flush()
     except IntegrityError as error:
-        raise WorkFailed("Another operating point was applied to this source at the same moment: look again.") from error
+        raise WorkFailed("Another operating point was applied to this source at this moment: look again.") from error
     kind = "provisional point" if point.is_provisional else "point"
     audit.record(session, actor, "calibrate apply", f"{kind} {number} of {point.source}: {reason}", at=now)
     return point
 
 
-def rollback(session: Session, source: str, version: str, actor: str | None, reason: str | None, now: datetime) -> RolledBack:
+def rollback(
+    session: Session, source: str, version: str, actor: str | None, reason: str | None, now: datetime
+) -> RolledBack:
     """Take back the point that is applied to a source and a version; the one that it replaced is applied again.
 
     Where there was none, the version's own line and threshold are. Where a promotion retired the source's point, this
@@ -108,7 +110,9 @@ def retire_for(session: Session, version: str, actor: str, now: datetime) -> lis
     Their images are read by the next version's own line and threshold, unless a point of that one is applied to them.
     """
     points = session.scalars(
-        select(OperatingPoint).where(OperatingPoint.model_version == version, IS_APPLIED).order_by(OperatingPoint.source)
+        select(OperatingPoint)
+        .where(OperatingPoint.model_version == version, IS_APPLIED)
+        .order_by(OperatingPoint.source)
     ).all()
     for point in points:
         _retire(point, actor, now, f"{PROMOTION} of another version than {version}")

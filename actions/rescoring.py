@@ -121,9 +121,7 @@ def _read(
             yield _Picture(content, pixels, notes.text, age)
 
 
-def _content(
-    sources: Mapping[str, Source], content: str, sightings: Sequence[Sighting], limits: Limits
-) -> bytes:
+def _content(sources: Mapping[str, Source], content: str, sightings: Sequence[Sighting], limits: Limits) -> bytes:
     """The bytes with this checksum, from the first place that still has them; raises ImageError where none has."""
     problem: ImageError = Unreadable("its rows were deleted")
     for sighting in sightings:

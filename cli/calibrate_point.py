@@ -29,11 +29,11 @@ def fit(
         typer.Option(help="A labelled folder of the source's images, instead of a draw.", exists=True, file_okay=False),
     ] = None,
     prevalence: Annotated[
-        float | None, typer.Option(help="With --data: the share of ill images at the source, where the folder's is not it.")
+        float | None, typer.Option(help="With --data: the share of ill images at the source, if not the folder's.")
     ] = None,
     model: Annotated[str | None, typer.Option(help="A published version; the live one if left out.")] = None,
     rescore: Annotated[
-        bool, typer.Option("--rescore", help="First have the version score those images of the draw that it has not seen.")
+        bool, typer.Option("--rescore", help="First have the version score what it has not seen of the draw.")
     ] = False,
     by: By = None,
     pictures: Annotated[Path | None, typer.Option(help="A folder for the reliability picture.")] = None,

@@ -200,12 +200,12 @@ def describe(fitted: Fitted, *, is_applied: bool) -> Iterator[str]:
             yield f"To use it: pneumoscreen calibrate apply {fitted.number} --by NAME --reason TEXT"
         return
     yield (
-        f"PROVISIONAL: a recall of {fitted.goal:g} is not proved. {needed(fitted.goal)} independent positives without a "
-        f"miss prove it; these amount to {choice.effective:.1f}, so about {choice.missing} more are needed."
+        f"PROVISIONAL: a recall of {fitted.goal:g} is not proved. {needed(fitted.goal)} independent positives without "
+        f"a miss prove it; these amount to {choice.effective:.1f}, so about {choice.missing} more are needed."
     )
     yield (
-        f"These words prove a recall of {choice.provable:.3f} at most, at the threshold that misses none of them. At the "
-        f"provisional threshold they prove {choice.recall_low:.3f}; it is chosen so that {fitted.goal:g} of the next "
+        f"These words prove a recall of {choice.provable:.3f} at most, at the threshold that misses none of them. At "
+        f"the provisional threshold they prove {choice.recall_low:.3f}; {fitted.goal:g} of the next "
         "positives are expected above it."
     )
     yield (
@@ -273,7 +273,7 @@ def _of_folder(settings: Settings, described: Manifest, data: Path, prevalence: 
     counts = fitting.Counts(drawn=len(answers) + len(evaluated.unreadable), unread=len(evaluated.unreadable))
     fingerprint = datasets.fingerprint(evaluated.digests, answers.labels.tolist())
     if evaluated.is_training_data:
-        raise InvalidRequest(f"{data} holds the images that {described.version} was made from: they prove nothing of it.")
+        raise InvalidRequest(f"{data} holds what {described.version} was made from, which proves nothing of it.")
     return Sample(readings, counts, fingerprint=fingerprint, prevalence=prevalence)
 
 

@@ -75,10 +75,8 @@ def _print(listing: Listing, filters: Filters, limit: int | None) -> None:
     if len(rows) == limit:
         err.print(f"The first {limit} are shown; --limit shows more, --format csv all.")
     if without_point:
-        err.print(
-            f"By the version's own threshold, since the source had no operating point: {', '.join(sorted(without_point))}.",
-            markup=False,
-        )
+        names = ", ".join(sorted(without_point))
+        err.print(f"By the version's own threshold, as the source had no operating point: {names}.", markup=False)
     err.print("A screening aid, not a diagnosis." if rows else "No row matches.")
 
 

@@ -107,7 +107,7 @@ def images_a_day(session: Session, source: str, now: datetime) -> float | None:
     is_recent = (Sighting.source == source) & (Sighting.finished_at > now - TRAFFIC)
     query = select(func.count(), func.min(Sighting.finished_at)).where(is_recent, Sighting.state == SightingState.DONE)
     images, first = session.execute(query).one()
-    if not images:
+    if not images or first is None:
         return None
     return float(images / max((now - first) / timedelta(days=1), 1.0))
 
@@ -139,8 +139,8 @@ def hints(session: Session, live: str | None, names: Sequence[str]) -> Iterator[
     )
     for point in rows:
         yield (
-            f"the operating point {point.id} of the source {point.source} is provisional: {point.positives} positives "
-            f"prove a recall of {point.recall_low:.3f}, not of {point.recall_goal:g}. Review more of a draw, and fit again"
+            f"the operating point {point.id} of the source {point.source} is provisional: its {point.positives} "
+            f"positives prove a recall of {point.recall_low:.3f}, not of {point.recall_goal:g}. Review more, and fit"
         )
     had_one = set(session.scalars(select(OperatingPoint.source).where(OperatingPoint.applied_at.is_not(None))))
     without = sorted(set(names) - had_one)

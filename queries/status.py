@@ -147,7 +147,8 @@ def status(session: Session, settings: Settings, now: datetime) -> Status:
         hints=(
             *source_hints,
             *operating_points.hints(session, live, [source.name for source in overviews if source.last_image]),
-            *needs.older_decoder(session), *backups.hints(session, settings),
+            *needs.older_decoder(session),
+            *backups.hints(session, settings),
         ),
     )
 

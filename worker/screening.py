@@ -155,9 +155,7 @@ def _screened(
         yield damaged
 
 
-def _classify(
-    process: WorkerProcess, loaded: Loaded, points: Applied, prepared: Sequence[Prepared]
-) -> list[Outcome]:
+def _classify(process: WorkerProcess, loaded: Loaded, points: Applied, prepared: Sequence[Prepared]) -> list[Outcome]:
     if not prepared:
         return []
     manifest, began = loaded.manifest, time.monotonic()

@@ -25,6 +25,7 @@ _LAST_WORD = """(SELECT w.label FROM reviews w
         ORDER BY w.created_at DESC, w.id DESC LIMIT 1)"""
 """The last word of a person: on the pixels, which follows the content, or that this very image is not readable."""
 
+_IS_PROVISIONAL = "(SELECT o.is_provisional FROM operating_points o WHERE o.id = r.operating_point_id)"
 _COLUMNS = f"""s.id AS sighting_id,
     s.source AS source,
     s.source AS root,
@@ -57,7 +58,7 @@ _COLUMNS = f"""s.id AS sighting_id,
     p.decoded_with AS decoded_with,
     CASE WHEN p.decoder_revision > 0 THEN p.decoded_with IS NOT NULL END AS repaired,
     r.operating_point_id AS operating_point,
-    (SELECT o.is_provisional FROM operating_points o WHERE o.id = r.operating_point_id) AS is_provisional"""
+    {_IS_PROVISIONAL} AS is_provisional"""
 
 _HISTORY = f"""
 CREATE VIEW results_history AS

@@ -25,6 +25,10 @@ class AppliedPoint:
 
 
 def applied(session: Session) -> Applied:
-    columns = (OperatingPoint.id, OperatingPoint.slope, OperatingPoint.intercept, OperatingPoint.threshold)
-    rows = session.execute(select(OperatingPoint.source, OperatingPoint.model_version, *columns).where(IS_APPLIED))
-    return {(source, version): AppliedPoint(*figures) for source, version, *figures in rows}
+    """Of all sources, in one query: they are few."""
+    key = (OperatingPoint.source, OperatingPoint.model_version)
+    figures = (OperatingPoint.slope, OperatingPoint.intercept, OperatingPoint.threshold)
+    rows = session.execute(select(*key, OperatingPoint.id, *figures).where(IS_APPLIED))
+    return {
+        (row.source, row.model_version): AppliedPoint(row.id, row.slope, row.intercept, row.threshold) for row in rows
+    }

@@ -1,7 +1,6 @@
 """Chooses a source's operating point from words on its images: a line, and a threshold whose recall is proved."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -38,7 +37,7 @@ class Readings:
 
     @property
     def is_ill(self) -> Mask:
-        return self.labels == 1
+        return np.asarray(self.labels == 1, dtype=np.bool_)
 
     def with_share(self, prevalence: float) -> Floats:
         """Weights under which this share of the images, 0 to 1, is ill."""

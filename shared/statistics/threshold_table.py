@@ -1,4 +1,4 @@
-"""What thresholds would mean at a source: recall, specificity, predictive values, flagged and missed, with intervals."""
+"""What thresholds mean at a source: recall, specificity, predictive values, flagged and missed, with intervals."""
 
 from dataclasses import dataclass
 
@@ -106,6 +106,6 @@ def _share(drawn: Floats, part: Mask, whole: Mask, patients: NDArray[np.intp]) -
         low, high = np.quantile(rounds, [tail, 1 - tail])
         return Share(value, min(float(low), value), max(float(high), value))
     weights = drawn[0][whole]
-    of_patients = effective_number(np.bincount(patients[whole], weights=weights))
+    of_patients = effective_number(np.bincount(patients[whole], weights=weights).astype(np.float64))
     trials = min(of_patients, float(weights.sum() / weights.max()))
     return Share(value, *clopper_pearson(round(value, 12), trials))

@@ -63,7 +63,7 @@ def test_a_recall_that_was_proved_is_reached_among_others_nineteen_times_in_twen
 
 def test_the_images_of_one_patient_prove_no_more_than_one() -> None:
     alone = words(20, 20)
-    copied = Readings(*(np.tile(array, 5) for array in (alone.logits, alone.labels, alone.weights)), alone.patients * 5)
+    copied = Readings(np.tile(alone.logits, 5), np.tile(alone.labels, 5), np.tile(alone.weights, 5), alone.patients * 5)
     assert choose(copied, 0.95, OWN).provable == pytest.approx(choose(alone, 0.95, OWN).provable)
     assert choose(copied, 0.95, OWN).is_provisional
 
