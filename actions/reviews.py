@@ -1,19 +1,21 @@
-"""A reader's word on an image, or many words at once. Nothing is overwritten: the last word counts.
+"""A reader's word on an image. Nothing is overwritten; `shared/ledger/words.py` says which word counts.
+
+`review_import` records many at once.
 
 NORMAL, PNEUMONIA and UNCLEAR are words on pixels: they follow the content, under every name, and need content that was
 screened. NOT_READABLE is a word on one sighting alone.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import insert, select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
+from actions.draw_members import DrawMembers
 from shared.base.errors import InvalidRequest, WorkFailed
-from shared.database import Review, ReviewLabel, Screening, Sighting, SightingState, audit
+from shared.database import Review, ReviewLabel, ReviewMethod, Screening, Sighting, SightingState, audit
 from shared.ledger import lookup
 from shared.ledger.latest import IS_RESULT
 from shared.ledger.lookup import Key, Meaning, Named
@@ -22,7 +24,10 @@ from shared.ledger.register import parts
 
 @dataclass(frozen=True)
 class ReviewEntry:
-    """What somebody says of an image. `at` is None where it is not known when; `keys` say what the name may be."""
+    """What somebody says of an image. `at` is None where it is not known when; `keys` say what the name may be.
+
+    `number` is the image's in a draw; then the name may be empty, and else must mean the same image.
+    """
 
     name: str
     label: ReviewLabel
@@ -30,6 +35,17 @@ class ReviewEntry:
     note: str | None = None
     at: datetime | None = None
     keys: tuple[Key, ...] = tuple(Key)
+    number: int | None = None
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How words are given. For a draw, they are on its images alone."""
+
+    method: ReviewMethod = ReviewMethod.CLI
+    is_blind: bool = False
+    draw: int | None = None
+    seniors: Collection[str] = ()
 
 
 @dataclass(frozen=True)
@@ -37,12 +53,8 @@ class Reviewed:
     entry: ReviewEntry
     sighting_id: int
     model_label: str | None
-
-
-@dataclass(frozen=True)
-class Imported:
-    added: int
-    known: int
+    is_blind: bool
+    after_model: bool  # the model's answer had been shown to this reader before, so that no word of theirs is blind
 
 
 @dataclass(frozen=True)
@@ -58,11 +70,6 @@ class Target:
         return str(self.sha256) if self.is_content else self.sighting_id
 
 
-Word = tuple[ReviewEntry, Target]
-Words = dict[tuple[str | int, str], list[Review]]
-"""What is on record, by subject and reviewer, the last word last."""
-
-
 def parse_label(text: str) -> ReviewLabel:
     try:
         return ReviewLabel(text.strip().upper())
@@ -70,64 +77,33 @@ def parse_label(text: str) -> ReviewLabel:
         raise InvalidRequest(f"a label is {', '.join(ReviewLabel)}, not {text!r}") from None
 
 
-def review(session: Session, entry: ReviewEntry, now: datetime) -> Reviewed:
+def review(session: Session, entry: ReviewEntry, now: datetime, manner: Manner = Manner()) -> Reviewed:
     """Record one word; raises WorkFailed for an image that is unknown, ambiguous, or cannot be reviewed so."""
-    meaning = lookup.sightings(session, {entry.name}, entry.keys).get(entry.name)
-    target = _target(entry, meaning, _screened(session, [meaning] if meaning else []))
-    session.add(_row(entry, target, entry.at or now))
-    audit.record(session, entry.reviewer, "review", f"sighting {target.sighting_id}: {entry.label}", at=now)
+    if manner.draw is not None:
+        target = find_drawn(entry, DrawMembers.load(session, manner.draw))
+    else:
+        meaning = lookup.sightings(session, {entry.name}, entry.keys).get(entry.name)
+        target = find_target(entry, meaning, find_screened(session, [meaning] if meaning else []))
+    row = new_row(entry, target, entry.at or now, manner, have_seen(session, [target]))
+    session.add(row)
+    how = f" ({told(manner)})" if manner.is_blind else ""
+    audit.record(session, entry.reviewer, "review", f"sighting {target.sighting_id}: {entry.label}{how}", at=now)
     of_sighting = select(Screening.label).join(Sighting, IS_RESULT)
-    return Reviewed(entry, target.sighting_id, session.scalar(of_sighting.where(Sighting.id == target.sighting_id)))
+    label = session.scalar(of_sighting.where(Sighting.id == target.sighting_id))
+    return Reviewed(entry, target.sighting_id, label, bool(row.is_blind), bool(row.after_model))
 
 
-def import_words(
-    session: Session,
-    entries: Sequence[tuple[int, ReviewEntry]],
-    now: datetime,
-    advance: Callable[[int], None] = lambda _: None,
-    *,
-    refuse: bool = False,
-) -> tuple[Imported, dict[int, str]]:
-    """Record numbered entries, all or none; the same entries a second time add nothing.
-
-    Returns also what is wrong with which of them: then nothing was recorded. `advance` is told how many were checked;
-    `refuse` has them checked and not recorded, since others of the same file are wrong already.
-    SQLite lets nobody else write meanwhile, so images are looked up by the thousand.
-    """
-    wrong: dict[int, str] = {}
-    words: list[Word] = []
-    for part in parts(entries):
-        meanings = _meanings(session, [entry for _, entry in part])
-        screened = _screened(session, meanings.values())
-        for number, entry in part:
-            try:
-                words.append((entry, _target(entry, meanings.get((entry.name, entry.keys)), screened)))
-            except WorkFailed as error:
-                wrong[number] = str(error)
-        advance(len(part))
-    if wrong or refuse:
-        return Imported(0, 0), wrong
-    new = _unrecorded(words, _recorded(session, [target for _, target in words]), now)
-    if new:
-        columns = ("sha256", "sighting_id", "label", "reviewer", "note", "created_at")
-        session.execute(insert(Review), [{name: getattr(row, name) for name in columns} for row in new])
-    for reviewer, added in sorted(Counter(row.reviewer for row in new).items()):
-        audit.record(session, reviewer, "review", f"{added} images from a file", at=now)
-    return Imported(len(new), len(entries) - len(new)), {}
+def told(manner: Manner) -> str:
+    return "blind" if manner.draw is None else f"blind, draw {manner.draw}"
 
 
-def _meanings(session: Session, entries: Sequence[ReviewEntry]) -> dict[tuple[str, tuple[Key, ...]], Meaning]:
-    names: dict[tuple[Key, ...], set[str]] = defaultdict(set)
-    for entry in entries:
-        names[entry.keys].add(entry.name)
-    return {
-        (name, keys): meaning
-        for keys, named in names.items()
-        for name, meaning in lookup.sightings(session, named, keys).items()
-    }
+def find_drawn(entry: ReviewEntry, members: DrawMembers) -> Target:
+    """Raises WorkFailed where the image is none of the draw."""
+    member = members.find(entry.name, entry.keys, entry.number)
+    return Target(member.sighting_id, member.sha256, entry.label is not ReviewLabel.NOT_READABLE)
 
 
-def _screened(session: Session, meanings: Iterable[Meaning]) -> set[str]:
+def find_screened(session: Session, meanings: Iterable[Meaning]) -> set[str]:
     """Those contents that have a result, of the images that are meant."""
     contents = sorted({image.sha256 for meaning in meanings for image in meaning.images if image.sha256})
     screened: set[str] = set()
@@ -140,7 +116,7 @@ def _screened(session: Session, meanings: Iterable[Meaning]) -> set[str]:
     return screened
 
 
-def _target(entry: ReviewEntry, meaning: Meaning | None, screened: set[str]) -> Target:
+def find_target(entry: ReviewEntry, meaning: Meaning | None, screened: set[str]) -> Target:
     """Raises WorkFailed where no image, or more than one, is meant, or the word cannot be said of it."""
     if entry.label is ReviewLabel.NOT_READABLE:
         image = lookup.only(entry.name, meaning)
@@ -164,59 +140,23 @@ def _not_screened(entry: ReviewEntry, image: Named) -> WorkFailed:
     )
 
 
-def _recorded(session: Session, targets: Sequence[Target]) -> Words:
-    recorded: Words = defaultdict(list)
-    contents = sorted({str(target.sha256) for target in targets if target.is_content})
-    sightings = sorted({target.sighting_id for target in targets if not target.is_content})
-    on_sighting = Review.label == ReviewLabel.NOT_READABLE
-    queries = [~on_sighting & Review.sha256.in_(part) for part in parts(contents)]
-    queries += [on_sighting & Review.sighting_id.in_(part) for part in parts(sightings)]
-    for condition in queries:
-        for row in session.scalars(select(Review).where(condition).order_by(Review.created_at, Review.id)):
-            subject = row.sighting_id if row.label == ReviewLabel.NOT_READABLE else row.sha256
-            recorded[subject or "", row.reviewer].append(row)
-    return recorded
+def have_seen(session: Session, targets: Sequence[Target]) -> set[tuple[str | None, str]]:
+    """(content, reader), where an earlier word was not given blind: the model's answer was in sight, or told then.
 
-
-def _unrecorded(words: Sequence[Word], recorded: Words, now: datetime) -> list[Review]:
-    """The words that are not on record, in the order in which they were said, so that the last one counts.
-
-    One with a time is on record if the same was said at that time. Those without a time are if the reviewer's last word
-    is the last of them: then the file was imported before, and nobody has changed their mind since.
+    Also of a word that was withdrawn since, and of those of older schemas, which nothing is known about.
     """
-    new: list[Review] = []
-
-    def add(entry: ReviewEntry, target: Target) -> None:
-        new.append(_row(entry, target, entry.at or now))
-        recorded[target.subject, entry.reviewer].append(new[-1])
-
-    for entry, target in sorted((word for word in words if word[0].at), key=lambda word: word[0].at or now):
-        earlier = recorded[target.subject, entry.reviewer]
-        if not any(_is_same(row, entry) and row.created_at == entry.at for row in earlier):
-            add(entry, target)
-    for said in recorded.values():
-        said.sort(key=lambda row: row.created_at)  # as the views do: the last word is the one that was said last
-    timeless = [word for word in words if word[0].at is None]
-    for entry, target in _unless_imported_before(timeless, recorded):
-        earlier = recorded[target.subject, entry.reviewer]
-        if not (earlier and _is_same(earlier[-1], entry)):
-            add(entry, target)
-    return new
+    seen: set[tuple[str | None, str]] = set()
+    is_open = or_(Review.is_blind.is_(None), ~Review.is_blind)
+    for part in parts(sorted({target.sha256 for target in targets if target.sha256})):
+        rows = session.execute(select(Review.sha256, Review.reviewer).where(Review.sha256.in_(part), is_open))
+        seen |= {(content, reader) for content, reader in rows}
+    return seen
 
 
-def _unless_imported_before(
-    words: Sequence[Word], recorded: Mapping[tuple[str | int, str], list[Review]]
-) -> list[Word]:
-    last = {(target.subject, entry.reviewer): entry for entry, target in words}
-    known = {whose for whose, entry in last.items() if recorded.get(whose) and _is_same(recorded[whose][-1], entry)}
-    return [word for word in words if (word[1].subject, word[0].reviewer) not in known]
-
-
-def _is_same(row: Review, entry: ReviewEntry) -> bool:
-    return (row.label, row.note) == (entry.label, entry.note)
-
-
-def _row(entry: ReviewEntry, target: Target, at: datetime) -> Review:
+def new_row(
+    entry: ReviewEntry, target: Target, at: datetime, manner: Manner, seen: Collection[tuple[str | None, str]]
+) -> Review:
+    after_model = (target.sha256, entry.reviewer) in seen
     return Review(
         sha256=target.sha256,
         sighting_id=target.sighting_id,
@@ -224,4 +164,9 @@ def _row(entry: ReviewEntry, target: Target, at: datetime) -> Review:
         reviewer=entry.reviewer,
         note=entry.note,
         created_at=at,
+        method=manner.method,
+        is_blind=manner.is_blind and not after_model,
+        after_model=after_model,
+        is_senior=entry.reviewer in manner.seniors,
+        draw_id=manner.draw,
     )

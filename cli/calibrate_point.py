@@ -5,12 +5,9 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="Fit a source's operating point to words of its own, and apply it.")
+from cli.calibrate import Home
+from cli.calibrate import app as app
 
-Home = Annotated[
-    Path | None,
-    typer.Option(help="Home folder. Default: PNEUMOSCREEN_HOME, else the running system's, else ~/.pneumoscreen."),
-]
 SourceName = Annotated[str, typer.Option(help="The source, as `pneumoscreen sources` names it.")]
 By = Annotated[str | None, typer.Option(help="Who does it.")]
 Reason = Annotated[str | None, typer.Option(help="Why; it is recorded.")]

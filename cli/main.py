@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from cli.calibrate_point import app as calibrate_point
+from cli.calibrate_point import app as calibrate
 from cli.measure import app as measure
 from shared import __version__
 from shared.base import stopping, surroundings
@@ -34,7 +34,7 @@ models = typer.Typer(no_args_is_help=True, help="Look at model versions.")
 app.add_typer(db, name="db")
 app.add_typer(models, name="models")
 models.add_typer(measure, name="measure")
-app.add_typer(calibrate_point, name="calibrate")
+app.add_typer(calibrate, name="calibrate")
 
 Home = Annotated[
     Path | None,
@@ -259,11 +259,19 @@ def review(
             exists=True,
         ),
     ] = None,
+    blind: Annotated[
+        bool, typer.Option("--blind", help="The reader has not seen what the model says: such words train and count.")
+    ] = False,
+    draw: Annotated[
+        int | None,
+        typer.Option(help="Blind words on images of this draw (`calibrate draw`); the column `number` may name them."),
+    ] = None,
+    withdraw: Annotated[bool, typer.Option("--withdraw", help="Take one's own word on the image back.")] = False,
 ) -> None:
     """Record a reader's word on an image: nothing is overwritten, and the last word counts."""
     from cli.review import review
 
-    review(_load(home), which, label, by, note, csv)
+    review(_load(home), which, label, by, note, csv, blind=blind, draw=draw, withdraw=withdraw)
 
 
 @app.command(epilog="Example: pneumoscreen retry --all")

@@ -8,7 +8,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from shared.base.settings import Settings
-from shared.database import CLASS_LABELS, TRAINER_ALIVE, Review, RunState, TrainingRun
+from shared.database import TRAINER_ALIVE, Review, RunState, TrainingRun
+from shared.ledger import words
 from shared.ledger.send import AHEAD
 
 AFTER_FAILURE = timedelta(hours=1)
@@ -100,9 +101,7 @@ def _cause(session: Session, settings: Settings, has_data: bool, now: datetime) 
     not_failed = newest.where(TrainingRun.state != RunState.FAILED)
     learnt = session.scalars(not_failed).first()
     known = learnt.reviews if learnt else 0
-    says_class = Review.label.in_(CLASS_LABELS)  # from UNCLEAR and NOT_READABLE nothing is learned
-    new = session.scalar(select(func.count(func.distinct(Review.sha256))).where(Review.id > known, says_class)) or 0
-    if new >= settings.retrain_after_labels:
+    if words.count_new_labels(session, known) >= settings.retrain_after_labels:
         return "labels"
     is_fresh = learnt is not None and -AHEAD < now - learnt.started_at < timedelta(seconds=settings.retrain_every)
     return "schedule" if has_data and not is_fresh else None

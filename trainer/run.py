@@ -21,8 +21,9 @@ from shared import database, sources
 from shared.base import settings
 from shared.base.errors import ImageError, PneumoscreenError, WorkFailed
 from shared.base.settings import Settings
-from shared.database import Database, DicomHeader, Review, ReviewLabel, RunState, Sighting, TrainingRun
+from shared.database import Database, DicomHeader, RunState, Sighting, TrainingRun
 from shared.imaging import Limits
+from shared.ledger import words
 from shared.ledger.register import as_path, parts
 from shared.models import manifest, registry
 from shared.models.manifest import sha256
@@ -161,7 +162,7 @@ def _gather(found: Settings, ledger: Database, reviews: int, folder: Path) -> No
     with ledger.read() as session:
         reviewed = dict(_reviewed(found, session, reviews))
     for digest, (file, label, patient) in reviewed.items():
-        if label not in CLASSES:  # UNCLEAR: the image is not learned from under any label
+        if label is None:  # readers cannot tell or disagree: the image is not learned from under any label
             continue
         (folder / label / f"{patient}_{digest[:16]}{file.suffix}").symlink_to(file)
     if found.training_data is None:
@@ -173,12 +174,9 @@ def _gather(found: Settings, ledger: Database, reviews: int, folder: Path) -> No
             (folder / CLASSES[label_number] / f"{number:07d}_{file.name}").symlink_to(file)
 
 
-def _reviewed(found: Settings, session: Session, most: int) -> Iterator[tuple[str, tuple[Path, str, str]]]:
-    """Of each content that has a last word: (SHA-256, (file, label, patient)), where a file of it is still there."""
-    # NOT_READABLE is no word on the content: it is of one sighting alone.
-    on_content = (Review.id <= most) & Review.sha256.is_not(None) & (Review.label != ReviewLabel.NOT_READABLE)
-    oldest_first = select(Review).where(on_content).order_by(Review.created_at, Review.id)
-    labels = {str(review.sha256): review.label for review in session.scalars(oldest_first)}
+def _reviewed(found: Settings, session: Session, most: int) -> Iterator[tuple[str, tuple[Path, str | None, str]]]:
+    """Of each content with words that train: (SHA-256, (file, label, patient)), where a file of it is still there."""
+    labels = words.labels_that_train(session, most)
     contents, known, limits = sorted(labels), sources.build(found), Limits.of(found)
     for part in parts(contents):
         keys = dict(

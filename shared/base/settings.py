@@ -55,6 +55,7 @@ class Settings(BaseSettings):
     max_bytes: int = Field(default=200_000_000, ge=1)
     chest_words: tuple[str, ...] = ()
     frontal_words: tuple[str, ...] = ()
+    senior_readers: tuple[str, ...] = ()
     lease: Seconds = 60.0
     resend_after: Seconds = 120.0
     recover_every: Seconds = 5.0

@@ -1,5 +1,7 @@
 """Which word counts on a content, in SQL: the one rule of `shared/ledger/words.py` and of the view `accuracy`."""
 
+STANDING = "r.sha256 IS NOT NULL AND r.withdrawn_at IS NULL AND (r.method IS NULL OR r.method <> 'batch')"
+"""On a content, not taken back, and not given to many images at once: what any use asks of a word."""
 BLIND = "r.is_blind"
 """Given without sight of the model's answer or another reader's word: what may calibrate, gate and count."""
 DRAWN = f"{BLIND} AND r.draw_id IS NOT NULL"
@@ -11,7 +13,7 @@ TRAINING = "(r.is_blind OR r.is_blind IS NULL) AND r.label <> 'NOT_READABLE'"
 def counting_words(eligible: str) -> str:
     """A SELECT of `sha256`, `label` and `readers` from the reviews `r` that fulfil the condition `eligible`.
 
-    Neither words given to many images at once nor withdrawn ones are eligible. Each reader has one word on a content:
+    Only STANDING ones are eligible. Each reader has one word on a content:
     their newest; if it is UNCLEAR, none. A senior's word counts (the newest of them), else the label that most readers
     give; where as many say the one as the other, `label` is NULL. `readers` counts also those who could not tell.
     """
@@ -35,8 +37,7 @@ FROM (
             CASE WHEN r.is_senior AND r.label IN ('NORMAL', 'PNEUMONIA') THEN 1 ELSE 0 END AS is_deciding,
             row_number() OVER (PARTITION BY r.sha256, r.reviewer ORDER BY r.created_at DESC, r.id DESC) AS turn
         FROM reviews r
-        WHERE r.sha256 IS NOT NULL AND r.withdrawn_at IS NULL AND (r.method IS NULL OR r.method <> 'batch')
-            AND {eligible}
+        WHERE {STANDING} AND {eligible}
     ) w
     WHERE w.turn = 1
 ) n

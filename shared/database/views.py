@@ -20,8 +20,8 @@ from sqlalchemy import (
 from shared.database.tables import Instant
 
 _LAST_WORD = """(SELECT w.label FROM reviews w
-        WHERE (w.sha256 = p.sha256 AND w.label <> 'NOT_READABLE')
-           OR (w.sighting_id = s.id AND w.label = 'NOT_READABLE')
+        WHERE w.withdrawn_at IS NULL AND ((w.sha256 = p.sha256 AND w.label <> 'NOT_READABLE')
+           OR (w.sighting_id = s.id AND w.label = 'NOT_READABLE'))
         ORDER BY w.created_at DESC, w.id DESC LIMIT 1)"""
 """The last word of a person: on the pixels, which follows the content, or that this very image is not readable."""
 

@@ -12,7 +12,7 @@ from sqlalchemy import BigInteger, ColumnElement, Select, Subquery, Text, and_, 
 from sqlalchemy.orm import Session
 
 from shared.database import AuditSample, DicomHeader, DrawMember, Prediction
-from shared.database.truth import BLIND, DRAWN, TRAINING, counting_words
+from shared.database.truth import BLIND, DRAWN, STANDING, TRAINING, counting_words
 
 ClassLabel = Literal["NORMAL", "PNEUMONIA"]
 NEGATIVE, REST = 0, 1
@@ -95,6 +95,14 @@ def labels_that_train(session: Session, newest: int | None = None) -> dict[str, 
     upto = "" if newest is None else f" AND r.id <= {int(newest)}"
     rows = session.execute(text(counting_words(TRAINING + upto)))
     return {row.sha256: cast("ClassLabel | None", row.label) for row in rows}
+
+
+def count_new_labels(session: Session, after: int) -> int:
+    """Of how many contents a review with a higher number than `after` may train."""
+    is_class = "r.label IN ('NORMAL', 'PNEUMONIA')"
+    condition = f"r.id > :after AND {is_class} AND {STANDING} AND {TRAINING}"
+    query = text(f"SELECT count(DISTINCT r.sha256) FROM reviews r WHERE {condition}")  # noqa: S608 - our own text
+    return int(session.scalar(query, {"after": after}) or 0)
 
 
 def _counting(eligible: str, contents: str) -> Subquery:
