@@ -25,10 +25,13 @@ def promote(settings: Settings, version: str, by: str, data: Path | None, reason
     """Ends with exit code 1 if the gate refuses."""
 
     def measure(challenger: Published, live: list[Published]) -> Verdict:
+        from local import announcing
         from trainer import gate  # only here: it loads the networks
+        from trainer.listing import Site
 
         assert data is not None
-        verdict = gate.examine(settings.models, challenger, live, data, err, settings.signing_key)
+        site = Site.of(settings, announcing.known_secret(settings))
+        verdict = gate.examine(settings.models, challenger, live, data, err, settings.signing_key, site)
         show(verdict)
         return verdict
 
