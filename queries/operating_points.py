@@ -140,7 +140,8 @@ def hints(session: Session, live: str | None, names: Sequence[str]) -> Iterator[
     for point in rows:
         yield (
             f"the operating point {point.id} of the source {point.source} is provisional: its {point.positives} "
-            f"positives prove a recall of {point.recall_low:.3f}, not of {point.recall_goal:g}. Review more, and fit"
+            f"positives prove a recall of {point.recall_low:.3f}, not of {point.recall_goal:g}. Review more images, "
+            "and fit again"
         )
     had_one = set(session.scalars(select(OperatingPoint.source).where(OperatingPoint.applied_at.is_not(None))))
     without = sorted(set(names) - had_one)

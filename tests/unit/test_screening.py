@@ -30,10 +30,10 @@ from shared.ledger.send import take, take_back
 from shared.ledger.work import MAX_ATTEMPTS, Claimed, Outcome, Screened
 from shared.models import registry
 from shared.queue.messages import SCHEMA
-from shared.statistics.platt import Line
 from shared.sources.folder.facts import Facts
 from shared.sources.folder.source import FolderSource
 from shared.sources.folder.sweep import sweep
+from shared.statistics.platt import Line
 from tests.dicom import make, written
 from tests.models import go_live, make_linear_version
 from tests.points import add_point
