@@ -75,8 +75,8 @@ def _print(listing: Listing, filters: Filters, limit: int | None) -> None:
     if len(rows) == limit:
         err.print(f"The first {limit} are shown; --limit shows more, --format csv all.")
     if without_point:
-        names = ", ".join(sorted(without_point))
-        err.print(f"By the version's own threshold, as the source had no operating point: {names}.", markup=False)
+        listed = ", ".join(sorted(without_point))
+        err.print(f"By the version's own threshold, as the source had no operating point: {listed}.", markup=False)
     err.print("A screening aid, not a diagnosis." if rows else "No row matches.")
 
 

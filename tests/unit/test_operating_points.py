@@ -15,7 +15,7 @@ from actions.fitting import Fitted
 from queries import operating_points as query
 from shared.base.errors import InvalidRequest, WorkFailed
 from shared.base.settings import Settings
-from shared.database import AuditEntry, Database, OperatingPoint, Review
+from shared.database import AuditEntry, Database, OperatingPoint, Prediction, Review
 from shared.models import manifest
 from tests.models import home_with_versions, promote
 from tests.points import add_point, digest, draw_with_words, points, word
@@ -96,11 +96,8 @@ def test_words_that_do_not_count_and_rows_without_a_logit_are_left_out_and_count
         sighted.is_blind = False
         old = Review(sha256=digest(1), label="PNEUMONIA", reviewer="Dr. Past", created_at=NOW)
         session.add_all([batch, sighted, old])
-        session.execute(
-            fitting.Prediction.__table__.update()
-            .where(fitting.Prediction.sha256.in_([digest(3), digest(4)]))
-            .values(logit=None)
-        )
+        for found in session.scalars(select(Prediction).where(Prediction.sha256.in_([digest(3), digest(4)]))):
+            found.logit = None
     fitted = fit(database, chosen, draw)
     counts = fitted.sample.counts
     assert (counts.drawn, counts.unread, counts.undecided, counts.without_logit) == (60, 1, 1, 2)
@@ -188,6 +185,22 @@ def test_a_version_that_comes_back_brings_its_points_back(database: Database, ch
     assert points(database) == {number: "applied"}
 
 
+def test_promoting_and_rolling_back_a_version_retires_and_restores_points_and_the_command_names_the_sources(
+    database: Database, chosen: Settings, run_command: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PNEUMOSCREEN_DATABASE_URL", database.engine.url.render_as_string(hide_password=False))
+    number = add_point(database)
+    words = ("models", "promote", "v2", "--by", "Ada", "--reason", "a trial", "--home", tmp_path)
+    code, printed, told = run_command(*words)
+    assert code == 0
+    assert "lost their operating point, and are read by the version's own threshold: ward." in told
+    assert "calibrate fit --rescore" in printed
+    assert points(database)[number].startswith("promotion")
+    again = ("models", "rollback", "--by", "Ada", "--reason", "a mistake", "--home", tmp_path)
+    assert run_command(*again)[0] == 0
+    assert points(database) == {number: "applied"}
+
+
 def test_a_new_version_is_fitted_to_the_words_of_a_draw_of_the_old_one(database: Database, chosen: Settings) -> None:
     logits, labels = spread(30, 30)
     draw = draw_with_words(database, logits, labels)
@@ -195,9 +208,7 @@ def test_a_new_version_is_fitted_to_the_words_of_a_draw_of_the_old_one(database:
         fit(database, chosen, draw, version="v2")
     with database.write() as session:
         session.add_all(
-            fitting.Prediction(
-                sha256=digest(number), model_version="v2", decoder_revision=1, logit=3 * logit, created_at=NOW
-            )
+            Prediction(sha256=digest(number), model_version="v2", decoder_revision=1, logit=3 * logit, created_at=NOW)
             for number, logit in enumerate(logits[:-1], start=1)
         )
     fitted = fit(database, chosen, draw, version="v2")
