@@ -30,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         writer = csv.writer(file)
         writer.writerow(["path", "label", "patient", "view"])
         for number in range(40):
-            pixels = np.random.default_rng(number).integers(0, 256, (48, 48)).astype(np.uint8)
+            pixels = np.random.default_rng(number).integers(0, 256, (64, 64)).astype(np.uint8)
             Image.fromarray(pixels).save(folder / f"{number}.png")
             label = "PNEUMONIA" if number % 4 < 2 else "NORMAL"
             writer.writerow([f"{number}.png", label, number // 2, "AP" if number % 3 else "PA"])
