@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import SecretStr
 from sqlalchemy.orm import Session
 
+from actions import operating_points
 from actions.actor import named
 from actions.verdict import Verdict
 from shared.base.errors import BrokenModel, InvalidRequest, WorkFailed
@@ -58,6 +59,8 @@ class Outcome:
     was_live: bool = False
     champion: str | None = None
     verdict: Verdict | None = None
+    uncalibrated: tuple[str, ...] = ()
+    """Sources that lost their operating point with the version before."""
 
 
 def request_promotion(
@@ -99,8 +102,8 @@ def request_promotion(
             if reason is None:
                 return Outcome(is_live=False, champion=champion, verdict=verdict)
         passed = verdict.as_json() if verdict is not None and is_passed else None
-        make_live(session, version, actor, now(), reason, passed)
-    return Outcome(is_live=True, champion=champion, verdict=verdict)
+        lost = make_live(session, version, actor, now(), reason, passed)
+    return Outcome(is_live=True, champion=champion, verdict=verdict, uncalibrated=tuple(lost))
 
 
 def request_rollback(database: Database, settings: Settings, actor: str, now: datetime, reason: str) -> str:
@@ -125,15 +128,17 @@ def request_rollback(database: Database, settings: Settings, actor: str, now: da
 
 def make_live(
     session: Session, version: str, actor: str, now: datetime, reason: str | None = None, verdict: str | None = None
-) -> None:
+) -> list[str]:
     """Make a version live, which changes no result; one that is live already stays so.
 
+    Returns the sources that lose their operating point, which is retired with the version before.
     `verdict` is the JSON of a verdict that it passed; a rejected version needs that or a reason. Raises BrokenModel for
     a version that was never published, WorkFailed for a rejected one.
     """
     registry.published(session, version)
-    if registry.newest_promotion(session) == version:
-        return
+    before = registry.newest_promotion(session)
+    if before == version:
+        return []
     row = session.get_one(ModelVersion, version)
     if verdict is not None:
         row.state, row.verdict = VersionState.PUBLISHED, verdict
@@ -145,6 +150,7 @@ def make_live(
     session.add(Promotion(version=version, promoted_by=actor, promoted_at=now, reason=reason))
     detail = version if reason is None else f"{version}: {reason}"
     audit.record(session, actor, "promote", detail, at=now)
+    return operating_points.retire_for(session, before, actor, now) if before is not None else []
 
 
 def reject(session: Session, version: str, actor: str, now: datetime, verdict: str) -> None:
@@ -161,9 +167,11 @@ def rollback(database: Database, actor: str, now: datetime, reason: str) -> str:
     A second rollback goes one further back, not forward again. Raises WorkFailed if there was none.
     """
     with database.write() as session:
-        back = registry.before(session)
-        if back is None:
+        back, undone = registry.before(session), registry.newest_promotion(session)
+        if back is None or undone is None:
             raise WorkFailed("No version was live before this one: `pneumoscreen models list` shows all there are.")
         session.add(Promotion(version=back, promoted_by=actor, promoted_at=now, reason=reason))
         audit.record(session, actor, "rollback", f"{back}: {reason}", at=now)
+        operating_points.retire_for(session, undone, actor, now)
+        operating_points.restore_for(session, back, actor, now)
     return back

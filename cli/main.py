@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from cli.calibrate import app as calibrate
+from cli.calibrate_point import app as calibrate
 from cli.measure import app as measure
 from shared import __version__
 from shared.base import stopping, surroundings
@@ -559,11 +559,14 @@ def models_promote(
     reason: Annotated[
         str | None, typer.Option(help="Promote without the gate, or against it, for this reason; it is recorded.")
     ] = None,
+    refit: Annotated[
+        bool, typer.Option("--refit", help="Fit anew the operating points that go with the version before.")
+    ] = False,
 ) -> None:
     """Make a version live if it passes the gate against the live one; workers take it with their next message."""
     from cli.versions import promote
 
-    promote(_load(home), version, by, data, reason)
+    promote(_load(home), version, by, data, reason, refit=refit)
 
 
 @models.command("rollback", epilog="Example: pneumoscreen models rollback --by Ada --reason 'too many false alarms'")

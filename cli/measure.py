@@ -26,12 +26,15 @@ Version = Annotated[
 def robustness(data: Data, version: Version = None, home: Home = None) -> None:
     """Measure a version on held-out patients whose images are reframed, exposed and sharpened differently."""
     from cli.console import err, table
+    from local import announcing
     from queries import versions
     from shared.base import settings
     from trainer import robustness
+    from trainer.listing import Site
 
-    loaded = versions.load_for_measuring(settings.load(home), version)
-    measured = robustness.measure(loaded, data, err)
+    chosen = settings.load(home)
+    loaded = versions.load_for_measuring(chosen, version)
+    measured = robustness.measure(loaded, data, err, Site.of(chosen, announcing.known_secret(chosen)))
     table(
         ("what", "images", "AUC", "recall", "specificity"),
         [
@@ -53,17 +56,70 @@ def novelty(
 ) -> None:
     """Measure which share of X-rays, and of images that are no chest X-rays, a version's novelty check flags."""
     from cli.console import err, table
+    from local import announcing
     from queries import versions
     from shared.base import settings
     from trainer import novelty
+    from trainer.listing import Site
 
-    loaded = versions.load_for_measuring(settings.load(home), version)
-    report = novelty.measure(loaded, data, images, err)
+    chosen = settings.load(home)
+    loaded = versions.load_for_measuring(chosen, version)
+    report = novelty.measure(loaded, data, images, err, Site.of(chosen, announcing.known_secret(chosen)))
     check = "its own check" if report.is_own else "a check fitted to this data"
     table(
         ("what", "images", "flagged"),
         [(row.name, row.images, _rounded(row.flagged)) for row in (*report.xrays, *report.families, *report.changed)],
         f"{loaded.manifest.version}, {check}, limit {report.limit:.3f}",
+    )
+
+
+@app.command(
+    "operating-points",
+    epilog="Example: pneumoscreen models measure operating-points --data ~/site-b --groups view --words 30,60,90",
+)
+def operating_points(
+    data: Data,
+    version: Version = None,
+    home: Home = None,
+    words: Annotated[str, typer.Option(help="Numbers of words to fit to, with commas between.")] = "30,60,90",
+    recall: Annotated[float, typer.Option(help="The recall that is wanted.")] = 0.95,
+    groups: Annotated[str | None, typer.Option(help="A column of labels.csv: its values are told apart.")] = None,
+    rounds: Annotated[int, typer.Option(help="Random choices of patients for each number of words.", min=1)] = 200,
+    fine_tune: Annotated[
+        int | None, typer.Option(help="Also fine-tune the version, in five folds, for so many epochs.", min=1)
+    ] = None,
+) -> None:
+    """Measure what an operating point from a few words gives, beside the version's own threshold and fine-tuning."""
+    from cli.console import err, table
+    from local import announcing
+    from queries import versions
+    from shared.base import settings
+    from shared.base.errors import InvalidRequest
+    from trainer import site_points
+    from trainer.listing import Site
+    from trainer.plan import Plan
+
+    try:
+        numbers = [int(number) for number in words.split(",")]
+    except ValueError as error:
+        raise InvalidRequest(f"--words takes numbers with commas between, as 30,60,90, not {words!r}.") from error
+    chosen = settings.load(home)
+    site = Site.of(chosen, announcing.known_secret(chosen))
+    loaded = versions.load_for_measuring(chosen, version)
+    plan = None
+    if fine_tune is not None:
+        start, work = versions.folder_of(chosen, version), chosen.home / "training"
+        plan = Plan(loaded.manifest.architecture, work, work, fine_tune, start_from=start, site=site)
+    rows = site_points.measure(loaded, data, numbers, recall, groups, err, site, rounds, plan)
+    names = list(rows[0].rates)
+    heads = [f"{figure}, {name}" for name in names for figure in ("recall", "specificity")]
+    table(
+        ("fitted to", *heads, "recall in 9 rounds of 10"),
+        [
+            (row.name, *(_rounded(rate) for name in names for rate in row.rates[name]), _rounded(row.lowest))
+            for row in rows
+        ],
+        f"{loaded.manifest.version} on patients that nothing was fitted to, recall of {recall:g} wanted",
     )
 
 
@@ -87,12 +143,15 @@ def group_holdout(
 ) -> None:
     """Train once for each group of images that is left out, and measure the network on that group."""
     from cli.console import err, out, table
+    from local import announcing
     from shared.base import settings
     from trainer import group_holdout
-    from trainer.pipeline import Plan
+    from trainer.listing import Site
+    from trainer.plan import Plan
 
-    folder = work or settings.load(home).home / "training"
-    plan = Plan(architecture, folder, folder, epochs, seed)
+    chosen = settings.load(home)
+    folder = work or chosen.home / "training"
+    plan = Plan(architecture, folder, folder, epochs, seed, site=Site.of(chosen, announcing.known_secret(chosen)))
     measured = group_holdout.measure(plan, data, sizes, only, err)
     table(
         ("left out", "images", "AUC", "recall", "specificity"),

@@ -15,10 +15,12 @@ from shared.database import opened
 
 SHORT = (
     *("sighting_id", "source", "path", "state", "label", "probability", "unfamiliar", "reviewed_word"),
-    *("model_version", "reason"),
+    *("model_version", "operating_point", "is_provisional", "reason"),
 )
 """The table's columns. What most rows have in common is left out, so that a terminal has room for the others."""
-OPTIONAL = {"label", "probability", "unfamiliar", "reviewed_word", "model_version", "reason", "resolution"}
+OPTIONAL = {"label", "probability", "unfamiliar", "reviewed_word", "model_version", "reason", "resolution"} | {
+    *("operating_point", "is_provisional"),
+}
 """Columns that are left out where no row has a value, for the same reason."""
 QUARANTINED = (*SHORT, "resolution")
 REPAIRED = (*SHORT, "decoded_with")
@@ -26,7 +28,9 @@ TO_REVIEW = (
     *("why", "sighting_id", "lane", "seen_at", "source", "path", "accession_number"),
     *("label", "probability", "threshold", "outside_population"),
 )
-TITLES = {"reviewed_word": "reviewed", "model_version": "version", "accession_number": "accession"}
+TITLES = {"reviewed_word": "reviewed", "model_version": "version", "accession_number": "accession"} | {
+    **{"operating_point": "point", "is_provisional": "provisional"}
+}
 TABLE_ROWS = 50
 WRITERS = {"csv": write_csv, "json": write_json, "parquet": write_parquet}
 
@@ -61,11 +65,18 @@ def results(
 
 def _print(listing: Listing, filters: Filters, limit: int | None) -> None:
     names = _columns(filters)
-    rows = [{name: _cell(row[name]) for name in names} for row in listing.rows]
+    rows, without_point = [], set()
+    for row in listing.rows:
+        rows.append({name: _cell(row[name]) for name in names})
+        if row["label"] is not None and row.get("operating_point") is None:
+            without_point.add(row["source"])
     columns = [name for name in names if name not in OPTIONAL or any(row[name] is not None for row in rows)]
     table([TITLES.get(name, name) for name in columns], [[row[name] for name in columns] for row in rows])
     if len(rows) == limit:
         err.print(f"The first {limit} are shown; --limit shows more, --format csv all.")
+    if without_point:
+        listed = ", ".join(sorted(without_point))
+        err.print(f"By the version's own threshold, as the source had no operating point: {listed}.", markup=False)
     err.print("A screening aid, not a diagnosis." if rows else "No row matches.")
 
 

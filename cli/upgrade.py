@@ -8,7 +8,9 @@ from pathlib import Path
 
 import typer
 
+from actions import logits
 from actions.installation import Installation, install_bundled
+from actions.logits import Filled
 from cli.console import out, shown
 from queries import setting_names
 from queries import upgrade as query
@@ -30,9 +32,10 @@ def upgrade(settings: Settings) -> None:
         before = with_database.upgrade()
         out.print(describe_schema(with_database.name, before), markup=False)
         installation = install_bundled(with_database, settings.models, datetime.now(UTC), settings.signing_key)
+        filled = logits.fill(with_database, settings.models, settings.signing_key)
     finally:
         with_database.close()
-    for line in describe(installation):
+    for line in (*describe_logits(filled), *describe(installation)):
         out.print(line, markup=False)
 
 
@@ -42,6 +45,21 @@ def describe_schema(name: str, before: str | None) -> str:
     if before == SCHEMA:
         return f"{name} is up to date, with schema {SCHEMA}."
     return f"{name} was migrated from schema {before} to {SCHEMA}."
+
+
+def describe_logits(filled: Filled) -> Iterator[str]:
+    """What became of predictions that older programs stored without the network's raw answer, if there are any."""
+    if filled.filled:
+        yield f"Of {filled.filled:,} older predictions the raw logit was computed from their probability."
+    if filled.missing:
+        reasons = {
+            "their probability is too near to 0 or 1": filled.saturated,
+            "no result tells their probability": filled.unread,
+            "this role may not write them, the owner of the tables may": filled.refused,
+            **{f"{version} is not in this home": number for version, number in filled.gone.items()},
+        }
+        why = "; ".join(f"{reason}: {number:,}" for reason, number in reasons.items() if number)
+        yield f"{filled.missing:,} older predictions stay without a logit, and out of fits and drift ({why})."
 
 
 def describe(installation: Installation) -> list[str]:

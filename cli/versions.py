@@ -1,5 +1,6 @@
 """`models publish`, `models promote` and `models rollback`: call the actions and print what became of it."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,14 +22,19 @@ def publish(settings: Settings, folder: Path) -> None:
     out.print(f"{row.version} is published. It is not live before `pneumoscreen models promote {row.version}`.")
 
 
-def promote(settings: Settings, version: str, by: str, data: Path | None, reason: str | None) -> None:
+def promote(
+    settings: Settings, version: str, by: str, data: Path | None, reason: str | None, *, refit: bool = False
+) -> None:
     """Ends with exit code 1 if the gate refuses."""
 
     def measure(challenger: Published, live: list[Published]) -> Verdict:
+        from local import announcing
         from trainer import gate  # only here: it loads the networks
+        from trainer.listing import Site
 
         assert data is not None
-        verdict = gate.examine(settings.models, challenger, live, data, err, settings.signing_key)
+        site = Site.of(settings, announcing.known_secret(settings))
+        verdict = gate.examine(settings.models, challenger, live, data, err, settings.signing_key, site)
         show(verdict)
         return verdict
 
@@ -50,6 +56,24 @@ def promote(settings: Settings, version: str, by: str, data: Path | None, reason
         is_passed = outcome.verdict is not None and outcome.verdict.passed
         how = "It passed the gate." if is_passed else f"It was promoted for a reason, which is recorded: {reason}."
         out.print(f"{version} is live. {how} Workers take it with their next message; no result changes.", markup=False)
+        _follow_up(settings, version, outcome.uncalibrated, by, refit=refit)
+
+
+def _follow_up(settings: Settings, version: str, sources: Sequence[str], by: str, *, refit: bool) -> None:
+    """Name the sources that lost their operating point, and fit new ones where that was asked for."""
+    from cli import calibration
+
+    if not sources:
+        return
+    err.print(
+        f"These sources lost their operating point, and are read by the version's own threshold: {', '.join(sources)}.",
+        style="yellow",
+        markup=False,
+    )
+    if refit:
+        calibration.refit(settings, version, sources, by)
+    else:
+        out.print("To fit new ones to the words of then: pneumoscreen calibrate fit --rescore --source NAME")
 
 
 def rollback(settings: Settings, by: str, reason: str) -> None:

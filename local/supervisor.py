@@ -17,6 +17,7 @@ from typing import TextIO
 
 import psutil
 
+from actions import logits
 from actions.installation import install_bundled
 from local import private_broker, services
 from local.announcing import announce, patient_secret
@@ -151,6 +152,7 @@ def run(home: Path, inbox: Path | None, flower_port: int | None, *, trainer: boo
             if INBOX in chosen.sources:
                 remember(chosen, with_database)
             candidate = install_bundled(with_database, chosen.models, datetime.now(UTC), chosen.signing_key).candidate
+            logits.fill(with_database, chosen.models, chosen.signing_key)
             registry.check(with_database, chosen.models, chosen.signing_key)
         if inbox is not None:
             make(chosen)

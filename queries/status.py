@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from queries import accuracy, accuracy_needs, backups, needs, producers, sources, trainings
+from queries import accuracy, accuracy_needs, backups, needs, operating_points, producers, sources, trainings
 from queries.backups import Backup
 from queries.candidates import bundled_candidate
 from queries.counts import Counts, count
@@ -126,6 +126,7 @@ def status(session: Session, settings: Settings, now: datetime) -> Status:
     )
     put_off_needs, retried = needs.put_off(session, now)
     overviews = sources.overview(session, settings, now)
+    live = state.model.version if state.model else None
     source_needs, source_hints = needs.of_sources(overviews, now)
     audit_needs, audit_hints = accuracy_needs.of_accuracy(accuracy.in_service(session, settings, now))
     return replace(
@@ -139,6 +140,7 @@ def status(session: Session, settings: Settings, now: datetime) -> Status:
             *audit_needs,
             *needs.quarantined(session, now),
             *put_off_needs,
+            *operating_points.needs(session, live),
             *needs.dead_letters(session, now),
             *backups.needs(session, settings, now),
         ),
@@ -147,6 +149,7 @@ def status(session: Session, settings: Settings, now: datetime) -> Status:
             *producers.hints(overviews, now),
             *source_hints,
             *audit_hints,
+            *operating_points.hints(session, live, [source.name for source in overviews if source.last_image]),
             *needs.older_decoder(session),
             *backups.hints(session, settings),
         ),

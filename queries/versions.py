@@ -138,6 +138,17 @@ def load_for_measuring(settings: Settings, version: str | None) -> Loaded:
     return Loaded(described, engines.load(Path(version), described, "tensorflow"))
 
 
+def folder_of(settings: Settings, version: str | None) -> Path:
+    """The folder of what `load_for_measuring` loads."""
+    if version is not None and (Path(version) / manifest.NAME).is_file():
+        return Path(version)
+    if settings.database_url is None and not (settings.home / "pneumoscreen.db").exists():
+        return registry.bundled()
+    with opened(settings) as database, database.read() as session:
+        row = _find_or_bundled(session, version)
+    return registry.bundled() if row is None else settings.models / row.version
+
+
 def _find_or_bundled(session: Session, version: str | None) -> Published | None:
     """None means the bundled version, which was not published."""
     if version is None:

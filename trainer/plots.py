@@ -6,13 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shared.models.manifest import Manifest
 from shared.statistics import metrics
+from shared.statistics.intervals import Floats
 from shared.statistics.metrics import BINS, Answers
 
 ROC, CALIBRATION, CONFUSION = "roc.png", "calibration.png", "confusion.png"
 TITLES = {ROC: "ROC curve", CALIBRATION: "Calibration curve", CONFUSION: "Confusion matrix"}
+
+RELIABILITY_BINS = 8  # fewer than of a whole data set: words are few
 
 _BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#666666"  # distinguishable for the colour-blind (Okabe & Ito, 2008)
 
@@ -35,6 +39,37 @@ def draw(answers: Answers) -> dict[str, bytes]:
         CALIBRATION: _png(lambda axes: _calibration(axes, answers)),
         CONFUSION: _png(lambda axes: _confusion(axes, answers)),
     }
+
+
+def draw_reliability(
+    probabilities: dict[str, Floats], labels: NDArray[np.uint8], weights: Floats, threshold: float
+) -> bytes:
+    """How often what was given a probability is ill, for each of several calibrations of the same images; as PNG.
+
+    labels: shape (n,), 0 or 1; weights: shape (n,); probabilities and the threshold, of the last of them: 0 to 1.
+    """
+
+    def paint(axes: Any) -> None:
+        axes.plot([0, 1], [0, 1], color=_GREY, linestyle=":", label="perfect")
+        for (name, given), colour in zip(probabilities.items(), (_GREY, _BLUE), strict=True):
+            places = np.minimum((given * RELIABILITY_BINS).astype(np.intp), RELIABILITY_BINS - 1)
+            sums = [
+                np.bincount(places, weights=weights * values, minlength=RELIABILITY_BINS)
+                for values in (np.ones(len(given)), given, labels)
+            ]
+            used = sums[0] > 0
+            axes.plot(sums[1][used] / sums[0][used], sums[2][used] / sums[0][used], "o-", color=colour, label=name)
+        axes.axvline(threshold, color=_ORANGE, linestyle="--", label=f"threshold {threshold:.3f}")
+        axes.set(
+            xlabel="mean probability of pneumonia",
+            ylabel="share with pneumonia",
+            title="Reliability",
+            xlim=(-0.05, 1.05),
+            ylim=(-0.05, 1.05),
+        )
+        axes.legend(loc="upper left")
+
+    return _png(paint)
 
 
 def _png(paint: Callable[[Any], None]) -> bytes:

@@ -15,9 +15,10 @@ from sqlalchemy.orm import Session
 
 from shared.base.errors import BrokenModel, MalformedMessage, NewerMessage
 from shared.database import OUT_OF_REACH, DeadLetter, refusals
-from shared.ledger import work
+from shared.ledger import operating_points, work
+from shared.ledger.operating_points import Applied
 from shared.ledger.work import Checked, Claimed, Outcome, PutOff, Quarantined, Screened, Superseded
-from shared.models import registry
+from shared.models import reading, registry
 from shared.models.registry import Loaded, Published
 from shared.queue.messages import SCHEMA, Message
 from worker.failures import Damaged, describe_transient, judge_damaged, put_off, put_off_all
@@ -80,16 +81,19 @@ def _give_back(process: WorkerProcess, error: NewerMessage) -> str:
 
 def _screen(process: WorkerProcess, message: Message) -> str:
     now, began, metrics = datetime.now(UTC), time.monotonic(), process.metrics
-    claimed, candidates = _write(
-        process, lambda session: (work.claim(session, message, now, process.settings.lease), registry.live(session))
-    )
+
+    def statements(session: Session) -> tuple[list[Claimed], list[Published], Applied]:
+        claimed = work.claim(session, message, now, process.settings.lease)
+        return claimed, registry.live(session), operating_points.applied(session)
+
+    claimed, candidates, points = _write(process, statements)
     metrics.claim.observe(time.monotonic() - began)
     metrics.in_hand.set(len(claimed))
     counts: Counter[str] = Counter()
 
     try:
         for version, jobs in groupby(sorted(claimed, key=_version), key=_version):
-            for outcomes in _parts(process, candidates, version, list(jobs)):
+            for outcomes in _parts(process, candidates, points, version, list(jobs)):
                 counts.update(map(_name, _finish(process, outcomes)))
     except Exception as error:
         if problem := describe_transient(error):
@@ -117,7 +121,7 @@ def _named(process: WorkerProcess, version: str) -> Loaded:
 
 
 def _parts(
-    process: WorkerProcess, candidates: Sequence[Published], version: str, claimed: Sequence[Claimed]
+    process: WorkerProcess, candidates: Sequence[Published], points: Applied, version: str, claimed: Sequence[Claimed]
 ) -> Iterator[list[Outcome]]:
     """Outcomes batch by batch, by a named version or by the live one."""
     try:
@@ -125,10 +129,12 @@ def _parts(
     except BrokenModel as error:
         yield [put_off(claim, str(error)) for claim in claimed]
     else:
-        yield from _screened(process, loaded, claimed)
+        yield from _screened(process, loaded, points, claimed)
 
 
-def _screened(process: WorkerProcess, loaded: Loaded, claimed: Sequence[Claimed]) -> Iterator[list[Outcome]]:
+def _screened(
+    process: WorkerProcess, loaded: Loaded, points: Applied, claimed: Sequence[Claimed]
+) -> Iterator[list[Outcome]]:
     """Outcomes batch by batch; threads prepare the next batches while the network runs and rows are written.
 
     Damaged files come last, when it is known how many are damaged alike.
@@ -141,7 +147,7 @@ def _screened(process: WorkerProcess, loaded: Loaded, claimed: Sequence[Claimed]
         outcomes = [result if isinstance(result, Outcome) else None for result in results]
         prepared = [result for result in results if isinstance(result, Prepared)]
         ready = [outcome for outcome in outcomes if outcome and not isinstance(outcome, Damaged)]
-        ready += _classify(process, loaded, prepared)
+        ready += _classify(process, loaded, points, prepared)
         if ready:
             yield ready
         seen += outcomes
@@ -149,7 +155,7 @@ def _screened(process: WorkerProcess, loaded: Loaded, claimed: Sequence[Claimed]
         yield damaged
 
 
-def _classify(process: WorkerProcess, loaded: Loaded, prepared: Sequence[Prepared]) -> list[Outcome]:
+def _classify(process: WorkerProcess, loaded: Loaded, points: Applied, prepared: Sequence[Prepared]) -> list[Outcome]:
     if not prepared:
         return []
     manifest, began = loaded.manifest, time.monotonic()
@@ -169,15 +175,15 @@ def _classify(process: WorkerProcess, loaded: Loaded, prepared: Sequence[Prepare
         if not np.isfinite(logit):
             outcomes.append(put_off(image.claimed, "the network's answer is not a number"))
             continue
-        probability = manifest.calibration.probability(float(logit))
-        label = manifest.label(probability)
+        source = reading.of_source(manifest, points, image.claimed.source)
+        probability, label = source.read(float(logit))
         outcomes.append(
             Screened(
                 image.claimed,
                 image.sha256,
                 manifest.version,
                 probability,
-                manifest.threshold,
+                source.threshold,
                 label,
                 manifest.is_outside_population(image.age_years),
                 image.identifiers,
@@ -185,6 +191,8 @@ def _classify(process: WorkerProcess, loaded: Loaded, prepared: Sequence[Prepare
                 unfamiliar_score=score,
                 logit=float(logit),
                 decoded_with=image.decoded_with,
+                operating_point_id=source.point,
+                read=source.read,
             )
         )
     return outcomes

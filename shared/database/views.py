@@ -31,6 +31,7 @@ _AWAITS_BLIND_READING = f"""EXISTS (
     ) AND NOT EXISTS (SELECT 1 FROM reviews r WHERE r.sha256 = s.sha256 AND {BLIND} AND {STANDING})"""  # noqa: S608
 """An audit sample on which nobody has given a blind word; one who could not tell has read it, too."""
 
+_IS_PROVISIONAL = "(SELECT o.is_provisional FROM operating_points o WHERE o.id = r.operating_point_id)"
 _COLUMNS = f"""s.id AS sighting_id,
     s.source AS source,
     s.source AS root,
@@ -62,7 +63,9 @@ _COLUMNS = f"""s.id AS sighting_id,
     p.decoder_revision AS decoder_revision,
     p.decoded_with AS decoded_with,
     CASE WHEN p.decoder_revision > 0 THEN p.decoded_with IS NOT NULL END AS repaired,
-    {_AWAITS_BLIND_READING} AS awaits_blind_reading"""
+    {_AWAITS_BLIND_READING} AS awaits_blind_reading,
+    r.operating_point_id AS operating_point,
+    {_IS_PROVISIONAL} AS is_provisional"""
 
 _HISTORY = f"""
 CREATE VIEW results_history AS
@@ -196,6 +199,8 @@ def _view(name: str, *more: "Column[object]") -> Table:
         Column("decoded_with", Text),
         Column("repaired", Boolean),
         Column("awaits_blind_reading", Boolean),
+        Column("operating_point", BigInteger),
+        Column("is_provisional", Boolean),
         *more,
     )
 

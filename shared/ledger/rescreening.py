@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from shared.base.decoder import DECODER_REVISION
 from shared.base.lanes import Lane
 from shared.database import Job, JobState, Prediction, Sighting, SightingState
-from shared.ledger import screenings
+from shared.ledger import operating_points, screenings
 from shared.ledger.latest import is_newest
 from shared.ledger.register import MAX_ROWS, SIGHTINGS, add_jobs
 
@@ -75,11 +75,11 @@ def counts(session: Session, selection: Selection) -> dict[str, int]:
 
 def rescreen_part(session: Session, selection: Selection, now: datetime, after: int) -> Part:
     """Have the next MAX_ROWS sightings above `after` screened again, in the background lane."""
-    query = selection.query().add_columns(Sighting.sha256).where(Sighting.id > after)
+    query = selection.query().add_columns(Sighting.sha256, Sighting.source).where(Sighting.id > after)
     rows = session.execute(query.order_by(Sighting.id).limit(MAX_ROWS)).all()
-    ids = [sighting for sighting, _, _ in rows]
-    wanted = {sighting: (content, selection.version or version) for sighting, version, content in rows}
-    seen = {} if selection.if_differs else _seen_before(session, wanted)
+    ids = [row.id for row in rows]
+    wanted = {row.id: (row.sha256, selection.version or row.model_version) for row in rows}
+    seen = {} if selection.if_differs else _seen_before(session, wanted, {row.id: row.source for row in rows})
     _make_results(session, seen, now)
     waiting = _waiting(session, ids, is_always=not selection.if_differs)
     new: dict[str, list[int]] = {}
@@ -101,8 +101,13 @@ def _waiting(session: Session, ids: Sequence[int], *, is_always: bool) -> set[tu
     return {(row[0], row[1]) for row in session.execute(select(Job.sighting_id, Job.model_version).where(*is_open))}
 
 
-def _seen_before(session: Session, wanted: dict[int, tuple[str, str]]) -> dict[int, screenings.Known]:
-    """By sighting: its version's prediction on its content, if it is of this program's decoder."""
+def _seen_before(
+    session: Session, wanted: dict[int, tuple[str, str]], sources: dict[int, str]
+) -> dict[int, screenings.Known]:
+    """By sighting: its version's prediction on its content, if it is of this program's decoder.
+
+    And if it was read before by the operating point that the sighting's source has today: else a worker does that.
+    """
     columns = (Prediction.sha256, Prediction.model_version, Prediction.id)
     found = session.execute(
         select(*columns).where(
@@ -112,10 +117,14 @@ def _seen_before(session: Session, wanted: dict[int, tuple[str, str]]) -> dict[i
     )
     asked = set(wanted.values())
     numbers = {(row[0], row[1]): row[2] for row in found if (row[0], row[1]) in asked}
-    known = screenings.first_figures(session, set(numbers.values()))
-    return {
-        sighting: known[numbers[key]] for sighting, key in wanted.items() if key in numbers and numbers[key] in known
-    }
+    points = operating_points.applied(session)
+    meanings: dict[int, screenings.Meaning] = {}
+    for sighting, key in wanted.items():
+        if key in numbers:
+            point = points.get((sources[sighting], key[1]))
+            meanings[sighting] = numbers[key], point.number if point else None
+    known = screenings.first_figures(session, set(meanings.values()))
+    return {sighting: known[meaning] for sighting, meaning in meanings.items() if meaning in known}
 
 
 def _make_results(session: Session, seen: dict[int, screenings.Known], now: datetime) -> None:

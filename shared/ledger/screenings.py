@@ -5,7 +5,7 @@ from datetime import datetime
 from math import log
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import bindparam, exists, func, select, update
+from sqlalchemy import bindparam, exists, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
@@ -22,6 +22,8 @@ UNSYNCHRONIZED = {"synchronize_session": False}
 
 Key = tuple[str, str, int]
 """SHA-256, version, decoder revision: of these there is one prediction."""
+Meaning = tuple[int, int | None]
+"""A prediction as an operating point reads it (None: as its version does): of these there are one set of figures."""
 
 
 class Figures(NamedTuple):
@@ -31,10 +33,11 @@ class Figures(NamedTuple):
     threshold: float
     label: str
     unfamiliar: bool | None
+    operating_point_id: int | None = None
 
 
 class Known(NamedTuple):
-    """A prediction that is in the database, with the figures of its first screening."""
+    """A prediction that is in the database, with the figures of its first screening by one operating point."""
 
     number: int
     figures: Figures
@@ -51,11 +54,13 @@ def write(session: Session, screened: Sequence["Screened"], now: datetime) -> di
     if not screened:
         return {}
     stored, new = _add_predictions(session, screened, now)
-    known = {} if len(new) == len(stored) else first_figures(session, {stored[key] for key in stored.keys() - new})
+    before = {(stored[key][0], o.operating_point_id) for o in screened if (key := _key(o)) not in new}
+    known = first_figures(session, before) if before else {}
     results: dict[int, Known] = {}
     for outcome in screened:
-        mine = Known(stored[_key(outcome)], _figures(outcome))
-        first = known.setdefault(mine.number, mine)
+        number, logit = stored[_key(outcome)]
+        mine = Known(number, _figures(outcome, logit))
+        first = known.setdefault((number, outcome.operating_point_id), mine)
         # The same bytes have the same figures under each name, where they are judged by the same threshold.
         results[outcome.claimed.sighting] = first if first.figures.threshold == mine.figures.threshold else mine
     add(session, results, now)
@@ -69,7 +74,7 @@ def write(session: Session, screened: Sequence["Screened"], now: datetime) -> di
             reason=None,
             finished_at=now,
         ),
-        [{"sighting": o.claimed.sighting, "digest": o.sha256, "prediction": stored[_key(o)]} for o in screened],
+        [{"sighting": o.claimed.sighting, "digest": o.sha256, "prediction": stored[_key(o)][0]} for o in screened],
     )
     return results
 
@@ -84,23 +89,31 @@ def add(session: Session, results: dict[int, Known], now: datetime) -> None:
     session.connection().execute(insert_new(session, Screening.__table__), rows)
 
 
-def first_figures(session: Session, predictions: Collection[int]) -> dict[int, Known]:
-    """Of at most MAX_ROWS predictions, by number. However many copies of a content there are, one is looked at."""
-    other = aliased(Screening)
-    first = select(func.min(other.sighting_id)).where(other.prediction_id == Prediction.id).scalar_subquery()
-    figures = (Screening.probability, Screening.threshold, Screening.label, Screening.unfamiliar)
-    rows = session.execute(
-        select(Prediction.id, *figures)
-        .join(Screening, (Screening.prediction_id == Prediction.id) & (Screening.sighting_id == first))
-        .where(Prediction.id.in_(predictions))
-    )
-    return {row[0]: Known(row[0], Figures(*row[1:])) for row in rows}
+def first_figures(session: Session, meanings: Collection[Meaning]) -> dict[Meaning, Known]:
+    """Of at most MAX_ROWS predictions, each as an operating point reads it; those never read by it are left out.
+
+    One query for each point. However many copies of a content there are, those up to the first by the point are
+    looked at.
+    """
+    found: dict[Meaning, Known] = {}
+    for point in {point for _, point in meanings}:
+        other = aliased(Screening)
+        is_first = (other.prediction_id == Prediction.id) & other.operating_point_id.is_not_distinct_from(point)
+        first = select(other.sighting_id).where(is_first).order_by(other.sighting_id).limit(1).scalar_subquery()
+        figures = (Screening.probability, Screening.threshold, Screening.label, Screening.unfamiliar)
+        rows = session.execute(
+            select(Prediction.id, *figures)
+            .join(Screening, (Screening.prediction_id == Prediction.id) & (Screening.sighting_id == first))
+            .where(Prediction.id.in_({number for number, by in meanings if by == point}))
+        )
+        found |= {(row[0], point): Known(row[0], Figures(*row[1:], point)) for row in rows}
+    return found
 
 
 def _add_predictions(
     session: Session, screened: Sequence["Screened"], now: datetime
-) -> tuple[dict[Key, int], set[Key]]:
-    """Add those that are not there yet; returns the number of each, and which were added."""
+) -> tuple[dict[Key, tuple[int, float | None]], set[Key]]:
+    """Add those that are not there yet; returns the number and the logit of each, and which were added."""
     rows = {
         _key(s): {
             "sha256": s.sha256,
@@ -117,25 +130,32 @@ def _add_predictions(
     session.connection().execute(insert_new(session, Prediction.__table__), list(rows.values()))
     columns = (Prediction.sha256, Prediction.model_version, Prediction.decoder_revision)
     found = session.execute(
-        select(*columns, Prediction.id, Prediction.created_at).where(Prediction.sha256.in_({key[0] for key in rows}))
+        select(*columns, Prediction.id, Prediction.logit, Prediction.created_at).where(
+            Prediction.sha256.in_({key[0] for key in rows})
+        )
     )
-    all_of_them = {(row[0], row[1], row[2]): (row[3], row[4] == now) for row in found}
-    return {key: all_of_them[key][0] for key in rows}, {key for key in rows if all_of_them[key][1]}
+    all_of_them = {(row[0], row[1], row[2]): (row[3], row[4], row[5] == now) for row in found}
+    return {key: all_of_them[key][:2] for key in rows}, {key for key in rows if all_of_them[key][2]}
 
 
 def _key(outcome: "Screened") -> Key:
     return outcome.sha256, outcome.model_version, outcome.decoder_revision
 
 
-def _figures(outcome: "Screened") -> Figures:
-    return Figures(outcome.probability, outcome.threshold, outcome.label, outcome.unfamiliar)
+def _figures(outcome: "Screened", logit: float | None) -> Figures:
+    """By the logit of the prediction that is there: another batch's differs in its last digits, a label perhaps."""
+    probability, label = outcome.probability, outcome.label
+    if outcome.read is not None and logit is not None and logit != outcome.logit:
+        probability, label = outcome.read(logit)
+    return Figures(probability, outcome.threshold, label, outcome.unfamiliar, outcome.operating_point_id)
 
 
 def _stands(session: Session, outcome: "Screened") -> bool:
     """Whether the sighting's result stays: where the answer is the same, its prediction is of this decoder, too."""
     columns = (Prediction.id, Prediction.sha256, Prediction.model_version, Prediction.decoder_revision)
     row = session.execute(
-        select(*columns, Screening.probability, Screening.label, Screening.unfamiliar)
+        select(*columns, Prediction.logit, Screening.probability, Screening.label, Screening.unfamiliar)
+        .add_columns(Screening.operating_point_id)
         .select_from(Sighting)
         .join(Screening, IS_RESULT)
         .join(Prediction, Prediction.id == Screening.prediction_id)
@@ -144,10 +164,13 @@ def _stands(session: Session, outcome: "Screened") -> bool:
     ).one_or_none()
     if row is not None and row.model_version != outcome.model_version:
         return True  # another version's rescreen came first
-    mine = (outcome.sha256, outcome.label, outcome.unfamiliar)
-    if row is None or (row.sha256, row.label, row.unfamiliar) != mine:
+    if row is None or (row.sha256, row.unfamiliar) != (outcome.sha256, outcome.unfamiliar):
         return False
-    if abs(_log_odds(row.probability) - _log_odds(outcome.probability)) > SAME_ANSWER:
+    if row.operating_point_id != outcome.operating_point_id:
+        # The source has another operating point by now, which is no reason to change a result: the picture would be.
+        if None in (row.logit, outcome.logit) or abs(row.logit - outcome.logit) > SAME_ANSWER:
+            return False
+    elif row.label != outcome.label or abs(_log_odds(row.probability) - _log_odds(outcome.probability)) > SAME_ANSWER:
         return False
     return row.decoder_revision >= outcome.decoder_revision or _raise_revision(session, row.id, outcome)
 

@@ -1,6 +1,6 @@
 """A worker claims jobs, keeps its lease, and finishes them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 
@@ -80,6 +80,10 @@ class Screened(Outcome):
     logit: float | None = None
     decoded_with: str | None = None
     decoder_revision: int = DECODER_REVISION
+    operating_point_id: int | None = None
+    """What gave probability, threshold and label; None: the version's own."""
+    read: Callable[[float], tuple[float, str]] | None = None
+    """Probability and label of a logit, by the same: for content of which there is a prediction already."""
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from pydantic import (
 from shared.base.errors import BrokenModel
 from shared.base.filesystem import replace_file
 from shared.imaging import Preprocessing
+from shared.statistics.platt import Line
 
 NAME = "manifest.json"
 SCHEMA = 2
@@ -44,8 +45,11 @@ class Calibration(BaseModel):
 
     def probability(self, logit: float) -> float:
         """The calibrated probability of PNEUMONIA, 0 to 1, for a network's logit."""
-        x = self.slope * logit + self.intercept
-        return 1.0 / (1.0 + math.exp(-x)) if x >= 0 else math.exp(x) / (1.0 + math.exp(x))
+        return self.line.probability(logit)
+
+    @property
+    def line(self) -> Line:
+        return Line(self.slope, self.intercept)
 
 
 class Novelty(BaseModel):

@@ -1,19 +1,21 @@
 """Another version screens again: what is done stays done until the new result is there, whatever happens on the way."""
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from cli.rescreen import rescreen
 from shared.base.errors import BrokenModel, InvalidRequest, PneumoscreenError, WorkFailed
 from shared.base.lanes import Lane
 from shared.base.settings import Settings
-from shared.database import AuditEntry, Database, JobState
-from shared.ledger import rescreening
+from shared.database import AuditEntry, Database, Job, JobState, OperatingPoint
+from shared.ledger import register, rescreening
 from shared.ledger.work import Claimed, PutOff, Quarantined, Superseded
 from tests.models import home_with_versions
+from tests.points import add_point
 from tests.unit.steps import NOW, after, claim, drop, file, finish, in_hand, jobs, rows, screened, send_all, sightings
 
 
@@ -178,3 +180,31 @@ def test_many_are_added_a_part_at_a_time_with_one_line_in_the_audit_log(
     with database.read() as session:
         entries = session.scalars(select(AuditEntry).where(AuditEntry.action == "rescreen")).all()
     assert [(entry.actor, entry.detail) for entry in entries] == [("Ada", "v2: 6 results of other versions")]
+
+
+def test_a_rescreen_takes_over_only_what_the_sources_own_point_has_read(database: Database, chosen: Settings) -> None:
+    done(database, "a", version="v2")
+    (again,) = in_hand(database, "b.png")
+    finish(database, screened(again, 0.9, "a", "v1"))
+    point = add_point(database, "ward", "v2", threshold=0.7)
+    with database.write() as session:
+        part = rescreening.rescreen_part(session, rescreening.Selection(version="v2"), NOW, 0)
+    assert (part.seen_before, part.added) == (0, 1), "v2 has screened it, but by its own threshold"
+    with database.write() as session:
+        session.get_one(OperatingPoint, point).retired_at = NOW
+        session.execute(delete(Job).where(Job.state != JobState.FINISHED))
+    with database.write() as session:
+        part = rescreening.rescreen_part(session, rescreening.Selection(version="v2"), NOW, 0)
+    assert (part.seen_before, part.added) == (1, 0)
+
+
+def test_where_the_picture_is_the_same_another_point_changes_no_result(database: Database, chosen: Settings) -> None:
+    (first,) = in_hand(database, "a.png")
+    finish(database, replace(screened(first, 0.9, "a", "v1"), logit=2.2))
+    for logit, expected in ((2.2005, [0.9]), (1.2, [0.9, 0.3])):
+        with database.write() as session:
+            register.add_jobs(session, [first.sighting], Lane.BACKGROUND, NOW, model_version="v1", if_differs=True)
+        (claimed,) = claim(database, send_all(database, Lane.BACKGROUND))
+        outcome = replace(screened(claimed, 0.3, "a", "v1"), logit=logit, threshold=0.2, operating_point_id=7)
+        finish(database, replace(outcome, decoder_revision=outcome.decoder_revision + (logit < 2)), now=after(9))
+        assert [row["probability"] for row in rows(database, "results_history")] == expected

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from sqlalchemy import select, text
+from sqlalchemy import event, select, text
 from sqlalchemy.orm import Session
 
 from queries import needs
@@ -22,7 +22,7 @@ from shared.base.filesystem import MARKER
 from shared.base.lanes import Lane
 from shared.base.settings import load
 from shared.base.source_settings import FolderSettings
-from shared.database import Database, DeadLetter, Job, Sighting
+from shared.database import Database, DeadLetter, Job, OperatingPoint, Sighting
 from shared.database.refusals import REFUSES
 from shared.ledger import work
 from shared.ledger.register import register
@@ -33,8 +33,10 @@ from shared.queue.messages import SCHEMA
 from shared.sources.folder.facts import Facts
 from shared.sources.folder.source import FolderSource
 from shared.sources.folder.sweep import sweep
+from shared.statistics.platt import Line
 from tests.dicom import make, written
 from tests.models import go_live, make_linear_version
+from tests.points import add_point
 from tests.unit.steps import jobs, rows
 from worker.failures import RUN_LENGTH
 from worker.preparation import is_young
@@ -534,3 +536,53 @@ def test_a_sites_own_words_for_a_frontal_chest_radiograph_are_known_to_the_worke
     drop(database, root / "b.dcm", file)
     screen_message(process, message(database))
     assert [row["state"] for row in rows(database)] == ["quarantined", "done"]
+
+
+def test_each_source_is_read_by_its_own_point_and_the_bytes_have_one_set_of_figures_under_each_name_of_a_source(
+    process: WorkerProcess, database: Database, root: Path, tmp_path: Path
+) -> None:
+    drop(database, root / "before.png", png(1))
+    screen_message(process, message(database))
+    number = add_point(database, "ward", "v1", slope=2.0, intercept=-1.0, threshold=0.25)
+    add_point(database, "ward", "v0", threshold=0.9)
+    add_point(database, "ward", "v1", threshold=0.9, is_applied=False)
+    for name, seed in (("after.png", 1), ("copy.png", 1), ("other.png", 2)):
+        drop(database, root / name, png(seed))
+    body = message(database)
+    screen_message(process, body)
+    found = {row["path"]: row for row in rows(database)}
+    assert {name: (row["operating_point"], row["threshold"]) for name, row in found.items()} == {
+        "before.png": (None, 0.5),
+        "after.png": (number, 0.25),
+        "copy.png": (number, 0.25),
+        "other.png": (number, 0.25),
+    }
+    for name in ("after.png", "copy.png", "other.png"):
+        row = found[name]
+        assert row["probability"] == Line(2.0, -1.0).probability(row["logit"])
+        assert row["label"] == ("PNEUMONIA" if row["probability"] >= 0.25 else "NORMAL")
+        assert not row["is_provisional"]
+    assert found["after.png"]["logit"] == found["before.png"]["logit"], "one prediction for one content"
+    assert found["after.png"]["probability"] == found["copy.png"]["probability"] != found["before.png"]["probability"]
+    with database.write() as session:
+        session.get_one(OperatingPoint, number).retired_at = datetime.now(UTC)
+    assert screen_message(process, body) == "0 images: an old attempt, dropped"
+    drop(database, root / "later.png", png(1))
+    screen_message(process, message(database))
+    again = {row["path"]: (row["operating_point"], row["probability"]) for row in rows(database)}
+    assert again["later.png"] == (None, found["before.png"]["probability"])
+    assert again["after.png"] == (number, found["after.png"]["probability"]), "a result is never read anew"
+
+
+def test_points_are_read_with_the_claim_and_cost_no_query_for_each_image(
+    process: WorkerProcess, database: Database, root: Path
+) -> None:
+    add_point(database, "ward", "v1", threshold=0.25)
+    for seed in range(9):
+        drop(database, root / f"{seed}.png", png(seed))
+    asked: list[str] = []
+    event.listen(
+        process.database.engine, "before_cursor_execute", lambda _c, _cursor, statement, *_: asked.append(statement)
+    )
+    screen_message(process, message(database))
+    assert sum("FROM operating_points" in statement for statement in asked) == 1

@@ -218,7 +218,7 @@ if "HANG" in os.environ:
 SEAMS: dict[str, Sequence[tuple[str, Any]]] = {
     "worker.screening": [
         ("datetime", wrong_clock),
-        ("_classify", before("inference", lambda process, loaded, prepared: len(prepared) > 1)),
+        ("_classify", before("inference", lambda process, loaded, points, prepared: len(prepared) > 1)),
         ("_finish", after("committed", lambda process, outcomes: len(outcomes) > 1)),
         ("OUTDATED", given("OUTDATED", seconds)),
     ],

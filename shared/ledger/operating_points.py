@@ -1,0 +1,34 @@
+"""Which operating point is applied to a source's images: read with the claim, so that a message has one answer."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from shared.database import OperatingPoint
+
+IS_APPLIED = OperatingPoint.applied_at.is_not(None) & OperatingPoint.retired_at.is_(None)
+PROMOTION = "promotion"
+"""How `retired_because` begins where the point's version went out of service."""
+Applied = dict[tuple[str, str], "AppliedPoint"]
+"""By source and version."""
+
+
+@dataclass(frozen=True)
+class AppliedPoint:
+    """The probability of PNEUMONIA is sigmoid(slope * logit + intercept); from `threshold` on it is called so."""
+
+    number: int
+    slope: float
+    intercept: float
+    threshold: float
+
+
+def applied(session: Session) -> Applied:
+    """Of all sources, in one query: they are few."""
+    key = (OperatingPoint.source, OperatingPoint.model_version)
+    figures = (OperatingPoint.slope, OperatingPoint.intercept, OperatingPoint.threshold)
+    rows = session.execute(select(*key, OperatingPoint.id, *figures).where(IS_APPLIED))
+    return {
+        (row.source, row.model_version): AppliedPoint(row.id, row.slope, row.intercept, row.threshold) for row in rows
+    }

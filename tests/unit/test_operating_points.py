@@ -1,0 +1,267 @@
+"""A source's operating point from its fit to its end: who applies it, what it changes, and what retires it."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sqlalchemy import select
+
+from actions import fitting, operating_points
+from actions.fitting import Fitted
+from queries import operating_points as query
+from shared.base.errors import InvalidRequest, WorkFailed
+from shared.base.settings import Settings
+from shared.database import AuditEntry, Database, OperatingPoint, Prediction, Review
+from shared.models import manifest
+from tests.models import home_with_versions, promote
+from tests.points import add_point, digest, draw_with_words, points, word
+from tests.unit.conftest import Run
+from tests.unit.steps import NOW, after
+
+
+@pytest.fixture
+def chosen(database: Database, tmp_path: Path) -> Settings:
+    """A home in which `v1` is live, and `v2` is published."""
+    settings = home_with_versions(database, tmp_path, "v1", "v2")
+    promote(database, "v1", "Ada", NOW, "the first")
+    return settings
+
+
+def spread(ill: int, healthy: int) -> tuple[list[float], list[str | None]]:
+    """Logits of a version that is about right, and words."""
+    generator = np.random.default_rng(5)
+    logits = [*(1.5 + generator.normal(size=ill)), *(-1.5 + generator.normal(size=healthy))]
+    return logits, ["PNEUMONIA"] * ill + ["NORMAL"] * healthy
+
+
+def fit(database: Database, chosen: Settings, draw: int, goal: float = 0.95, version: str = "v1") -> Fitted:
+    described = manifest.read(chosen.models / version)
+    with database.write() as session:
+        found = query.find_draw(session, "ward", draw, version)
+        return fitting.fit(
+            session, "ward", described, fitting.sample_of_draw(session, found, version), goal, "Ada", after(1)
+        )
+
+
+def apply(database: Database, number: int, *, provisional: bool = False, reason: str | None = "reviewed") -> None:
+    with database.write() as session:
+        operating_points.apply(session, number, "Ada", reason, after(2), provisional=provisional)
+
+
+def actions(database: Database) -> list[tuple[str, str]]:
+    with database.read() as session:
+        entries = session.scalars(
+            select(AuditEntry).where(AuditEntry.action.like("calibrate%")).order_by(AuditEntry.id)
+        )
+        return [(entry.actor, entry.action) for entry in entries]
+
+
+def test_a_fit_stores_a_point_with_its_figures_and_applies_nothing(database: Database, chosen: Settings) -> None:
+    draw = draw_with_words(database, *spread(70, 60))
+    fitted = fit(database, chosen, draw)
+    with database.read() as session:
+        point = session.get_one(OperatingPoint, fitted.number)
+    assert (point.source, point.model_version, point.draw_id, point.words, point.positives) == (
+        "ward",
+        "v1",
+        draw,
+        130,
+        70,
+    )
+    assert not point.is_provisional
+    assert point.recall_low >= 0.95
+    assert (point.created_by, point.applied_at) == ("Ada", None)
+    figures = json.loads(point.figures)
+    assert figures["counts"] == {"drawn": 130, "unread": 0, "undecided": 0, "without_logit": 0}
+    assert {"chosen", "the version's own"} <= {row["name"] for row in figures["rows"]}
+    assert points(database) == {fitted.number: "fitted"}
+    assert actions(database) == [("Ada", "calibrate fit")]
+
+
+def test_words_that_do_not_count_and_rows_without_a_logit_are_left_out_and_counted(
+    database: Database, chosen: Settings
+) -> None:
+    logits, labels = spread(30, 30)
+    labels[0] = None
+    draw = draw_with_words(database, [math.nan, *logits][1:], labels)
+    with database.write() as session:
+        session.add(word(digest(2), "NORMAL", draw, "Dr. Lind"))  # against another reader's PNEUMONIA
+        batch = word(digest(1), "PNEUMONIA", draw)
+        batch.method = "batch"
+        sighted = word(digest(1), "PNEUMONIA", draw, "Dr. Moe")
+        sighted.is_blind = False
+        old = Review(sha256=digest(1), label="PNEUMONIA", reviewer="Dr. Past", created_at=NOW)
+        session.add_all([batch, sighted, old])
+        for found in session.scalars(select(Prediction).where(Prediction.sha256.in_([digest(3), digest(4)]))):
+            found.logit = None
+    fitted = fit(database, chosen, draw)
+    counts = fitted.sample.counts
+    assert (counts.drawn, counts.unread, counts.undecided, counts.without_logit) == (60, 1, 1, 2)
+    assert len(fitted.sample.readings) == 56
+    assert fitted.sample.readings.weights.tolist() == pytest.approx([60 / 56 / 0.5] * 56)
+
+
+def test_a_provisional_point_is_applied_only_when_asked_for_as_such(database: Database, chosen: Settings) -> None:
+    fitted = fit(database, chosen, draw_with_words(database, *spread(20, 20)))
+    assert fitted.choice.is_provisional
+    assert fitted.choice.missing == 39
+    with pytest.raises(InvalidRequest, match="is provisional"):
+        apply(database, fitted.number)
+    assert points(database) == {fitted.number: "fitted"}
+    apply(database, fitted.number, provisional=True)
+    assert points(database) == {fitted.number: "applied"}
+
+
+def test_whoever_applies_a_point_says_who_and_why(database: Database, chosen: Settings) -> None:
+    number = add_point(database, is_applied=False)
+    with pytest.raises(InvalidRequest, match="--reason"):
+        apply(database, number, reason=" ")
+    with database.write() as session, pytest.raises(InvalidRequest, match="--by"):
+        operating_points.apply(session, number, None, "reviewed", NOW)
+    with pytest.raises(InvalidRequest, match="no operating point 99"):
+        apply(database, 99)
+    apply(database, number)
+    with pytest.raises(WorkFailed, match="applied already"):
+        apply(database, number)
+    with database.read() as session:
+        point = session.get_one(OperatingPoint, number)
+        assert (point.applied_by, point.applied_at, point.reason) == ("Ada", after(2), "reviewed")
+
+
+def test_a_new_point_takes_the_place_of_the_old_one_and_a_rollback_goes_back_step_by_step(
+    database: Database, chosen: Settings
+) -> None:
+    first, second, third = (add_point(database, is_applied=False) for _ in range(3))
+    for number in (first, second, third):
+        apply(database, number)
+    assert points(database) == {
+        first: f"replaced by {second}",
+        second: f"replaced by {third}",
+        third: "applied",
+    }
+
+    def back() -> tuple[int | None, int | None]:
+        with database.write() as session:
+            done = operating_points.rollback(session, "ward", "v1", "Ada", "too many", after(3))
+            return done.retired, done.applied
+
+    assert [back(), back(), back()] == [(third, second), (second, first), (first, None)]
+    assert set(points(database).values()) == {"rolled back: too many"}
+    with pytest.raises(WorkFailed, match="No operating point is applied"):
+        back()
+    with pytest.raises(WorkFailed, match="was retired"):
+        apply(database, first)
+    assert actions(database)[-1] == ("Ada", "calibrate rollback")
+
+
+def test_a_promotion_retires_the_points_of_the_version_before_and_status_asks_for_new_ones(
+    database: Database, chosen: Settings
+) -> None:
+    mine, other = add_point(database), add_point(database, "icu")
+    with database.write() as session:
+        assert operating_points.retire_for(session, "v1", "Ada", after(5)) == ["icu", "ward"]
+        assert operating_points.retire_for(session, "v1", "Ada", after(5)) == []
+        icu, ward = query.needs(session, "v2")
+    assert f"point {mine}" in ward
+    assert "calibrate fit --source ward --rescore" in ward
+    assert f"point {other}" in icu
+    add_point(database, "icu", "v2")
+    with database.write() as session:
+        assert [need.split()[2] for need in query.needs(session, "v2")] == ["ward"]
+        done = operating_points.rollback(session, "ward", "v2", "Ada", "its own will do", after(6))
+        assert (done.retired, done.applied) == (None, None)
+        assert list(query.needs(session, "v2")) == []
+
+
+def test_a_version_that_comes_back_brings_its_points_back(database: Database, chosen: Settings) -> None:
+    number = add_point(database)
+    with database.write() as session:
+        operating_points.retire_for(session, "v1", "Ada", after(5))
+        assert operating_points.restore_for(session, "v1", "Ada", after(6)) == ["ward"]
+    assert points(database) == {number: "applied"}
+
+
+def test_promoting_and_rolling_back_a_version_retires_and_restores_points_and_the_command_names_the_sources(
+    database: Database, chosen: Settings, run_command: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PNEUMOSCREEN_DATABASE_URL", database.engine.url.render_as_string(hide_password=False))
+    number = add_point(database)
+    words = ("models", "promote", "v2", "--by", "Ada", "--reason", "a trial", "--home", tmp_path)
+    code, printed, told = run_command(*words)
+    assert code == 0
+    assert "lost their operating point, and are read by the version's own threshold: ward." in told
+    assert "calibrate fit --rescore" in printed
+    assert points(database)[number].startswith("promotion")
+    again = ("models", "rollback", "--by", "Ada", "--reason", "a mistake", "--home", tmp_path)
+    assert run_command(*again)[0] == 0
+    assert points(database) == {number: "applied"}
+
+
+def test_a_new_version_is_fitted_to_the_words_of_a_draw_of_the_old_one(database: Database, chosen: Settings) -> None:
+    logits, labels = spread(30, 30)
+    draw = draw_with_words(database, logits, labels)
+    with pytest.raises(WorkFailed, match="v2 has scored none"):
+        fit(database, chosen, draw, version="v2")
+    with database.write() as session:
+        session.add_all(
+            Prediction(sha256=digest(number), model_version="v2", decoder_revision=1, logit=3 * logit, created_at=NOW)
+            for number, logit in enumerate(logits[:-1], start=1)
+        )
+    fitted = fit(database, chosen, draw, version="v2")
+    assert (fitted.version, fitted.sample.counts.without_logit) == ("v2", 1)
+    assert fitted.sample.readings.logits.tolist() == pytest.approx([3 * logit for logit in logits[:-1]])
+
+
+def test_the_commands_fit_apply_list_and_roll_back(
+    database: Database, chosen: Settings, run_command: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PNEUMOSCREEN_DATABASE_URL", database.engine.url.render_as_string(hide_password=False))
+    (tmp_path / "pneumoscreen.toml").write_text(f'[sources.ward]\npath = "{tmp_path / "ward"}"\n')
+
+    def run(*words: object) -> tuple[int, str, str]:
+        return run_command("calibrate", *words, "--home", tmp_path)
+
+    code, _, problem = run("fit", "--source", "ward")
+    assert (code, "has no draw" in problem) == (1, True)
+    code, _, problem = run("fit", "--source", "nowhere")
+    assert (code, "no source named 'nowhere'" in problem) == (2, True)
+    draw_with_words(database, *spread(20, 25))
+    code, printed, _ = run("fit", "--source", "ward", "--by", "Ada", "--pictures", tmp_path / "pictures")
+    assert code == 0
+    for sentence in ("PROVISIONAL", "about 39 more are needed", "45 words on draw 1, 20 of them PNEUMONIA"):
+        assert sentence in printed
+    assert (tmp_path / "pictures" / "reliability.png").read_bytes().startswith(b"\x89PNG")
+    code, printed, _ = run("fit", "--source", "ward", "--recall", "0.7", "--format", "json")
+    found: dict[str, Any] = json.loads(printed)
+    assert (code, found["is_provisional"], found["words"]) == (0, False, 45)
+    assert found["thresholds"][0]["recall"]["low"] <= found["thresholds"][0]["recall"]["value"]
+    number = found["operating_point"]
+    assert run("apply", number, "--by", "Ada")[0] == 2
+    assert run("apply", 1, "--by", "Ada", "--reason", "why not")[0] == 2, "it is provisional"
+    code, printed, _ = run("apply", number, "--by", "Ada", "--reason", "reviewed draw 1")
+    assert (code, "No result changes" in printed) == (0, True)
+    listed = json.loads(run("list", "--format", "json")[1])
+    assert [(row["number"], row["state"], row["is_provisional"]) for row in listed] == [
+        (2, "applied", False),
+        (1, "fitted", True),
+    ]
+    assert "reviewed draw 1" in run("list", "--source", "ward")[1]
+    code, printed, _ = run("rollback", "--source", "ward", "--by", "Ada", "--reason", "too many alarms")
+    assert (code, "threshold of v1 itself" in printed) == (0, True)
+    assert "ward has no operating point for v1" in run("list")[1]
+
+
+def test_a_recall_or_a_format_that_is_none_is_refused(
+    database: Database, chosen: Settings, run_command: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PNEUMOSCREEN_DATABASE_URL", database.engine.url.render_as_string(hide_password=False))
+    draw_with_words(database, *spread(20, 25))
+    refused: Callable[..., int] = lambda *words: run_command("calibrate", "fit", "--home", tmp_path, *words)[0]  # noqa: E731
+    assert refused("--source", "ward", "--recall", "1") == 2
+    assert refused("--source", "ward", "--format", "xml") == 2
+    assert refused("--source", "ward", "--prevalence", "0.1") == 2
+    assert refused("--source", "ward", "--data", tmp_path, "--draw", "1") == 2
