@@ -32,7 +32,11 @@ def record(folder: Path, described: Manifest, parameters: Mapping[str, Any], his
     try:
         import mlflow
     except ImportError:
-        console.print(f"{VARIABLE} is set, but mlflow is not installed: pip install 'pneumoscreen[mlflow]'")
+        console.print(
+            f"{VARIABLE} is set, but mlflow is not installed: pip install 'pneumoscreen[mlflow]'",
+            soft_wrap=True,
+            markup=False,
+        )
         return
     try:
         with warnings.catch_warnings():
