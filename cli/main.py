@@ -291,6 +291,20 @@ def accuracy(
     accuracy(_load(home), source, since, format)
 
 
+@app.command("export-labels", epilog="Example: pneumoscreen export-labels ~/reviewed-2026-01 --by 'Dr. Okafor'")
+def export_labels_command(
+    target: Annotated[
+        Path, typer.Argument(help="A new folder, which `train --data` reads; or a file .csv, for the table alone.")
+    ],
+    home: Home = None,
+    by: Annotated[str | None, typer.Option(help="Who asks for it; the user's name if left out.")] = None,
+) -> None:
+    """Write the reviewed images, their labels and whose they are as a dataset; DICOM files keep their headers."""
+    from cli.export_labels import export_labels
+
+    export_labels(_load(home), target, by)
+
+
 @app.command(epilog="Example: pneumoscreen retry --all")
 def retry(
     which: Annotated[list[str] | None, typer.Argument(help=f"The images, each by {WHICH}.")] = None,

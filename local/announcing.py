@@ -19,6 +19,7 @@ def patient_secret(chosen: Settings) -> str:
         return chosen.patient_secret.get_secret_value()
     file = chosen.home / "patient.secret"
     if not file.exists():
+        chosen.home.mkdir(parents=True, exist_ok=True)
         replace_file(file, secrets.token_urlsafe(32).encode(), mode=0o600)
     return file.read_text(encoding="utf-8").strip()
 

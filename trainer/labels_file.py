@@ -71,7 +71,7 @@ def write(file: Path, rows: Iterable[Row]) -> None:
     for row in rows:
         owner = (row.owner.patient, "", row.owner.rule) if row.owner else ("", "", "")
         writer.writerow((row.path, row.label, owner[0], row.name or "", owner[2]))
-    replace_file(file, buffer.getvalue().encode("utf-8", "surrogateescape"))
+    replace_file(file, buffer.getvalue().encode("utf-8", "surrogateescape"), mode=0o600)  # names may tell of patients
 
 
 def _lines(file: Path, text: str) -> Iterator[tuple[int, dict[str, str]]]:

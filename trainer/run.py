@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,12 +19,15 @@ from shared.base import settings
 from shared.base.errors import PneumoscreenError, WorkFailed
 from shared.base.settings import Settings
 from shared.database import Database, RunState, TrainingRun
+from shared.imaging import is_dicom
 from shared.models import manifest, registry
 from shared.models.manifest import sha256
 from trainer import architectures, description, fit, gate, labels_file, leases, listing, packaging, pipeline, reviewed
 from trainer.leases import Lease
 from trainer.listing import CLASSES, LabelledFile, Site
+from trainer.patients import Owner, Pattern
 from trainer.pipeline import Trained
+from trainer.reviewed import ReviewedImage
 
 BY = "trainer"
 PARENT_SECONDS = 1.0
@@ -62,7 +65,7 @@ def run(found: Settings, number: int, fence: int, console: Console) -> None:
         registry.check(ledger, found.models, found.signing_key)  # now, and not after hours of work
         _clear(found, number)
         folder = found.home / "training" / f"run-{number}"
-        _gather(found, ledger, row.reviews, folder)
+        _gather(found, ledger, row.reviews, folder, console)
         trained = _train(found, row, folder, console)
         registry.check(ledger, found.models, found.signing_key)
         for half in found.models.glob(f".{trained.manifest.version}.*"):  # a predecessor was killed as it copied
@@ -148,7 +151,7 @@ def _forget(plan: pipeline.Plan, row: TrainingRun, until: datetime) -> None:
             fit.forget(history.parent)
 
 
-def _gather(found: Settings, ledger: Database, reviews: int, folder: Path) -> None:
+def _gather(found: Settings, ledger: Database, reviews: int, folder: Path, console: Console) -> None:
     """One labelled folder of links: to the labelled images, and to those that reviewers labelled, which win.
 
     Its `labels.csv` says whose each image is, or under which name a pattern is to look for that.
@@ -163,6 +166,8 @@ def _gather(found: Settings, ledger: Database, reviews: int, folder: Path) -> No
     if found.training_data is not None:
         listed = listing.read(found.training_data)
         pattern = listed.pattern
+        for skipped in listed.skipped:
+            console.print(skipped.sentence(tells_names=False))
         sizes = {image.file.stat().st_size for image in words.values()}
         for number, file in enumerate(listed.files):
             digest = _digest(file.path, sizes)
@@ -173,11 +178,20 @@ def _gather(found: Settings, ledger: Database, reviews: int, folder: Path) -> No
     for digest, image in words.items():
         if image.label is None:  # UNCLEAR: the image is not learned from under any label
             continue
-        file = files.get(digest) or LabelledFile(image.file, 0, image.file.name, image.owner(pattern))
+        file = files.get(digest) or LabelledFile(image.file, 0, image.file.name, _owner(image, pattern))
         rows.append(_link(folder, f"{digest[:16]}{image.file.suffix}", image.label, replace(file, path=image.file)))
     labels_file.write(folder / labels_file.NAME, rows)
     if found.training_data is not None and (found.training_data / description.FILE).exists():
         shutil.copyfile(found.training_data / description.FILE, folder / description.FILE)
+
+
+def _owner(image: ReviewedImage, pattern: Pattern | None) -> Owner | None:
+    """None for a DICOM file whose patient nobody hashed, having no secret: its header is read with its pixels."""
+    if image.patient_key is None:
+        with suppress(OSError), image.file.open("rb") as file:
+            if is_dicom(file.read(132)):
+                return None
+    return image.owner(pattern)
 
 
 def _digest(file: Path, sizes: set[int]) -> str:

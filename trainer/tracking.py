@@ -32,7 +32,11 @@ def record(folder: Path, described: Manifest, parameters: Mapping[str, Any], his
     try:
         import mlflow
     except ImportError:
-        console.print(f"{VARIABLE} is set, but mlflow is not installed: pip install 'pneumoscreen[mlflow]'")
+        console.print(
+            f"{VARIABLE} is set, but mlflow is not installed: pip install 'pneumoscreen[mlflow]'",
+            soft_wrap=True,
+            markup=False,
+        )
         return
     try:
         with warnings.catch_warnings():
@@ -49,6 +53,9 @@ def record(folder: Path, described: Manifest, parameters: Mapping[str, Any], his
 def _write(
     mlflow: Any, uri: str, folder: Path, described: Manifest, parameters: Mapping[str, Any], history: Path
 ) -> str:
+    os.environ.setdefault(
+        "MLFLOW_ALLOW_FILE_STORE", "true"
+    )  # mlflow 3 refuses a folder otherwise, which somebody named here
     client = mlflow.MlflowClient(tracking_uri=uri)
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
     known = client.get_experiment_by_name(name)

@@ -126,8 +126,14 @@ def test_the_command_makes_a_version_and_another_one_from_it(tmp_path: Path) -> 
     assert found.data["command"] == "pneumoscreen train --architecture tiny7 --data DIR --epochs 9 --seed 1"
     assert f"pneumoscreen models publish {folder}" in done.stdout
     assert value(found.metrics["validation"]["auc"]) > 0.9
-    (left,) = (home / "training").iterdir()
-    assert [path.name for path in left.iterdir()] == ["logs"]
+    left = list((home / "training").iterdir())
+    assert len(left) == 6, "so few are held out that five folds were fitted before the network that is published"
+    assert {path.name for run in left for path in run.iterdir()} == {"logs"}
+    assert found.metrics["validation"]["images"] == 160, "each patient is measured by a network that does not know them"
+    assert "cross-validation over the patients" in done.stdout
+    assert f"tensorboard --logdir {home / 'training'}" in done.stderr
+    told = "160 patients in 160 images: 160 images by names as in Kermany's set"
+    assert told in done.stderr and "| patients told by |" in (folder / "card.md").read_text()
 
     assert command(home, "db", "upgrade").returncode == 0
     (home / "models" / folder.name).mkdir(parents=True)
@@ -138,6 +144,7 @@ def test_the_command_makes_a_version_and_another_one_from_it(tmp_path: Path) -> 
     database.close()
     again = command(home, "train", *options[:2], "--epochs", 2, "--from", folder.name, "--original", data / "train")
     assert again.returncode == 0, again.stderr
+    assert f"{folder.name} was fitted to" in again.stderr, "folds that start from it would know what they are tried on"
     (tuned,) = [path for path in (home / "candidates").iterdir() if path != folder]
     assert manifest.read(tuned).architecture == "tiny7"
     assert f"--from {folder.name}" in manifest.read(tuned).data["command"]

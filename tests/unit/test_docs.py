@@ -158,5 +158,5 @@ def test_every_command_that_is_named_exists(page: str) -> None:
     from cli.main import app
 
     commands = set(getattr(get_command(app), "commands"))  # noqa: B009 - click's types do not say so
-    named = set(re.findall(r"`(?:\.venv/bin/)?pneumoscreen ([a-z]+)", (TOP / page).read_text()))
+    named = set(re.findall(r"`(?:\.venv/bin/)?pneumoscreen ([a-z]+(?:-[a-z]+)*)", (TOP / page).read_text()))
     assert named <= commands

@@ -214,3 +214,19 @@ def test_a_damaged_version_is_not_examined(run: Run, home: Path, labelled: Path)
     code, out, errors = run("--home", home, "--data", labelled, "--format", "json")
     assert (code, out) == (1, "")
     assert "damaged" in errors
+
+
+def test_it_says_by_which_rule_patients_were_told_and_what_looks_wrong(run: Run, home: Path, labelled: Path) -> None:
+    for number, path in enumerate(sorted(labelled.glob("*/*"))):
+        path.rename(path.with_name(f"000000{number % 4:02d}_{number:03d}.jpeg"))
+    (labelled / "UNSURE").mkdir()
+    shutil.copy(SAMPLES / "normal-08.jpeg", labelled / "UNSURE")
+    code, out, errors = run("--home", home, "--data", labelled, "--format", "json")
+    found = json.loads(out)
+    assert (code, found["patients"]) == (0, 12)
+    assert found["patients_told_by"] == {"file name": {"images": 12, "patients": 12}}
+    assert 'pattern = "nih"' in errors and 'pattern = "nih"' in found["patient_doubts"][0]
+    assert "passed over: 1 outside the folders NORMAL and PNEUMONIA: UNSURE/normal-08.jpeg" in errors
+    (labelled / "dataset.toml").write_text('[patients]\npattern = "nih"\n')
+    out = run("--home", home, "--data", labelled)[1]
+    assert "4 patients in 12 images: 12 images by the pattern 'nih' (4 patients)." in out

@@ -12,8 +12,9 @@ from rich.console import Console
 from actions.verdict import Side, judge
 from shared.base.errors import BrokenModel, WrongSettings
 from shared.models.engines import LINEAR_FILE
+from shared.models.manifest import sha256
 from tests.models import SIZE, describe, make_linear_version, published
-from trainer import gate
+from trainer import fitted, gate
 from trainer.datasets import is_held_out
 
 ILL, WELL, EACH = 200, 100, 2
@@ -186,3 +187,17 @@ def test_a_folder_without_held_out_patients_is_no_ground_to_judge_on(tmp_path: P
     row = published(make_linear_version(tmp_path / "models", "v1"))
     with pytest.raises(WrongSettings, match="held out"):
         gate.examine(tmp_path / "models", row, [], tmp_path / "data", Console(file=StringIO()))
+
+
+def test_the_verdict_says_which_version_was_fitted_to_images_that_it_is_measured_on(tmp_path: Path) -> None:
+    data, models = labelled(tmp_path / "data"), tmp_path / "models"
+    new, old = brightness(models, "new"), brightness(models, "old")
+    seen = [path for path in sorted(data.glob("*/*")) if is_held_out(path.name.partition("_")[0])][:3]
+    fitted.write(sha256(path.read_bytes()) for path in seen)(old, None)
+    fitted.write(["f" * 64])(new, None)
+    for version in (new, old):
+        describe(version)
+    verdict = gate.examine(models, published(new), [published(old)], data, Console(file=StringIO()))
+    told, note = verdict.notes
+    assert "80 patients in 80 images" in told
+    assert note.startswith("old was fitted to 3 of these images")

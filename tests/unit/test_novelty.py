@@ -31,10 +31,11 @@ from tests import models
 from tests.models import give_check, go_live, make_linear_version
 from tests.radiographs import labelled, radiograph
 from tests.unit.steps import rows
-from trainer import card, datasets, description, ood_samples, packaging, pipeline
+from trainer import card, datasets, description, listing, ood_samples, packaging, pipeline
 from trainer import novelty as fitting
 from trainer.datasets import Dataset
 from trainer.novelty import Fitted
+from trainer.patients import identify_by_name
 from worker.process import WorkerProcess
 from worker.screening import screen_message
 
@@ -399,11 +400,13 @@ def test_the_command_says_what_is_missing(folder: Path, tmp_path: Path, run_comm
 @needs_data
 def test_of_childrens_x_rays_few_are_flagged_and_of_everything_else_nearly_all(tmp_path: Path) -> None:
     pixels = Preprocessing(width=160, height=160, contrast="equalize")
-    listed = [
-        (path, label)
-        for path, label in datasets.files(DATA)
-        if datasets.is_held_out(datasets.patient(path.name), 0.3, "a part of them is enough")
+    everything = listing.read(DATA)
+    chosen = [
+        file
+        for file in everything.files
+        if datasets.is_held_out(identify_by_name(file.name).patient, 0.3, "a part of them is enough")
     ]
+    listed = replace(everything, files=tuple(chosen))
     train, validation = halves(datasets.read_files(listed, pixels, CONSOLE))
     found = fitting.fit_for(train, validation, pixels)
     assert found is not None

@@ -15,6 +15,7 @@ from actions.verdict import Side, Verdict, judge
 from shared.base.errors import WorkFailed
 from shared.base.settings import Settings, load
 from shared.database import Database, ModelVersion, Review, RunState, TrainingRun
+from shared.imaging import Preprocessing
 from shared.ledger.register import register
 from shared.ledger.work import Screened
 from shared.models import manifest, registry
@@ -22,8 +23,9 @@ from shared.models.engines import LINEAR_FILE
 from shared.sources.folder.facts import Facts
 from tests.models import SIZE, describe, go_live, make_linear_version
 from tests.unit.steps import NOW, claim, finish, send_all
-from trainer import gate, leases, pipeline, run
+from trainer import datasets, gate, leases, pipeline, run
 from trainer.description import Description
+from trainer.patients import Rule
 from trainer.pipeline import Plan, Trained
 from trainer.reviewed import ReviewedImage
 
@@ -235,3 +237,33 @@ def test_a_patients_key_decides_whose_an_image_is() -> None:
     assert patient("a.dcm", "j" * 64) != patient("a.dcm", "k" * 64)
     assert patient("person12_virus_3.jpeg", None) == "person12"
     assert patient("scan.png", None) == "person403865683272935549"
+
+
+def test_images_of_the_labelled_folder_keep_their_names_and_patients_where_they_are_gathered(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A number before the name would make another patient of each file whenever files are added."""
+    folder = tmp_path / "table"
+    (folder / "in").mkdir(parents=True)
+    (tmp_path / "ward").mkdir()
+    for number, name in enumerate(("one_1.png", "one_2.png", "two_1.png", "three.png")):
+        picture(folder / "in" / name, number > 1, number)
+    rows = "path,label,patient\nin/one_1.png,NORMAL,\nin/one_2.png,NORMAL,\nin/two_1.png,PNEUMONIA,\n"
+    (folder / "labels.csv").write_text(rows + "in/three.png,PNEUMONIA,third\n")
+    (folder / "dataset.toml").write_text("[patients]\npattern = '/([a-z]+)_'\n")
+    found = load(tmp_path, training_data=folder, sources={"ward": {"path": tmp_path / "ward"}})
+    reviewed = picture(tmp_path / "ward" / "copy.png", True, 77)
+    reviewed.write_bytes((folder / "in" / "two_1.png").read_bytes())
+    digest = screened(database, reviewed)
+    with database.write() as session:
+        session.add(Review(sha256=digest, label="NORMAL", reviewer="Dr. Okafor", created_at=NOW))
+    run._gather(found, database, 9, tmp_path / "gathered", CONSOLE)
+    data = datasets.read(tmp_path / "gathered", Preprocessing(width=16, height=16), CONSOLE)
+    whose = dict(zip(data.names, zip(data.patients, data.labels.tolist(), strict=True), strict=True))
+    assert whose == {
+        "in/one_1.png": ("one", 0),
+        "in/one_2.png": ("one", 0),
+        "in/two_1.png": ("two", 0),
+        "in/three.png": ("third", 1),
+    }
+    assert data.rules.count(Rule.PATTERN) == 3
