@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from queries import backups, needs, sources, trainings
+from queries import backups, drift, needs, sources, trainings
 from queries.backups import Backup
 from queries.candidates import bundled_candidate
 from queries.counts import Counts, count
@@ -139,6 +139,7 @@ def status(session: Session, settings: Settings, now: datetime) -> Status:
             *needs.quarantined(session, now),
             *put_off_needs,
             *needs.dead_letters(session, now),
+            *drift.needs(session),
             *backups.needs(session, settings, now),
         ),
         retried=tuple(retried),

@@ -4,10 +4,12 @@ Each look spends a part of a year's error, so that a source that does not change
 however often it is looked at.
 """
 
+import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +24,15 @@ SHARES = (POSITIVE, UNFAMILIAR, QUARANTINED, OUTSIDE)
 RISES = (UNFAMILIAR, QUARANTINED, OUTSIDE)
 """Shares of which less is no harm: these are tested for a rise alone."""
 
-ERROR = 0.05
+WINDOW, STEP = 300, 100
+"""Images that a look compares, and new ones after which there is another look."""
+REFERENCE, LEAST = 1000, 200
+"""Images that are the reference for good, and images at all with which looks begin."""
+
+ERROR = 0.02
 """The probability of one false alarm or more in a year, of all kinds together, for a source that does not change."""
-YEAR, SHORTEST = timedelta(days=365.25), timedelta(minutes=1)
+YEAR, SHORTEST, LONGEST = timedelta(days=365.25), timedelta(minutes=1), timedelta(days=7)
+"""What a look spends is that of the time since the last one, within these: there is one each week anyway."""
 BINS = 10
 MIN_SCORES = 50
 """With fewer scores on either side their distribution is not compared: the p-value is an asymptotic one."""
@@ -44,12 +52,24 @@ class Count:
 
 @dataclass(frozen=True)
 class Sample:
-    """What is compared of some images: raw logits and novelty scores, shape (some,), and counts by kind of share."""
+    """What is compared of some images: raw logits and novelty scores, ascending, and counts by kind of share."""
 
     images: int
     logits: Floats
     novelty: Floats
     counts: Mapping[str, Count] = field(default_factory=dict)
+
+    def as_json(self) -> str:
+        counts = {kind: [count.hits, count.images] for kind, count in self.counts.items()}
+        scores = {"logits": self.logits.round(4).tolist(), "novelty": self.novelty.round(4).tolist()}
+        return json.dumps({"images": self.images, **scores, "counts": counts})
+
+    @classmethod
+    def from_json(cls, text: str) -> "Sample":
+        stored = json.loads(text)
+        counts = {kind: Count(*numbers) for kind, numbers in stored["counts"].items()}
+        logits, novelty = (np.array(stored[name], dtype=np.float64) for name in ("logits", "novelty"))
+        return cls(stored["images"], logits, novelty, counts)
 
 
 @dataclass(frozen=True)
@@ -83,6 +103,17 @@ class Comparison:
         return tuple(kind for kind in KINDS if p_values.get(kind, 1.0) <= self.level)
 
 
+def window_size(images: int) -> int:
+    """How many of a source's first so many images, at least LEAST, are compared with the others."""
+    return min(WINDOW, images // 2)
+
+
+def count_positives(sample: Sample, line: float) -> Sample:
+    """The sample with its share of positives: of images whose raw logit is `line` or more."""
+    count = Count(int((sample.logits >= line).sum()), len(sample.logits))
+    return replace(sample, counts={**sample.counts, POSITIVE: count})
+
+
 def spend(since: datetime, until: datetime) -> float:
     """The level of one test in a look at `until`, where the last one was at `since`.
 
@@ -91,7 +122,7 @@ def spend(since: datetime, until: datetime) -> float:
     Biometrics 45, 1989): looks need not be planned, and all looks of a year spend ERROR together. It is added up as
     Bonferroni does, over looks and kinds, so that it holds however much windows overlap and kinds depend.
     """
-    span = min(max(until - since, SHORTEST), YEAR)
+    span = min(max(until - since, SHORTEST), LONGEST)
     return ERROR / len(KINDS) * (span / YEAR)
 
 
@@ -113,26 +144,26 @@ def _scores(reference: Floats, now: Floats) -> Scores | None:
 
 
 def psi(reference: Floats, now: Floats) -> float:
-    """Population stability index over the tenths of `reference`: sum of (p - q) ln(p / q), at least 0.
+    """Population stability index over the tenths of `reference`: sum of (p - q) ln(p / q), at least 0. Both ascend.
 
     Source: Siddiqi, Credit Risk Scorecards, 2006, who calls up to 0.1 no change and from 0.25 on a large one; it is
     Jeffreys' divergence (1946). Of two samples that do not differ its mean is about 9 (1/n + 1/m) (Yurdakul & Naranjo,
     Statistical properties of the population stability index, Journal of Risk Model Validation 14, 2020), so that it
     says how large a change is, and the test whether there is one.
     """
-    edges = np.unique(np.quantile(reference, np.arange(1, BINS) / BINS))
+    edges = np.unique(reference[np.arange(1, BINS) * len(reference) // BINS])
     p, q = (_histogram(values, edges) for values in (reference, now))
     return float(((p - q) * np.log(p / q)).sum())
 
 
 def _histogram(values: Floats, edges: Floats) -> Floats:
-    counts = np.bincount(np.searchsorted(edges, values, side="right"), minlength=len(edges) + 1)
-    filled = np.maximum(counts, _FEW)
+    ends = [0, *np.searchsorted(values, edges).tolist(), len(values)]
+    filled = np.maximum(np.diff(ends), _FEW)
     return np.asarray(filled / filled.sum(), dtype=np.float64)
 
 
 def kolmogorov_smirnov(first: Floats, second: Floats) -> float:
-    """The p-value of the two-sample test of Kolmogorov and Smirnov, two-sided, asymptotic.
+    """The p-value of the two-sample test of Kolmogorov and Smirnov, two-sided, asymptotic. Both samples ascend.
 
     Source: Smirnov, Table for estimating the goodness of fit of empirical distributions, Annals of Mathematical
     Statistics 19, 1948: P(sqrt(nm / (n + m)) D > x) tends to 2 sum (-1)^(k - 1) exp(-2 k^2 x^2). In the tail that
@@ -140,9 +171,8 @@ def kolmogorov_smirnov(first: Floats, second: Floats) -> float:
     Statistics & Probability Letters 82, 2012. So it is with ties.
     """
     n, m = len(first), len(second)
-    ordered, other = np.sort(first), np.sort(second)
-    points = np.concatenate([ordered, other])
-    below = (np.searchsorted(values, points, side="right") / len(values) for values in (ordered, other))
+    points = np.concatenate([first, second])
+    below = (np.searchsorted(values, points, side="right") / len(values) for values in (first, second))
     distance = float(np.abs(np.subtract(*below)).max())
     x = math.sqrt(n * m / (n + m)) * distance
     if x < 0.2:  # where the series converges slowly; it is 1 to twelve digits
@@ -171,5 +201,10 @@ def fisher(now: Count, reference: Count, *, is_rise: bool) -> float:
 
 
 def _log_choose(n: int, k: NDArray[np.int64]) -> Floats:
-    table = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])  # logarithms of factorials
+    table = _log_factorials(n)
     return np.asarray(table[n] - table[k] - table[n - k], dtype=np.float64)
+
+
+@lru_cache(maxsize=64)
+def _log_factorials(n: int) -> Floats:
+    return np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
