@@ -29,17 +29,21 @@ def drift(
         _accept(settings, source, by, reason)
         return
     with opened(settings) as database:
-        action.look_at_sources(database, datetime.now(UTC), is_asked=True)
+        action.look_at_sources(database, settings.models, datetime.now(UTC), is_asked=True)
         with database.read() as session:
             found = query.overview(session, source)
-            needs = list(query.needs(session, source))
+            needs, hints = list(query.needs(session, source)), list(query.hints(session, source))
     if source is not None and not found:
         raise InvalidRequest(f"No image ever came from a source {source!r}: `pneumoscreen sources` shows them.")
     if format == "json":
-        text = json.dumps({"sources": [_as_json(one) for one in found], "needs": needs}, indent=2, default=_as_text)
+        text = json.dumps(
+            {"sources": [_as_json(one) for one in found], "needs": needs, "hints": hints}, indent=2, default=_as_text
+        )
         out.file.write(text + "\n")
     else:
         _print(found)
+        for hint in hints:
+            out.print(f"Whenever it suits: {shown(hint)}", markup=False)
         for need in needs:
             out.print(f"Needs a person: {shown(need)}", style="yellow", markup=False)
     if needs:
@@ -61,7 +65,7 @@ def _accept(settings: Settings, source: str | None, by: str | None, reason: str 
 def _print(found: list[SourceDrift]) -> None:
     columns = (
         *("source", "version", "images (UTC)", "compared with", "PSI of scores", "p-value"),
-        *("PSI of novelty", "p-value", *(kind.replace("_", " ") for kind in SHARES), "changed"),
+        *("PSI of novelty", "p-value", "PSI to held-out", *(kind.replace("_", " ") for kind in SHARES), "changed"),
     )
     table(columns, [tuple(_row(one)) for one in found])
     for one in found:
@@ -77,11 +81,11 @@ def _row(one: SourceDrift) -> Iterator[object]:
     yield from (one.source, one.version)
     look = one.look
     if look is None:
-        yield from [None] * (6 + len(SHARES) + 1)
+        yield from [None] * (7 + len(SHARES) + 1)
         return
     yield f"{look.images} from {look.since:%Y-%m-%d %H:%M} to {look.until:%Y-%m-%d %H:%M}"
     yield f"{look.reference_images} {'first' if one.is_reference_complete else 'so far'}"
-    yield from (look.psi, _p_value(look.p_value), look.novelty_psi, _p_value(look.novelty_p_value))
+    yield from (look.psi, _p_value(look.p_value), look.novelty_psi, _p_value(look.novelty_p_value), look.version_psi)
     for kind in SHARES:
         share = look.shares.get(kind)
         yield f"{share.now:.1%} (was {share.before:.1%}, p {_p_value(share.p_value)})" if share else None

@@ -2,6 +2,7 @@
 
 import logging
 from datetime import UTC, datetime
+from pathlib import Path
 
 from actions.drift import look_at_sources
 from shared.database import OUT_OF_REACH, Database, refusals
@@ -12,8 +13,8 @@ LOOK_EVERY = 60.0
 
 
 class DriftWatch:
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, models: Path) -> None:
+        self._database, self._models = database, models
         self._next = 0.0
 
     def look(self, now: float) -> None:
@@ -21,7 +22,7 @@ class DriftWatch:
         if now < self._next:
             return
         try:
-            look_at_sources(self._database, datetime.now(UTC))
+            look_at_sources(self._database, self._models, datetime.now(UTC))
         except OUT_OF_REACH as error:
             refusal = refusals.find(error)
             if refusal is None or refusal.tries != 0:

@@ -50,7 +50,7 @@ class Producer:
         }
         self.resolver = Resolver(self.database, self.sources)
         self.reporter = Reporter(self.database)
-        self.drift = DriftWatch(self.database)
+        self.drift = DriftWatch(self.database, settings.models)
         self._complete: dict[str, list[Found]] = {name: [] for name in self.pollers}
         self._next_maintenance = 0.0
         self._trouble: str | None = None

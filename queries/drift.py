@@ -5,14 +5,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from queries import drift_images
-from shared.database import DriftCheck, DriftReference
+from shared.database import DriftCheck, DriftReference, OperatingPoint
 from shared.ledger.source_states import last_images
 from shared.models import published
 from shared.statistics.drift import LEAST, NOVELTY, OUTSIDE, POSITIVE, QUARANTINED, SCORES, UNFAMILIAR, Comparison
+
+LARGE = 0.25
+"""A population stability index from here on is a large change (Siddiqi, 2006)."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Look:
     p_value: float | None
     novelty_psi: float | None
     novelty_p_value: float | None
+    version_psi: float | None  # to the version's held-out images; None where its manifest keeps nothing of them
     shares: Mapping[str, Share]
     alarms: Mapping[str, str]  # by kind, a sentence each
     looked_at: datetime
@@ -115,6 +119,7 @@ def _look(check: DriftCheck) -> Look:
         p_value=check.p_value,
         novelty_psi=check.novelty_psi,
         novelty_p_value=check.novelty_p_value,
+        version_psi=check.version_psi,
         shares=shares,
         alarms=json.loads(check.alarms),
         looked_at=check.created_at,
@@ -145,6 +150,24 @@ def needs(session: Session, source: str | None = None) -> Iterator[str]:
                 f"{'; '.join(drift.look.alarms.values())}. Find out why before its results are trusted: "
                 f"`pneumoscreen drift --source {drift.source}`"
             )
+
+
+def hints(session: Session, source: str | None = None) -> Iterator[str]:
+    """A sentence for each source without an operating point whose scores are not those that the version was made with."""
+    for drift in overview(session, source):
+        psi = drift.look.version_psi if drift.look is not None else None
+        if psi is not None and psi >= LARGE and not _has_point(session, drift.source, drift.version):
+            yield (
+                f"the scores of the source {drift.source} are unlike those of the images on which {drift.version} was "
+                f"measured (PSI {psi:.2f}): its recall is not proved there. `pneumoscreen calibrate draw --source "
+                f"{drift.source}` begins a sample that says what it is"
+            )
+
+
+def _has_point(session: Session, source: str, version: str) -> bool:
+    mine = (OperatingPoint.source == source) & (OperatingPoint.model_version == version)
+    is_applied = OperatingPoint.applied_at.is_not(None) & OperatingPoint.retired_at.is_(None)
+    return session.scalar(select(exists().where(mine, is_applied))) is True
 
 
 def sentences(comparison: Comparison) -> dict[str, str]:

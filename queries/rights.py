@@ -10,14 +10,21 @@ WRITES = {
     "INSERT": (
         *("sightings", "jobs", "predictions", "screenings", "dicom_headers", "reviews", "audit_log", "dead_letters"),
         *("workers", "broker_epoch", "source_states"),
+        *("drift_references", "drift_checks"),
     ),
     "UPDATE": ("sightings", "jobs", "workers", "broker_epoch", "source_states"),
     "DELETE": ("workers",),
 }
 """By privilege, the tables in which producers and workers write."""
-COUNTED = ("sightings", "jobs", "predictions", "reviews", "audit_log", "dead_letters")
+COUNTED = (
+    *("sightings", "jobs", "predictions", "reviews", "audit_log", "dead_letters"),
+    *("drift_references", "drift_checks"),
+)
 """Tables whose numbers come from a sequence, which needs a right of its own."""
-COLUMNS = {"predictions": ("decoder_revision", "decoded_with")}
+COLUMNS = {
+    "predictions": ("decoder_revision", "decoded_with"),
+    "drift_references": ("images", "since", "until", "sample"),
+}
 """Of which alone something is updated."""
 
 

@@ -143,7 +143,7 @@ def status(session: Session, settings: Settings, now: datetime) -> Status:
             *backups.needs(session, settings, now),
         ),
         retried=tuple(retried),
-        hints=(*source_hints, *needs.older_decoder(session), *backups.hints(session, settings)),
+        hints=(*source_hints, *drift.hints(session), *needs.older_decoder(session), *backups.hints(session, settings)),
     )
 
 

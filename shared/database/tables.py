@@ -449,6 +449,7 @@ class DriftCheck(Base):
     p_value: Mapped[float | None]  # of the two-sample test of the raw logits
     novelty_psi: Mapped[float | None]  # the same of the novelty scores
     novelty_p_value: Mapped[float | None]
+    version_psi: Mapped[float | None]  # of the raw logits, against those of the version's held-out images
     shares: Mapped[str]  # JSON: positive, unfamiliar, quarantined, outside the population, now and in the reference
     alarms: Mapped[str]  # JSON: by kind, what is out of the ordinary, a sentence each
     created_at: Mapped[datetime]

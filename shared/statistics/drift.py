@@ -33,7 +33,7 @@ ERROR = 0.02
 """The probability of one false alarm or more in a year, of all kinds together, for a source that does not change."""
 YEAR, SHORTEST, LONGEST = timedelta(days=365.25), timedelta(minutes=1), timedelta(days=7)
 """What a look spends is that of the time since the last one, within these: there is one each week anyway."""
-BINS = 10
+BINS, PARTS = 10, 100
 MIN_SCORES = 50
 """With fewer scores on either side their distribution is not compared: the p-value is an asymptotic one."""
 _FEW = 0.5
@@ -154,6 +154,11 @@ def psi(reference: Floats, now: Floats) -> float:
     edges = np.unique(reference[np.arange(1, BINS) * len(reference) // BINS])
     p, q = (_histogram(values, edges) for values in (reference, now))
     return float(((p - q) * np.log(p / q)).sum())
+
+
+def describe(logits: Floats) -> list[float]:
+    """What a version's manifest keeps of the logits of its held-out images: PARTS + 1 quantiles, ascending."""
+    return [float(value) for value in np.quantile(logits, np.linspace(0, 1, PARTS + 1)).round(4)]
 
 
 def _histogram(values: Floats, edges: Floats) -> Floats:

@@ -82,7 +82,7 @@ class Ward:
             finish(self.database, *outcomes, now=self.now)
 
     def look(self, *, is_asked: bool = False) -> int:
-        return look_at_sources(self.database, self.now, is_asked=is_asked)
+        return look_at_sources(self.database, self.home / "models", self.now, is_asked=is_asked)
 
     def seen(self) -> SourceDrift:
         with self.database.read() as session:
@@ -264,7 +264,7 @@ def test_producers_that_look_at_the_same_moment_write_one_check(ward: Ward) -> N
     ward.screen(300)
     with ward.database.read() as session:
         assert not session.scalars(select(DriftReference)).all()
-    watches = [DriftWatch(ward.database), DriftWatch(ward.database)]
+    watches = [DriftWatch(ward.database, ward.home / "models") for _ in range(2)]
     for watch in watches:
         watch.look(0.0)
     assert checks(ward.database) == 2
@@ -279,7 +279,7 @@ def test_producers_that_look_at_the_same_moment_write_one_check(ward: Ward) -> N
 
 def test_a_producer_looks_once_a_minute(ward: Ward) -> None:
     ward.screen(200)
-    watch = DriftWatch(ward.database)
+    watch = DriftWatch(ward.database, ward.home / "models")
     watch.look(0.0)
     ward.screen(100)
     watch.look(drifting.LOOK_EVERY - 1)

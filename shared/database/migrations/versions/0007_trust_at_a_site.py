@@ -184,6 +184,7 @@ def _make_tables() -> None:
         sa.Column("p_value", sa.Double(), nullable=True),
         sa.Column("novelty_psi", sa.Double(), nullable=True),
         sa.Column("novelty_p_value", sa.Double(), nullable=True),
+        sa.Column("version_psi", sa.Double(), nullable=True),
         sa.Column("shares", sa.Text(), nullable=False),
         sa.Column("alarms", sa.Text(), nullable=False),
         sa.Column("created_at", Instant, nullable=False),
