@@ -153,7 +153,7 @@ def needs(session: Session, source: str | None = None) -> Iterator[str]:
 
 
 def hints(session: Session, source: str | None = None) -> Iterator[str]:
-    """A sentence for each source without an operating point whose scores are not those that the version was made with."""
+    """A sentence for each source without an operating point whose scores are unlike those of the held-out images."""
     for drift in overview(session, source):
         psi = drift.look.version_psi if drift.look is not None else None
         if psi is not None and psi >= LARGE and not _has_point(session, drift.source, drift.version):

@@ -17,27 +17,28 @@ from queries import drift, drift_images
 from queries.drift import SourceDrift
 from shared.base.errors import Removed
 from shared.base.settings import load
-from shared.database import AuditEntry, Database, DriftCheck, DriftReference
+from shared.database import AuditEntry, Database, DriftCheck, DriftReference, OperatingPoint
 from shared.ledger.work import Identifiers, Quarantined, Screened
+from shared.models import manifest
 from shared.models.manifest import Calibration
-from shared.statistics.drift import NOVELTY, POSITIVE, QUARANTINED, SCORES, UNFAMILIAR
+from shared.statistics.drift import NOVELTY, POSITIVE, QUARANTINED, SCORES, UNFAMILIAR, describe
 from tests.models import go_live, make_linear_version
 from tests.unit.conftest import Run
 from tests.unit.steps import NOW, claim, drop, file, finish, send_all
 
 CALIBRATION = Calibration(slope=1.5, intercept=0.5)
-HOUR = timedelta(hours=1)
+INTERVAL = timedelta(minutes=15)
 
 
 class Ward:
-    """The source `ward`, whose images come one an hour and are screened at once."""
+    """The source `ward`, whose images come every quarter of an hour and are screened at once."""
 
     def __init__(self, database: Database, home: Path) -> None:
         self.database, self.home, self.came, self.random = database, home, 0, np.random.default_rng(5)
 
     @property
     def now(self) -> datetime:
-        return NOW + self.came * HOUR
+        return NOW + self.came * INTERVAL
 
     def screen(
         self,
@@ -119,7 +120,7 @@ def test_looks_begin_with_two_hundred_images_and_go_on_with_each_hundred(ward: W
     assert look is not None
     assert (look.reference_images, look.images) == (200, 200)
     assert look.alarms == {}
-    assert look.until == NOW + 450 * HOUR
+    assert look.until == NOW + 450 * INTERVAL
     assert not ward.seen().is_reference_complete
 
 
@@ -143,12 +144,16 @@ def test_a_thousand_images_become_the_reference_and_outlive_their_rows(ward: War
     assert ward.seen().is_reference_complete
     with ward.database.write() as session:
         reference = session.scalars(select(DriftReference)).one()
-        assert (reference.images, reference.since, reference.until) == (1000, NOW + 100 * HOUR, NOW + 1000 * HOUR)
+        assert (reference.images, reference.since, reference.until) == (
+            1000,
+            NOW + 100 * INTERVAL,
+            NOW + 1000 * INTERVAL,
+        )
     ward.screen(350)
     assert ward.look() == 4
     look = ward.seen().look
     assert look is not None
-    assert (look.reference_images, look.images, look.until) == (1000, 300, NOW + 1700 * HOUR)
+    assert (look.reference_images, look.images, look.until) == (1000, 300, NOW + 1700 * INTERVAL)
     assert look.alarms == {}
 
 
@@ -206,7 +211,7 @@ def test_images_of_one_patient_count_once_unless_everybody_is_that_patient(ward:
 def test_a_version_that_goes_live_begins_anew(ward: Ward, tmp_path: Path) -> None:
     ward.screen(200)
     ward.look()
-    go_live(ward.database, make_linear_version(tmp_path / "models", "v2"), ward.now)
+    go_live(ward.database, make_linear_version(tmp_path / "models", "v2"), ward.now + INTERVAL / 2)
     ward.screen(100, version="v2", novelty=2.0)
     assert ward.look() == 0
     assert (ward.seen().version, ward.seen().look, ward.seen().images) == ("v2", None, 100)
@@ -260,21 +265,58 @@ def test_the_command_prints_json_for_programs(ward: Ward, run_command: Run) -> N
     assert "nowhere" in error
 
 
-def test_producers_that_look_at_the_same_moment_write_one_check(ward: Ward) -> None:
-    ward.screen(300)
-    with ward.database.read() as session:
-        assert not session.scalars(select(DriftReference)).all()
-    watches = [DriftWatch(ward.database, ward.home / "models") for _ in range(2)]
-    for watch in watches:
-        watch.look(0.0)
-    assert checks(ward.database) == 2
+def test_producers_that_look_at_the_same_moment_write_each_look_once(ward: Ward) -> None:
+    ward.screen(200)
+    assert ward.look() == 1
+    ward.screen(200)
     with ward.database.write() as session:
-        (reference,) = session.scalars(select(DriftReference)).all()
-        images = drift_images.first(session, "ward", "v1", 0, 1000)
-        before = drift_images.sample(images[:150])
-        for _ in watches:  # one that has read what the other wrote down only afterwards
-            action._compare(session, reference, before, images[150:300], None, NOW, ward.now)
-    assert checks(ward.database) == 2
+        both = [action._Looking(session, "ward", "v1", None, ward.now, is_asked=False) for _ in range(2)]
+        assert [looking.look() for looking in both] == [2, 2], "each found the same to be due"
+    assert checks(ward.database) == 3
+    with ward.database.read() as session:
+        assert len(session.scalars(select(DriftReference)).all()) == 1
+
+
+def test_scores_unlike_those_of_the_held_out_images_are_a_hint_until_the_source_has_a_point(
+    ward: Ward, tmp_path: Path
+) -> None:
+    version = tmp_path / "models" / "v1"
+    described = manifest.read(version)
+    held_out = {"validation": {"reference": {"logits": describe(np.random.default_rng(0).normal(6.0, 1.0, 500))}}}
+    manifest.write(version, described.model_copy(update={"metrics": held_out}))
+    go_live(ward.database, version, NOW)
+    ward.screen(200)
+    ward.look()
+    look = ward.seen().look
+    assert look is not None
+    assert look.version_psi is not None
+    assert look.version_psi > 1
+    with ward.database.read() as session:
+        assert list(drift.needs(session)) == []
+        (hint,) = drift.hints(session)
+    assert "unlike those of the images on which v1 was measured" in hint
+    point = OperatingPoint(
+        source="ward",
+        model_version="v1",
+        slope=1.0,
+        intercept=0.0,
+        threshold=0.5,
+        method="intercept",
+        recall_goal=0.95,
+        recall_low=0.95,
+        words=90,
+        positives=60,
+        is_provisional=False,
+        figures="{}",
+        created_by="x",
+        created_at=NOW,
+        applied_by="x",
+        applied_at=NOW,
+    )
+    with ward.database.write() as session:
+        session.add(point)
+    with ward.database.read() as session:
+        assert list(drift.hints(session)) == []
 
 
 def test_a_producer_looks_once_a_minute(ward: Ward) -> None:
