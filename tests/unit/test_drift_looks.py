@@ -120,7 +120,7 @@ def test_looks_begin_with_two_hundred_images_and_go_on_with_each_hundred(ward: W
     assert look is not None
     assert (look.reference_images, look.images) == (200, 200)
     assert look.alarms == {}
-    assert look.until == NOW + 450 * INTERVAL
+    assert look.until == NOW + 400 * INTERVAL
     assert not ward.seen().is_reference_complete
 
 
