@@ -170,6 +170,23 @@ def sources(home: Home = None, format: Annotated[str, typer.Option(help="table o
     sources(_load(home), format)
 
 
+@app.command(epilog="Example: pneumoscreen drift --source ward-7")
+def drift(
+    home: Home = None,
+    source: Annotated[str | None, typer.Option(help="Only this source.")] = None,
+    format: Annotated[str, typer.Option(help="table or json.")] = "table",
+    accept: Annotated[
+        bool, typer.Option("--accept", help="The change is known and well: compare with what comes from now on.")
+    ] = False,
+    by: Annotated[str | None, typer.Option(help="With --accept: who says so.")] = None,
+    reason: Annotated[str | None, typer.Option(help="With --accept: what has changed, and why that is well.")] = None,
+) -> None:
+    """Tell whether each source's images still are what they were under the live version; 1 if some have changed."""
+    from cli.drift import drift
+
+    drift(_load(home), source, format, accept=accept, by=by, reason=reason)
+
+
 @app.command(epilog="Example: pneumoscreen doctor")
 def doctor(home: Home = None, format: Annotated[str, typer.Option(help="table or json.")] = "table") -> None:
     """Look for what goes wrong at a first installation; each problem has its way out (exit code 1 if there is one)."""

@@ -46,6 +46,7 @@ REVOKE ALL ON
     workers, dead_letters, broker_epoch, source_states, source_arrivals, alembic_version, results, results_history,
     draws, draw_members, audit_samples, operating_points, shadow_runs, shadow_scores, drift_checks, version_notes, accuracy
 FROM pneumoscreen_worker, pneumoscreen_reader;
+REVOKE ALL ON drift_references, drift_checks FROM pneumoscreen_worker, pneumoscreen_reader;
 
 -- Producer, worker, and the commands screen, rescreen, retry, dismiss, review, calibrate draw, accuracy, results, status and models. Of a prediction, once written,
 -- they can change no figure; they delete none, nor a result, a review or an entry of the audit log; and they make no model live.
@@ -62,6 +63,9 @@ GRANT INSERT ON audit_samples, draws, draw_members TO pneumoscreen_worker; -- wh
 GRANT INSERT, UPDATE, DELETE ON workers TO pneumoscreen_worker; -- a process that ends removes its row
 GRANT INSERT, UPDATE, DELETE ON source_states TO pneumoscreen_worker; -- what old producers said is removed
 GRANT INSERT, UPDATE ON source_arrivals TO pneumoscreen_worker;
+GRANT SELECT, INSERT ON drift_references, drift_checks TO pneumoscreen_worker; -- what producers see of the sources' drift
+GRANT UPDATE (images, since, until, sample) ON drift_references TO pneumoscreen_worker; -- when it is complete
+GRANT USAGE ON SEQUENCE drift_references_id_seq, drift_checks_id_seq TO pneumoscreen_worker;
 GRANT USAGE ON SEQUENCE
     sightings_id_seq, jobs_id_seq, predictions_id_seq, reviews_id_seq, audit_log_id_seq, dead_letters_id_seq,
     draws_id_seq

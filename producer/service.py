@@ -11,6 +11,7 @@ from kombu.exceptions import OperationalError as BrokerError
 from redis.exceptions import RedisError
 
 from producer import recovering
+from producer.drifting import DriftWatch
 from producer.metrics import Metrics
 from producer.reporting import Reporter
 from producer.resolving import Resolver
@@ -49,6 +50,7 @@ class Producer:
         }
         self.resolver = Resolver(self.database, self.sources)
         self.reporter = Reporter(self.database)
+        self.drift = DriftWatch(self.database, settings.models)
         self._complete: dict[str, list[Found]] = {name: [] for name in self.pollers}
         self._next_maintenance = 0.0
         self._trouble: str | None = None
@@ -101,6 +103,7 @@ class Producer:
             recovering.recover(self.settings, self.database, datetime.now(UTC), self.metrics)
             recovering.check_epoch(self.database, self.redis, self.metrics)
             self.resolver.resolve(now)
+            self.drift.look(now)
             self._next_maintenance = now + self.settings.recover_every
         self.sender.send(datetime.now(UTC))
 

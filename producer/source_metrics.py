@@ -5,9 +5,12 @@ from datetime import datetime
 from prometheus_client.metrics_core import GaugeMetricFamily
 from sqlalchemy.orm import Session
 
+from queries.drift import Look
+from queries.drift import overview as drifts
 from queries.producers import watchers
 from queries.sources import SourceOverview, overview
 from shared.base.settings import Settings
+from shared.statistics.drift import KINDS, NOVELTY, SCORES
 
 
 class SourceFamilies:
@@ -50,12 +53,22 @@ class SourceFamilies:
             "1 if every producer that watches the source does so by events, 0 if one polls it or cannot see it.",
             labels=["source"],
         )
+        self._drift = GaugeMetricFamily(
+            "pneumoscreen_source_drift",
+            "1 if the newest images of the source are unlike its reference, by kind of difference.",
+            labels=["source", "kind"],
+        )
+        self._psi = GaugeMetricFamily(
+            "pneumoscreen_source_drift_psi",
+            "Population stability index of the source's newest images; of the network's scores, and of novelty.",
+            labels=["source", "kind"],
+        )
 
     @property
     def all(self) -> list[GaugeMetricFamily]:
         return [
             *(self._last_image, self._silent, self._problem, self._unreadable),
-            *(self._ignored, self._waiting, self._by_events, self._watchers),
+            *(self._ignored, self._waiting, self._by_events, self._watchers, self._drift, self._psi),
         ]
 
     def add(self, session: Session, settings: Settings, now: datetime) -> None:
@@ -64,6 +77,9 @@ class SourceFamilies:
             self._add(source, now)
         for name, count in watchers(overviews, now).items():
             self._watchers.add_metric([name], count)
+        for drift in drifts(session):
+            if drift.look is not None:
+                self._add_drift(drift.source, drift.look)
 
     def _add(self, source: SourceOverview, now: datetime) -> None:
         name = source.name
@@ -79,3 +95,10 @@ class SourceFamilies:
         self._by_events.add_metric([name], source.is_watched_by_events)
         for pattern, number in source.ignored.items():
             self._ignored.add_metric([name, pattern], number)
+
+    def _add_drift(self, name: str, look: Look) -> None:
+        for kind in KINDS:
+            self._drift.add_metric([name, kind], kind in look.alarms)
+        for kind, psi in ((SCORES, look.psi), (NOVELTY, look.novelty_psi)):
+            if psi is not None:
+                self._psi.add_metric([name, kind], psi)

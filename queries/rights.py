@@ -10,14 +10,22 @@ WRITES = {
     "INSERT": (
         *("sightings", "jobs", "predictions", "screenings", "dicom_headers", "reviews", "audit_log", "dead_letters"),
         *("workers", "broker_epoch", "source_states", "audit_samples", "draws", "draw_members"),
+        *("drift_references", "drift_checks"),
     ),
     "UPDATE": ("sightings", "jobs", "workers", "broker_epoch", "source_states"),
     "DELETE": ("workers",),
 }
 """By privilege, the tables in which producers and workers write."""
-COUNTED = ("sightings", "jobs", "predictions", "reviews", "audit_log", "dead_letters", "draws")
+COUNTED = (
+    *("sightings", "jobs", "predictions", "reviews", "audit_log", "dead_letters"),
+    *("draws", "drift_references", "drift_checks"),
+)
 """Tables whose numbers come from a sequence, which needs a right of its own."""
-COLUMNS = {"predictions": ("decoder_revision", "decoded_with"), "reviews": ("withdrawn_at", "withdrawn_by")}
+COLUMNS = {
+    "predictions": ("decoder_revision", "decoded_with"),
+    "reviews": ("withdrawn_at", "withdrawn_by"),
+    "drift_references": ("images", "since", "until", "sample"),
+}
 """Of which alone something is updated."""
 
 

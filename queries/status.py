@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from queries import accuracy, accuracy_needs, backups, needs, operating_points, producers, sources, trainings
+from queries import accuracy, accuracy_needs, backups, drift, needs, operating_points, producers, sources, trainings
 from queries.backups import Backup
 from queries.candidates import bundled_candidate
 from queries.counts import Counts, count
@@ -142,6 +142,7 @@ def status(session: Session, settings: Settings, now: datetime) -> Status:
             *put_off_needs,
             *operating_points.needs(session, live),
             *needs.dead_letters(session, now),
+            *drift.needs(session),
             *backups.needs(session, settings, now),
         ),
         retried=tuple(retried),
@@ -150,6 +151,7 @@ def status(session: Session, settings: Settings, now: datetime) -> Status:
             *source_hints,
             *audit_hints,
             *operating_points.hints(session, live, [source.name for source in overviews if source.last_image]),
+            *drift.hints(session),
             *needs.older_decoder(session),
             *backups.hints(session, settings),
         ),

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from shared.base.errors import WorkFailed
 from shared.models.manifest import Calibration, is_positive
-from shared.statistics import metrics
+from shared.statistics import drift, metrics
 from shared.statistics.metrics import Answers
 from trainer import evaluation
 
@@ -64,6 +64,7 @@ def examine(logits: NDArray[np.float64], labels: NDArray[np.uint8], patients: tu
         "recall_target": RECALL_TARGET,
         "recall_at_threshold": recall,
         "specificity_at_threshold": specificity,
+        "reference": {"logits": drift.describe(logits)},
         "method": f"calibration and threshold cross-fitted by patient in {FOLDS} folds for the metrics; "
         "those of the manifest, and the two figures at_threshold, use all held-out patients; "
         f"intervals are 95 % percentile bootstrap intervals over patients, {metrics.ROUNDS:,} rounds, and exact ones "

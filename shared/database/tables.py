@@ -141,6 +141,13 @@ class Sighting(Base):
         Index("ix_sightings_finished_at", "finished_at"),
         Index("ix_sightings_sha256", "sha256"),
         Index(
+            "ix_sightings_finished",  # a source's images in the order of their arrival, but for those that wait
+            "source",
+            "id",
+            sqlite_where=text("finished_at IS NOT NULL"),
+            postgresql_where=text("finished_at IS NOT NULL"),
+        ),
+        Index(
             "ix_sightings_origin",
             "origin",
             sqlite_where=text("origin IS NOT NULL"),
@@ -404,22 +411,50 @@ class ShadowScore(Base):
     created_at: Mapped[datetime]
 
 
-class DriftCheck(Base):
-    """How a week of a source compared with what its version expects."""
+class DriftReference(Base):
+    """The images of a source with which its later ones are compared, under one version; the newest row counts.
 
-    __tablename__ = "drift_checks"
-    __table_args__ = (UniqueConstraint("source", "model_version", "until"),)
+    `images`, `since`, `until` and `sample` are None until there are enough of them.
+    """
+
+    __tablename__ = "drift_references"
+    __table_args__ = (UniqueConstraint("source", "model_version", "first_sighting_id"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     source: Mapped[str]
     model_version: Mapped[str] = mapped_column(String(64))
-    since: Mapped[datetime]
+    first_sighting_id: Mapped[int]  # they begin with it
+    images: Mapped[int | None]
+    since: Mapped[datetime | None]  # when the first and the last of them came
+    until: Mapped[datetime | None]
+    sample: Mapped[str | None]  # JSON: raw logits, novelty scores, and counts
+    created_by: Mapped[str]
+    reason: Mapped[str | None]  # why a person had it begin anew
+    created_at: Mapped[datetime]
+
+
+class DriftCheck(Base):
+    """How the newest images of a source compared with its reference: the last few hundred, at the latest each week."""
+
+    __tablename__ = "drift_checks"
+    __table_args__ = (UniqueConstraint("source", "model_version", "last_sighting_id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    source: Mapped[str]
+    model_version: Mapped[str] = mapped_column(String(64))
+    last_sighting_id: Mapped[int]  # the newest image of the window
+    since: Mapped[datetime]  # when the window's first and last image came
     until: Mapped[datetime]
     images: Mapped[int]
-    psi: Mapped[float | None]  # population stability index of the scores
-    p_value: Mapped[float | None]  # of the two-sample test, before the correction for looking often
-    shares: Mapped[str]  # JSON: unfamiliar, positive, quarantined, outside the population
-    alarms: Mapped[str]  # JSON: what is out of the ordinary, a sentence each
+    reference_images: Mapped[int]
+    level: Mapped[float]  # of each test of this look: a p-value up to it is an alarm
+    psi: Mapped[float | None]  # population stability index of the raw logits
+    p_value: Mapped[float | None]  # of the two-sample test of the raw logits
+    novelty_psi: Mapped[float | None]  # the same of the novelty scores
+    novelty_p_value: Mapped[float | None]
+    version_psi: Mapped[float | None]  # of the raw logits, against those of the version's held-out images
+    shares: Mapped[str]  # JSON: positive, unfamiliar, quarantined, outside the population, now and in the reference
+    alarms: Mapped[str]  # JSON: by kind, what is out of the ordinary, a sentence each
     created_at: Mapped[datetime]
 
 

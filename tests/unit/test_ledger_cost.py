@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
+from queries import drift_images
 from queries.sources import overview
 from shared.base.lanes import Lane
 from shared.base.settings import Settings
@@ -39,6 +40,15 @@ def finish_and_look_again(session: Session) -> None:
     assert len(work.finish(session, [Checked(check, "c" * 64)], NOW)) == 1
 
 
+def look_for_drift(session: Session) -> None:
+    take_claim_and_finish(session)
+    assert drift_images.count_after(session, "ward", 0, 100) == 2
+    assert drift_images.last(session, "ward") == 2
+    assert drift_images.first_since(session, NOW) == 1
+    assert len(drift_images.first(session, "ward", "v1", 0, 100)) == 2
+    assert len(drift_images.newest(session, "ward", "v1", 1, 100)) == 2
+
+
 SETTINGS = Settings(home=Path("/nowhere"))
 LOOKS: dict[str, Any] = {
     "files that a source sees again": finish_and_look_again,
@@ -48,6 +58,7 @@ LOOKS: dict[str, Any] = {
     "leases that ran out": lambda session: recover.recover_claimed(session, NOW, 60.0),
     "messages that were lost": lambda session: recover.recover_sent(session, NOW, 120.0),
     "what is shown of each source": lambda session: overview(session, SETTINGS, NOW),
+    "what a source's drift is measured on": look_for_drift,
     "a broker that came back empty": lambda session: recover.recover_all_sent(session, None, "new"),
 }
 

@@ -19,6 +19,14 @@ def upgrade() -> None:
     for view in ("results", "results_history"):  # made anew from `views.py` at the end
         op.execute(f"DROP VIEW IF EXISTS {view}")
     _make_tables()
+    op.create_index(
+        "ix_sightings_finished",
+        "sightings",
+        ["source", "id"],
+        unique=False,
+        sqlite_where=sa.text("finished_at IS NOT NULL"),
+        postgresql_where=sa.text("finished_at IS NOT NULL"),
+    )
     op.add_column("screenings", sa.Column("operating_point_id", BigId, nullable=True))
     op.add_column("screenings", sa.Column("override", sa.Text(), nullable=True))
     op.add_column("jobs", sa.Column("override", sa.Text(), nullable=True))
@@ -144,21 +152,47 @@ def _make_tables() -> None:
         sa.UniqueConstraint("shadow_run_id", "sha256", name=op.f("uq_shadow_scores_shadow_run_id_sha256")),
     )
     op.create_table(
+        "drift_references",
+        sa.Column("id", BigId, nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("model_version", VERSION, nullable=False),
+        sa.Column("first_sighting_id", BigId, nullable=False),
+        sa.Column("images", BigId, nullable=True),
+        sa.Column("since", Instant, nullable=True),
+        sa.Column("until", Instant, nullable=True),
+        sa.Column("sample", sa.Text(), nullable=True),
+        sa.Column("created_by", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("created_at", Instant, nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_drift_references")),
+        sa.UniqueConstraint(
+            *("source", "model_version", "first_sighting_id"),
+            name=op.f("uq_drift_references_source_model_version_first_sighting_id"),
+        ),
+    )
+    op.create_table(
         "drift_checks",
         sa.Column("id", BigId, nullable=False),
         sa.Column("source", sa.Text(), nullable=False),
         sa.Column("model_version", VERSION, nullable=False),
+        sa.Column("last_sighting_id", BigId, nullable=False),
         sa.Column("since", Instant, nullable=False),
         sa.Column("until", Instant, nullable=False),
         sa.Column("images", BigId, nullable=False),
+        sa.Column("reference_images", BigId, nullable=False),
+        sa.Column("level", sa.Double(), nullable=False),
         sa.Column("psi", sa.Double(), nullable=True),
         sa.Column("p_value", sa.Double(), nullable=True),
+        sa.Column("novelty_psi", sa.Double(), nullable=True),
+        sa.Column("novelty_p_value", sa.Double(), nullable=True),
+        sa.Column("version_psi", sa.Double(), nullable=True),
         sa.Column("shares", sa.Text(), nullable=False),
         sa.Column("alarms", sa.Text(), nullable=False),
         sa.Column("created_at", Instant, nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_drift_checks")),
         sa.UniqueConstraint(
-            "source", "model_version", "until", name=op.f("uq_drift_checks_source_model_version_until")
+            *("source", "model_version", "last_sighting_id"),
+            name=op.f("uq_drift_checks_source_model_version_last_sighting_id"),
         ),
     )
     op.create_table(
