@@ -29,6 +29,7 @@ from shared.models.manifest import sha256
 from shared.sources import Source
 from trainer import architectures, datasets, description, fit, gate, leases, packaging, pipeline
 from trainer.datasets import CLASSES
+from trainer.gate import Sample
 from trainer.leases import Lease
 from trainer.pipeline import Trained
 
@@ -91,7 +92,8 @@ def _judge(
     """Compare a version with those that are or were live and end the run; false if another went live meanwhile."""
     with ledger.read() as session:
         live, champion = registry.live(session), registry.newest_promotion(session)
-    verdict = gate.examine(found.models, version, live, folder, console, found.signing_key)
+    samples = [Sample(folder, "held-out patients of the labelled folders and of the reviews")]
+    verdict = gate.examine(found.models, version, live, samples, console, found.signing_key)
     state = RunState.PUBLISHED if verdict.passed else RunState.REJECTED
     with ledger.write() as session:
         if registry.newest_promotion(session) != champion:
@@ -101,7 +103,7 @@ def _judge(
             raise WorkFailed(TAKEN_OVER)
         promotion.make_known(session, version, trained.manifest.created_at, BY, now)
         if verdict.passed:
-            promotion.make_live(session, version.version, BY, now, verdict=verdict.as_json())
+            promotion.make_live(session, version.version, BY, now, verdict=verdict)
         else:
             promotion.reject(session, version.version, BY, now, verdict.as_json())
     return True
