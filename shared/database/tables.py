@@ -311,10 +311,13 @@ class DrawMember(Base):
 
 
 class AuditSample(Base):
-    """An image that `audit_share` put on the reading list, at random, when it was screened."""
+    """An image that `audit_share` put on the reading list, at random, when it was screened; one of each content."""
 
     __tablename__ = "audit_samples"
-    __table_args__ = (Index("ix_audit_samples_source", "source", "drawn_at"),)
+    __table_args__ = (
+        UniqueConstraint("sha256", "source"),
+        Index("ix_audit_samples_source", "source", "drawn_at"),
+    )
 
     sighting_id: Mapped[int] = mapped_column(ForeignKey("sightings.id"), primary_key=True, autoincrement=False)
     source: Mapped[str]

@@ -73,6 +73,7 @@ def _make_tables() -> None:
         sa.Column("drawn_at", Instant, nullable=False),
         sa.ForeignKeyConstraint(["sighting_id"], ["sightings.id"], name=op.f("fk_audit_samples_sighting_id")),
         sa.PrimaryKeyConstraint("sighting_id", name=op.f("pk_audit_samples")),
+        sa.UniqueConstraint("sha256", "source", name=op.f("uq_audit_samples_sha256_source")),
     )
     op.create_index("ix_audit_samples_source", "audit_samples", ["source", "drawn_at"], unique=False)
     op.create_table(
