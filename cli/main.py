@@ -496,6 +496,10 @@ def rescreen(
     root: Annotated[str | None, typer.Option(help="The old name of --source.", hidden=True)] = None,
     since: Annotated[str | None, typer.Option(help="Only images seen since this date or time (UTC).")] = None,
     by: Annotated[str | None, typer.Option(help="Who asks for it; the user's name if left out.")] = None,
+    reason: Annotated[
+        str | None,
+        typer.Option(help="Why a version that is not in service is to write results; with --by, and recorded."),
+    ] = None,
 ) -> None:
     """Have images screened again in the background lane; the old results stay in the history."""
     from cli.rescreen import rescreen
@@ -503,7 +507,15 @@ def rescreen(
     source = source or _renamed("--root", "--source", root)
     settings = _load(home)
     rescreen(
-        settings, which or [], model, source, since, by, decoded_before=decoded_before, where_differs=where_differs
+        settings,
+        which or [],
+        model,
+        source,
+        since,
+        by,
+        decoded_before=decoded_before,
+        where_differs=where_differs,
+        reason=reason,
     )
 
 

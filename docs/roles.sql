@@ -43,16 +43,28 @@ GRANT USAGE ON SCHEMA public TO pneumoscreen_worker, pneumoscreen_reader;
 -- What an earlier version of this script granted goes first, in the same transaction: nobody sees a gap.
 REVOKE ALL ON
     sightings, jobs, predictions, screenings, dicom_headers, reviews, model_versions, promotions, training_runs, audit_log,
-    workers, dead_letters, broker_epoch, source_states, source_arrivals, alembic_version, results, results_history
+    workers, dead_letters, broker_epoch, source_states, source_arrivals, alembic_version, results, results_history,
+    shadow_runs, shadow_scores, version_notes
 FROM pneumoscreen_worker, pneumoscreen_reader;
 
 -- Producer, worker, and the commands screen, rescreen, retry, dismiss, review, results, status and models. Of a prediction, once written,
--- they can change no figure; they delete none, nor a result, a review or an entry of the audit log; and they make no model live.
+-- they can change no figure; they delete none, nor a result, a review or an entry of the audit log; they make no model live,
+-- start no shadow, and ask for no result of a version that is not in service (jobs.override).
 GRANT SELECT ON
     sightings, jobs, predictions, screenings, dicom_headers, reviews, model_versions, promotions, training_runs, audit_log,
-    workers, dead_letters, broker_epoch, source_states, source_arrivals, alembic_version, results, results_history
+    workers, dead_letters, broker_epoch, source_states, source_arrivals, alembic_version, results, results_history,
+    shadow_runs, shadow_scores, version_notes
 TO pneumoscreen_worker;
-GRANT INSERT, UPDATE ON sightings, jobs, broker_epoch TO pneumoscreen_worker;
+GRANT INSERT, UPDATE ON sightings, broker_epoch TO pneumoscreen_worker;
+GRANT INSERT (
+    sighting_id, model_version, lane, state, attempt, tries, strikes, created_at, sent_at, lease_until, not_before, deaths,
+    problem, if_differs, is_check
+), UPDATE (
+    sighting_id, model_version, lane, state, attempt, tries, strikes, created_at, sent_at, lease_until, not_before, deaths,
+    problem, if_differs, is_check
+) ON jobs TO pneumoscreen_worker; -- all but override
+GRANT INSERT ON shadow_scores TO pneumoscreen_worker;
+GRANT USAGE ON SEQUENCE shadow_scores_id_seq TO pneumoscreen_worker;
 GRANT UPDATE (decoder_revision, decoded_with) ON predictions TO pneumoscreen_worker; -- no figure of it
 GRANT INSERT ON predictions, screenings, dicom_headers, reviews, audit_log, dead_letters TO pneumoscreen_worker;
 GRANT INSERT, UPDATE, DELETE ON workers TO pneumoscreen_worker; -- a process that ends removes its row

@@ -55,7 +55,8 @@ _COLUMNS = f"""s.id AS sighting_id,
     p.logit AS logit,
     p.decoder_revision AS decoder_revision,
     p.decoded_with AS decoded_with,
-    CASE WHEN p.decoder_revision > 0 THEN p.decoded_with IS NOT NULL END AS repaired"""
+    CASE WHEN p.decoder_revision > 0 THEN p.decoded_with IS NOT NULL END AS repaired,
+    r.override AS override"""
 
 _HISTORY = f"""
 CREATE VIEW results_history AS
@@ -132,6 +133,7 @@ def _view(name: str, *more: "Column[object]") -> Table:
         Column("decoder_revision", BigInteger),
         Column("decoded_with", Text),
         Column("repaired", Boolean),
+        Column("override", Text),
         *more,
     )
 

@@ -7,7 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from shared.base.errors import BrokenModel
-from shared.database import ModelVersion, Promotion
+from shared.database import ModelVersion, Promotion, VersionState
 
 BUNDLED = Path(__file__).parent / "bundled"
 
@@ -49,6 +49,16 @@ def rolled_back(session: Session) -> dict[str, str]:
         .order_by(Promotion.id)
     )
     return {version: reason or "" for version, reason in rows}
+
+
+def out_of_service(session: Session, version: str) -> str | None:
+    """Why a published version's answers may not become results, such as "was never live"; None where they may."""
+    if version in {row.version for row in live(session)}:
+        return None
+    if (reason := rolled_back(session).get(version)) is not None:
+        return f"was rolled back ({reason})"
+    row = session.get(ModelVersion, version)
+    return "was rejected" if row is not None and row.state == VersionState.REJECTED else "was never live"
 
 
 def published(session: Session, version: str) -> Published:

@@ -20,6 +20,7 @@ from shared.models.published import Published as Published
 from shared.models.published import bundled as bundled
 from shared.models.published import live as live
 from shared.models.published import newest_promotion as newest_promotion
+from shared.models.published import out_of_service as out_of_service
 from shared.models.published import published as published
 from shared.models.published import rolled_back as rolled_back
 

@@ -19,8 +19,8 @@ from shared.base.errors import BrokenModel, WrongSettings
 from shared.models.engines import LINEAR_FILE
 from tests.models import SIZE, describe, make_linear_version, published
 from trainer import gate
-from trainer.gate import Sample
 from trainer.datasets import is_held_out
+from trainer.gate import Sample
 
 ILL, WELL, EACH = 200, 100, 2
 PATIENTS = tuple(f"person{number // EACH}" for number in range((ILL + WELL) * EACH))
