@@ -220,6 +220,7 @@ def _finish(process: WorkerProcess, outcomes: Sequence[Outcome], *, is_last: boo
     process.metrics.commit.observe(time.monotonic() - began)
     process.metrics.count(counted)
     process.metrics.in_hand.dec(len(outcomes))
+    process.shadow.offer(counted)
     return counted
 
 
