@@ -84,7 +84,7 @@ def request_promotion(
     if measure is None and reason is None:
         raise InvalidRequest(
             "Say what decides: --data DIR, on whose held-out patients the version is compared with the live one, "
-            "or --reason TEXT to promote it without."
+            "--audit-sample, on the images that were read at this site, or --reason TEXT to promote it without."
         )
     with database.read() as session:
         row, live = registry.published(session, version), registry.live(session)

@@ -5,17 +5,18 @@ from pathlib import Path
 from typing import Any
 
 from cli.console import err, out, progress, table
+from local import announcing
 from queries import recipes, shadow, versions
 from queries.shadow import ShadowOverview
 from shared.base.errors import InvalidRequest
 from shared.base.settings import Settings
 from shared.database import opened
-from shared.imaging import Limits
 from shared.models.manifest import Manifest
 from shared.models.registry import Loaded
 from shared.statistics import metrics
 from trainer import comparison, evaluation
 from trainer.comparison import Compared
+from trainer.listing import Site
 
 
 def compare(settings: Settings, first: str, second: str, data: Path | None, format: str) -> None:
@@ -81,9 +82,10 @@ def _check_format(format: str) -> None:
 
 def _measure(settings: Settings, loaded: list[Loaded], data: Path) -> Compared:
     listed = evaluation.list_files(data)
-    reading = evaluation.Reading(Limits.of(settings), settings.batch_size, settings.decode_threads)
+    site = Site.of(settings, announcing.known_secret(settings))
+    reading = evaluation.Reading(site, settings.batch_size, settings.decode_threads)
     with progress() as bar:
-        task = bar.add_task("screening images, twice", total=2 * len(listed))
+        task = bar.add_task("screening images, twice", total=2 * len(listed.files))
         compared = comparison.compare(*loaded, listed, reading, lambda count: bar.advance(task, count))
     for left_out in compared.first.unreadable:
         err.print(f"unreadable: {left_out.path}: {left_out.reason}", markup=False)

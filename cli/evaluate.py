@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from cli.console import err, out, progress, table
+from local import announcing
 from queries import versions
 from shared.base.errors import InvalidRequest, WrongSettings
 from shared.base.settings import Settings
-from shared.imaging import Limits
 from shared.statistics import metrics
 from shared.statistics.metrics import Answers
 from trainer import evaluation
+from trainer.listing import Site
 
 
 def evaluate(settings: Settings, version: str | None, data: Path, format: str, pictures: Path | None) -> None:
@@ -20,12 +21,17 @@ def evaluate(settings: Settings, version: str | None, data: Path, format: str, p
         raise InvalidRequest(f"--format must be table or json, not {format!r}.")
     listed = evaluation.list_files(data)
     loaded = versions.load_named_or_live(settings, version)
-    reading = evaluation.Reading(Limits.of(settings), settings.batch_size, settings.decode_threads)
+    site = Site.of(settings, announcing.known_secret(settings))
+    reading = evaluation.Reading(site, settings.batch_size, settings.decode_threads)
     with progress() as bar:
-        task = bar.add_task("screening images", total=len(listed))
+        task = bar.add_task("screening images", total=len(listed.files))
         evaluated = evaluation.evaluate(loaded, listed, reading, lambda count: bar.advance(task, count))
     for left_out in evaluated.unreadable:
         err.print(f"unreadable: {left_out.path}: {left_out.reason}", markup=False)
+    for skipped in evaluated.skipped:
+        err.print(skipped.sentence(), markup=False, soft_wrap=True)
+    for doubt in evaluated.attribution.doubts:
+        err.print(doubt, markup=False, style="yellow", soft_wrap=True)
     if pictures is not None:
         _draw(pictures, evaluated.answers)
     report = evaluated.report()
@@ -33,6 +39,7 @@ def evaluate(settings: Settings, version: str | None, data: Path, format: str, p
         out.file.write(json.dumps(report, indent=2) + "\n")
     else:
         _print(report)
+        out.print(f"{evaluated.attribution.sentence()}.", markup=False, soft_wrap=True)
 
 
 def _draw(folder: Path, answers: Answers) -> None:

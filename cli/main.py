@@ -264,6 +264,20 @@ def review(
     review(_load(home), which, label, by, note, csv)
 
 
+@app.command("export-labels", epilog="Example: pneumoscreen export-labels ~/reviewed-2026-01 --by 'Dr. Okafor'")
+def export_labels_command(
+    target: Annotated[
+        Path, typer.Argument(help="A new folder, which `train --data` reads; or a file .csv, for the table alone.")
+    ],
+    home: Home = None,
+    by: Annotated[str | None, typer.Option(help="Who asks for it; the user's name if left out.")] = None,
+) -> None:
+    """Write the reviewed images, their labels and whose they are as a dataset; DICOM files keep their headers."""
+    from cli.export_labels import export_labels
+
+    export_labels(_load(home), target, by)
+
+
 @app.command(epilog="Example: pneumoscreen retry --all")
 def retry(
     which: Annotated[list[str] | None, typer.Argument(help=f"The images, each by {WHICH}.")] = None,
@@ -544,11 +558,18 @@ def models_promote(
     reason: Annotated[
         str | None, typer.Option(help="Promote without the gate, or against it, for this reason; it is recorded.")
     ] = None,
+    audit_sample: Annotated[
+        bool,
+        typer.Option("--audit-sample", help="Compare on the images of the audit sample that were read, too."),
+    ] = False,
+    source: Annotated[str | None, typer.Option(help="With --audit-sample: only this source's.")] = None,
 ) -> None:
     """Make a version live if it passes the gate against the live one; workers take it with their next message."""
     from cli.versions import promote
 
-    promote(_load(home), version, by, data, reason)
+    if source is not None and not audit_sample:
+        raise InvalidRequest("--source goes with --audit-sample.")
+    promote(_load(home), version, by, data, reason, is_audited=audit_sample, source=source)
 
 
 @models.command("rollback", epilog="Example: pneumoscreen models rollback --by Ada --reason 'too many false alarms'")

@@ -26,12 +26,15 @@ Version = Annotated[
 def robustness(data: Data, version: Version = None, home: Home = None) -> None:
     """Measure a version on held-out patients whose images are reframed, exposed and sharpened differently."""
     from cli.console import err, table
+    from local import announcing
     from queries import versions
     from shared.base import settings
     from trainer import robustness
+    from trainer.listing import Site
 
-    loaded = versions.load_for_measuring(settings.load(home), version)
-    measured = robustness.measure(loaded, data, err)
+    chosen = settings.load(home)
+    loaded = versions.load_for_measuring(chosen, version)
+    measured = robustness.measure(loaded, data, err, Site.of(chosen, announcing.known_secret(chosen)))
     table(
         ("what", "images", "AUC", "recall", "specificity"),
         [
@@ -53,12 +56,15 @@ def novelty(
 ) -> None:
     """Measure which share of X-rays, and of images that are no chest X-rays, a version's novelty check flags."""
     from cli.console import err, table
+    from local import announcing
     from queries import versions
     from shared.base import settings
     from trainer import novelty
+    from trainer.listing import Site
 
-    loaded = versions.load_for_measuring(settings.load(home), version)
-    report = novelty.measure(loaded, data, images, err)
+    chosen = settings.load(home)
+    loaded = versions.load_for_measuring(chosen, version)
+    report = novelty.measure(loaded, data, images, err, Site.of(chosen, announcing.known_secret(chosen)))
     check = "its own check" if report.is_own else "a check fitted to this data"
     table(
         ("what", "images", "flagged"),
@@ -87,12 +93,15 @@ def group_holdout(
 ) -> None:
     """Train once for each group of images that is left out, and measure the network on that group."""
     from cli.console import err, out, table
+    from local import announcing
     from shared.base import settings
     from trainer import group_holdout
+    from trainer.listing import Site
     from trainer.pipeline import Plan
 
-    folder = work or settings.load(home).home / "training"
-    plan = Plan(architecture, folder, folder, epochs, seed)
+    chosen = settings.load(home)
+    folder = work or chosen.home / "training"
+    plan = Plan(architecture, folder, folder, epochs, seed, site=Site.of(chosen, announcing.known_secret(chosen)))
     measured = group_holdout.measure(plan, data, sizes, only, err)
     table(
         ("left out", "images", "AUC", "recall", "specificity"),

@@ -3,7 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import SecretStr
+
 from cli.console import err, out, table
+from local import announcing
 from shared.base.errors import WorkFailed, WrongSettings
 from shared.base.settings import Settings
 from shared.database import opened
@@ -31,6 +34,7 @@ def train(
 ) -> None:
     """Train one version, or, for `variants:all`, the whole family, and print how each did on patients held out."""
     from trainer import architectures, description, pipeline  # only here: the other commands need no trainer
+    from trainer.listing import Site
 
     if original is not None and start_from is None:
         raise WrongSettings("--original goes with --from VERSION: it is what that version was fitted to.")
@@ -39,6 +43,7 @@ def train(
         architecture = _architecture(start, architecture)
     names = architectures.FAMILY if architecture == "variants:all" else (architecture,)
     described = description.describe(data) if about is None else description.read(about)
+    site = Site.of(settings, SecretStr(announcing.patient_secret(settings)))
     trained = []
     for name in names:
         option = ("" if start else f" --architecture {name}") + ("" if about is None else " --about FILE")
@@ -53,6 +58,7 @@ def train(
             weights=_weights(settings, name),
             mixed_precision=settings.mixed_precision,
             command=f"pneumoscreen train{option}",
+            site=site,
         )
         trained.append(pipeline.train(plan, data, err, described, original))
     _report(trained)
@@ -66,7 +72,9 @@ def _report(trained: "list[Trained]") -> None:
         for version in trained
     ]
     table(("version", "architecture", "parameters", *FIGURES), rows)
-    out.print("Figures on patients held out from the same data: other sites and ages differ.")
+    is_crossed = any("cross_validation" in version.manifest.metrics.get("validation", {}) for version in trained)
+    how = "by cross-validation over the patients of this data" if is_crossed else "on patients held out from this data"
+    out.print(f"Figures {how}: other sites and ages differ.")
     out.print(f"To make it known: pneumoscreen models publish {trained[0].folder}", markup=False)
 
 

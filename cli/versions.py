@@ -23,21 +23,30 @@ def publish(settings: Settings, folder: Path) -> None:
     out.print(f"{row.version} is published. It is not live before `pneumoscreen models promote {row.version}`.")
 
 
-def promote(settings: Settings, version: str, by: str, data: Path | None, reason: str | None) -> None:
-    """Ends with exit code 1 if the gate refuses."""
-
-    def measure(challenger: Published, live: list[Published]) -> Verdict:
-        from trainer import gate  # only here: it loads the networks
-
-        assert data is not None
-        samples = [gate.Sample(data, f"held-out patients of {data}")]
-        verdict = gate.examine(settings.models, challenger, live, samples, err, settings.signing_key)
-        show(verdict)
-        return verdict
+def promote(
+    settings: Settings,
+    version: str,
+    by: str,
+    data: Path | None,
+    reason: str | None,
+    *,
+    is_audited: bool = False,
+    source: str | None = None,
+) -> None:
+    """Compare on held-out patients of `data`, on the audit sample, or both; ends with exit code 1 on a refusal."""
 
     with opened(settings) as database:
+
+        def measure(challenger: Published, live: list[Published]) -> Verdict:
+            from cli.measuring import examine  # only here: it loads the networks
+
+            verdict = examine(settings, database, challenger, live, data, source, is_audited=is_audited)
+            show(verdict)
+            return verdict
+
+        measured = measure if is_audited or data is not None else None
         outcome = promotion.request_promotion(
-            database, settings, version, by, lambda: datetime.now(UTC), measure if data is not None else None, reason
+            database, settings, version, by, lambda: datetime.now(UTC), measured, reason
         )
     if outcome.was_live:
         out.print(f"{version} is live already.", markup=False)

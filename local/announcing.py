@@ -5,6 +5,8 @@ import secrets
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
+
 from shared.base.filesystem import replace_file
 from shared.base.home import announcement
 from shared.base.settings import Settings
@@ -19,6 +21,13 @@ def patient_secret(chosen: Settings) -> str:
     if not file.exists():
         replace_file(file, secrets.token_urlsafe(32).encode(), mode=0o600)
     return file.read_text(encoding="utf-8").strip()
+
+
+def known_secret(chosen: Settings) -> SecretStr | None:
+    """The same key for those who only look: None where none is set and the home has none yet."""
+    if chosen.patient_secret is not None or not (chosen.home / "patient.secret").exists():
+        return chosen.patient_secret
+    return SecretStr(patient_secret(chosen))
 
 
 def announce(home: Path, values: dict[str, str], configured: dict[str, FolderSettings]) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from shared.models.registry import Loaded
 from shared.statistics.paired import mcnemar
 from trainer import evaluation
 from trainer.evaluation import Evaluation, Reading
+from trainer.listing import Listing
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,12 @@ class Compared:
 
 
 def compare(
-    first: Loaded, second: Loaded, listed: list[tuple[Path, int]], reading: Reading, advance: Callable[[int], object]
+    first: Loaded, second: Loaded, listed: Listing, reading: Reading, advance: Callable[[int], object]
 ) -> Compared:
     """Screen labelled files by both versions; raises WrongSettings where a class is missing or the files change."""
     evaluated = [evaluation.evaluate(loaded, listed, reading, advance) for loaded in (first, second)]
     mine, theirs = (each.answers for each in evaluated)
-    is_same = len(mine) == len(theirs) and mine.patients == theirs.patients
-    if not is_same or not np.array_equal(mine.labels, theirs.labels):
+    if evaluated[0].digests != evaluated[1].digests:
         raise WrongSettings("The images changed while they were read: try again.")
     is_ill = mine.labels == 1
     right = [answers.decisions == is_ill for answers in (mine, theirs)]

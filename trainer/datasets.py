@@ -1,13 +1,12 @@
-"""Labelled images as arrays: whose image each file is, what is left out and why, and which patients are held out."""
+"""Labelled images as arrays: what is left out and why, and which patients are held out."""
 
 import hashlib
-import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar, get_args
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,18 +14,19 @@ from rich.console import Console
 from rich.progress import track
 
 from shared.base.errors import ImageError, WrongSettings
-from shared.imaging import Limits, Preprocessing, prepare
-from shared.models.manifest import Label
+from shared.imaging import Preprocessing, prepare
+from trainer import listing, patients
+from trainer.listing import CLASSES, LabelledFile, Listing, Site, Skipped
+from trainer.patients import Attribution, Owner, Pattern, Rule
 
-CLASSES: tuple[Label, ...] = get_args(Label)  # the position is the number that a network is fitted to
 SALT = "pneumoscreen-1"  # another salt would move patients from one side to the other: never change it
 VALIDATION_SHARE = 0.15
-PARTS = ("train", "val", "test")
 IN_MEMORY = 256 * 2**20  # bytes of pixels; larger arrays lie in a file that the system pages in and out
 CHUNK = 256
 
 _Loaded = TypeVar("_Loaded")
-_PATIENT = re.compile(r"(?<![A-Za-z0-9])(person\d+|IM-\d+)")
+_Read = tuple[str, NDArray[np.uint8], Owner]
+"""Content hash, pixels, and whose image it is."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Dataset:
     """The images of a labelled folder, one row each, in the order of their paths.
 
     pixels: uint8, shape (n, height, width, channels), 0 to 255; labels: uint8, shape (n,), 0 NORMAL, 1 PNEUMONIA.
+    names and rules: the path within its class folder, and what said whose image it is, of each row.
     """
 
     pixels: NDArray[np.uint8]
@@ -52,6 +53,10 @@ class Dataset:
     unreadable: tuple[LeftOut, ...] = ()
     duplicates: tuple[LeftOut, ...] = ()
     work: Path | None = None  # where pixels may lie that are too many for memory
+    names: tuple[str, ...] = ()
+    rules: tuple[Rule, ...] = ()
+    pattern: Pattern | None = None
+    skipped: tuple[Skipped, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -62,6 +67,10 @@ class Dataset:
     def held_out(self, share: float = VALIDATION_SHARE) -> NDArray[np.bool_]:
         """Which rows belong to patients held out for validation, shape (n,)."""
         return np.array([is_held_out(patient, share) for patient in self.patients], dtype=np.bool_)
+
+    def attribution(self) -> Attribution:
+        """Which rules made how many patients, and what should make one doubt it."""
+        return patients.attribute(self.names, self.patients, self.rules, self.pattern)
 
     def summary(self) -> dict[str, int]:
         """Numbers of images by class and of patients."""
@@ -88,6 +97,9 @@ def select(data: Dataset, rows: NDArray[np.bool_]) -> Dataset:
         patients=tuple(data.patients[row] for row in chosen),
         digests=tuple(data.digests[row] for row in chosen),
         work=data.work,
+        names=tuple(data.names[row] for row in chosen if data.names),
+        rules=tuple(data.rules[row] for row in chosen if data.rules),
+        pattern=data.pattern,
     )
 
 
@@ -100,105 +112,93 @@ def _room(shape: tuple[int, ...], work: Path | None) -> NDArray[np.uint8]:
         return np.memmap(file, np.uint8, "w+", shape=shape)
 
 
-def patient(name: str) -> str:
-    """Whose image a file name says it is: `person12` or `IM-0115` whatever stands before it, else the name's stem."""
-    match = _PATIENT.search(name)
-    return match.group(1) if match else Path(name).stem
-
-
 def is_held_out(patient: str, share: float = VALIDATION_SHARE, salt: str = SALT) -> bool:
     """Whether a patient's images are for validation: always the same, whoever else is in the data."""
-    digest = hashlib.sha256(f"{salt}:{patient}".encode()).digest()
+    digest = hashlib.sha256(f"{salt}:{patient}".encode("utf-8", "surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big") < share * 2**64
 
 
-def files(folder: Path) -> Iterator[tuple[Path, int]]:
-    """Every file of `NORMAL` and `PNEUMONIA` with its class number, by name; hidden ones are skipped.
-
-    The two lie in the folder itself, or in its parts `train`, `val` and `test`, which are pooled: who is held out is
-    decided by patient. Raises WrongSettings where one of them is missing.
-    """
-    homes = [folder] if any((folder / name).is_dir() for name in CLASSES) else [folder / part for part in PARTS]
-    for number, name in enumerate(CLASSES):
-        folders = [home / name for home in homes if (home / name).is_dir()]
-        if not folders:
-            raise WrongSettings(
-                f"{folder} has no folder {name}: labelled images are read from {' and '.join(CLASSES)} in it, "
-                f"or in its folders {', '.join(PARTS)}"
-            )
-        for path in sorted(path for each in folders for path in each.iterdir()):
-            if path.is_file() and not path.name.startswith("."):
-                yield path, number
-
-
 def read(
-    folder: Path, preprocessing: Preprocessing, console: Console, threads: int = 2, work: Path | None = None
+    folder: Path,
+    preprocessing: Preprocessing,
+    console: Console,
+    threads: int = 2,
+    work: Path | None = None,
+    site: Site | None = None,
+    pattern: Pattern | None = None,
 ) -> Dataset:
-    """Read a labelled folder, preparing pixels with the function that serving uses.
+    """Read a labelled folder, preparing pixels with the function that serving uses; see `listing.read`.
 
     The same content under several names counts once, under the first of them; where its labels disagree, not at all.
     A file that cannot be read, or that vanished meanwhile, is listed with the reason. Many pixels lie in a file in
     `work`, if one is given. Raises WrongSettings where a class has no image left.
     """
-    return read_files(list(files(folder)), preprocessing, console, threads, work)
+    return read_files(listing.read(folder, pattern), preprocessing, console, threads, work, site or Site())
 
 
 def read_files(
-    listed: list[tuple[Path, int]],
+    listed: Listing,
     preprocessing: Preprocessing,
     console: Console,
     threads: int = 2,
     work: Path | None = None,
+    site: Site | None = None,
 ) -> Dataset:
-    """The same for files anywhere, each with its class number."""
-    limits = Limits()
-    listed = sorted(listed, key=lambda item: item[1])  # stable: by class, then as given
+    """The same for files that were listed before."""
+    files, how = listed.files, site or Site()
 
-    def load(path: Path) -> tuple[str, NDArray[np.uint8] | LeftOut]:
+    def load(file: LabelledFile) -> _Read | LeftOut:
         try:
-            content = path.read_bytes()
-            return hashlib.sha256(content).hexdigest(), prepare(content, preprocessing, limits)
+            content = file.path.read_bytes()
+            pixels = prepare(content, preprocessing, how.limits)
+            return hashlib.sha256(content).hexdigest(), pixels, file.owner_of(content, listed.pattern, how)
         except (ImageError, OSError) as error:
-            return "", LeftOut(path, str(error))
+            return LeftOut(file.path, str(error))
 
-    pixels = _room((len(listed), preprocessing.height, preprocessing.width, preprocessing.channels), work)
+    pixels = _room((len(files), preprocessing.height, preprocessing.width, preprocessing.channels), work)
     unreadable: list[LeftOut] = []
     rows: dict[str, list[int]] = {}
+    owners: dict[int, Owner] = {}
     with ThreadPoolExecutor(threads) as pool:
-        loaded = _ahead(pool, load, [path for path, _ in listed])
-        for row, (digest, image) in enumerate(track(loaded, "reading images", len(listed), console=console)):
+        loaded = _ahead(pool, load, files)
+        for row, image in enumerate(track(loaded, "reading images", len(files), console=console)):
             if isinstance(image, LeftOut):
                 unreadable.append(image)
             else:
-                pixels[row] = image
+                digest, pixels[row], owners[row] = image
                 rows.setdefault(digest, []).append(row)
-    return _assemble(listed, pixels, rows, unreadable, work)
+    return _assemble(listed, pixels, rows, owners, unreadable, work)
 
 
-def _ahead(pool: ThreadPoolExecutor, load: Callable[[Path], _Loaded], paths: list[Path]) -> Iterator[_Loaded]:
+def _ahead(
+    pool: ThreadPoolExecutor, load: Callable[[LabelledFile], _Loaded], files: Sequence[LabelledFile]
+) -> Iterator[_Loaded]:
     """The results of `pool.map` in order, a chunk at a time, so that decoded images do not pile up."""
-    for start in range(0, len(paths), CHUNK):
-        yield from pool.map(load, paths[start : start + CHUNK])
+    for start in range(0, len(files), CHUNK):
+        yield from pool.map(load, files[start : start + CHUNK])
 
 
 def _assemble(
-    listed: list[tuple[Path, int]],
+    listed: Listing,
     pixels: NDArray[np.uint8],
     rows: dict[str, list[int]],
+    owners: dict[int, Owner],
     unreadable: list[LeftOut],
     work: Path | None,
 ) -> Dataset:
+    files = listed.files
     digest_of: dict[int, str] = {}
     duplicates: list[LeftOut] = []
     for digest, (first, *others) in rows.items():
-        if any(listed[row][1] != listed[first][1] for row in others):
+        if any(files[row].label != files[first].label for row in others):
             reason = "the same content lies under both labels"
-            duplicates.extend(LeftOut(listed[row][0], reason) for row in (first, *others))
+            duplicates.extend(LeftOut(files[row].path, reason) for row in (first, *others))
         else:
             digest_of[first] = digest
-            duplicates.extend(LeftOut(listed[row][0], f"the same content as {listed[first][0].name}") for row in others)
+            same = f"the same content as {files[first].path.name}"
+            duplicates.extend(LeftOut(files[row].path, same) for row in others)
     chosen = sorted(digest_of)
-    labels = np.array([listed[row][1] for row in chosen], dtype=np.uint8)
+    labels = np.array([files[row].label for row in chosen], dtype=np.uint8)
     for number, name in enumerate(CLASSES):
         if not (labels == number).any():
             raise WrongSettings(f"there is no readable image labelled {name}: both classes are needed to fit a network")
@@ -207,10 +207,14 @@ def _assemble(
     return Dataset(
         pixels=pixels[: len(chosen)],
         labels=labels,
-        paths=tuple(listed[row][0] for row in chosen),
-        patients=tuple(patient(listed[row][0].name) for row in chosen),
+        paths=tuple(files[row].path for row in chosen),
+        patients=tuple(owners[row].patient for row in chosen),
         digests=tuple(digest_of[row] for row in chosen),
         unreadable=tuple(unreadable),
         duplicates=tuple(duplicates),
         work=work,
+        names=tuple(files[row].name for row in chosen),
+        rules=tuple(owners[row].rule for row in chosen),
+        pattern=listed.pattern,
+        skipped=listed.skipped,
     )

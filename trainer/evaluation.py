@@ -14,14 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.base.errors import BrokenModel, ImageError, WrongSettings
-from shared.imaging import Limits, Preprocessing, is_dicom, prepare
-from shared.imaging.identifiers import read_identifiers
+from shared.imaging import Preprocessing, prepare
 from shared.models.manifest import Calibration, is_positive
 from shared.models.registry import Loaded
 from shared.statistics import metrics
 from shared.statistics.metrics import Answers
-from trainer import datasets
+from trainer import datasets, listing, patients
 from trainer.datasets import CLASSES, Dataset, LeftOut
+from trainer.listing import LabelledFile, Listing, Site, Skipped
+from trainer.patients import Attribution, Owner, Pattern
 
 BATCH = 64
 
@@ -86,7 +87,10 @@ class Evaluation:
     version: str
     threshold: float
     answers: Answers
+    digests: tuple[str, ...]
     unreadable: tuple[LeftOut, ...]
+    skipped: tuple[Skipped, ...]
+    attribution: Attribution
     duplicates: int
     unfamiliar_share: float | None
     is_training_data: bool
@@ -100,8 +104,11 @@ class Evaluation:
             "threshold": self.threshold,
             "images": measured["images"],
             "patients": measured["patients"],
+            **self.attribution.as_facts(),
+            "patient_doubts": list(self.attribution.doubts),
             "confusion": measured["confusion"],
             "unreadable": len(self.unreadable),
+            "skipped": {skipped.reason: skipped.count for skipped in self.skipped},
             "duplicates": self.duplicates,
             "unfamiliar_share": self.unfamiliar_share,
             "is_training_data": self.is_training_data,
@@ -110,25 +117,23 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Reading:
-    """How files are read: the limits of a file, files a batch, threads that decode."""
+    """How files are read: as the site's settings say, files a batch, threads that decode."""
 
-    limits: Limits
+    site: Site
     batch: int
     threads: int
 
 
-def list_files(folder: Path) -> list[tuple[Path, int]]:
+def list_files(folder: Path) -> Listing:
     """The files of a labelled folder with their class numbers; raises WrongSettings where a class has none."""
-    listed = list(datasets.files(folder))
+    listed = listing.read(folder)
     for number, name in enumerate(CLASSES):
-        if not any(label == number for _, label in listed):
+        if not any(file.label == number for file in listed.files):
             raise WrongSettings(f"There is no image labelled {name} in {folder}: both classes are needed.")
     return listed
 
 
-def evaluate(
-    loaded: Loaded, listed: list[tuple[Path, int]], reading: Reading, advance: Callable[[int], object]
-) -> Evaluation:
+def evaluate(loaded: Loaded, listed: Listing, reading: Reading, advance: Callable[[int], object]) -> Evaluation:
     """Screen labelled files as a worker does; no more than two batches of pixels are held at a time.
 
     The same content counts once; content under both labels does not count. Raises WrongSettings where a class has no
@@ -137,7 +142,7 @@ def evaluate(
     rows, network = _Rows(), loaded.network
     with ThreadPoolExecutor(reading.threads) as pool:
         for batch in _read(listed, loaded.manifest.preprocessing, reading, pool):
-            pixels = [image for path, label, outcome in batch if (image := rows.add(path, label, outcome)) is not None]
+            pixels = [image for file, outcome in batch if (image := rows.add(file, outcome)) is not None]
             if pixels:
                 stacked = np.stack(pixels)
                 rows.logits += network.logits(stacked).tolist()
@@ -149,20 +154,26 @@ def evaluate(
         if not (labels == number).any():
             raise WrongSettings(f"There is no readable image labelled {name}: both classes are needed.")
     logits = np.array([rows.logits[row] for row in counted], dtype=np.float64)
-    fingerprint = datasets.fingerprint([rows.digests[row] for row in counted], labels.tolist())
+    digests = [rows.digests[row] for row in counted]
+    owners = [rows.owners[row] for row in counted]
+    whose = tuple(owner.patient for owner in owners)
+    names = [rows.names[row] for row in counted]
     return Evaluation(
         version=loaded.manifest.version,
         threshold=loaded.manifest.threshold,
-        answers=answer(loaded, logits, labels, tuple(rows.patients[row] for row in counted)),
+        answers=answer(loaded, logits, labels, whose),
+        digests=tuple(digests),
         unreadable=tuple(rows.unreadable),
+        skipped=listed.skipped,
+        attribution=patients.attribute(names, whose, [owner.rule for owner in owners], listed.pattern),
         duplicates=rows.duplicates,
         unfamiliar_share=float(np.mean([rows.unfamiliar[row] for row in counted])) if rows.unfamiliar else None,
-        is_training_data=fingerprint == loaded.manifest.data.get("fingerprint"),
+        is_training_data=datasets.fingerprint(digests, labels.tolist()) == loaded.manifest.data.get("fingerprint"),
     )
 
 
-_Outcome = tuple[str, NDArray[np.uint8]] | str
-"""Content hash and pixels, or the reason why there are none."""
+_Outcome = tuple[str, NDArray[np.uint8], Owner] | str
+"""Content hash, pixels and whose they are, or the reason why there are none."""
 
 
 @dataclass
@@ -171,7 +182,8 @@ class _Rows:
 
     digests: list[str] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
-    patients: list[str] = field(default_factory=list)
+    owners: list[Owner] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
     logits: list[float] = field(default_factory=list)
     unfamiliar: list[bool] = field(default_factory=list)
     unreadable: list[LeftOut] = field(default_factory=list)
@@ -180,22 +192,23 @@ class _Rows:
     """Rows whose content lies under both labels."""
     _known: dict[str, int] = field(default_factory=dict)
 
-    def add(self, path: Path, label: int, outcome: _Outcome) -> NDArray[np.uint8] | None:
+    def add(self, file: LabelledFile, outcome: _Outcome) -> NDArray[np.uint8] | None:
         """The pixels of content that is new, else None."""
         if isinstance(outcome, str):
-            self.unreadable.append(LeftOut(path, outcome))
+            self.unreadable.append(LeftOut(file.path, outcome))
             return None
-        digest, pixels = outcome
+        digest, pixels, owner = outcome
         if digest in self._known:
             row = self._known[digest]
             self.duplicates += 1
-            if self.labels[row] != label:
+            if self.labels[row] != file.label:
                 self.contradictions.add(row)
             return None
         self._known[digest] = len(self.digests)
         self.digests.append(digest)
-        self.labels.append(label)
-        self.patients.append(datasets.patient(path.name))
+        self.labels.append(file.label)
+        self.owners.append(owner)
+        self.names.append(file.name)
         return pixels
 
     def counted(self) -> list[int]:
@@ -203,28 +216,28 @@ class _Rows:
 
 
 def _read(
-    listed: list[tuple[Path, int]], preprocessing: Preprocessing, reading: Reading, pool: ThreadPoolExecutor
-) -> Iterator[list[tuple[Path, int, _Outcome]]]:
-    """Files with labels and what was read of them, batch by batch; the threads read the next batch meanwhile."""
-    size = reading.batch
-    under_way: list[tuple[Path, int, Future[_Outcome]]] = []
-    for start in range(0, len(listed) + size, size):
-        batch = listed[start : start + size]
-        submitted = [
-            (path, label, pool.submit(_read_file, path, preprocessing, reading.limits)) for path, label in batch
-        ]
+    listed: Listing, preprocessing: Preprocessing, reading: Reading, pool: ThreadPoolExecutor
+) -> Iterator[list[tuple[LabelledFile, _Outcome]]]:
+    """Files and what was read of them, batch by batch; the threads read the next batch meanwhile."""
+    size, files = reading.batch, listed.files
+
+    def load(file: LabelledFile) -> _Outcome:
+        return _read_file(file, preprocessing, listed.pattern, reading.site)
+
+    under_way: list[tuple[LabelledFile, Future[_Outcome]]] = []
+    for start in range(0, len(files) + size, size):
+        submitted = [(file, pool.submit(load, file)) for file in files[start : start + size]]
         if under_way:
-            yield [(path, label, future.result()) for path, label, future in under_way]
+            yield [(file, future.result()) for file, future in under_way]
         under_way = submitted
 
 
-def _read_file(path: Path, preprocessing: Preprocessing, limits: Limits) -> _Outcome:
+def _read_file(file: LabelledFile, preprocessing: Preprocessing, pattern: Pattern | None, site: Site) -> _Outcome:
     """Read, hash and decode one file as the worker does."""
     try:
-        data = path.read_bytes()
-        if is_dicom(data):
-            read_identifiers(data, None)  # raises for a file that is not a frontal chest X-ray
-        return hashlib.sha256(data).hexdigest(), prepare(data, preprocessing, limits)
+        data = file.path.read_bytes()
+        owner = file.owner_of(data, pattern, site)  # raises for a DICOM file whose header cannot be read
+        return hashlib.sha256(data).hexdigest(), prepare(data, preprocessing, site.limits), owner
     except ImageError as error:
         return str(error)
     except OSError as error:

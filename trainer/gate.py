@@ -1,6 +1,7 @@
 """Measures a challenger and the versions that were live on the same patients; `actions.verdict` decides."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,10 +13,11 @@ from actions.comparison import Ground, Side
 from actions.verdict import Verdict, judge
 from shared.base.errors import BrokenModel, WrongSettings
 from shared.imaging import Preprocessing
-from shared.models import registry
+from shared.models import manifest, registry
 from shared.models.registry import Loaded, Published
-from trainer import datasets, evaluation
+from trainer import datasets, evaluation, fitted
 from trainer.datasets import Dataset
+from trainer.listing import Site
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class Member:
 class Sample:
     """A labelled folder that versions are compared on.
 
-    Of a folder of data, the held-out patients; of a random sample, all that `members` (by SHA-256) names, each weighted
+    Of a folder of data, the held-out patients; of a random sample, all that `members` (by SHA-256) names and that no
+    version was fitted to, each weighted
     by the inverse of its probability of being drawn (Horvitz & Thompson, A generalization of sampling without
     replacement from a finite universe, Journal of the American Statistical Association 47, 1952).
     """
@@ -47,6 +50,7 @@ def examine(
     samples: Sequence[Sample],
     console: Console,
     key: SecretStr | None = None,
+    site: Site | None = None,
 ) -> Verdict:
     """Judge a published version on labelled images that no version was fitted to, with TensorFlow.
 
@@ -54,13 +58,18 @@ def examine(
     could not serve either: it is noted and left out, and the champion is the first that loads. Raises BrokenModel if
     the challenger does not load, WrongSettings if no patient in a folder of data is held out.
     """
-    images = _reader(samples, console)
+    versions = [challenger, *(version for version in live if version != challenger)]
+    known = _fitted(models, versions)
+    images = _reader(samples, known, console, site)
     loaded = registry.load(models, challenger, key)
     parts = images(loaded.manifest.preprocessing)
     digests = [part.digests for part in parts]
     mine = _side(loaded, parts)
-    sides, notes = [], []
-    for version in (version for version in live if version != challenger):
+    sides, notes = (
+        [],
+        [note for sample, part in zip(samples, parts, strict=True) for note in _notes(sample, known, part)],
+    )
+    for version in versions[1:]:
         try:
             loaded = registry.load(models, version, key)
             seen = images(loaded.manifest.preprocessing)
@@ -90,7 +99,24 @@ def _ground(samples: Sequence[Sample], parts: Sequence[Dataset]) -> Ground:
     )
 
 
-def _reader(samples: Sequence[Sample], console: Console) -> Callable[[Preprocessing], list[Dataset]]:
+Known = Mapping[str, frozenset[str]]
+"""By version, which images it was fitted to, where it tells: see `trainer.fitted`."""
+
+
+def _fitted(models: Path, versions: Sequence[Published]) -> Known:
+    known = {}
+    for version in versions:
+        folder = models / version.version
+        with suppress(BrokenModel):  # its own note tells of that
+            seen = fitted.read(folder, manifest.read(folder, version.manifest_sha256))
+            if seen is not None:
+                known[version.version] = seen
+    return known
+
+
+def _reader(
+    samples: Sequence[Sample], known: Known, console: Console, site: Site | None
+) -> Callable[[Preprocessing], list[Dataset]]:
     """Reads the samples' images, once for each preprocessing."""
     read: dict[str, list[Dataset]] = {}
 
@@ -98,18 +124,20 @@ def _reader(samples: Sequence[Sample], console: Console) -> Callable[[Preprocess
         key = preprocessing.model_dump_json()
         if key not in read:
             read.clear()  # the pixels of one preprocessing at a time fit into memory
-            read[key] = _read(samples, preprocessing, console)
+            read[key] = _read(samples, known, preprocessing, console, site)
         return read[key]
 
     return images
 
 
-def _read(samples: Sequence[Sample], preprocessing: Preprocessing, console: Console) -> list[Dataset]:
-    """What one sample holds counts for no other one."""
+def _read(
+    samples: Sequence[Sample], known: Known, preprocessing: Preprocessing, console: Console, site: Site | None
+) -> list[Dataset]:
+    """What one sample holds counts for no other; of a random one, what a version was fitted to does not count."""
     parts: list[Dataset] = []
     taken: set[str] = set()
     for sample in samples:
-        data = datasets.read(sample.folder, preprocessing, console)
+        data = datasets.read(sample.folder, preprocessing, console, site=site)
         if sample.members is None:
             rows = data.held_out()
             if not rows.any():
@@ -117,11 +145,30 @@ def _read(samples: Sequence[Sample], preprocessing: Preprocessing, console: Cons
         else:
             members = sample.members
             data = replace(data, patients=tuple(members[digest].patient for digest in data.digests))
-            rows = np.ones(len(data), dtype=np.bool_)
+            seen = [bool(sum(fitted.count(each, [digest]) or 0 for each in known.values())) for digest in data.digests]
+            rows = ~np.array(seen, dtype=np.bool_)
         rows &= np.array([digest not in taken for digest in data.digests], dtype=np.bool_)
         parts.append(datasets.select(data, rows))
         taken.update(data.digests)
     return parts
+
+
+def _notes(sample: Sample, known: Known, data: Dataset) -> list[str]:
+    """By which rules the patients were told apart, and which version was fitted to some of them all the same.
+
+    That happens where the rule, or the key that hashes patients, is another one than at that version's training.
+    """
+    if sample.members is not None:  # what a version was fitted to is left out, and patients come from SQL
+        return []
+    found = data.attribution()
+    notes = [f"{found.sentence()}.", *found.doubts]
+    for version, contents in known.items():
+        if seen := fitted.count(contents, data.digests):
+            notes.append(
+                f"{version} was fitted to {seen} of these images, since patients were told apart in another way then: "
+                "its figures here are too good."
+            )
+    return notes
 
 
 def _side(loaded: Loaded, parts: Sequence[Dataset]) -> Side:

@@ -21,9 +21,9 @@ from rich.progress import track
 from shared.base.errors import WorkFailed
 from shared.imaging import Limits, decode
 from shared.statistics import metrics
-from trainer import architectures, calibration, datasets, evaluation, fit, pipeline
+from trainer import architectures, calibration, datasets, evaluation, fit
 from trainer.datasets import Dataset
-from trainer.pipeline import Plan
+from trainer.plan import Plan, run_for
 
 SHARE = 0.2
 MIN_IMAGES = 30  # of a class, for a figure on it to mean anything
@@ -55,7 +55,9 @@ def measure(plan: Plan, data: Path, sizes: Path | None, only: str | None, consol
     expression that the names of groups must match. Called again after a kill, it goes on. Raises WorkFailed if no
     group matches.
     """
-    images = datasets.read(data, architectures.preprocessing(plan.architecture), console, work=plan.work)
+    images = datasets.read(
+        data, architectures.preprocessing(plan.architecture), console, work=plan.work, site=plan.site
+    )
     chosen = {
         name: rows
         for name, rows in groups(images, measure_images(images, sizes, console)).items()
@@ -159,13 +161,13 @@ def _figures(name: str, group: Dataset, known: Dataset, known_logits: Floats, lo
 
 def _record(plan: Plan, data: Dataset) -> Path:
     """The file of finished groups' figures; another network, length, seed or other images have another file."""
-    work = pipeline.run_for(plan, data).work
+    work = run_for(plan, data).work
     return work.with_name(f"{work.name}.groups.jsonl")  # a name may have dots in it
 
 
 def _fitter(plan: Plan, console: Console) -> Predict:
     def predict(train: Dataset, known: Dataset, group: Dataset) -> tuple[Floats, Floats]:
-        run = pipeline.run_for(plan, train)
+        run = run_for(plan, train)
         model = fit.fit(run, train, known, console)
         logits = fit.logits(model, known.pixels), fit.logits(model, group.pixels)
         fit.forget(run.work)

@@ -18,6 +18,7 @@ from shared.models.novelty import NoveltyCheck
 from shared.models.registry import Loaded
 from trainer import datasets, ood_samples
 from trainer.datasets import Dataset
+from trainer.listing import Site
 from trainer.robustness import CHANGES
 
 FILE = "novelty.npz"
@@ -136,7 +137,7 @@ class Report:
     changed: list[Measured]
 
 
-def measure(loaded: Loaded, data: Path, images: Path | None, console: Console) -> Report:
+def measure(loaded: Loaded, data: Path, images: Path | None, console: Console, site: Site | None = None) -> Report:
     """Measure the version's check; one that has none is measured with a check fitted to the data's training patients.
 
     Each folder in `images` is one more family. Raises WorkFailed where nobody is held out or too few X-rays are there
@@ -145,7 +146,7 @@ def measure(loaded: Loaded, data: Path, images: Path | None, console: Console) -
     if images is not None and not images.is_dir():
         raise InvalidRequest(f"{images} is not a folder: name one that holds a folder of images for each family")
     size = loaded.manifest.preprocessing
-    everything = datasets.read(data, size, console)
+    everything = datasets.read(data, size, console, site=site)
     held_out = everything.held_out()
     if not held_out.any():
         raise WorkFailed(f"{data} holds no patients who are held out: there is nothing to measure on")

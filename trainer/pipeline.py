@@ -1,9 +1,9 @@
 """The whole sequence from labelled images to a model version: read, fit, examine, publish."""
 
 import platform
+import shlex
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from shared.base.errors import BrokenModel, WorkFailed
-from shared.imaging import Preprocessing
+from shared.base.errors import WorkFailed
 from shared.models import manifest
 from shared.models.engines.keras import ENGINE as KERAS
 from shared.models.manifest import Export, Manifest
@@ -22,44 +21,27 @@ from trainer import (
     architectures,
     calibration,
     card,
+    cross_validation,
     datasets,
     fit,
+    fitted,
     litert_export,
     novelty,
     packaging,
     plots,
+    tracking,
 )
 from trainer.datasets import Dataset
 from trainer.description import Description
-from trainer.fit import Run
+from trainer.fits import Fits, has_seen
+from trainer.plan import Plan, begin, command, parameters, preprocessing
 
 MIN_PATIENTS = 5
 """Of each class, on either side of the split."""
-FINE_TUNING = 0.1
-"""Of the recipe's learning rate, so that a network keeps what it has learnt."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is to be trained, and where. A second training by an equal plan goes on where the first was killed.
-
-    work: where checkpoints, TensorBoard logs and pixels lie; out: where the version's folder goes.
-    epochs: None for the recipe's own. weights: of a backbone, see `architectures.build`.
-    tells_names: whether the files that are left out are named; not where the output goes to a log.
-    start_from: the folder of a verified version, whose network and preprocessing are taken instead of fresh ones.
-    """
-
-    architecture: str
-    out: Path
-    work: Path
-    epochs: int | None = None
-    seed: int = 1
-    limit: int | None = None
-    start_from: Path | None = None
-    weights: architectures.Weights = None
-    mixed_precision: bool = False
-    command: str = "pneumoscreen train"
-    tells_names: bool = True
+CROSSED = (
+    "each patient measured by a network that was fitted to others: those held out by the one that is published, all "
+    f"others by the networks of {cross_validation.FOLDS} folds, which are forgotten"
+)
 
 
 @dataclass(frozen=True)
@@ -70,18 +52,11 @@ class Trained:
     manifest: Manifest
 
 
-def preprocessing(plan: Plan) -> Preprocessing:
-    """How the pixels for a plan are prepared."""
-    if plan.start_from is None:
-        return architectures.preprocessing(plan.architecture)
-    return manifest.read(plan.start_from).preprocessing
-
-
 def train(plan: Plan, data: Path, console: Console, description: Description, original: Path | None = None) -> Trained:
     """From a labelled folder to a version; `original` is what `start_from` was fitted to, to measure on."""
     size = preprocessing(plan)
-    everything = datasets.read(data, size, console, work=plan.work)
-    before = None if original is None else datasets.read(original, size, console, work=plan.work)
+    everything = datasets.read(data, size, console, work=plan.work, site=plan.site, pattern=description.pattern)
+    before = None if original is None else datasets.read(original, size, console, work=plan.work, site=plan.site)
     return train_on(plan, everything, description, console, before)
 
 
@@ -96,27 +71,33 @@ def train_on(
     chosen = _choose(plan, everything)
     held_out = chosen.held_out()
     training, validation = datasets.select(chosen, ~held_out), datasets.select(chosen, held_out)
+    is_crossed = cross_validation.is_needed(validation) and not has_seen(plan, training, console)
     remedy = "label more" if plan.limit is None else "label more, or allow more with --limit"
     _check(training, "to fit to", remedy)
-    _check(validation, "held out to examine on", remedy)
+    if not is_crossed:
+        _check(validation, "held out to examine on", remedy)
     if original is not None:
         original = datasets.select(original, original.held_out())
         _check(original, "held out in the original data", "give more of it")
+    _report_patients(chosen, console)
     console.print(f"fitting to {training.summary()}, holding out {validation.summary()}", soft_wrap=True)
 
-    run = run_for(plan, training)
-    model = fit.fit(run, training, validation, console)
-    examination = calibration.examine(fit.logits(model, validation.pixels), validation.labels, validation.patients)
-    measured = {"validation": examination.metrics}
+    fits = Fits(plan, training, validation, console)
+    examined = chosen if is_crossed else validation
+    logits = fits.cross(held_out) if is_crossed else fits.direct()
+    model, run = fits.model, fits.run
+    examination = calibration.examine(logits, examined.labels, examined.patients)
+    measured = {"validation": examination.metrics | ({"cross_validation": CROSSED} if is_crossed else {})}
     if plan.start_from is not None:
         measured |= adaptation.measure(
-            plan.start_from, examination, lambda pixels: fit.logits(model, pixels), validation, original
+            plan.start_from, examination, lambda pixels: fit.logits(model, pixels), examined, original
         )
-    check = novelty.fit_for(training, validation, preprocessing(plan))
+    monitored = fits.monitored
+    check = novelty.fit_for(training, monitored, preprocessing(plan))
     console.print(_describe_check(check), soft_wrap=True)
-    network = _begin(plan, fresh=True)()  # never compiled: no optimizer state reaches the file
+    network = begin(plan, fresh=True)()  # never compiled: no optimizer state reaches the file
     network.set_weights(model.get_weights())
-    converted = litert_export.convert(network, preprocessing(plan), validation.pixels)
+    converted = litert_export.convert(network, preprocessing(plan), monitored.pixels)
     console.print(
         f"not for LiteRT: {converted}" if isinstance(converted, str) else "LiteRT runs it with TensorFlow's results",
         soft_wrap=True,
@@ -125,6 +106,7 @@ def train_on(
     created_at = datetime.now(UTC).replace(microsecond=0)
     exports = (Export(engine=KERAS.name, file=KERAS.file),)
     data = _describe_data(everything, chosen, training, validation)
+    known = fitted.read(plan.start_from, manifest.read(plan.start_from)) if plan.start_from else None
 
     def describe(version: str, files: dict[str, str]) -> Manifest:
         return Manifest(
@@ -139,18 +121,25 @@ def train_on(
             novelty=check.field if check else None,
             metrics=measured,
             population=description.population,
-            data=description.source | data | {"command": _command(plan, run.epochs)},
+            data=description.source | data | {"command": command(plan)},
             libraries=_list_libraries(),
             files=files,
         )
 
     steps: list[packaging.Accompany] = [] if isinstance(converted, str) else [converted.write]
+    if plan.start_from is None or known is not None:  # else it would not tell of all that the network has seen
+        steps.append(fitted.write([*training.digests, *(known or ())]))
     steps += [*([check.write] if check else []), plots.accompany(examination.answers), card.write]
     name = architectures.file_name(plan.architecture)
     folder = packaging.publish(plan.out, name, created_at, network.save, describe, steps)
-    fit.forget(run.work)
+    trained = Trained(folder, manifest.read(folder))
+    tracking.record(trained.folder, trained.manifest, parameters(plan, run), run.work / fit.HISTORY, console)
+    for work in fits.works:
+        fit.forget(work)
     console.print(f"written to {folder}", soft_wrap=True)
-    return Trained(folder, manifest.read(folder))
+    logs = plan.work if is_crossed else run.work / fit.LOGS
+    console.print(f"how the fit went: tensorboard --logdir {shlex.quote(str(logs))}", soft_wrap=True, markup=False)
+    return trained
 
 
 def discard(*folders: Path) -> None:
@@ -159,7 +148,16 @@ def discard(*folders: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _report_patients(data: Dataset, console: Console) -> None:
+    found = data.attribution()
+    console.print(found.sentence(), soft_wrap=True, markup=False)
+    for doubt in found.doubts:
+        console.print(doubt, soft_wrap=True, markup=False, style="yellow")
+
+
 def _report_left_out(plan: Plan, everything: Dataset, console: Console) -> None:
+    for skipped in everything.skipped:
+        console.print(skipped.sentence(tells_names=plan.tells_names), markup=False, soft_wrap=True)
     if plan.tells_names:
         for left_out in (*everything.unreadable, *everything.duplicates):
             console.print(f"left out: {left_out.path.name}: {left_out.reason}", markup=False, soft_wrap=True)
@@ -177,11 +175,10 @@ def _choose(plan: Plan, everything: Dataset) -> Dataset:
 
 
 def _check(data: Dataset, purpose: str, remedy: str) -> None:
-    for number, name in enumerate(datasets.CLASSES):
-        patients = {patient for patient, label in zip(data.patients, data.labels, strict=True) if label == number}
-        if len(patients) < MIN_PATIENTS:
+    for name, patients in zip(datasets.CLASSES, cross_validation.count_patients(data), strict=True):
+        if patients < MIN_PATIENTS:
             raise WorkFailed(
-                f"there are images labelled {name} of {len(patients)} patients {purpose}; at least {MIN_PATIENTS} "
+                f"there are images labelled {name} of {patients} patients {purpose}; at least {MIN_PATIENTS} "
                 f"patients are needed: {remedy}"
             )
 
@@ -192,33 +189,6 @@ def _describe_check(check: novelty.Fitted | None) -> str:
     return f"the novelty check flags {check.field.flagged:.1%} of the held-out X-rays as unfamiliar"
 
 
-def run_for(plan: Plan, training: Dataset) -> Run:
-    """The run for a plan; other arguments, other data or another recipe start afresh, in another folder."""
-    recipe = architectures.recipe(plan.architecture)
-    if plan.start_from is not None:
-        recipe = replace(recipe, learning_rate=FINE_TUNING * recipe.learning_rate)
-    epochs = plan.epochs or recipe.epochs
-    start = "" if plan.start_from is None else f"-from-{plan.start_from.name}"
-    name = f"{architectures.file_name(plan.architecture)}-{epochs}-{plan.seed}-{training.fingerprint()[:8]}{start}"
-    return Run(_begin(plan), recipe, epochs, plan.seed, plan.work / name, plan.mixed_precision)
-
-
-def _begin(plan: Plan, fresh: bool = False) -> Callable[[], Any]:
-    """Builds the network to start from; `fresh` means that its weights do not matter, and are not fetched."""
-
-    def begin() -> Any:
-        if plan.start_from is None:
-            return architectures.build(plan.architecture, None if fresh else plan.weights)
-        import keras
-
-        export = manifest.read(plan.start_from).export(KERAS.name)
-        if export is None:
-            raise BrokenModel(f"the version in {plan.start_from} is not a Keras network: it cannot be fine-tuned")
-        return keras.saving.load_model(plan.start_from / export.file, compile=False, safe_mode=True)
-
-    return begin
-
-
 def _describe_data(everything: Dataset, chosen: Dataset, training: Dataset, validation: Dataset) -> dict[str, Any]:
     return {
         "fingerprint": chosen.fingerprint(),
@@ -226,15 +196,10 @@ def _describe_data(everything: Dataset, chosen: Dataset, training: Dataset, vali
         "validation": validation.summary(),
         "unreadable": len(everything.unreadable),
         "duplicates": len(everything.duplicates),
+        "passed_over": sum(skipped.count for skipped in everything.skipped),
+        **chosen.attribution().as_facts(),
         "split": f"by patient, salt {datasets.SALT!r}, share {datasets.VALIDATION_SHARE}",
     }
-
-
-def _command(plan: Plan, epochs: int) -> str:
-    """The command that makes this version again, without its folders."""
-    start = "" if plan.start_from is None else f" --from {plan.start_from.name}"
-    subset = "" if plan.limit is None else f" --limit {plan.limit}"
-    return f"{plan.command} --data DIR --epochs {epochs} --seed {plan.seed}{start}{subset}"
 
 
 def _list_libraries() -> dict[str, str]:

@@ -17,11 +17,12 @@ from rich.console import Console
 from rich.progress import track
 
 from shared.base.errors import WorkFailed
-from shared.imaging import Limits, Preprocessing, arrange, decode
+from shared.imaging import Preprocessing, arrange, decode
 from shared.models.registry import Loaded
 from shared.statistics import metrics
 from shared.statistics.metrics import Answers
-from trainer import datasets, evaluation
+from trainer import datasets, evaluation, listing
+from trainer.listing import Site
 
 Change = Callable[[Image.Image], Image.Image]
 FULL = (1024, 1024)
@@ -94,19 +95,24 @@ class Measured:
     specificity: float | None
 
 
-def measure(loaded: Loaded, data: Path, console: Console) -> list[Measured]:
+def measure(loaded: Loaded, data: Path, console: Console, site: Site | None = None) -> list[Measured]:
     """AUC, recall and specificity for each change and each naming series, on patients held out.
 
     Raises WorkFailed where the folder holds no patients of both classes who are held out.
     """
-    listed = [
-        (path, label) for path, label in datasets.files(data) if datasets.is_held_out(datasets.patient(path.name))
-    ]
-    labels = np.array([label for _, label in listed], dtype=np.uint8)
+    site = site or Site()
+    listed = listing.read(data)
+    files, whose, images = [], [], []
+    for file in track(listed.files, "reading images", console=console):
+        content = file.path.read_bytes()
+        patient = file.owner_of(content, listed.pattern, site).patient
+        if datasets.is_held_out(patient):
+            files.append(file)
+            whose.append(patient)
+            images.append(decode(content, FULL, site.limits))
+    labels, patients = np.array([file.label for file in files], dtype=np.uint8), tuple(whose)
     if len(set(labels.tolist())) < 2:
         raise WorkFailed(f"{data} holds no patients of both classes who are held out: there is nothing to measure on")
-    images = [decode(path.read_bytes(), FULL, Limits()) for path, _ in track(listed, "reading images", console=console)]
-    patients = tuple(datasets.patient(path.name) for path, _ in listed)
     answers = {}
     for name, change in track(CHANGES.items(), "measuring", console=console):
         parts = _prepare(images, change, loaded.manifest.preprocessing)
@@ -114,7 +120,7 @@ def measure(loaded: Loaded, data: Path, console: Console) -> list[Measured]:
     everything = np.ones(len(labels), dtype=np.bool_)
     measured = [_measure(name, changed, everything) for name, changed in answers.items()]
     for name, pattern in GROUPS.items():
-        rows = np.array([re.search(pattern, path.name) is not None for path, _ in listed])
+        rows = np.array([re.search(pattern, file.path.name) is not None for file in files])
         if rows.any():
             measured.append(_measure(f"series {name}", answers["as it is"], rows))
     return measured

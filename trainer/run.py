@@ -1,37 +1,46 @@
 """One run of the trainer service, in its own process: gather, train, publish, judge, and go live or be rejected."""
 
-import hashlib
 import os
 import shutil
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
-from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from actions import promotion
-from shared import database, sources
+from shared import database
 from shared.base import settings
-from shared.base.errors import ImageError, PneumoscreenError, WorkFailed
+from shared.base.errors import PneumoscreenError, WorkFailed
 from shared.base.settings import Settings
-from shared.database import Database, DicomHeader, Review, ReviewLabel, RunState, Sighting, TrainingRun
-from shared.imaging import Limits
-from shared.ledger.register import as_path, parts
+from shared.database import Database, RunState, TrainingRun
+from shared.imaging import is_dicom
 from shared.models import manifest, registry
 from shared.models.manifest import sha256
-from shared.sources import Source
-from trainer import architectures, datasets, description, fit, gate, leases, packaging, pipeline
-from trainer.datasets import CLASSES
+from trainer import (
+    architectures,
+    audit_sample,
+    description,
+    fit,
+    gate,
+    labels_file,
+    leases,
+    listing,
+    packaging,
+    pipeline,
+    reviewed,
+)
 from trainer.gate import Sample
 from trainer.leases import Lease
+from trainer.listing import CLASSES, LabelledFile, Site
+from trainer.patients import Owner, Pattern
 from trainer.pipeline import Trained
+from trainer.reviewed import ReviewedImage
 
 BY = "trainer"
 PARENT_SECONDS = 1.0
@@ -69,7 +78,7 @@ def run(found: Settings, number: int, fence: int, console: Console) -> None:
         registry.check(ledger, found.models, found.signing_key)  # now, and not after hours of work
         _clear(found, number)
         folder = found.home / "training" / f"run-{number}"
-        _gather(found, ledger, row.reviews, folder)
+        _gather(found, ledger, row.reviews, folder, console)
         trained = _train(found, row, folder, console)
         registry.check(ledger, found.models, found.signing_key)
         for half in found.models.glob(f".{trained.manifest.version}.*"):  # a predecessor was killed as it copied
@@ -93,7 +102,10 @@ def _judge(
     with ledger.read() as session:
         live, champion = registry.live(session), registry.newest_promotion(session)
     samples = [Sample(folder, "held-out patients of the labelled folders and of the reviews")]
-    verdict = gate.examine(found.models, version, live, samples, console, found.signing_key)
+    with audit_sample.gathered(found, ledger) as audited:
+        if audited is not None:
+            samples.append(audited)
+        verdict = gate.examine(found.models, version, live, samples, console, found.signing_key, Site.of(found))
     state = RunState.PUBLISHED if verdict.passed else RunState.REJECTED
     with ledger.write() as session:
         if registry.newest_promotion(session) != champion:
@@ -137,6 +149,7 @@ def _train(found: Settings, row: TrainingRun, folder: Path, console: Console) ->
         seed=row.id,
         mixed_precision=found.mixed_precision,
         tells_names=False,
+        site=Site.of(found),
     )
     finished = packaging.finished(plan.out, row.started_at)
     if finished is not None:
@@ -155,67 +168,60 @@ def _forget(plan: pipeline.Plan, row: TrainingRun, until: datetime) -> None:
             fit.forget(history.parent)
 
 
-def _gather(found: Settings, ledger: Database, reviews: int, folder: Path) -> None:
-    """One labelled folder of links: to the labelled images, and to those that reviewers labelled, which win."""
+def _gather(found: Settings, ledger: Database, reviews: int, folder: Path, console: Console) -> None:
+    """One labelled folder of links: to the labelled images, and to those that reviewers labelled, which win.
+
+    Its `labels.csv` says whose each image is, or under which name a pattern is to look for that.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     for name in CLASSES:
         (folder / name).mkdir(parents=True)
     with ledger.read() as session:
-        reviewed = dict(_reviewed(found, session, reviews))
-    for digest, (file, label, patient) in reviewed.items():
-        if label not in CLASSES:  # UNCLEAR: the image is not learned from under any label
+        words = {image.sha256: image for image in reviewed.find(found, session, reviews)}
+    files: dict[str, LabelledFile] = {}
+    rows, pattern = [], None
+    if found.training_data is not None:
+        listed = listing.read(found.training_data)
+        pattern = listed.pattern
+        for skipped in listed.skipped:
+            console.print(skipped.sentence(tells_names=False))
+        sizes = {image.file.stat().st_size for image in words.values()}
+        for number, file in enumerate(listed.files):
+            digest = _digest(file.path, sizes)
+            if digest in words:
+                files[digest] = file
+            else:
+                rows.append(_link(folder, f"{number:07d}_{file.path.name}", CLASSES[file.label], file))
+    for digest, image in words.items():
+        if image.label is None:  # UNCLEAR: the image is not learned from under any label
             continue
-        (folder / label / f"{patient}_{digest[:16]}{file.suffix}").symlink_to(file)
-    if found.training_data is None:
-        return
-    sizes = {file.stat().st_size for file, _, _ in reviewed.values()}
-    for number, (file, label_number) in enumerate(datasets.files(found.training_data)):
-        is_reviewed = file.stat().st_size in sizes and sha256(file.read_bytes()) in reviewed
-        if not is_reviewed:
-            (folder / CLASSES[label_number] / f"{number:07d}_{file.name}").symlink_to(file)
+        file = files.get(digest) or LabelledFile(image.file, 0, image.file.name, _owner(image, pattern))
+        rows.append(_link(folder, f"{digest[:16]}{image.file.suffix}", image.label, replace(file, path=image.file)))
+    labels_file.write(folder / labels_file.NAME, rows)
+    if found.training_data is not None and (found.training_data / description.FILE).exists():
+        shutil.copyfile(found.training_data / description.FILE, folder / description.FILE)
 
 
-def _reviewed(found: Settings, session: Session, most: int) -> Iterator[tuple[str, tuple[Path, str, str]]]:
-    """Of each content that has a last word: (SHA-256, (file, label, patient)), where a file of it is still there."""
-    # NOT_READABLE is no word on the content: it is of one sighting alone.
-    on_content = (Review.id <= most) & Review.sha256.is_not(None) & (Review.label != ReviewLabel.NOT_READABLE)
-    oldest_first = select(Review).where(on_content).order_by(Review.created_at, Review.id)
-    labels = {str(review.sha256): review.label for review in session.scalars(oldest_first)}
-    contents, known, limits = sorted(labels), sources.build(found), Limits.of(found)
-    for part in parts(contents):
-        keys = dict(
-            session.execute(
-                select(DicomHeader.sha256, DicomHeader.patient_key).where(DicomHeader.sha256.in_(part))
-            ).all()
-        )
-        taken = set()
-        for sighting in session.scalars(select(Sighting).where(Sighting.sha256.in_(part)).order_by(Sighting.id.desc())):
-            source = known.get(sighting.source)
-            digest = str(sighting.sha256)
-            if source is None or digest in taken:
-                continue
-            path = as_path(sighting.path, sighting.path_bytes)
-            if _holds(source, path, digest, limits):
-                file = source.local_copy(path)
-                taken.add(digest)
-                yield digest, (file, labels[digest], _patient(file, keys.get(digest)))
+def _owner(image: ReviewedImage, pattern: Pattern | None) -> Owner | None:
+    """None for a DICOM file whose patient nobody hashed, having no secret: its header is read with its pixels."""
+    if image.patient_key is None:
+        with suppress(OSError), image.file.open("rb") as file:
+            if is_dicom(file.read(132)):
+                return None
+    return image.owner(pattern)
 
 
-def _holds(source: Source, path: str, digest: str, limits: Limits) -> bool:
+def _digest(file: Path, sizes: set[int]) -> str:
+    """Of a file that is as large as one that was reviewed; empty for the others, and where it is gone."""
     try:
-        found = source.find(path)
-        return found is not None and sha256(source.read(path, found.revision, limits)) == digest
-    except (ImageError, OSError):
-        return False
+        return sha256(file.read_bytes()) if file.stat().st_size in sizes else ""
+    except OSError:
+        return ""
 
 
-def _patient(file: Path, key: str | None) -> str:
-    """A name from which `datasets.patient` gives the same patient for all images that are known to be of one."""
-    named = datasets.patient(file.name)
-    if key is None and named != file.stem:
-        return named
-    digest = hashlib.sha256((key or os.fsencode(named).decode("utf-8", "backslashreplace")).encode()).hexdigest()
-    return f"person{int(digest[:15], 16)}"
+def _link(folder: Path, name: str, label: str, file: LabelledFile) -> labels_file.Row:
+    (folder / label / name).symlink_to(file.path)
+    return labels_file.Row(f"{label}/{name}", label, file.owner, file.name)
 
 
 if __name__ == "__main__":

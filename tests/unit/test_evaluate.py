@@ -17,7 +17,7 @@ from shared.models.manifest import Novelty
 from shared.models.novelty import SIZE
 from shared.statistics.metrics import NAMES
 from tests.models import give_check, go_live, make_linear_version
-from trainer import datasets
+from trainer import datasets, listing
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 Run = Callable[..., tuple[int, str, str]]
@@ -87,10 +87,10 @@ def test_a_version_that_has_a_check_tells_the_share_of_images_that_are_unfamilia
 
 
 def test_images_that_the_version_was_made_of_are_told_from_others(run: Run, home: Path, labelled: Path) -> None:
-    everything = list(datasets.files(labelled))
-    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path, _ in everything]
+    everything = listing.read(labelled).files
+    digests = [hashlib.sha256(file.path.read_bytes()).hexdigest() for file in everything]
     found = manifest.read(home / "models" / "v2")
-    data = {"fingerprint": datasets.fingerprint(digests, [label for _, label in everything])}
+    data = {"fingerprint": datasets.fingerprint(digests, [file.label for file in everything])}
     digest = manifest.write(home / "models" / "v2", found.model_copy(update={"data": data}))
     with connect(f"sqlite:///{home / 'pneumoscreen.db'}").write() as session:
         session.get_one(ModelVersion, "v2").manifest_sha256 = digest

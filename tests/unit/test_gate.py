@@ -275,7 +275,8 @@ def test_a_version_that_was_live_and_does_not_load_any_more_is_noted_and_left_ou
     (models / "gone" / LINEAR_FILE).unlink()
     verdict = gate.examine(models, rows[0], rows[1:], held_out(data), Console(file=StringIO()))
     assert [(found.other.version, found.role) for found in verdict.comparisons] == [("old", "champion")]
-    (note,) = verdict.notes
+    told, note = verdict.notes
+    assert told.startswith("80 patients in 80 images: 80 images by names as in Kermany's set")
     assert note.startswith("gone could not be compared")
     with pytest.raises(BrokenModel):
         gate.examine(models, rows[1], rows[2:], held_out(data), Console(file=StringIO()))

@@ -20,7 +20,7 @@ DOCUMENTED = Path(__file__).parents[2] / "docs" / "kermany.toml"
 def test_too_few_patients_are_refused_and_the_limit_is_named_only_where_one_was_set(
     tmp_path: Path, limit: int | None, remedy: str
 ) -> None:
-    data = datasets.read(labelled(tmp_path / "data", 12), Preprocessing(width=32, height=32), CONSOLE)
+    data = datasets.read(labelled(tmp_path / "data", 5), Preprocessing(width=32, height=32), CONSOLE)
     plan = Plan("tiny7", tmp_path / "out", tmp_path / "work", limit=limit)
     with pytest.raises(WorkFailed, match=remedy):
         pipeline.train_on(plan, data, Description(), CONSOLE)

@@ -10,7 +10,8 @@ from rich.console import Console
 
 from shared.base.errors import WrongSettings
 from shared.imaging import Limits, Preprocessing, prepare
-from trainer import datasets
+from trainer import datasets, listing
+from trainer.patients import identify_by_name
 
 SMALL = Preprocessing(width=16, height=16)
 
@@ -47,7 +48,7 @@ def read(root: Path) -> datasets.Dataset:
     ],
 )
 def test_a_file_name_says_whose_image_it_is(name: str, key: str) -> None:
-    assert datasets.patient(name) == key
+    assert identify_by_name(name).patient == key
 
 
 def test_a_patient_is_never_on_both_sides(tmp_path: Path) -> None:
@@ -98,8 +99,12 @@ def test_an_unreadable_file_is_listed_and_the_others_are_read(tmp_path: Path) ->
     files |= {"NORMAL/notes.txt": b"not an image", "PNEUMONIA/person2_virus_2.png": picture(3)[:200]}
     data = read(folder_with(tmp_path, files | {"NORMAL/.hidden": b""}))
     assert data.patients == ("IM-0001", "person1")
-    assert {one.path.name for one in data.unreadable} == {"notes.txt", "person2_virus_2.png"}
+    assert [one.path.name for one in data.unreadable] == ["person2_virus_2.png"]
     assert all(one.reason for one in data.unreadable)
+    assert {one.sentence() for one in data.skipped} == {
+        "passed over: 1 hidden or temporary: NORMAL/.hidden",
+        "passed over: 1 no images by their names: NORMAL/notes.txt",
+    }
 
 
 def test_rows_keep_pixels_labels_and_patients_together(tmp_path: Path) -> None:
@@ -127,7 +132,7 @@ def test_a_folder_without_one_of_the_classes_is_refused(tmp_path: Path) -> None:
 
 
 def test_importing_the_trainer_imports_no_tensorflow() -> None:
-    modules = "architectures, augmentation, calibration, datasets, fit, packaging, pipeline, recipes, run"
+    modules = "architectures, augmentation, calibration, datasets, fit, packaging, pipeline, recipes, run, tracking"
     heavy = {"keras", "sklearn", "tensorflow"}
     look = f"import sys; from trainer import {modules}; sys.exit(bool({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", look], check=False).returncode == 0
@@ -151,7 +156,7 @@ def test_pooled_or_not_the_fingerprint_is_the_same(tmp_path: Path) -> None:
 
 def test_a_file_that_vanishes_after_it_was_listed_is_listed_as_left_out(tmp_path: Path) -> None:
     folder_with(tmp_path, {"NORMAL/a.png": picture(1), "PNEUMONIA/b.png": picture(2), "PNEUMONIA/c.png": picture(3)})
-    listed = list(datasets.files(tmp_path))
+    listed = listing.read(tmp_path)
     (tmp_path / "PNEUMONIA" / "b.png").unlink()
     data = datasets.read_files(listed, SMALL, Console(quiet=True))
     assert data.patients == ("a", "c")

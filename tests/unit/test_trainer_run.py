@@ -25,6 +25,7 @@ from tests.unit.steps import NOW, claim, finish, send_all
 from trainer import gate, leases, pipeline, run
 from trainer.description import Description
 from trainer.pipeline import Plan, Trained
+from trainer.reviewed import ReviewedImage
 
 Make = Callable[[Plan, Path, Console, Description], Trained]
 CONSOLE = Console(quiet=True)
@@ -227,7 +228,10 @@ def test_from_an_image_that_a_reader_calls_unclear_nothing_is_learned_and_not_re
 
 
 def test_a_patients_key_decides_whose_an_image_is() -> None:
-    one = run._patient(Path("a.dcm"), "k" * 64)
-    assert run._patient(Path("b.dcm"), "k" * 64) == one != run._patient(Path("a.dcm"), "j" * 64)
-    assert run._patient(Path("person12_virus_3.jpeg"), None) == "person12"
-    assert run._patient(Path("scan.png"), None) == run._patient(Path("scan.png"), None)
+    def patient(name: str, key: str | None) -> str:
+        return ReviewedImage("0" * 64, "NORMAL", "ward", Path(name), key).owner().patient
+
+    assert patient("a.dcm", "k" * 64) == patient("b.dcm", "k" * 64) == "person167085402194616298"
+    assert patient("a.dcm", "j" * 64) != patient("a.dcm", "k" * 64)
+    assert patient("person12_virus_3.jpeg", None) == "person12"
+    assert patient("scan.png", None) == "person403865683272935549"

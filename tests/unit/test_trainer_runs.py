@@ -11,9 +11,10 @@ from queries.trainings import progress
 from shared.base.settings import Settings, load
 from shared.database import Database, Review, RunState, TrainingRun
 from tests.unit.steps import NOW, after
-from trainer import fit, leases, pipeline
+from trainer import fit, leases
 from trainer.datasets import Dataset
 from trainer.leases import Lease
+from trainer.plan import Plan, run_for
 
 DAY = 24 * 3600
 
@@ -158,9 +159,9 @@ def test_the_progress_of_a_run_is_what_its_folder_holds(
     with database.read() as session:
         row = session.get_one(TrainingRun, lease.run)
     assert progress(chosen.home, row.id, row.started_at) is None
-    plan = pipeline.Plan(architecture, tmp_path / "candidates", tmp_path / "training", epochs=7, seed=lease.run)
+    plan = Plan(architecture, tmp_path / "candidates", tmp_path / "training", epochs=7, seed=lease.run)
     data = Dataset(np.zeros((1, 1, 1, 1), np.uint8), np.zeros(1, np.uint8), (Path("a"),), ("a",), ("0" * 64,))
-    folder = pipeline.run_for(plan, data).work
+    folder = run_for(plan, data).work
     folder.mkdir(parents=True)
     (folder / fit.HISTORY).write_text("{}\n{}\n")
     assert progress(chosen.home, row.id, row.started_at) == (2, 7)

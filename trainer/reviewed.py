@@ -1,0 +1,87 @@
+"""The images that reviewers labelled and from which may be learnt: content, label, file and patient."""
+
+import os
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from shared import sources
+from shared.base.errors import ImageError
+from shared.base.settings import Settings
+from shared.database import AuditSample, DicomHeader, Review, ReviewLabel, Sighting
+from shared.imaging import Limits
+from shared.ledger.register import as_path, parts
+from shared.models.manifest import Label, sha256
+from shared.sources import Source
+from trainer import patients
+from trainer.listing import CLASSES
+from trainer.patients import Owner, Pattern, Rule
+
+
+@dataclass(frozen=True)
+class ReviewedImage:
+    """A content with a word from which to learn; label: None where none is to be learnt, whoever else labelled it."""
+
+    sha256: str
+    label: Label | None
+    source: str
+    file: Path
+    patient_key: str | None  # of dicom_headers
+
+    def owner(self, pattern: Pattern | None = None) -> Owner:
+        """Whose image it is, as trainings took it that knew no other rule: its side of the split is as it was."""
+        if self.patient_key is not None:
+            return Owner(patients.of_key(self.patient_key), Rule.HEADER)
+        owner = patients.identify_by_name(self.file.name, pattern)
+        if owner.rule != Rule.NAME:
+            return owner
+        stem = os.fsencode(owner.patient).decode("utf-8", "backslashreplace")
+        return Owner(patients.of_key(stem), Rule.NAME)
+
+
+def labels_that_train(session: Session, newest: int | None = None) -> dict[str, Label | None]:
+    """Of each content that has a last word: the label, None for UNCLEAR; of reviews up to number `newest`."""
+    # NOT_READABLE is no word on the content: it is of one sighting alone.
+    on_content = Review.sha256.is_not(None) & (Review.label != ReviewLabel.NOT_READABLE)
+    oldest_first = select(Review.sha256, Review.label).where(on_content).order_by(Review.created_at, Review.id)
+    if newest is not None:
+        oldest_first = oldest_first.where(Review.id <= newest)
+    return {str(digest): label if label in CLASSES else None for digest, label in session.execute(oldest_first)}
+
+
+def find(found: Settings, session: Session, newest: int | None = None) -> Iterator[ReviewedImage]:
+    """Each content with a word on it, where a file of it is still there, wherever it is called what."""
+    labels = labels_that_train(session, newest)
+    # The site's audit sample judges versions: it is never learnt from, whatever it is called elsewhere.
+    audited = set(session.scalars(select(AuditSample.sha256)))
+    for digest, source, file, key in stored(found, session, labels):
+        yield ReviewedImage(digest, None if digest in audited else labels[digest], source, file, key)
+
+
+def stored(found: Settings, session: Session, contents: Collection[str]) -> Iterator[tuple[str, str, Path, str | None]]:
+    """Of each content of which a file is still there: content, source, file, and `patient_key` of its header."""
+    known, limits = sources.build(found), Limits.of(found)
+    for part in parts(sorted(contents)):
+        headers = select(DicomHeader.sha256, DicomHeader.patient_key).where(DicomHeader.sha256.in_(part))
+        keys = dict(session.execute(headers).all())
+        taken = set()
+        for sighting in session.scalars(select(Sighting).where(Sighting.sha256.in_(part)).order_by(Sighting.id.desc())):
+            source = known.get(sighting.source)
+            digest = str(sighting.sha256)
+            if source is None or digest in taken:
+                continue
+            path = as_path(sighting.path, sighting.path_bytes)
+            if _holds(source, path, digest, limits):
+                taken.add(digest)
+                yield digest, sighting.source, source.local_copy(path), keys.get(digest)
+
+
+def _holds(source: Source, path: str, digest: str, limits: Limits) -> bool:
+    try:
+        found = source.find(path)
+        return found is not None and sha256(source.read(path, found.revision, limits)) == digest
+    except (ImageError, OSError):
+        return False
