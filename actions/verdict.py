@@ -101,8 +101,9 @@ def _unfit(mine: Figures, *, has_champion: bool) -> list[str]:
     if not mine.recall >= MIN_RECALL:
         objections.append(f"Its recall at its threshold is {mine.recall:.4f}; at least {MIN_RECALL} is needed.")
     if mine.specificity == 0:
+        which = "every image" if mine.recall == 1 else "every NORMAL image"
         objections.append(
-            f"At its threshold of {mine.threshold:g} it calls every image PNEUMONIA: its recall of {mine.recall:.4f} "
+            f"At its threshold of {mine.threshold:g} it calls {which} PNEUMONIA: its recall of {mine.recall:.4f} "
             "says nothing, since its specificity is 0."
         )
     elif not has_champion and not mine.specificity >= MIN_SPECIFICITY:
