@@ -58,7 +58,8 @@ def compare(
     is_ill = mine.labels == 1
     right = [answers.decisions == is_ill for answers in (mine, theirs)]
     kinds = {"PNEUMONIA": is_ill, "NORMAL": ~is_ill, "all": np.ones(len(mine), dtype=np.bool_)}
-    return Compared(*evaluated, {name: disagreement(right[0][rows], right[1][rows]) for name, rows in kinds.items()})
+    found = {name: disagreement(right[0][rows], right[1][rows]) for name, rows in kinds.items()}
+    return Compared(evaluated[0], evaluated[1], found)
 
 
 def disagreement(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Disagreement:
