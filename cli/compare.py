@@ -30,7 +30,7 @@ def compare(settings: Settings, first: str, second: str, data: Path | None, form
     else:
         loaded = [versions.load_named_or_live(settings, name) for name in (first, second)]
         described = [each.manifest for each in loaded]
-        compared = _measure(settings, loaded, data)
+        compared = _measure(settings, loaded[0], loaded[1], data)
     if format == "json":
         rows = dict(recipes.side_by_side(*described))
         out.file.write(json.dumps({"recipes": rows} | (compared.report() if compared else {}), indent=2) + "\n")
@@ -80,13 +80,13 @@ def _check_format(format: str) -> None:
         raise InvalidRequest(f"--format must be table or json, not {format!r}.")
 
 
-def _measure(settings: Settings, loaded: list[Loaded], data: Path) -> Compared:
+def _measure(settings: Settings, first: Loaded, second: Loaded, data: Path) -> Compared:
     listed = evaluation.list_files(data)
     site = Site.of(settings, announcing.known_secret(settings))
     reading = evaluation.Reading(site, settings.batch_size, settings.decode_threads)
     with progress() as bar:
         task = bar.add_task("screening images, twice", total=2 * len(listed.files))
-        compared = comparison.compare(*loaded, listed, reading, lambda count: bar.advance(task, count))
+        compared = comparison.compare(first, second, listed, reading, lambda count: bar.advance(task, count))
     for left_out in compared.first.unreadable:
         err.print(f"unreadable: {left_out.path}: {left_out.reason}", markup=False)
     return compared
