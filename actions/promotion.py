@@ -1,4 +1,8 @@
-"""How a model version comes into service and goes out of it: published, promoted, rejected, rolled back."""
+"""How a model version comes into service and goes out of it: published, promoted, rejected, rolled back.
+
+One rule for every path: `_put_in_service` is the only writer of promotions but for the installation of the first
+version, and it takes a version for a verdict that it passed, or for a person's reason.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,9 +10,10 @@ from datetime import datetime
 from pathlib import Path
 
 from pydantic import SecretStr
+from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from actions import operating_points
+from actions import operating_points, shadowing
 from actions.actor import named
 from actions.verdict import Verdict
 from shared.base.errors import BrokenModel, InvalidRequest, WorkFailed
@@ -81,7 +86,7 @@ def request_promotion(
     if measure is None and reason is None:
         raise InvalidRequest(
             "Say what decides: --data DIR, on whose held-out patients the version is compared with the live one, "
-            "or --reason TEXT to promote it without."
+            "--audit-sample, on the images that were read at this site, or --reason TEXT to promote it without."
         )
     with database.read() as session:
         row, live = registry.published(session, version), registry.live(session)
@@ -101,13 +106,21 @@ def request_promotion(
             reject(session, version, actor, now(), verdict.as_json())
             if reason is None:
                 return Outcome(is_live=False, champion=champion, verdict=verdict)
-        passed = verdict.as_json() if verdict is not None and is_passed else None
-        lost = make_live(session, version, actor, now(), reason, passed)
+        lost = make_live(session, version, actor, now(), reason=reason, verdict=verdict if is_passed else None)
     return Outcome(is_live=True, champion=champion, verdict=verdict, uncalibrated=tuple(lost))
 
 
-def request_rollback(database: Database, settings: Settings, actor: str, now: datetime, reason: str) -> str:
-    """Make the version live again that was live before; returns its name.
+@dataclass(frozen=True)
+class RolledBack:
+    """Which version is live again, which one counts no more, and whether the former once lost at the gate."""
+
+    version: str
+    undone: str
+    is_rejected: bool
+
+
+def request_rollback(database: Database, settings: Settings, actor: str, now: datetime, reason: str) -> RolledBack:
+    """Make the version live again that was live before.
 
     Raises InvalidRequest without an actor or a reason, WorkFailed if none was live before, BrokenModel if that one is
     damaged.
@@ -127,30 +140,42 @@ def request_rollback(database: Database, settings: Settings, actor: str, now: da
 
 
 def make_live(
-    session: Session, version: str, actor: str, now: datetime, reason: str | None = None, verdict: str | None = None
+    session: Session,
+    version: str,
+    actor: str,
+    now: datetime,
+    *,
+    reason: str | None = None,
+    verdict: Verdict | None = None,
 ) -> list[str]:
     """Make a version live, which changes no result; one that is live already stays so.
 
     Returns the sources that lose their operating point, which is retired with the version before.
-    `verdict` is the JSON of a verdict that it passed; a rejected version needs that or a reason. Raises BrokenModel for
-    a version that was never published, WorkFailed for a rejected one.
+    It takes a verdict that this version passed, or a reason. Raises BrokenModel for a version that was never published,
+    WorkFailed without either.
     """
     registry.published(session, version)
     before = registry.newest_promotion(session)
     if before == version:
         return []
     row = session.get_one(ModelVersion, version)
-    if verdict is not None:
-        row.state, row.verdict = VersionState.PUBLISHED, verdict
-    elif row.state == VersionState.REJECTED and not reason:
-        raise WorkFailed(
-            f"{version} was rejected: it lost to a version before it. A person can promote it all the same, "
-            "with a reason, which is recorded."
+    if verdict is not None and verdict.passed and verdict.challenger.version == version:
+        row.state, row.verdict = VersionState.PUBLISHED, verdict.as_json()
+    elif not reason:
+        why = (
+            "was rejected: it lost to a version before it"
+            if row.state == VersionState.REJECTED
+            else "has not passed the gate"
         )
-    session.add(Promotion(version=version, promoted_by=actor, promoted_at=now, reason=reason))
-    detail = version if reason is None else f"{version}: {reason}"
-    audit.record(session, actor, "promote", detail, at=now)
+        raise WorkFailed(f"{version} {why}. A person can promote it all the same, with a reason, which is recorded.")
+    _put_in_service(session, version, actor, now, "promote", reason)
     return operating_points.retire_for(session, before, actor, now) if before is not None else []
+
+
+def _put_in_service(session: Session, version: str, actor: str, now: datetime, action: str, reason: str | None) -> None:
+    session.add(Promotion(version=version, promoted_by=actor, promoted_at=now, reason=reason))
+    audit.record(session, actor, action, version if reason is None else f"{version}: {reason}", at=now)
+    shadowing.end_all(session, version, actor, now)  # it needs no shadow of itself
 
 
 def reject(session: Session, version: str, actor: str, now: datetime, verdict: str) -> None:
@@ -161,17 +186,20 @@ def reject(session: Session, version: str, actor: str, now: datetime, verdict: s
     audit.record(session, actor, "reject", version, at=now)
 
 
-def rollback(database: Database, actor: str, now: datetime, reason: str) -> str:
-    """Make the version live again that was live before the present one; returns its name.
+def rollback(database: Database, actor: str, now: datetime, reason: str) -> RolledBack:
+    """Make the version live again that was live before the present one, which counts no more.
 
-    A second rollback goes one further back, not forward again. Raises WorkFailed if there was none.
+    What is rolled back serves nowhere, writes no result, and no challenger is compared with it, unless it is promoted
+    again. A second rollback goes one further back, not forward again. Raises WorkFailed if there was none.
     """
     with database.write() as session:
         back, undone = registry.before(session), registry.newest_promotion(session)
         if back is None or undone is None:
             raise WorkFailed("No version was live before this one: `pneumoscreen models list` shows all there are.")
-        session.add(Promotion(version=back, promoted_by=actor, promoted_at=now, reason=reason))
-        audit.record(session, actor, "rollback", f"{back}: {reason}", at=now)
+        mistaken = update(Promotion).where(Promotion.version == undone, Promotion.undone_at.is_(None))
+        session.execute(mistaken.values(undone_at=now, undone_because=reason))
+        _put_in_service(session, back, actor, now, "rollback", reason)
         operating_points.retire_for(session, undone, actor, now)
         operating_points.restore_for(session, back, actor, now)
-    return back
+        is_rejected = session.get_one(ModelVersion, back).state == VersionState.REJECTED
+        return RolledBack(back, undone, is_rejected)

@@ -8,55 +8,26 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from shared.models.manifest import is_positive
-from shared.statistics.intervals import bound_mean_difference
-from shared.statistics.metrics import auc, rates
+from actions.comparison import (
+    MIN_DIFFERENCE,
+    MIN_SPECIFICITY_DIFFERENCE,
+    Classes,
+    Comparison,
+    Figures,
+    Ground,
+    Side,
+    compare,
+    measure,
+)
+from shared.statistics.paired import Difference, patients_needed
 
-MIN_DIFFERENCE = -0.01
-"""The least that the lower bound of the difference in recall may be."""
 MIN_RECALL = 0.97
+MIN_SPECIFICITY = 0.5
+"""Of a version that there is no champion to compare with."""
 MIN_PATIENTS = 30
 """With fewer patients of a class nothing can be decided: two versions that agree on five patients prove nothing."""
 SEED = 1
-
-
-@dataclass(frozen=True)
-class Side:
-    """One version's calibrated probabilities on the held-out images, shape (n,), and its own threshold."""
-
-    version: str
-    probabilities: NDArray[np.float64]
-    threshold: float
-
-    @property
-    def decisions(self) -> NDArray[np.bool_]:
-        return is_positive(self.probabilities, self.threshold)
-
-
-@dataclass(frozen=True)
-class Figures:
-    """One version on the held-out images; recall and specificity at its own threshold."""
-
-    version: str
-    threshold: float
-    recall: float
-    specificity: float
-    auc: float
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The challenger beside a version that was live; `low` and `high` bound the difference in recall (95 %)."""
-
-    other: Figures
-    role: str  # champion or earlier
-    difference: float
-    low: float
-    high: float
-    is_recall_kept: bool
-    is_auc_kept: bool
 
 
 @dataclass(frozen=True)
@@ -70,6 +41,7 @@ class Verdict:
     images: int
     patients: int
     notes: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
 
     def as_json(self) -> str:
         """What `model_versions.verdict` holds."""
@@ -79,51 +51,86 @@ class Verdict:
 def judge(
     champion: Side | None,
     challenger: Side,
-    labels: NDArray[np.uint8],
-    patients: Sequence[str],
+    ground: Ground,
     seed: int = SEED,
     *,
     earlier: Sequence[Side] = (),
     notes: Sequence[str] = (),
 ) -> Verdict:
-    """Whether the challenger may replace the champion; labels 0 NORMAL or 1 PNEUMONIA, shape (n,), and their patients.
+    """Whether the challenger may replace the champion.
 
-    Its recall must be at least MIN_RECALL at its threshold; beside the champion and every version that was live
-    earlier, the lower bound of the paired difference in recall must be at least MIN_DIFFERENCE and its AUC no lower.
-    The bound is that of a percentile bootstrap (Efron & Tibshirani, 1993) over patients, since a patient's images are
-    alike. The order of the images does not matter. Without a champion, the recall alone decides.
+    Its recall must be at least MIN_RECALL at its threshold, and it must call somebody healthy. Beside the champion and
+    every version that was live earlier, the lower bound of the paired difference in recall must be at least
+    MIN_DIFFERENCE and its AUC no lower; beside the champion, that of the difference in specificity at least
+    MIN_SPECIFICITY_DIFFERENCE. The bounds are one-sided, of 95 %: see `shared.statistics.paired`. The order of the
+    images does not matter. Without a champion, its recall and MIN_SPECIFICITY decide.
     """
-    is_ill = labels == 1
-    whose = np.asarray(patients, dtype=str)
-    mine = _figures(challenger, is_ill)
-    failed = [*_few(is_ill, whose)]
-    if not mine.recall >= MIN_RECALL:
-        failed.append(f"Its recall at its threshold is {mine.recall:.4f}; at least {MIN_RECALL} is needed.")
+    weights = np.ones(len(ground.labels)) if ground.weights is None else ground.weights
+    classes = Classes(ground.labels == 1, np.asarray(ground.patients, dtype=str), weights, seed)
+    mine = measure(challenger, classes)
+    failed = [*_few(classes), *_unfit(mine, has_champion=champion is not None)]
     comparisons = []
     for other, role in [*([(champion, "champion")] if champion else []), *((side, "earlier") for side in earlier)]:
-        comparison = _compare(mine, challenger, other, role, is_ill, whose, seed)
+        comparison = compare(mine, challenger, other, role, classes)
         comparisons.append(comparison)
         failed += _object(mine, comparison)
     return Verdict(
-        not failed, mine, tuple(comparisons), tuple(failed), len(labels), len(set(whose.tolist())), tuple(notes)
+        passed=not failed,
+        challenger=mine,
+        comparisons=tuple(comparisons),
+        failed=tuple(failed),
+        images=len(ground.labels),
+        patients=len(set(classes.patients.tolist())),
+        notes=tuple(notes),
+        origins=ground.origins,
     )
 
 
-def _few(is_ill: NDArray[np.bool_], patients: NDArray[np.str_]) -> list[str]:
+def _few(classes: Classes) -> list[str]:
     return [
-        f"There are only {count} held-out patients with {name} images; {MIN_PATIENTS} are needed to tell."
-        for name, rows in (("PNEUMONIA", is_ill), ("NORMAL", ~is_ill))
-        if (count := len(set(patients[rows]))) < MIN_PATIENTS
+        f"There are only {count} patients with {name} images whom no version was fitted to; {MIN_PATIENTS} are needed "
+        f"to tell: {MIN_PATIENTS - count} more."
+        for name, rows in (("PNEUMONIA", classes.is_ill), ("NORMAL", ~classes.is_ill))
+        if (count := len(set(classes.patients[rows]))) < MIN_PATIENTS
     ]
+
+
+def _unfit(mine: Figures, *, has_champion: bool) -> list[str]:
+    """What speaks against the challenger by itself."""
+    objections = []
+    if not mine.recall >= MIN_RECALL:
+        objections.append(f"Its recall at its threshold is {mine.recall:.4f}; at least {MIN_RECALL} is needed.")
+    if mine.specificity == 0:
+        which = "every image" if mine.recall == 1 else "every NORMAL image"
+        objections.append(
+            f"At its threshold of {mine.threshold:g} it calls {which} PNEUMONIA: its recall of {mine.recall:.4f} "
+            "says nothing, since its specificity is 0."
+        )
+    elif not has_champion and not mine.specificity >= MIN_SPECIFICITY:
+        objections.append(
+            f"Its specificity at its threshold of {mine.threshold:g} is {mine.specificity:.4f}; at least "
+            f"{MIN_SPECIFICITY} is needed where there is no live version to compare it with."
+        )
+    return objections
 
 
 def _object(mine: Figures, comparison: Comparison) -> list[str]:
     """The objections to the challenger beside one other version."""
     other, objections = comparison.other, []
+    beside = f"Beside {other.version} ({comparison.role})"
     if not comparison.is_recall_kept:
         objections.append(
-            f"Beside {other.version} ({comparison.role}) the lower bound of the difference in recall is "
-            f"{comparison.low:+.4f}; at least {MIN_DIFFERENCE} is needed."
+            f"{beside} the lower bound of the difference in recall is {comparison.recall.low:+.4f}; at least "
+            f"{MIN_DIFFERENCE} is needed. {_more(comparison.recall, MIN_DIFFERENCE, 'PNEUMONIA')}"
+        )
+    if not comparison.is_specificity_kept:
+        equal = comparison.at_equal_recall
+        objections.append(
+            f"{beside} the lower bound of the difference in specificity is {comparison.specificity.low:+.4f}; at least "
+            f"{MIN_SPECIFICITY_DIFFERENCE} is needed. "
+            f"{_more(comparison.specificity, MIN_SPECIFICITY_DIFFERENCE, 'NORMAL')} At that version's recall, with a "
+            f"threshold of {equal.threshold:.4g} in place of {mine.threshold:.4g}, the difference in specificity would "
+            f"be {equal.difference.value:+.4f}."
         )
     if not comparison.is_auc_kept:
         objections.append(
@@ -132,30 +139,13 @@ def _object(mine: Figures, comparison: Comparison) -> list[str]:
     return objections
 
 
-def _compare(
-    mine: Figures,
-    challenger: Side,
-    other: Side,
-    role: str,
-    is_ill: NDArray[np.bool_],
-    patients: NDArray[np.str_],
-    seed: int,
-) -> Comparison:
-    theirs = _figures(other, is_ill)
-    gained = challenger.decisions[is_ill].astype(np.int64) - other.decisions[is_ill]
-    low, high = bound_mean_difference(gained, patients[is_ill], seed)
-    return Comparison(
-        theirs,
-        role,
-        float(gained.sum()) / max(1, len(gained)),
-        low,
-        high,
-        is_recall_kept=low >= MIN_DIFFERENCE,
-        is_auc_kept=mine.auc >= theirs.auc,
-    )
-
-
-def _figures(side: Side, is_ill: NDArray[np.bool_]) -> Figures:
-    recall, specificity = rates(side.decisions, is_ill)
-    area = auc(side.probabilities, is_ill)
-    return Figures(side.version, float(side.threshold), recall or 0.0, specificity or 0.0, area or 0.0)
+def _more(difference: Difference, least: float, name: str) -> str:
+    """How many more patients would decide it."""
+    if not difference.patients:
+        return "There is no patient to tell."
+    needed = patients_needed(difference, least)
+    seen = f"a difference of {difference.value:+.4f}, as on these {difference.patients} patients with {name} images,"
+    if needed is None:
+        return f"More patients would not help: {seen} is too low itself."
+    more = max(1, needed - difference.patients)
+    return f"If {seen} is the true one, about {more:,} more of them would prove it, four times in five."

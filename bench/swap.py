@@ -26,7 +26,7 @@ def measure(files: Path, work: Path) -> dict[str, float]:
             system.wait_until_finished(count // 3)
             promoted = time.time()
             with system.database.write() as session:
-                promotion.make_live(session, NAME, "bench", datetime.now(UTC))
+                promotion.make_live(session, NAME, "bench", datetime.now(UTC), reason="it measures a swap")
             system.wait_until_finished(count)
         finally:
             (system.inbox / "drop").rename(files)

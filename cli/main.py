@@ -554,6 +554,10 @@ def rescreen(
     root: Annotated[str | None, typer.Option(help="The old name of --source.", hidden=True)] = None,
     since: Annotated[str | None, typer.Option(help="Only images seen since this date or time (UTC).")] = None,
     by: Annotated[str | None, typer.Option(help="Who asks for it; the user's name if left out.")] = None,
+    reason: Annotated[
+        str | None,
+        typer.Option(help="Why a version that is not in service is to write results; with --by, and recorded."),
+    ] = None,
 ) -> None:
     """Have images screened again in the background lane; the old results stay in the history."""
     from cli.rescreen import rescreen
@@ -561,7 +565,15 @@ def rescreen(
     source = source or _renamed("--root", "--source", root)
     settings = _load(home)
     rescreen(
-        settings, which or [], model, source, since, by, decoded_before=decoded_before, where_differs=where_differs
+        settings,
+        which or [],
+        model,
+        source,
+        since,
+        by,
+        decoded_before=decoded_before,
+        where_differs=where_differs,
+        reason=reason,
     )
 
 
@@ -593,11 +605,18 @@ def models_promote(
     refit: Annotated[
         bool, typer.Option("--refit", help="Fit anew the operating points that go with the version before.")
     ] = False,
+    audit_sample: Annotated[
+        bool,
+        typer.Option("--audit-sample", help="Compare on the images of the audit sample that were read, too."),
+    ] = False,
+    source: Annotated[str | None, typer.Option(help="With --audit-sample: only this source's.")] = None,
 ) -> None:
     """Make a version live if it passes the gate against the live one; workers take it with their next message."""
     from cli.versions import promote
 
-    promote(_load(home), version, by, data, reason, refit=refit)
+    if source is not None and not audit_sample:
+        raise InvalidRequest("--source goes with --audit-sample.")
+    promote(_load(home), version, by, data, reason, is_audited=audit_sample, source=source, refit=refit)
 
 
 @models.command("rollback", epilog="Example: pneumoscreen models rollback --by Ada --reason 'too many false alarms'")
@@ -628,6 +647,85 @@ def models_evaluate(
     evaluate(_load(home), version, data, format, pictures)
 
 
+@models.command(
+    "compare",
+    epilog="Example: pneumoscreen models compare screen-20260131-0a1b2c3d screen-20260301-4e5f6a7b --data ~/labelled, "
+    "or pneumoscreen models compare --shadow",
+)
+def models_compare(
+    first: Annotated[str | None, typer.Argument(help="A published version; with --shadow, the one in shadow.")] = None,
+    second: Annotated[str | None, typer.Argument(help="Another one.")] = None,
+    home: Home = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Labelled folders: NORMAL and PNEUMONIA; both versions screen them.", exists=True, file_okay=False
+        ),
+    ] = None,
+    shadow: Annotated[
+        bool, typer.Option("--shadow", help="Where versions in shadow differ from the live one, with sighting ids.")
+    ] = False,
+    format: Annotated[str, typer.Option(help="table or json.")] = "table",
+) -> None:
+    """Two versions side by side: figures on one set of images, where they disagree, recipe and data."""
+    from cli.compare import compare, show_shadow
+
+    if shadow:
+        if second is not None or data is not None:
+            raise InvalidRequest("--shadow takes at most one version, and no --data: the images are those screened.")
+        show_shadow(_load(home), first, format)
+        return
+    if first is None or second is None:
+        raise InvalidRequest("Name two versions, or use --shadow: `pneumoscreen models list` shows those that exist.")
+    compare(_load(home), first, second, data, format)
+
+
+@models.command(
+    "shadow", epilog="Example: pneumoscreen models shadow screen-20260131-0a1b2c3d --source ward --share 0.1"
+)
+def models_shadow(
+    version: Annotated[str, typer.Argument(help="A published version that is not live.")],
+    home: Home = None,
+    source: Annotated[str | None, typer.Option(help="The source whose images it scores.")] = None,
+    share: Annotated[float, typer.Option(help="Of these images, above 0 and at most 1.")] = 0.1,
+    by: Annotated[str | None, typer.Option(help="Who does it; the user's name if left out.")] = None,
+    end: Annotated[bool, typer.Option("--end", help="End it, for --source or everywhere.")] = False,
+) -> None:
+    """Have a version score part of the images beside the live one; it writes no result."""
+    from cli.annotate import shadow
+
+    shadow(_load(home), version, source, share, by, end=end)
+
+
+@models.command(
+    "note", epilog="Example: pneumoscreen models note screen-20260131-0a1b2c3d 'without the sharpened series'"
+)
+def models_note(
+    version: Annotated[str, typer.Argument(help="A published version.")],
+    text: Annotated[str, typer.Argument(help="What to write down; it stays.")],
+    home: Home = None,
+    by: Annotated[str | None, typer.Option(help="Who writes it; the user's name if left out.")] = None,
+) -> None:
+    """Write a note on a version; `models list` shows the last one, `models show` all."""
+    from cli.annotate import note
+
+    note(_load(home), version, text, by)
+
+
+@models.command("tag", epilog="Example: pneumoscreen models tag screen-20260131-0a1b2c3d site-b baseline")
+def models_tag(
+    version: Annotated[str, typer.Argument(help="A published version.")],
+    tags: Annotated[list[str], typer.Argument(help="Words of a-z, 0-9, . _ and -.")],
+    home: Home = None,
+    by: Annotated[str | None, typer.Option(help="Who does it; the user's name if left out.")] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Take these tags away.")] = False,
+) -> None:
+    """Tag a version; `models list` and `models show` show its tags."""
+    from cli.annotate import tag
+
+    tag(_load(home), version, tags, by, remove=remove)
+
+
 @models.command("list", epilog="Example: pneumoscreen models list")
 def models_list(home: Home = None) -> None:
     """Every published version, and which one is live."""
@@ -641,7 +739,7 @@ def models_show(
     version: Annotated[str | None, typer.Argument(help="A version; the live one if none is named.")] = None,
     home: Home = None,
 ) -> None:
-    """A version's manifest: data, metrics, threshold, checksums."""
+    """A version's manifest (data, metrics, threshold, checksums), and its tags and notes."""
     from cli.models import show
 
     show(_load(home), version)

@@ -1,12 +1,17 @@
 """`models list` and `models show`: prints what `queries.versions` finds."""
 
+import json
+
 from cli.console import out, table
 from queries import versions
 from queries.versions import FigureWithInterval, VersionRow
 from shared.base.settings import Settings
 from shared.database import opened
 
-COLUMNS = ("version", "state", "live since (UTC)", "architecture", "images", "patients", *versions.FIGURES, "threshold")
+COLUMNS = (
+    *("version", "state", "live since (UTC)", "architecture", "images", "patients", *versions.FIGURES, "threshold"),
+    *("tags", "last note"),
+)
 
 
 def list_versions(settings: Settings) -> None:
@@ -23,7 +28,10 @@ def list_versions(settings: Settings) -> None:
 def show(settings: Settings, version: str | None) -> None:
     with opened(settings) as database, database.read() as session:
         described = versions.show_manifest(session, settings.models, version, settings.signing_key)
-    out.print(described.model_dump_json(indent=2), markup=False)
+        tags, notes = versions.annotations(session, described.version)
+    written = [{"at": f"{note.created_at:%Y-%m-%d %H:%M}", "by": note.author, "text": note.text} for note in notes]
+    shown = described.model_dump(mode="json") | {"tags": tags, "notes": written}
+    out.print(json.dumps(shown, indent=2, ensure_ascii=False), markup=False)
 
 
 def _cells(row: VersionRow) -> list[object]:
@@ -32,7 +40,10 @@ def _cells(row: VersionRow) -> list[object]:
         state = f"{state}, broken: {row.problem}"
     since = f"{row.live_since:%Y-%m-%d %H:%M}" if row.live_since else None
     figures = [_figure(figure) for figure in row.figures]
-    return [row.version, state, since, row.architecture, row.images, row.patients, *figures, row.threshold]
+    threshold = None if row.threshold is None else f"{row.threshold:.4g}"
+    note = row.note if row.notes < 2 else f"{row.note} ({row.notes} notes)"
+    described = [row.architecture, row.images, row.patients, *figures, threshold]
+    return [row.version, state, since, *described, ", ".join(row.tags), note]
 
 
 def _figure(figure: FigureWithInterval | None) -> str | None:

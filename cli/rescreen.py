@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from actions import rescreening
-from actions.actor import named_or_user
+from actions.actor import named, named_or_user
 from actions.rescreening import Rescreened
 from cli.console import out, progress
 from queries.instant import instant
@@ -24,8 +24,10 @@ def rescreen(
     *,
     decoded_before: int | None = None,
     where_differs: bool = False,
+    reason: str | None = None,
 ) -> None:
-    actor, moment = named_or_user(by), instant(since, "--since") if since else None
+    actor = named_or_user(by) if reason is None else named(by)
+    moment = instant(since, "--since") if since else None
     selection = Selection(model, source, moment, decoded_before=decoded_before, if_differs=where_differs)
     with opened(settings) as database, progress() as bar:
         task = bar.add_task("rescreening", total=None)
@@ -38,6 +40,7 @@ def rescreen(
             datetime.now(UTC),
             names=names,
             key=settings.signing_key,
+            reason=reason,
             advance=lambda completed, total: bar.update(task, completed=completed, total=total),
         )
     for sentence in _sentences(rescreened, selection):
@@ -48,7 +51,7 @@ def _sentences(rescreened: Rescreened, selection: Selection) -> Iterator[str]:
     if rescreened.added + rescreened.waiting + rescreened.seen_before or not selection.decoded_before:
         by = ", ".join(rescreened.versions)
         yield f"{rescreened.added} images are screened again by {by}, in the background lane."
-    elif not rescreened.out_of_reach:
+    elif not (rescreened.out_of_reach or rescreened.out_of_service):
         yield f"No result was decoded before revision {selection.decoded_before}."
     if rescreened.waiting:
         yield f"{rescreened.waiting} had been asked for already, and wait."
@@ -61,4 +64,9 @@ def _sentences(rescreened: Rescreened, selection: Selection) -> Iterator[str]:
         yield (
             f"{number} results of {version} are left alone, since this host cannot load that version: bring its folder "
             "back, or name another with --model."
+        )
+    for version, number in sorted(rescreened.out_of_service.items()):
+        yield (
+            f"{number} results of {version} are left alone, since that version is not in service: name another with "
+            "--model, or say with --by NAME and --reason TEXT why it is to screen all the same."
         )

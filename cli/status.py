@@ -21,6 +21,7 @@ def status(settings: Settings) -> None:
     with opened(settings) as database, database.read() as session:
         state = query.status(session, settings, datetime.now(UTC))
     _print_services(state, database.name)
+    _print_shadows(state)
     _print_backup(state)
     _print_trainings(state)
     _print_images(state)
@@ -55,6 +56,15 @@ def _print_services(state: Status, database: str) -> None:
         if model.candidate is not None:
             way = "try it with `models evaluate`, take it with `models promote`"
             out.print(f"Candidate {model.candidate} comes with this program: {way}", markup=False)
+
+
+def _print_shadows(state: Status) -> None:
+    for run in state.shadows:
+        out.print(
+            f"Shadow    {run.version} scores {run.share:.0%} of {run.source} since {run.started_at:%Y-%m-%d %H:%M} "
+            f"(UTC): {run.images:,} images, {run.disagreements:,} with another label",
+            markup=False,
+        )
 
 
 def _print_backup(state: Status) -> None:

@@ -8,11 +8,13 @@ import typer
 
 from actions import promotion
 from actions.actor import named_or_user
+from actions.comparison import Figures
 from actions.verdict import Verdict
 from cli.console import err, out, table
 from shared.base.settings import Settings
 from shared.database import opened
 from shared.models.registry import Published
+from shared.statistics.paired import Difference
 
 
 def publish(settings: Settings, folder: Path) -> None:
@@ -23,24 +25,30 @@ def publish(settings: Settings, folder: Path) -> None:
 
 
 def promote(
-    settings: Settings, version: str, by: str, data: Path | None, reason: str | None, *, refit: bool = False
+    settings: Settings,
+    version: str,
+    by: str,
+    data: Path | None,
+    reason: str | None,
+    *,
+    is_audited: bool = False,
+    source: str | None = None,
+    refit: bool = False,
 ) -> None:
-    """Ends with exit code 1 if the gate refuses."""
-
-    def measure(challenger: Published, live: list[Published]) -> Verdict:
-        from local import announcing
-        from trainer import gate  # only here: it loads the networks
-        from trainer.listing import Site
-
-        assert data is not None
-        site = Site.of(settings, announcing.known_secret(settings))
-        verdict = gate.examine(settings.models, challenger, live, data, err, settings.signing_key, site)
-        show(verdict)
-        return verdict
+    """Compare on held-out patients of `data`, on the audit sample, or both; ends with exit code 1 on a refusal."""
 
     with opened(settings) as database:
+
+        def measure(challenger: Published, live: list[Published]) -> Verdict:
+            from cli.measuring import examine  # only here: it loads the networks
+
+            verdict = examine(settings, database, challenger, live, data, source, is_audited=is_audited)
+            show(verdict)
+            return verdict
+
+        measured = measure if is_audited or data is not None else None
         outcome = promotion.request_promotion(
-            database, settings, version, by, lambda: datetime.now(UTC), measure if data is not None else None, reason
+            database, settings, version, by, lambda: datetime.now(UTC), measured, reason
         )
     if outcome.was_live:
         out.print(f"{version} is live already.", markup=False)
@@ -78,23 +86,45 @@ def _follow_up(settings: Settings, version: str, sources: Sequence[str], by: str
 
 def rollback(settings: Settings, by: str, reason: str) -> None:
     with opened(settings) as database:
-        version = promotion.request_rollback(database, settings, by, datetime.now(UTC), reason)
-    out.print(f"{version} is live again. Workers take it with their next message; no result changes.", markup=False)
+        back = promotion.request_rollback(database, settings, by, datetime.now(UTC), reason)
+    out.print(
+        f"{back.version} is live again. Workers take it with their next message; no result changes. {back.undone} "
+        "counts in no comparison any more, and writes no result.",
+        markup=False,
+    )
+    if back.is_rejected:
+        err.print(
+            f"{back.version} had lost at the gate, and was promoted for a reason: `pneumoscreen models promote` takes "
+            "another version.",
+            style="yellow",
+            markup=False,
+        )
 
 
 def show(verdict: Verdict) -> None:
     """The figures that decided, as a table, and a sentence for each objection to the version."""
     mine = verdict.challenger
-    columns = ("version", "role", "recall", "specificity", "auc", "threshold", "difference in recall (95 %)", "kept")
-    rows = [(mine.version, "challenger", mine.recall, mine.specificity, mine.auc, mine.threshold, None, None)]
+    columns = (
+        *("version", "role", "recall", "specificity", "auc", "threshold", "difference in recall (95 %)"),
+        *("in specificity (95 %)", "in specificity at equal recall (95 %)", "kept"),
+    )
+    rows: list[tuple[object, ...]] = [(*_figures(mine, "challenger"), None, None, None, None)]
     for comparison in verdict.comparisons:
-        other = comparison.other
-        interval = f"{comparison.difference:+.4f} ({comparison.low:+.4f} to {comparison.high:+.4f})"
-        kept = "yes" if comparison.is_recall_kept and comparison.is_auc_kept else "no"
-        figures = (other.recall, other.specificity, other.auc, other.threshold)
-        rows.append((other.version, comparison.role, *figures, interval, kept))  # type: ignore[arg-type]
-    table(columns, rows, f"{verdict.images} images of {verdict.patients} held-out patients")
-    for note in verdict.notes:
-        out.print(note, markup=False)
+        equal = comparison.at_equal_recall
+        differences = (comparison.recall, comparison.specificity, equal.difference)
+        kept = "yes" if comparison.is_kept else "no"
+        rows.append((*_figures(comparison.other, comparison.role), *map(_interval, differences), kept))
+    table(columns, rows, f"{verdict.images} images of {verdict.patients} patients whom no version was fitted to")
+    for sentence in (*verdict.origins, *verdict.notes):
+        out.print(sentence, markup=False)
+    out.print("A difference stands with its two one-sided bounds, each of 95 %.")
     for sentence in verdict.failed:
         out.print(sentence, style="red", markup=False)
+
+
+def _figures(figures: Figures, role: str) -> tuple[object, ...]:
+    return figures.version, role, figures.recall, figures.specificity, figures.auc, f"{figures.threshold:.4g}"
+
+
+def _interval(difference: Difference) -> str:
+    return f"{difference.value:+.4f} ({difference.low:+.4f} to {difference.high:+.4f})"

@@ -48,14 +48,24 @@ REVOKE ALL ON
 FROM pneumoscreen_worker, pneumoscreen_reader;
 REVOKE ALL ON drift_references, drift_checks FROM pneumoscreen_worker, pneumoscreen_reader;
 
--- Producer, worker, and the commands screen, rescreen, retry, dismiss, review, calibrate draw, accuracy, results, status and models. Of a prediction, once written,
--- they can change no figure; they delete none, nor a result, a review or an entry of the audit log; and they make no model live.
+-- Producer, worker, and the commands screen, rescreen, retry, dismiss, review, calibrate draw, accuracy, results, status and models.
+-- Of a prediction, once written, they can change no figure; they delete none, nor a result, a review or an entry of the audit log;
+-- they make no model live, start no shadow, and ask for no result of a version that is not in service (jobs.override).
 GRANT SELECT ON
     sightings, jobs, predictions, screenings, dicom_headers, reviews, model_versions, promotions, training_runs, audit_log,
     workers, dead_letters, broker_epoch, source_states, source_arrivals, alembic_version, results, results_history,
     draws, draw_members, audit_samples, operating_points, shadow_runs, shadow_scores, drift_checks, version_notes, accuracy
 TO pneumoscreen_worker;
-GRANT INSERT, UPDATE ON sightings, jobs, broker_epoch TO pneumoscreen_worker;
+GRANT INSERT, UPDATE ON sightings, broker_epoch TO pneumoscreen_worker;
+GRANT INSERT (
+    sighting_id, model_version, lane, state, attempt, tries, strikes, created_at, sent_at, lease_until, not_before, deaths,
+    problem, if_differs, is_check
+), UPDATE (
+    sighting_id, model_version, lane, state, attempt, tries, strikes, created_at, sent_at, lease_until, not_before, deaths,
+    problem, if_differs, is_check
+) ON jobs TO pneumoscreen_worker; -- all but override
+GRANT INSERT ON shadow_scores TO pneumoscreen_worker;
+GRANT USAGE ON SEQUENCE shadow_scores_id_seq TO pneumoscreen_worker;
 GRANT UPDATE (decoder_revision, decoded_with) ON predictions TO pneumoscreen_worker; -- no figure of it
 GRANT UPDATE (withdrawn_at, withdrawn_by) ON reviews TO pneumoscreen_worker; -- a reader takes a word back
 GRANT INSERT ON predictions, screenings, dicom_headers, reviews, audit_log, dead_letters TO pneumoscreen_worker;

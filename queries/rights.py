@@ -3,32 +3,38 @@
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from shared.database.tables import Base
+from shared.base.errors import ServiceUnavailable
+from shared.database.tables import Base, Job
 
 VIEWS = ("results", "results_history", "accuracy", "alembic_version")
 WRITES = {
     "INSERT": (
-        *("sightings", "jobs", "predictions", "screenings", "dicom_headers", "reviews", "audit_log", "dead_letters"),
-        *("workers", "broker_epoch", "source_states", "audit_samples", "draws", "draw_members"),
+        *("sightings", "predictions", "screenings", "dicom_headers", "reviews", "audit_log", "dead_letters"),
+        *("workers", "broker_epoch", "source_states", "shadow_scores", "audit_samples", "draws", "draw_members"),
         *("drift_references", "drift_checks"),
     ),
-    "UPDATE": ("sightings", "jobs", "workers", "broker_epoch", "source_states"),
+    "UPDATE": ("sightings", "workers", "broker_epoch", "source_states"),
     "DELETE": ("workers",),
 }
 """By privilege, the tables in which producers and workers write."""
 COUNTED = (
     *("sightings", "jobs", "predictions", "reviews", "audit_log", "dead_letters"),
-    *("draws", "drift_references", "drift_checks"),
+    *("draws", "drift_references", "drift_checks", "shadow_scores"),
 )
 """Tables whose numbers come from a sequence, which needs a right of its own."""
+OF_JOBS = tuple(column.name for column in Job.__table__.columns if column.name not in ("id", "override"))
+"""The owner of the tables alone may write `override`."""
 COLUMNS = {
-    "predictions": ("decoder_revision", "decoded_with"),
-    "reviews": ("withdrawn_at", "withdrawn_by"),
-    "drift_references": ("images", "since", "until", "sample"),
+    ("UPDATE", "predictions"): ("decoder_revision", "decoded_with"),
+    ("UPDATE", "reviews"): ("withdrawn_at", "withdrawn_by"),
+    ("UPDATE", "drift_references"): ("images", "since", "until", "sample"),
+    ("INSERT", "jobs"): OF_JOBS,
+    ("UPDATE", "jobs"): OF_JOBS,
 }
-"""Of which alone something is updated."""
+"""Of which alone something is written."""
 
 
+MAY_OVERRIDE = text("SELECT has_column_privilege(current_user, 'jobs', 'override', 'INSERT'), current_user")
 QUERY = text("""
     SELECT privilege, name, part FROM unnest(
         CAST(:privileges AS text[]), CAST(:names AS text[]), CAST(:parts AS text[])
@@ -57,6 +63,21 @@ def missing_rights(session: Session, role: str | None = None) -> list[str]:
     return [f"{privilege}{f' of {part}' if part else ''} on {name}" for privilege, name, part in rows]
 
 
+def check_override(session: Session) -> None:
+    """Raises ServiceUnavailable if this role may not have a version write results that is not in service.
+
+    The owner of the tables may; SQLite knows no roles.
+    """
+    if session.get_bind().dialect.name != "postgresql":
+        return
+    may, role = session.execute(MAY_OVERRIDE).one()
+    if not may:
+        raise ServiceUnavailable(
+            f"The database does not permit this to the role {role}: only the owner of the tables may have the answers "
+            "of a version that is not in service become results. docs/roles.sql says what each role may do."
+        )
+
+
 def is_of_a_service(missing: list[str]) -> bool:
     """Whether a role that lacks this may write at all: one that only looks lacks nothing."""
     writes = [right for right in missing if not right.startswith("SELECT")]
@@ -67,5 +88,5 @@ def _wanted() -> list[tuple[str, str, str]]:
     """Privilege, table or sequence, and the column where it is about one, else an empty text."""
     wanted = [("SELECT", name, "") for name in (*sorted(Base.metadata.tables), *VIEWS)]
     wanted += [(privilege, name, "") for privilege, names in WRITES.items() for name in names]
-    wanted += [("UPDATE", table, column) for table, columns in COLUMNS.items() for column in columns]
+    wanted += [(*right, column) for right, columns in COLUMNS.items() for column in columns]
     return [*wanted, *(("USAGE", f"{name}_id_seq", "") for name in COUNTED)]

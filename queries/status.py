@@ -9,11 +9,23 @@ from redis.exceptions import RedisError
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from queries import accuracy, accuracy_needs, backups, drift, needs, operating_points, producers, sources, trainings
+from queries import (
+    accuracy,
+    accuracy_needs,
+    backups,
+    drift,
+    needs,
+    operating_points,
+    producers,
+    shadow,
+    sources,
+    trainings,
+)
 from queries.backups import Backup
 from queries.candidates import bundled_candidate
 from queries.counts import Counts, count
 from queries.needs import duration
+from queries.shadow import ShadowOverview
 from queries.starting import age_of_up
 from queries.trainings import Training
 from queries.workers import WorkerProcess, live_workers
@@ -104,6 +116,7 @@ class Status:
     needs: tuple[str, ...] = ()
     retried: tuple[str, ...] = ()  # what is tried again without anybody
     hints: tuple[str, ...] = ()  # what somebody may do at leisure
+    shadows: tuple[ShadowOverview, ...] = ()  # versions that score beside the live one
 
 
 def status(session: Session, settings: Settings, now: datetime) -> Status:
@@ -123,6 +136,7 @@ def status(session: Session, settings: Settings, now: datetime) -> Status:
         starting_for=None if workers else age_of_up(settings, now),
         quarantined=_quarantined(session),
         backup=backups.newest(session, backups.MADE),
+        shadows=tuple(shadow.overviews(session, open_only=True)),
     )
     put_off_needs, retried = needs.put_off(session, now)
     overviews = sources.overview(session, settings, now)

@@ -105,7 +105,7 @@ def _upgrade(
         for each in pending
     )
     bundled = published.bundled().name
-    versions = published.live(session) if session and schema else []
+    live = published.newest_promotion(session) if session and schema else None  # also of an older schema
     is_known = session is not None and schema is not None and _is_known(session, bundled)
     return Upgrade(
         database=name,
@@ -113,7 +113,7 @@ def _upgrade(
         target=SCHEMA,
         migrations=migrations,
         roles=roles,
-        live=versions[0].version if versions else None,
+        live=live,
         bundled=bundled,
         is_bundled_installed=is_known and (settings.models / bundled).exists(),
         settings=tuple(setting_names.sentences(settings.home)),

@@ -1,6 +1,7 @@
 """Model versions: which exist, which one is live, and their figures with what these rest on."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from shared.base.errors import BrokenModel, WorkFailed
 from shared.base.settings import EngineName, Settings
-from shared.database import ModelVersion, Promotion, opened
+from shared.database import ModelVersion, Promotion, VersionNote, opened
 from shared.models import engines, manifest, registry
 from shared.models.manifest import Manifest
 from shared.models.registry import Loaded, Published
@@ -47,30 +48,59 @@ class VersionRow:
     figures: tuple[FigureWithInterval | None, ...] = (None,) * len(FIGURES)
     source: str | None = None
     problem: str | None = None
+    tags: tuple[str, ...] = ()
+    note: str | None = None  # the last one
+    notes: int = 0
+
+
+@dataclass(frozen=True)
+class Note:
+    author: str
+    created_at: datetime
+    text: str
 
 
 def list_versions(session: Session, models: Path, key: SecretStr | None = None) -> list[VersionRow]:
     """Every published version, newest first."""
     promotion = session.scalars(select(Promotion).order_by(Promotion.id.desc()).limit(1)).first()
+    undone, notes = registry.rolled_back(session), _notes(session)
     rows = []
     for row in session.scalars(select(ModelVersion).order_by(ModelVersion.created_at.desc())):
         since = promotion.promoted_at if promotion and promotion.version == row.version else None
+        state = "rolled back" if row.version in undone else row.state
         try:
             described = manifest.read(models / row.version, row.manifest_sha256, key)
         except BrokenModel as error:
             problem = str(error)
-            rows.append(VersionRow(row.version, row.state, row.created_at, since is not None, since, problem=problem))
+            found = VersionRow(row.version, state, row.created_at, since is not None, since, problem=problem)
         else:
-            rows.append(_describe(row, since, described))
+            found = _describe(row, state, since, described)
+        mine = notes.get(row.version, [])
+        last = mine[-1].text if mine else None
+        rows.append(replace(found, tags=tuple(json.loads(row.tags)), note=last, notes=len(mine)))
     return rows
 
 
-def _describe(row: ModelVersion, since: datetime | None, described: Manifest) -> VersionRow:
+def annotations(session: Session, version: str) -> tuple[list[str], list[Note]]:
+    """A version's tags and notes, the oldest first."""
+    row = session.get_one(ModelVersion, version)
+    return json.loads(row.tags), _notes(session, version).get(version, [])
+
+
+def _notes(session: Session, version: str | None = None) -> dict[str, list[Note]]:
+    query = select(VersionNote).order_by(VersionNote.id)
+    found: dict[str, list[Note]] = {}
+    for row in session.scalars(query if version is None else query.where(VersionNote.version == version)):
+        found.setdefault(row.version, []).append(Note(row.author, row.created_at, row.note))
+    return found
+
+
+def _describe(row: ModelVersion, state: str, since: datetime | None, described: Manifest) -> VersionRow:
     measured = described.metrics.get("validation", {})
     source = described.data.get("source")
     return VersionRow(
         row.version,
-        row.state,
+        state,
         row.created_at,
         since is not None,
         since,

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from actions.comparison import Figures
 from actions.promotion import make_live, publish
+from actions.verdict import Verdict
 from shared.base.settings import Settings, load
 from shared.base.source_settings import FolderSettings
 from shared.database import Database, ModelVersion, Promotion
@@ -84,8 +86,18 @@ def home_with_versions(database: Database, home: Path, *names: str) -> Settings:
 
 
 def promote(
-    database: Database, version: str, actor: str, now: datetime, reason: str | None = None, verdict: str | None = None
+    database: Database,
+    version: str,
+    actor: str,
+    now: datetime,
+    reason: str | None = "a test",
+    verdict: Verdict | None = None,
 ) -> None:
     """Make a version live in a transaction of its own: see `actions.promotion.make_live`."""
     with database.write() as session:
-        make_live(session, version, actor, now, reason, verdict)
+        make_live(session, version, actor, now, reason=reason, verdict=verdict)
+
+
+def passed(version: str) -> Verdict:
+    """A verdict that a version passed."""
+    return Verdict(True, Figures(version, 0.5, 1.0, 1.0, 1.0), (), (), 80, 80)

@@ -1,13 +1,16 @@
-"""Measures a challenger and the versions that were live on the same held-out patients; `actions.verdict` decides."""
+"""Measures a challenger and the versions that were live on the same patients; `actions.verdict` decides."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 from pydantic import SecretStr
 from rich.console import Console
 
-from actions.verdict import Side, Verdict, judge
+from actions.comparison import Ground, Side
+from actions.verdict import Verdict, judge
 from shared.base.errors import BrokenModel, WrongSettings
 from shared.imaging import Preprocessing
 from shared.models import manifest, registry
@@ -17,74 +20,157 @@ from trainer.datasets import Dataset
 from trainer.listing import Site
 
 
+@dataclass(frozen=True)
+class Member:
+    """An image of a random sample: whose it is, and the probability of its being drawn."""
+
+    patient: str
+    inclusion: float
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A labelled folder that versions are compared on.
+
+    Of a folder of data, the held-out patients; of a random sample, all that `members` (by SHA-256) names and that no
+    version was fitted to, each weighted
+    by the inverse of its probability of being drawn (Horvitz & Thompson, A generalization of sampling without
+    replacement from a finite universe, Journal of the American Statistical Association 47, 1952).
+    """
+
+    folder: Path
+    name: str
+    members: Mapping[str, Member] | None = None
+
+
 def examine(
     models: Path,
     challenger: Published,
     live: Sequence[Published],
-    folder: Path,
+    samples: Sequence[Sample],
     console: Console,
     key: SecretStr | None = None,
     site: Site | None = None,
 ) -> Verdict:
-    """Judge a published version on the held-out patients of a labelled folder, with TensorFlow.
+    """Judge a published version on labelled images that no version was fitted to, with TensorFlow.
 
     `live` is what `registry.live` gives: the champion, then those that were live before it. One that does not load
     could not serve either: it is noted and left out, and the champion is the first that loads. Raises BrokenModel if
-    the challenger does not load, WrongSettings if no patient in the folder is held out.
+    the challenger does not load, WrongSettings if no patient in a folder of data is held out.
     """
-    held_out = _reader(folder, console, site)
+    versions = [challenger, *(version for version in live if version != challenger)]
+    known = _fitted(models, versions)
+    images = _reader(samples, known, console, site)
     loaded = registry.load(models, challenger, key)
-    data = held_out(loaded.manifest.preprocessing)
-    mine = _side(loaded, data)
-    sides, notes = [], _notes(models, challenger, live, data)
-    for version in (version for version in live if version != challenger):
+    parts = images(loaded.manifest.preprocessing)
+    digests = [part.digests for part in parts]
+    mine = _side(loaded, parts)
+    sides, notes = (
+        [],
+        [note for sample, part in zip(samples, parts, strict=True) for note in _notes(sample, known, part)],
+    )
+    for version in versions[1:]:
         try:
             loaded = registry.load(models, version, key)
-            seen = held_out(loaded.manifest.preprocessing)
-            if seen.digests != data.digests:
-                raise WrongSettings(f"Images in {folder} changed while they were read: try again.")
+            seen = images(loaded.manifest.preprocessing)
+            if [part.digests for part in seen] != digests:
+                raise WrongSettings(f"Images in {samples[0].folder} changed while they were read: try again.")
             sides.append(_side(loaded, seen))
         except BrokenModel as error:
             notes.append(f"{version.version} could not be compared: {error}")
     champion, earlier = (sides[0], sides[1:]) if sides else (None, [])
-    return judge(champion, mine, data.labels, data.patients, earlier=earlier, notes=notes)
+    return judge(champion, mine, _ground(samples, parts), earlier=earlier, notes=notes)
 
 
-def _reader(folder: Path, console: Console, site: Site | None) -> Callable[[Preprocessing], Dataset]:
-    """Reads the held-out images of a folder, once for each preprocessing."""
-    read: dict[str, Dataset] = {}
+def _ground(samples: Sequence[Sample], parts: Sequence[Dataset]) -> Ground:
+    """The images of all samples; weights have a mean of 1 in each, so that each counts by its number of images."""
+    weights, origins = [], []
+    for sample, part in zip(samples, parts, strict=True):
+        each = np.ones(len(part))
+        if sample.members is not None:
+            each = np.array([1 / sample.members[digest].inclusion for digest in part.digests], dtype=np.float64)
+        weights.append(each / each.mean() if len(each) else each)
+        origins.append(f"{len(part)} images of {len(set(part.patients))} patients are {sample.name}.")
+    return Ground(
+        np.concatenate([part.labels for part in parts]),
+        [patient for part in parts for patient in part.patients],
+        np.concatenate(weights),
+        tuple(origins),
+    )
 
-    def held_out(preprocessing: Preprocessing) -> Dataset:
+
+Known = Mapping[str, frozenset[str]]
+"""By version, which images it was fitted to, where it tells: see `trainer.fitted`."""
+
+
+def _fitted(models: Path, versions: Sequence[Published]) -> Known:
+    known = {}
+    for version in versions:
+        folder = models / version.version
+        with suppress(BrokenModel):  # its own note tells of that
+            seen = fitted.read(folder, manifest.read(folder, version.manifest_sha256))
+            if seen is not None:
+                known[version.version] = seen
+    return known
+
+
+def _reader(
+    samples: Sequence[Sample], known: Known, console: Console, site: Site | None
+) -> Callable[[Preprocessing], list[Dataset]]:
+    """Reads the samples' images, once for each preprocessing."""
+    read: dict[str, list[Dataset]] = {}
+
+    def images(preprocessing: Preprocessing) -> list[Dataset]:
         key = preprocessing.model_dump_json()
         if key not in read:
             read.clear()  # the pixels of one preprocessing at a time fit into memory
-            data = datasets.read(folder, preprocessing, console, site=site)
-            read[key] = datasets.select(data, data.held_out())
-            if not len(read[key]):
-                raise WrongSettings(f"No patient in {folder} is held out: there is nothing to judge by.")
+            read[key] = _read(samples, known, preprocessing, console, site)
         return read[key]
 
-    return held_out
+    return images
 
 
-def _notes(models: Path, challenger: Published, live: Sequence[Published], data: Dataset) -> list[str]:
-    """By which rules the patients were told apart, and which of the versions was fitted to some of them all the same.
+def _read(
+    samples: Sequence[Sample], known: Known, preprocessing: Preprocessing, console: Console, site: Site | None
+) -> list[Dataset]:
+    """What one sample holds counts for no other; of a random one, what a version was fitted to does not count."""
+    parts: list[Dataset] = []
+    taken: set[str] = set()
+    for sample in samples:
+        data = datasets.read(sample.folder, preprocessing, console, site=site)
+        if sample.members is None:
+            rows = data.held_out()
+            if not rows.any():
+                raise WrongSettings(f"No patient in {sample.folder} is held out: there is nothing to judge by.")
+        else:
+            members = sample.members
+            data = replace(data, patients=tuple(members[digest].patient for digest in data.digests))
+            seen = [bool(sum(fitted.count(each, [digest]) or 0 for each in known.values())) for digest in data.digests]
+            rows = ~np.array(seen, dtype=np.bool_)
+        rows &= np.array([digest not in taken for digest in data.digests], dtype=np.bool_)
+        parts.append(datasets.select(data, rows))
+        taken.update(data.digests)
+    return parts
+
+
+def _notes(sample: Sample, known: Known, data: Dataset) -> list[str]:
+    """By which rules the patients were told apart, and which version was fitted to some of them all the same.
 
     That happens where the rule, or the key that hashes patients, is another one than at that version's training.
     """
+    if sample.members is not None:  # what a version was fitted to is left out, and patients come from SQL
+        return []
     found = data.attribution()
     notes = [f"{found.sentence()}.", *found.doubts]
-    for version in (challenger, *(version for version in live if version != challenger)):
-        folder = models / version.version
-        with suppress(BrokenModel):  # its own note tells of that
-            seen = fitted.count(fitted.read(folder, manifest.read(folder, version.manifest_sha256)), data.digests)
-            if seen:
-                notes.append(
-                    f"{version.version} was fitted to {seen} of these images, since patients were told apart in "
-                    "another way then: its figures here are too good."
-                )
+    for version, contents in known.items():
+        if seen := fitted.count(contents, data.digests):
+            notes.append(
+                f"{version} was fitted to {seen} of these images, since patients were told apart in another way then: "
+                "its figures here are too good."
+            )
     return notes
 
 
-def _side(loaded: Loaded, data: Dataset) -> Side:
-    return Side(loaded.manifest.version, evaluation.score(loaded, data).probabilities, loaded.manifest.threshold)
+def _side(loaded: Loaded, parts: Sequence[Dataset]) -> Side:
+    probabilities = [evaluation.score(loaded, part).probabilities for part in parts]
+    return Side(loaded.manifest.version, np.concatenate(probabilities), loaded.manifest.threshold)

@@ -1,7 +1,7 @@
 """The images that reviewers labelled and from which may be learnt: content, label, file and patient."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from shared import sources
 from shared.base.errors import ImageError
 from shared.base.settings import Settings
-from shared.database import DicomHeader, Sighting
+from shared.database import AuditSample, DicomHeader, Sighting
 from shared.imaging import Limits
 from shared.ledger.register import as_path, parts
 from shared.ledger.words import labels_that_train
@@ -45,8 +45,16 @@ class ReviewedImage:
 def find(found: Settings, session: Session, newest: int | None = None) -> Iterator[ReviewedImage]:
     """Each content with a word on it, where a file of it is still there, wherever it is called what."""
     labels = labels_that_train(session, newest)
+    # The site's audit sample judges versions: it is never learnt from, whatever it is called elsewhere.
+    audited = set(session.scalars(select(AuditSample.sha256)))
+    for digest, source, file, key in stored(found, session, labels):
+        yield ReviewedImage(digest, None if digest in audited else labels[digest], source, file, key)
+
+
+def stored(found: Settings, session: Session, contents: Collection[str]) -> Iterator[tuple[str, str, Path, str | None]]:
+    """Of each content of which a file is still there: content, source, file, and `patient_key` of its header."""
     known, limits = sources.build(found), Limits.of(found)
-    for part in parts(sorted(labels)):
+    for part in parts(sorted(contents)):
         headers = select(DicomHeader.sha256, DicomHeader.patient_key).where(DicomHeader.sha256.in_(part))
         keys = dict(session.execute(headers).all())
         taken = set()
@@ -58,7 +66,7 @@ def find(found: Settings, session: Session, newest: int | None = None) -> Iterat
             path = as_path(sighting.path, sighting.path_bytes)
             if _holds(source, path, digest, limits):
                 taken.add(digest)
-                yield ReviewedImage(digest, labels[digest], sighting.source, source.local_copy(path), keys.get(digest))
+                yield digest, sighting.source, source.local_copy(path), keys.get(digest)
 
 
 def _holds(source: Source, path: str, digest: str, limits: Limits) -> bool:

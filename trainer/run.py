@@ -22,7 +22,20 @@ from shared.database import Database, RunState, TrainingRun
 from shared.imaging import is_dicom
 from shared.models import manifest, registry
 from shared.models.manifest import sha256
-from trainer import architectures, description, fit, gate, labels_file, leases, listing, packaging, pipeline, reviewed
+from trainer import (
+    architectures,
+    audit_sample,
+    description,
+    fit,
+    gate,
+    labels_file,
+    leases,
+    listing,
+    packaging,
+    pipeline,
+    reviewed,
+)
+from trainer.gate import Sample
 from trainer.leases import Lease
 from trainer.listing import CLASSES, LabelledFile, Site
 from trainer.patients import Owner, Pattern
@@ -88,7 +101,11 @@ def _judge(
     """Compare a version with those that are or were live and end the run; false if another went live meanwhile."""
     with ledger.read() as session:
         live, champion = registry.live(session), registry.newest_promotion(session)
-    verdict = gate.examine(found.models, version, live, folder, console, found.signing_key, Site.of(found))
+    samples = [Sample(folder, "held-out patients of the labelled folders and of the reviews")]
+    with audit_sample.gathered(found, ledger) as audited:
+        if audited is not None:
+            samples.append(audited)
+        verdict = gate.examine(found.models, version, live, samples, console, found.signing_key, Site.of(found))
     state = RunState.PUBLISHED if verdict.passed else RunState.REJECTED
     with ledger.write() as session:
         if registry.newest_promotion(session) != champion:
@@ -98,7 +115,7 @@ def _judge(
             raise WorkFailed(TAKEN_OVER)
         promotion.make_known(session, version, trained.manifest.created_at, BY, now)
         if verdict.passed:
-            promotion.make_live(session, version.version, BY, now, verdict=verdict.as_json())
+            promotion.make_live(session, version.version, BY, now, verdict=verdict)
         else:
             promotion.reject(session, version.version, BY, now, verdict.as_json())
     return True

@@ -101,6 +101,19 @@ class Metrics:
             "Transactions that were tried again because the database was out of reach.",
             registry=registry,
         )
+        self._shadow_images = Counter(
+            "pneumoscreen_shadow_images",
+            "Images of the share of a version in shadow: scored, or left_out since there was no room, no time or no "
+            "file for it any more.",
+            ["state"],
+            registry=registry,
+        )
+        self.shadow_failures = Counter(
+            "pneumoscreen_shadow_failures",
+            "How often the version in shadow did not load, did not run, or could not write.",
+            registry=registry,
+        )
+        self.shadow_scored, self.shadow_left_out = map(self._shadow_images.labels, ("scored", "left_out"))
         self._version: str | None = None
         for state in (*STATES.values(), REMOVED):
             for label in get_args(Label) if state == "done" else ("",):

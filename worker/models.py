@@ -1,9 +1,14 @@
-"""The model versions that a worker process holds: the live one, and at most one more for jobs that name a version."""
+"""The model versions that a worker process holds: the live one, and at most one more.
+
+That one is a version that jobs name, or the one in shadow, which gives way to either.
+"""
 
 import gc
 import logging
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +22,14 @@ from worker.metrics import Metrics
 
 log = logging.getLogger(__name__)
 RETRY_SECONDS = 60.0
+RESTING_SECONDS = 120.0
+"""A version that no job has named for so long makes room for the one in shadow."""
+ROOM_SECONDS = 5.0
+"""How long a version waits for the one in shadow to end its batch: one that hangs must hold up nothing."""
+
+
+class PlaceTaken(Exception):
+    """There is no room for a version in shadow: another one is held beside the live one."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +55,10 @@ class Models:
         self._engine = engine
         self._live: tuple[Published, Loaded] | None = None
         self._named: tuple[Published, Loaded] | None = None
+        self._named_at = 0.0
+        self._shadow: tuple[Published, Loaded] | None = None
+        self._shadow_lock = threading.Lock()  # held while the version in shadow is loaded or run
+        self._evictions = 0
         self._refusals: dict[Published, Refusal] = {}
 
     @property
@@ -81,9 +98,13 @@ class Models:
         if self._live and self._was_refused(candidate):
             return False
         try:
+            shadow = self._evict_shadow()
             if self._named and self._named[0] == candidate:  # a rescreen needed it before it was promoted
                 taken = self._named
+            elif shadow and shadow[0] == candidate:
+                taken = shadow
             else:
+                shadow = None
                 self._named = None  # three would not fit into memory: the old one serves while the new one loads
                 _release()
                 taken = (candidate, self._load(candidate))
@@ -107,12 +128,59 @@ class Models:
         """A version that a job names; raises BrokenModel."""
         if self._live and self._live[0] == wanted:
             return self._live[1]
-        if self._named and self._named[0] == wanted:
-            return self._named[1]
-        self._named = None
-        _release()
-        self._named = (wanted, self._load(wanted))
-        return self._named[1]
+        self._named_at = time.monotonic()
+        named = self._named
+        if named is None or named[0] != wanted:
+            named, self._named = None, None
+            shadow = self._evict_shadow()
+            if shadow is not None and shadow[0] == wanted:
+                named = shadow
+            else:
+                shadow = None
+                _release()
+                named = (wanted, self._load(wanted))
+            self._named = named
+        return named[1]
+
+    @contextmanager
+    def shadow(self, wanted: Published) -> Iterator[Loaded]:
+        """The version in shadow, loaded if it is not held; from a thread of its own, while others take messages.
+
+        Raises PlaceTaken while another version is held beside the live one, or is live itself; BrokenModel.
+        """
+        with self._shadow_lock:
+            if self._live is None or self._live[0] == wanted:
+                raise PlaceTaken
+            if self._named is not None:
+                if time.monotonic() - self._named_at < RESTING_SECONDS:
+                    raise PlaceTaken
+                self._named = None
+            if self._shadow is None or self._shadow[0] != wanted:
+                self._shadow = None
+                _release()
+                evictions = self._evictions
+                loaded = registry.load(self._folder, wanted, self._key, self._engine)
+                if evictions != self._evictions:  # another version came meanwhile, and did not wait for ever
+                    raise PlaceTaken
+                self._shadow = (wanted, loaded)
+            yield self._shadow[1]
+
+    def drop_shadow(self) -> None:
+        """Free what the version in shadow takes, once there is none."""
+        if self._shadow is not None:
+            self._evict_shadow()
+            _release()
+
+    def _evict_shadow(self) -> tuple[Published, Loaded] | None:
+        """Have the version in shadow give way; returns it if it is at rest."""
+        self._evictions += 1
+        is_at_rest = self._shadow_lock.acquire(timeout=ROOM_SECONDS)
+        shadow, self._shadow = self._shadow, None
+        if not is_at_rest:
+            log.warning("the version in shadow did not end its batch within %.0f s", ROOM_SECONDS)
+            return None
+        self._shadow_lock.release()
+        return shadow
 
     def _load(self, version: Published) -> Loaded:
         try:

@@ -24,6 +24,7 @@ from worker.failures import describe_transient
 from worker.metrics import Metrics
 from worker.models import Models
 from worker.pulse import Pulse
+from worker.shadow import Shadow
 
 log = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 5.0
@@ -54,15 +55,19 @@ class WorkerProcess:
         self._stopping = threading.Event()
         self._period = min(HEARTBEAT_SECONDS, settings.lease / 3)
         self.take_live_version()
+        self.shadow = Shadow(self.settings, self.database, self.sources, self.models, self.metrics)
+        self.shadow.refresh()
         self._beat = threading.Thread(target=self._keep_alive, name="heartbeat", daemon=True)
         self._follow = threading.Thread(target=self._keep_up, name="versions", daemon=True)
         self._beat.start()
         self._follow.start()
+        self.shadow.start()
 
     def stop(self) -> None:
         self._stopping.set()
         for thread in (self._beat, self._follow):
             thread.join(timeout=HEARTBEAT_SECONDS)
+        self.shadow.stop(HEARTBEAT_SECONDS)
         # In a thread too: a database that does not answer must not hold up the end.
         leave = threading.Thread(target=self._take_leave, name="leave", daemon=True)
         leave.start()
@@ -96,6 +101,7 @@ class WorkerProcess:
         """Follow promotions while no message comes; in a thread of its own, so that no load delays the heartbeat."""
         while not self._stopping.wait(self._period):
             self.take_live_version()
+            self.shadow.refresh()
 
     def _keep_alive(self) -> None:
         """Report and renew the lease every few seconds; end the process if a decoder hangs."""
@@ -119,7 +125,7 @@ class WorkerProcess:
                     **self._me,
                     device=self.models.device,
                     model_version=self.models.version,
-                    error=self.outdated or self.refusal or self._parents_silence() or self.models.error,
+                    error=self.outdated or self.refusal or self._parents_silence() or self._of_a_version(),
                     started_at=self._started_at,
                     heartbeat_at=now,
                 )
@@ -127,6 +133,9 @@ class WorkerProcess:
             message = self.message
             if message is not None:
                 work.renew(session, message, now, self.settings.lease)
+
+    def _of_a_version(self) -> str | None:
+        return self.models.error or self.shadow.error
 
     def _parents_silence(self) -> str | None:
         return self._pulse.complaint(os.getppid()) if self._pulse is not None else None

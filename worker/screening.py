@@ -6,6 +6,7 @@ import random
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count, groupby
 from typing import Any, TypeVar
@@ -91,7 +92,10 @@ def _screen(process: WorkerProcess, message: Message) -> str:
     metrics.in_hand.set(len(claimed))
     counts: Counter[str] = Counter()
 
+    claimed, refused = _admit(claimed, candidates)
     try:
+        if refused:
+            counts.update(map(_name, _finish(process, refused)))
         for version, jobs in groupby(sorted(claimed, key=_version), key=_version):
             for outcomes in _parts(process, candidates, points, version, list(jobs)):
                 counts.update(map(_name, _finish(process, outcomes)))
@@ -104,6 +108,26 @@ def _screen(process: WorkerProcess, message: Message) -> str:
         counts.update(map(_name, _finish(process, outcomes, is_last=True)))
     text = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
     return f"{len(claimed)} images: {text}" if claimed else "0 images: an old attempt, dropped"
+
+
+def _admit(claimed: Sequence[Claimed], candidates: Sequence[Published]) -> tuple[list[Claimed], list[Outcome]]:
+    """What may be screened by the version that its job names, and what becomes of the rest.
+
+    Only versions that are or were live, and were not rolled back, write results, unless the owner of the tables
+    overrode that. Where one is not in service any more, a result stays, and an image without one gets the live
+    version's.
+    """
+    in_service = {version.version for version in candidates}
+    admitted: list[Claimed] = []
+    refused: list[Outcome] = []
+    for claim in claimed:
+        if claim.model_version is None or claim.override is not None or claim.model_version in in_service:
+            admitted.append(claim)
+        elif claim.sha256 is None:
+            admitted.append(replace(claim, model_version=None))
+        else:
+            refused.append(Quarantined(claim, f"{claim.model_version} is not in service: the result stays"))
+    return admitted, refused
 
 
 def _name(outcome: Outcome) -> str:
@@ -207,6 +231,7 @@ def _finish(process: WorkerProcess, outcomes: Sequence[Outcome], *, is_last: boo
     process.metrics.commit.observe(time.monotonic() - began)
     process.metrics.count(counted)
     process.metrics.in_hand.dec(len(outcomes))
+    process.shadow.offer(counted)
     return counted
 
 

@@ -397,7 +397,10 @@ class ShadowScore(Base):
     """What a shadow version would have said of an image."""
 
     __tablename__ = "shadow_scores"
-    __table_args__ = (UniqueConstraint("shadow_run_id", "sha256"),)
+    __table_args__ = (
+        UniqueConstraint("shadow_run_id", "sha256"),
+        Index("ix_shadow_scores_sighting_id", "sighting_id"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     shadow_run_id: Mapped[int] = mapped_column(ForeignKey("shadow_runs.id"))

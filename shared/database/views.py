@@ -65,7 +65,8 @@ _COLUMNS = f"""s.id AS sighting_id,
     CASE WHEN p.decoder_revision > 0 THEN p.decoded_with IS NOT NULL END AS repaired,
     {_AWAITS_BLIND_READING} AS awaits_blind_reading,
     r.operating_point_id AS operating_point,
-    {_IS_PROVISIONAL} AS is_provisional"""
+    {_IS_PROVISIONAL} AS is_provisional,
+    r.override AS override"""
 
 _HISTORY = f"""
 CREATE VIEW results_history AS
@@ -201,6 +202,7 @@ def _view(name: str, *more: "Column[object]") -> Table:
         Column("awaits_blind_reading", Boolean),
         Column("operating_point", BigInteger),
         Column("is_provisional", Boolean),
+        Column("override", Text),
         *more,
     )
 

@@ -39,6 +39,13 @@ ADD_JOBS = insert(JOBS).from_select(
     include_defaults=False,
 )
 """One statement for all of them, not one for each."""
+OVERRIDING = {**NEW_JOB, "override": bindparam("override", type_=JOBS.c.override.type)}
+ADD_OVERRIDING_JOBS = insert(JOBS).from_select(
+    list(OVERRIDING),
+    select(*OVERRIDING.values()).where(among(SIGHTINGS.c.id, "sightings")).order_by(SIGHTINGS.c.id),
+    include_defaults=False,
+)
+"""A statement of its own, since on PostgreSQL the owner of the tables alone may write the column `override`."""
 NOTE_HINTS = update(SIGHTINGS).where(SIGHTINGS.c.id == bindparam("sighting")).values(hint=bindparam("noted"))
 
 T = TypeVar("T")
@@ -187,11 +194,16 @@ def add_jobs(
     *,
     if_differs: bool = False,
     is_check: bool = False,
+    override: str | None = None,
 ) -> None:
+    """Ask for at most MAX_ROWS sightings; `override` says by whom and why a version that is not in service screens."""
     if sightings:
         asked = {"in_lane": lane, "version": model_version, "differs": if_differs, "check": is_check}
-        times = {"now": now, "due": not_before}
-        session.connection().execute(ADD_JOBS, {"sightings": sightings, **asked, **times})
+        values = {"sightings": sightings, "now": now, "due": not_before, **asked}
+        if override is None:
+            session.connection().execute(ADD_JOBS, values)
+        else:
+            session.connection().execute(ADD_OVERRIDING_JOBS, {**values, "override": override})
 
 
 def insert_new(session: Session, table: type | FromClause) -> "sqlite.Insert | postgresql.Insert":

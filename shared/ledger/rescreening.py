@@ -1,7 +1,7 @@
 """Results of another version or an older decoder become jobs; the old results stay until the new ones are there."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy import Select, bindparam, func, select, update
@@ -30,6 +30,8 @@ class Selection:
     decoded_before: int | None = None
     if_differs: bool = False
     without: Sequence[str] = ()
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    """By version that is not in service: by whom and why its answers become results all the same."""
 
     def query(self) -> Select[int, str]:
         """The newest sightings of those paths, and the versions of their results."""
@@ -80,16 +82,27 @@ def rescreen_part(session: Session, selection: Selection, now: datetime, after: 
     ids = [row.id for row in rows]
     wanted = {row.id: (row.sha256, selection.version or row.model_version) for row in rows}
     seen = {} if selection.if_differs else _seen_before(session, wanted, {row.id: row.source for row in rows})
-    _make_results(session, seen, now)
+    _make_results(session, seen, now, {sighting: selection.overrides.get(wanted[sighting][1]) for sighting in seen})
+    _override_waiting(session, ids, selection.overrides)
     waiting = _waiting(session, ids, is_always=not selection.if_differs)
     new: dict[str, list[int]] = {}
     for sighting, (_, version) in wanted.items():
         if sighting not in seen and (sighting, version) not in waiting:
             new.setdefault(version, []).append(sighting)
     for version, images in new.items():
-        add_jobs(session, images, Lane.BACKGROUND, now, model_version=version, if_differs=selection.if_differs)
+        override = selection.overrides.get(version)
+        differs = selection.if_differs
+        add_jobs(session, images, Lane.BACKGROUND, now, model_version=version, if_differs=differs, override=override)
     added = sum(len(images) for images in new.values())
     return Part(len(seen), added, len(rows) - added - len(seen), ids[-1] if len(ids) == MAX_ROWS else None)
+
+
+def _override_waiting(session: Session, ids: Sequence[int], overrides: Mapping[str, str]) -> None:
+    """What was asked for while a version was in service is asked for by whoever overrides that it is not any more."""
+    for version, override in overrides.items():
+        mine = (Job.sighting_id.in_(ids), Job.state != JobState.FINISHED, Job.model_version == version)
+        statement = update(Job).where(*mine, Job.override.is_(None)).values(override=override)
+        session.execute(statement, execution_options=screenings.UNSYNCHRONIZED)
 
 
 def _waiting(session: Session, ids: Sequence[int], *, is_always: bool) -> set[tuple[int, str | None]]:
@@ -127,11 +140,13 @@ def _seen_before(
     return {sighting: known[meaning] for sighting, meaning in meanings.items() if meaning in known}
 
 
-def _make_results(session: Session, seen: dict[int, screenings.Known], now: datetime) -> None:
+def _make_results(
+    session: Session, seen: dict[int, screenings.Known], now: datetime, overrides: Mapping[int, str | None]
+) -> None:
     """Make predictions that are there already the results of sightings."""
     if not seen:
         return
-    screenings.add(session, seen, now)
+    screenings.add(session, seen, now, overrides)
     session.connection().execute(
         update(SIGHTINGS)
         .where(SIGHTINGS.c.id == bindparam("sighting"), SIGHTINGS.c.state == SightingState.DONE)

@@ -21,6 +21,7 @@ from shared.database import (
     Review,
     ReviewLabel,
     Screening,
+    ShadowScore,
     Sighting,
     SightingState,
 )
@@ -110,8 +111,8 @@ def delete_sightings(session: Session, sightings: Sequence[int]) -> tuple[int, i
         counts[1] += len(session.scalars(delete(Job).where(Job.sighting_id.in_(part)).returning(Job.id)).all())
         counts[2] += len(session.scalars(delete(Review).where(_is_of_sighting(part)).returning(Review.id)).all())
         session.execute(update(Review).where(Review.sighting_id.in_(part)).values(sighting_id=None))
-        session.execute(delete(Screening).where(Screening.sighting_id.in_(part)))
-        session.execute(delete(AuditSample).where(AuditSample.sighting_id.in_(part)))
+        for table in (Screening, ShadowScore, AuditSample):
+            session.execute(delete(table).where(table.sighting_id.in_(part)))
         counts[0] += len(session.scalars(delete(Sighting).where(Sighting.id.in_(part)).returning(Sighting.id)).all())
     return counts[0], counts[1], counts[2]
 

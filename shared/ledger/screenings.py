@@ -1,6 +1,6 @@
 """What versions said of images: predictions by content, and screenings, which are what people read, by sighting."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from math import log
 from typing import TYPE_CHECKING, NamedTuple
@@ -63,7 +63,7 @@ def write(session: Session, screened: Sequence["Screened"], now: datetime) -> di
         first = known.setdefault((number, outcome.operating_point_id), mine)
         # The same bytes have the same figures under each name, where they are judged by the same threshold.
         results[outcome.claimed.sighting] = first if first.figures.threshold == mine.figures.threshold else mine
-    add(session, results, now)
+    add(session, results, now, {outcome.claimed.sighting: outcome.claimed.override for outcome in screened})
     session.connection().execute(
         update(SIGHTINGS)
         .where(SIGHTINGS.c.id == bindparam("sighting"))
@@ -79,10 +79,14 @@ def write(session: Session, screened: Sequence["Screened"], now: datetime) -> di
     return results
 
 
-def add(session: Session, results: dict[int, Known], now: datetime) -> None:
-    """Add screenings, by sighting."""
+def add(
+    session: Session, results: dict[int, Known], now: datetime, overrides: Mapping[int, str | None] | None = None
+) -> None:
+    """Add screenings, by sighting; `overrides` says of which a version that is not in service wrote them, and why."""
+    why = overrides or {}
     rows = [
         {"sighting_id": sighting, "prediction_id": known.number, **known.figures._asdict(), "created_at": now}
+        | {"override": why.get(sighting)}
         for sighting, known in results.items()
     ]
     # Row by row in the driver: of many rows in one statement, SQLAlchemy would compile each anew.

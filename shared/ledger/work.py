@@ -47,6 +47,8 @@ class Claimed:
     """How often a worker took the job, this time included; a message that was not sent or was lost does not count."""
     strikes: int = 0
     """How many of the earlier tries spoke against the image itself."""
+    override: str | None = None
+    """By whom and why a version that is not in service screens it."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,9 @@ CLAIM = update(JOBS).where(HELD).values(state=JobState.CLAIMED, lease_until=bind
 RELEASE = update(JOBS).where(HELD).values(state=JobState.FINISHED, lease_until=None, problem=None).returning(JOBS.c.id)
 FILES = (
     select(JOBS.c.id.label("job"), *(JOBS.c[name] for name in ("sighting_id", "attempt", "lane")))
-    .add_columns(*(JOBS.c[name] for name in ("model_version", "if_differs", "is_check", "tries", "strikes")))
+    .add_columns(
+        *(JOBS.c[name] for name in ("model_version", "override", "if_differs", "is_check", "tries", "strikes"))
+    )
     .add_columns(*(SIGHTINGS.c[name] for name in ("source", "path", "path_bytes", "revision", "origin", "seen_at")))
     .add_columns(case((SIGHTINGS.c.state != SightingState.WAITING, SIGHTINGS.c.sha256)).label("sha256"))
     .join_from(JOBS, SIGHTINGS)
@@ -165,6 +169,7 @@ def claim(session: Session, message: Message, now: datetime, lease: float) -> li
             sha256=row.sha256,
             tries=row.tries + 1,
             strikes=row.strikes,
+            override=row.override,
         )
         for row in rows
     ]
@@ -275,7 +280,7 @@ def _register_again(session: Session, outcome: Superseded, now: datetime) -> Non
         now,
         origin=claimed.origin,
         not_before=outcome.not_before,
-        model_version=None if claimed.if_differs else claimed.model_version,
+        model_version=None if claimed.if_differs or claimed.override else claimed.model_version,
     )
     # A job may have changed its lane since: a suspect, or a rescreen in the background. The arrival's lane stays.
     before = aliased(Sighting)

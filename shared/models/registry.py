@@ -19,7 +19,10 @@ from shared.models.manifest import Manifest
 from shared.models.published import Published as Published
 from shared.models.published import bundled as bundled
 from shared.models.published import live as live
+from shared.models.published import newest_promotion as newest_promotion
+from shared.models.published import out_of_service as out_of_service
 from shared.models.published import published as published
+from shared.models.published import rolled_back as rolled_back
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,8 @@ def install_bundled(database: Database, models: Path, now: datetime, key: Secret
                 ModelVersion(version=described.version, manifest_sha256=digest, created_at=described.created_at)
             )
             session.flush()
-            session.add(Promotion(version=described.version, promoted_by="installation", promoted_at=now))
+            first = "the first version: it comes with the program"
+            session.add(Promotion(version=described.version, promoted_by="installation", promoted_at=now, reason=first))
 
 
 def _sign_whole(folder: Path, digest: str, key: SecretStr) -> None:
@@ -138,19 +142,18 @@ def check_name(session: Session, row: Published) -> None:
 
 
 def before(session: Session) -> str | None:
-    """The version that was live before the present one; going back to a version undoes what came after it."""
+    """The version that was live before the present one; going back to a version undoes what came after it.
+
+    One that was rolled back is never gone back to.
+    """
     history: list[str] = []
-    for version in session.scalars(select(Promotion.version).order_by(Promotion.id)):
+    serving = select(Promotion.version).where(Promotion.undone_at.is_(None))
+    for version in session.scalars(serving.order_by(Promotion.id)):
         if len(history) > 1 and history[-2] == version:
             history.pop()
         elif not history or history[-1] != version:
             history.append(version)
     return history[-2] if len(history) > 1 else None
-
-
-def newest_promotion(session: Session) -> str | None:
-    """The version that is live."""
-    return session.scalar(select(Promotion.version).order_by(Promotion.id.desc()).limit(1))
 
 
 def copy_aside(source: Path, target: Path, key: SecretStr | None = None) -> None:

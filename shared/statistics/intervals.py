@@ -7,8 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 LEVEL = 0.95
-DIFFERENCE_ROUNDS = 4000
-_DIFFERENCE_CHUNK = 500
 _CELLS = 2_000_000  # weights held at a time: a large folder takes longer, not more memory
 _TINY = 1e-300
 _MAX_TERMS = 10_000
@@ -31,25 +29,6 @@ def draw_patients(patients: Sequence[str], rounds: int, seed: int) -> Iterator[F
         drawn += np.arange(count)[:, np.newaxis] * len(names)
         counts = np.bincount(drawn.ravel(), minlength=count * len(names)).reshape(count, len(names))
         yield counts[:, patient_of].astype(np.float64)
-
-
-def bound_mean_difference(differences: NDArray[np.int64], patients: NDArray[np.str_], seed: int) -> tuple[float, float]:
-    """The interval of the mean of `differences`, shape (n,), by a percentile bootstrap over patients.
-
-    (-1, 1) where there are none, since the difference of two decisions lies between these.
-    """
-    _, patient_of = np.unique(patients, return_inverse=True)
-    sizes = np.bincount(patient_of)
-    count = len(sizes)
-    if not count:
-        return -1.0, 1.0
-    sums = np.bincount(patient_of, weights=differences)
-    generator, means = np.random.default_rng(seed), []
-    for _ in range(0, DIFFERENCE_ROUNDS, _DIFFERENCE_CHUNK):
-        drawn = generator.multinomial(count, np.full(count, 1 / count), size=_DIFFERENCE_CHUNK)
-        means.append((drawn @ sums) / (drawn @ sizes))
-    low, high = np.quantile(np.concatenate(means), _tails())
-    return float(low), float(high)
 
 
 def clopper_pearson(share: float, trials: float, level: float = LEVEL) -> tuple[float, float]:
@@ -110,7 +89,3 @@ def _continued_fraction(x: float, a: float, b: float) -> float:
 
 def _nonzero(value: float) -> float:
     return value if abs(value) > _TINY else _TINY
-
-
-def _tails(level: float = LEVEL) -> tuple[float, float]:
-    return (1 - level) / 2, 1 - (1 - level) / 2

@@ -73,14 +73,15 @@ def _concerned(answers: Answers) -> dict[str, NDArray[np.bool_]]:
     return {"accuracy": everything, "recall": is_ill, "specificity": ~is_ill, "precision": answers.decisions}
 
 
-def auc(scores: Floats, is_ill: NDArray[np.bool_]) -> float | None:
+def auc(scores: Floats, is_ill: NDArray[np.bool_], weights: Floats | None = None) -> float | None:
     """How often an ill image scores higher than a healthy one, ties counting half; None where a class is missing.
 
-    Exact, so that equal answers compare as equal.
+    Exact, so that equal answers compare as equal. `weights`, shape (n,), are 1 if left out.
     """
     if is_ill.all() or not is_ill.any():
         return None
-    return float(_Ranking(scores, is_ill).auc(np.ones((1, len(scores))))[0])
+    each = np.ones(len(scores)) if weights is None else weights
+    return float(_Ranking(scores, is_ill).auc(each[np.newaxis])[0])
 
 
 def rates(decisions: NDArray[np.bool_], is_ill: NDArray[np.bool_]) -> tuple[float | None, float | None]:

@@ -19,15 +19,19 @@ from shared.base.settings import Settings
 from shared.database import Database, Prediction, ReviewLabel
 from shared.ledger import register, retention
 from shared.ledger.work import Claimed, Quarantined, Screened, Superseded
-from tests.models import home_with_versions
-from tests.unit.steps import after, claim, file, finish, in_hand, jobs, rows, screened, send_all
+from tests.models import home_with_versions, promote
+from tests.unit.steps import NOW, after, claim, file, finish, in_hand, jobs, rows, screened, send_all
 
 REVISION = decoder.DECODER_REVISION
 
 
 @pytest.fixture
 def chosen(database: Database, tmp_path: Path) -> Settings:
-    return home_with_versions(database, tmp_path, "v1", "v2")
+    """v1 is live, and v2 was."""
+    settings = home_with_versions(database, tmp_path, "v1", "v2")
+    for version in ("v2", "v1"):
+        promote(database, version, "Ada", NOW)
+    return settings
 
 
 def said(

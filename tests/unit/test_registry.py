@@ -1,5 +1,6 @@
 import os
 import shutil
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from shared.database import AuditEntry, Database, ModelVersion, Promotion
 from shared.models import manifest, registry
 from shared.models.engines import LINEAR_FILE
 from shared.models.registry import Published
-from tests.models import DAY, SIZE, describe, go_live, make_linear_version, promote, published
+from tests.models import DAY, SIZE, describe, go_live, make_linear_version, passed, promote, published
 from tests.unit.steps import finish, in_hand, rows, screened
 
 
@@ -280,34 +281,55 @@ def test_a_version_that_was_never_published_cannot_be_promoted(database: Databas
         promote(database, "v9", "Ada", DAY)
 
 
-def test_a_rejected_version_is_promoted_only_with_a_reason_or_after_it_has_passed(
-    database: Database, tmp_path: Path
-) -> None:
+def test_a_version_is_promoted_only_with_a_reason_or_after_it_has_passed(database: Database, tmp_path: Path) -> None:
     put_up(database, tmp_path, "v1")
-    put_up(database, tmp_path, "v2", live=False)
+    put_up(database, tmp_path, "v2", "v3", live=False)
     with database.write() as session:
         promotion.reject(session, "v2", "Ada", DAY, '{"passed": false}')
     row = version_row(database, "v2")
     assert row is not None and (row.state, row.verdict) == ("rejected", '{"passed": false}')
     with pytest.raises(WorkFailed, match="was rejected"):
-        promote(database, "v2", "Ada", DAY)
+        promote(database, "v2", "Ada", DAY, None)
+    with pytest.raises(WorkFailed, match="v3 has not passed the gate"):
+        promote(database, "v3", "Ada", DAY, None)
+    for verdict in (passed("v3"), replace(passed("v2"), passed=False)):  # another version's, and one that it lost
+        with pytest.raises(WorkFailed, match="was rejected"):
+            promote(database, "v2", "Ada", DAY, None, verdict)
     assert live(database)[0].version == "v1"
     promote(database, "v2", "Ada", DAY, "we need it")
     row = version_row(database, "v2")
     assert row is not None and row.state == "rejected"
     assert live(database)[0].version == "v2"
     promote(database, "v1", "Ada", DAY)
-    promote(database, "v2", "Ada", DAY, verdict='{"passed": true}')
+    promote(database, "v2", "Ada", DAY, None, passed("v2"))
     row = version_row(database, "v2")
-    assert row is not None and (row.state, row.verdict) == ("published", '{"passed": true}')
+    assert row is not None and (row.state, row.verdict) == ("published", passed("v2").as_json())
+
+
+def test_what_was_rolled_back_counts_and_serves_no_more_until_it_is_promoted_again(
+    database: Database, tmp_path: Path
+) -> None:
+    put_up(database, tmp_path, "v1", "v2")
+    for version in ("v1", "v2"):
+        promote(database, version, "Ada", DAY)
+    promotion.rollback(database, "Ada", DAY, "a mistake")
+    assert [row.version for row in live(database)] == ["v1"], "v2's first time counts no more, either"
+    with database.read() as session:
+        undone = session.scalars(select(Promotion).where(Promotion.version == "v2")).all()
+        assert registry.rolled_back(session) == {"v2": "a mistake"}
+    assert [(row.undone_at, row.undone_because) for row in undone] == [(DAY, "a mistake")] * 2
+    promote(database, "v2", "Ada", DAY)
+    assert [row.version for row in live(database)] == ["v2", "v1"]
+    with database.read() as session:
+        assert registry.rolled_back(session) == {}
 
 
 def test_a_rollback_goes_back_one_version_at_a_time(database: Database, tmp_path: Path) -> None:
     put_up(database, tmp_path, "v1", "v2", "v3")
-    assert promotion.rollback(database, "Ada", DAY, "too many false alarms") == "v2"
+    assert promotion.rollback(database, "Ada", DAY, "too many false alarms").version == "v2"
     assert live(database)[0].version == "v2"
     assert actions(database)[-1] == ("Ada", "rollback", "v2: too many false alarms")
-    assert promotion.rollback(database, "Ada", DAY, "still too many") == "v1"
+    assert promotion.rollback(database, "Ada", DAY, "still too many").version == "v1"
     with pytest.raises(WorkFailed, match="No version was live before"):
         promotion.rollback(database, "Ada", DAY, "and more")
 
@@ -316,7 +338,7 @@ def test_after_a_rollback_a_new_version_rolls_back_to_the_one_it_replaced(databa
     put_up(database, tmp_path, "v1", "v2")
     promotion.rollback(database, "Ada", DAY, "no")
     put_up(database, tmp_path, "v3")
-    assert promotion.rollback(database, "Ada", DAY, "no") == "v1"
+    assert promotion.rollback(database, "Ada", DAY, "no").version == "v1"
 
 
 def test_promotions_and_rollbacks_change_no_result(database: Database, tmp_path: Path) -> None:

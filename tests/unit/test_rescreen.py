@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete, select
 
+from actions import promotion
 from cli.rescreen import rescreen
 from shared.base.errors import BrokenModel, InvalidRequest, PneumoscreenError, WorkFailed
 from shared.base.lanes import Lane
@@ -14,14 +15,18 @@ from shared.base.settings import Settings
 from shared.database import AuditEntry, Database, Job, JobState, OperatingPoint
 from shared.ledger import register, rescreening
 from shared.ledger.work import Claimed, PutOff, Quarantined, Superseded
-from tests.models import home_with_versions
+from tests.models import home_with_versions, promote
 from tests.points import add_point
 from tests.unit.steps import NOW, after, claim, drop, file, finish, in_hand, jobs, rows, screened, send_all, sightings
 
 
 @pytest.fixture
 def chosen(database: Database, tmp_path: Path) -> Settings:
-    return home_with_versions(database, tmp_path, "v1", "v2")
+    """v1 is live and v2 was; v3 never was."""
+    settings = home_with_versions(database, tmp_path, "v1", "v2", "v3")
+    for version in ("v2", "v1"):
+        promote(database, version, "Ada", NOW)
+    return settings
 
 
 def done(database: Database, *contents: str, version: str = "v1") -> None:
@@ -208,3 +213,86 @@ def test_where_the_picture_is_the_same_another_point_changes_no_result(database:
         outcome = replace(screened(claimed, 0.3, "a", "v1"), logit=logit, threshold=0.2, operating_point_id=7)
         finish(database, replace(outcome, decoder_revision=outcome.decoder_revision + (logit < 2)), now=after(9))
         assert [row["probability"] for row in rows(database, "results_history")] == expected
+
+
+def overrides(database: Database, view: str = "results") -> list[tuple[str | None, str | None]]:
+    return [(row["model_version"], row["override"]) for row in rows(database, view)]
+
+
+@pytest.mark.parametrize("why", ["was never live", "was rejected", r"was rolled back \(a mistake\)"])
+def test_a_version_that_is_not_in_service_writes_results_only_with_a_name_and_a_reason_which_stand_beside_them(
+    database: Database, chosen: Settings, why: str
+) -> None:
+    if why == "was rejected":
+        with database.write() as session:
+            promotion.reject(session, "v3", "trainer", NOW, "{}")
+    elif why != "was never live":
+        promote(database, "v3", "Ada", NOW)
+        promotion.rollback(database, "Ada", NOW, "a mistake")
+    done(database, "a")
+    with pytest.raises(InvalidRequest, match=f"v3 {why}, so its answers may not become results"):
+        rescreen(chosen, [], "v3", None, None, "Ada")
+    with pytest.raises(InvalidRequest, match="missing actor: use --by NAME"):
+        rescreen(chosen, [], "v3", None, None, None, reason="a study")
+    assert len(jobs(database)) == 1
+    rescreen(chosen, [], "v3", None, None, "Ada", reason=" a study ")
+    (claimed,) = claim(database, send_all(database, Lane.BACKGROUND))
+    assert (claimed.model_version, claimed.override) == ("v3", "Ada: a study")
+    finish(database, screened(claimed, 0.1, "a", "v3"))
+    assert overrides(database) == [("v3", "Ada: a study")]
+    assert overrides(database, "results_history") == [("v1", None), ("v3", "Ada: a study")]
+    with database.read() as session:
+        entry = session.scalars(select(AuditEntry).order_by(AuditEntry.id.desc())).first()
+    assert entry is not None
+    assert (entry.actor, entry.detail) == ("Ada", "v3: 1 results of other versions; not in service: v3: a study")
+
+
+def test_what_such_a_version_said_of_the_same_content_before_is_marked_too(
+    database: Database, chosen: Settings
+) -> None:
+    done(database, "a", version="v3")
+    (copy,) = in_hand(database, "copy of a.png")
+    finish(database, screened(copy, 0.9, "a", "v1"))
+    rescreen(chosen, ["copy of a.png"], "v3", None, None, "Ada", reason="a study")
+    assert overrides(database) == [("v3", None), ("v3", "Ada: a study")]
+
+
+def test_a_reason_marks_nothing_where_the_version_is_in_service(database: Database, chosen: Settings) -> None:
+    done(database, "a")
+    rescreen(chosen, [], "v2", None, None, "Ada", reason="it is better")
+    assert [job.override for job in jobs(database)] == [None, None]
+
+
+def test_each_result_s_own_version_reads_it_again_only_while_it_is_in_service(
+    database: Database, chosen: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for content, version in (("a", "v1"), ("b", "v3")):
+        (claimed,) = in_hand(database, f"{content}.png")
+        finish(database, replace(screened(claimed, 0.9, content, version), decoder_revision=0))
+    rescreen(chosen, [], None, None, None, "Ada", decoded_before=1)
+    assert [job.model_version for job in jobs(database)[2:]] == ["v1"]
+    assert "1 results of v3 are left alone, since that version is not in service" in capsys.readouterr().out
+    rescreen(chosen, [], None, None, None, "Ada", decoded_before=1, reason="a study")
+    assert [(job.model_version, job.override) for job in jobs(database)[2:]] == [
+        ("v1", None),
+        ("v3", "Ada: a study"),
+    ]
+
+
+def test_what_waited_for_a_version_that_was_rolled_back_since_is_overridden_with_the_rest(
+    database: Database, chosen: Settings
+) -> None:
+    promote(database, "v3", "Ada", NOW)
+    done(database, "a")
+    rescreen(chosen, [], "v3", None, None, "Ada")
+    promotion.rollback(database, "Ada", NOW, "a mistake")
+    rescreen(chosen, [], "v3", None, None, "Ada", reason="a study")
+    assert [job.override for job in jobs(database)] == [None, "Ada: a study"]
+
+
+def test_a_file_that_changed_since_is_new_and_gets_the_live_version(database: Database, chosen: Settings) -> None:
+    done(database, "a")
+    rescreen(chosen, [], "v3", None, None, "Ada", reason="a study")
+    (claimed,) = claim(database, send_all(database, Lane.BACKGROUND))
+    finish(database, Superseded(claimed, file(size=99), after(1)))
+    assert (jobs(database)[-1].model_version, jobs(database)[-1].override) == (None, None)

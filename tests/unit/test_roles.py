@@ -255,6 +255,12 @@ FORBIDDEN = [
     "INSERT INTO promotions (version, promoted_by, promoted_at) VALUES ('v1', 'me', now())",
     "INSERT INTO model_versions (version, manifest_sha256, created_at) VALUES ('v2', 'x', now())",
     "UPDATE model_versions SET manifest_sha256 = 'x'",
+    "UPDATE jobs SET override = 'me: a study'",
+    "INSERT INTO jobs (sighting_id, lane, state, attempt, deaths, created_at, override) "
+    "VALUES (1, 'routine', 'unsent', 0, 0, now(), 'me: a study')",
+    "INSERT INTO shadow_runs (model_version, source, share, started_by, started_at) "
+    "VALUES ('v1', 'ward', 1, 'me', now())",
+    "INSERT INTO version_notes (version, author, note, created_at) VALUES ('v1', 'me', 'good', now())",
     "UPDATE alembic_version SET version_num = 'x'",
     "TRUNCATE sightings CASCADE",
     "DROP TABLE jobs",
@@ -314,9 +320,14 @@ def test_the_readers_role_can_ask_for_results(
 @pytest.mark.parametrize(
     ("role", "arguments", "lacks"),
     [
-        ("pneumoscreen_worker", ["models", "promote", "v2", "--by", "me", "--reason", "test"], "table promotions"),
-        ("pneumoscreen_reader", ["review", "a", "NORMAL", "--by", "me"], "table sightings"),
-        ("pneumoscreen_reader", ["status"], "table"),
+        (
+            "pneumoscreen_worker",
+            ["models", "promote", "v2", "--by", "me", "--reason", "test"],
+            "permission denied for table promotions",
+        ),
+        ("pneumoscreen_worker", ["rescreen", "--model", "v2", "--by", "me", "--reason", "test"], "only the owner"),
+        ("pneumoscreen_reader", ["review", "a", "NORMAL", "--by", "me"], "permission denied for table sightings"),
+        ("pneumoscreen_reader", ["status"], "permission denied for table"),
     ],
 )
 def test_a_role_without_the_right_is_told_so_in_one_sentence(
@@ -334,7 +345,7 @@ def test_a_role_without_the_right_is_told_so_in_one_sentence(
     database.close()
     (line,) = errors.splitlines()
     assert code == 3
-    assert f"the role {role}: permission denied for {lacks}" in line
+    assert f"the role {role}: {lacks}" in line
     assert "docs/roles.sql" in line
 
 

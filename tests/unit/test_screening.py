@@ -17,6 +17,7 @@ from PIL import Image
 from sqlalchemy import event, select, text
 from sqlalchemy.orm import Session
 
+from actions.promotion import rollback
 from queries import needs
 from shared.base.filesystem import MARKER
 from shared.base.lanes import Lane
@@ -25,7 +26,7 @@ from shared.base.source_settings import FolderSettings
 from shared.database import Database, DeadLetter, Job, OperatingPoint, Sighting
 from shared.database.refusals import REFUSES
 from shared.ledger import work
-from shared.ledger.register import register
+from shared.ledger.register import add_jobs, register
 from shared.ledger.send import take, take_back
 from shared.ledger.work import MAX_ATTEMPTS, Claimed, Outcome, Screened
 from shared.models import registry
@@ -161,13 +162,35 @@ def test_a_job_that_names_a_version_is_screened_by_that_one(
     assert {row["path"]: row["model_version"] for row in rows(database)} == {"named.png": "v1", "live.png": "v2"}
 
 
+def test_a_version_that_is_not_in_service_any_more_changes_no_result_and_leaves_a_new_image_to_the_live_one(
+    process: WorkerProcess, database: Database, root: Path, tmp_path: Path
+) -> None:
+    """As where it was rolled back between a rescreen and its images."""
+    go_live(database, make_linear_version(tmp_path / "models", "v2", seed=2))
+    drop(database, root / "a.png", png(1))
+    screen_message(process, message(database))
+    rollback(database, "Ada", datetime.now(UTC), "a mistake")
+    drop(database, root / "b.png", png(2))
+    with database.write() as session:
+        job = session.scalars(select(Job).where(Job.id == 1)).one()
+        add_jobs(session, [job.sighting_id], Lane.ROUTINE, datetime.now(UTC), model_version="v2")
+        session.scalars(select(Job).where(Job.id == 2)).one().model_version = "v2"
+    before = rows(database)[0]
+    assert screen_message(process, message(database)) == "2 images: 1 done, 1 quarantined"
+    after = {row["path"]: row for row in rows(database)}
+    assert after["a.png"] == before, "v2 does not write it a second time"
+    assert (after["b.png"]["model_version"], after["b.png"]["override"]) == ("v1", None)
+    assert jobs(database)[-1].problem == "v2 is not in service: the result stays"
+
+
 def test_a_job_that_names_a_version_that_does_not_exist_waits_and_says_so(
     process: WorkerProcess, database: Database, root: Path
 ) -> None:
     drop(database, root / "a.png", png(1))
     drop(database, root / "b.png", png(2))
     with database.write() as session:
-        session.scalars(select(Job).where(Job.id == 1)).one().model_version = "v9"
+        job = session.scalars(select(Job).where(Job.id == 1)).one()
+        job.model_version, job.override = "v9", "Ada: a test"
     assert screen_message(process, message(database)) == "1 images: 1 put off"
     assert screen_message(process, message(database)) == "1 images: 1 done"
     assert "There is no model version 'v9'" in (jobs(database)[0].problem or "")

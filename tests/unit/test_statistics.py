@@ -5,7 +5,7 @@ import pytest
 from scipy import special, stats
 from sklearn import metrics as reference
 
-from shared.statistics.intervals import beta_quantile, bound_mean_difference, clopper_pearson, incomplete_beta
+from shared.statistics.intervals import beta_quantile, clopper_pearson, incomplete_beta
 from shared.statistics.metrics import NAMES, Answers, auc, confusion, measure, rates, value
 
 
@@ -184,11 +184,3 @@ def test_recall_and_specificity_of_a_missing_class_are_not_there() -> None:
     assert rates(decisions, np.array([True, True, False])) == (0.5, 1.0)
     assert rates(decisions, np.array([True, True, True])) == (1 / 3, None)
     assert rates(decisions, np.array([False, False, False])) == (None, 2 / 3)
-
-
-def test_a_difference_is_bounded_by_patients_and_nobody_bounds_nothing() -> None:
-    differences = np.array([0, 0, 1, 1, -1, 0] * 20)
-    whose = np.array([f"p{number}" for number in range(60) for _ in range(2)])
-    low, high = bound_mean_difference(differences, whose, 1)
-    assert low < differences.mean() < high
-    assert bound_mean_difference(np.array([], np.int64), np.array([], np.str_), 1) == (-1.0, 1.0)

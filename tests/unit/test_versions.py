@@ -8,7 +8,9 @@ import typer
 from sqlalchemy import select
 
 from actions import promotion
-from cli.models import list_versions
+from cli import annotate
+from cli.compare import compare
+from cli.models import list_versions, show
 from cli.versions import promote, publish, rollback
 from shared.base import settings
 from shared.base.errors import BrokenModel, InvalidRequest, WorkFailed
@@ -16,7 +18,7 @@ from shared.base.settings import Settings
 from shared.database import AuditEntry, Database, ModelVersion, Promotion
 from shared.models import manifest, registry
 from shared.models.engines import LINEAR_FILE
-from tests.models import DAY, make_linear_version
+from tests.models import DAY, SIZE, make_linear_version
 from tests.models import promote as make_live
 from tests.unit.test_gate import brightness, labelled
 
@@ -168,6 +170,105 @@ def test_a_rollback_makes_the_version_before_live_and_records_who_and_why(
         entry = session.scalars(select(AuditEntry).order_by(AuditEntry.id.desc())).first()
     assert entry is not None
     assert (entry.actor, entry.action, entry.detail) == ("Ben", "rollback", "v1: too many false alarms")
+
+
+def test_notes_and_tags_stand_in_the_list_and_beside_the_manifest(
+    database: Database, chosen: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known(chosen, tmp_path, "v1")
+    annotate.note(chosen, "v1", "too bright", "Ada")
+    annotate.note(chosen, "v1", " without the sharpened series ", "Ben")
+    annotate.tag(chosen, "v1", ["site-b", "baseline", "old"], "Ada", remove=False)
+    annotate.tag(chosen, "v1", ["old"], "Ada", remove=True)
+    capsys.readouterr()
+    list_versions(chosen)
+    printed = capsys.readouterr().out
+    assert "baseline, site-b" in printed and "without the sharpened series (2 notes)" in printed
+    show(chosen, "v1")
+    described = json.loads(capsys.readouterr().out)
+    assert described["tags"] == ["baseline", "site-b"]
+    assert [(note["by"], note["text"]) for note in described["notes"]] == [
+        ("Ada", "too bright"),
+        ("Ben", "without the sharpened series"),
+    ]
+    with database.read() as session:
+        entries = session.scalars(select(AuditEntry).order_by(AuditEntry.id)).all()
+    assert [(entry.actor, entry.action) for entry in entries][1:] == [
+        ("Ada", "note"),
+        ("Ben", "note"),
+        ("Ada", "tag"),
+        ("Ada", "tag"),
+    ]
+
+
+def test_what_is_no_note_and_no_tag_is_refused(database: Database, chosen: Settings, tmp_path: Path) -> None:
+    known(chosen, tmp_path, "v1")
+    with pytest.raises(InvalidRequest, match="between 1 and"):
+        annotate.note(chosen, "v1", " ", "Ada")
+    with pytest.raises(InvalidRequest, match="unlike 'Site B'"):
+        annotate.tag(chosen, "v1", ["fine", "Site B"], "Ada", remove=False)
+    for annotated in (
+        lambda: annotate.note(chosen, "v9", "a", "Ada"),
+        lambda: annotate.tag(chosen, "v9", ["a"], "A", remove=False),
+    ):
+        with pytest.raises(BrokenModel, match="There is no model version 'v9'"):
+            annotated()
+    assert stored(database, "v1").tags == "[]"
+
+
+def test_a_version_that_was_rolled_back_blocks_no_better_one_and_is_listed_as_such(
+    database: Database, chosen: Settings, tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was promoted by mistake, and finds all by calling everything ill: nothing could have beaten its recall."""
+    promote(chosen, known(chosen, tmp_path, "bad", -1.0), "Ada", None, "the first one")
+    everything = brightness(tmp_path / "made", "everything")
+    manifest.write(everything, manifest.read(everything).model_copy(update={"threshold": 0.00001}))
+    publish(chosen, everything)
+    with pytest.raises(typer.Exit):
+        promote(chosen, "everything", "Ada", data, None)
+    assert "calls every image PNEUMONIA" in capsys.readouterr().out
+    promote(chosen, "everything", "Ada", None, "by mistake")
+    rollback(chosen, "Ben", "it calls everything ill")
+    capsys.readouterr()
+    list_versions(chosen)
+    assert "rolled back" in capsys.readouterr().out
+    promote(chosen, known(chosen, tmp_path, "good"), "Ada", data, None)
+    comparisons = json.loads(stored(database, "good").verdict or "")["comparisons"]
+    assert [found["other"]["version"] for found in comparisons] == ["bad"]
+
+
+def test_going_back_to_a_version_that_had_lost_at_the_gate_is_told(
+    database: Database, chosen: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("lost", "next"):
+        promote(chosen, known(chosen, tmp_path, name), "Ada", None, "a test")
+    with database.write() as session:
+        promotion.reject(session, "lost", "Ada", DAY, "{}")
+    rollback(chosen, "Ben", "slower")
+    assert live(database) == "lost"
+    assert "lost had lost at the gate" in capsys.readouterr().err
+
+
+def test_two_versions_are_compared_on_the_same_images(
+    database: Database, chosen: Settings, tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, sign in (("good", 1.0), ("bad", -1.0)):
+        known(chosen, tmp_path, name, sign)
+    capsys.readouterr()
+    compare(chosen, "good", "bad", data, "json")
+    report = json.loads(capsys.readouterr().out)
+    assert (report["first"]["recall"]["value"], report["second"]["recall"]["value"]) == (1.0, 0.0)
+    found = report["disagreement"]["PNEUMONIA"]
+    assert (found["only_first"], found["only_second"], found["both_right"]) == (found["images"], 0, 0)
+    assert found["p_value"] == 2 * 0.5 ** found["images"]
+    assert report["recipes"]["version"] == ["good", "bad"]
+    assert report["recipes"]["preprocessing.width"] == [SIZE, SIZE]
+    compare(chosen, "good", "bad", data, "table")
+    printed = capsys.readouterr().out
+    assert "p (McNemar, exact)" in printed and "data.fingerprint" not in printed
+    compare(chosen, "good", "bad", None, "table")
+    printed = capsys.readouterr().out
+    assert "libraries.numpy" in printed and "--data DIR" in printed
 
 
 def test_the_list_tells_what_is_live_since_when_and_what_was_rejected(
