@@ -7,11 +7,13 @@ signal's number into a pipe, also while the main thread is somewhere in C, and a
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+AGAIN_SECONDS = 0.05
 
 
 def on_signals() -> threading.Event:
@@ -44,17 +46,34 @@ def in_order() -> Iterator[None]:
     """
     before = {number: signal.getsignal(number) for number in ENDS}
 
+    raised: dict[BaseException, int] = {}
+
     def leave(number: int, _: object) -> None:
         for each in ENDS:
             if signal.getsignal(each) is leave:
                 signal.signal(each, lambda *_: None)
-        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+        error = KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)
+        raised[error] = number
+        raise error
 
-    try:
+    def listen() -> None:
         for number, handler in before.items():
             if handler is not signal.SIG_IGN:
                 signal.signal(number, leave)
+
+    def again(lost: "sys.UnraisableHookArgs") -> None:
+        """Python drops what is raised while it deletes an object: then the signal comes once more, a little later."""
+        if lost.exc_value not in raised:
+            return hook(lost)
+        listen()
+        threading.Timer(AGAIN_SECONDS, os.kill, (os.getpid(), raised[lost.exc_value])).start()
+
+    hook = sys.unraisablehook
+    try:
+        sys.unraisablehook = again
+        listen()
         yield
     finally:
+        sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)

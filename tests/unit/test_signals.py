@@ -42,6 +42,17 @@ with in_order():
         print("undone", flush=True)
 """
 
+LAST = """
+import os
+import time
+
+
+class Last:
+    def __del__(self):
+        os.kill(os.getpid(), 15)
+        time.sleep(0.01)
+"""
+
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -129,3 +140,10 @@ def test_what_leaves_something_behind_is_undone_however_many_signals_come(start:
     said = process.communicate(timeout=SECONDS)[0]
     assert said.startswith("undone\n")
     assert process.returncode == (-signal.SIGINT if number == signal.SIGINT else 128 + number)
+
+
+def test_a_signal_that_comes_while_python_deletes_an_object_is_not_lost(start: Start) -> None:
+    """An exception is ignored there, so the program went on as if nothing had been asked of it, and heard no more."""
+    process = start(LAST + UNDOING.replace("        time.sleep(600)", "        Last()\n        time.sleep(600)"))
+    assert process.communicate(timeout=SECONDS)[0] == "undone\n"
+    assert process.returncode == 128 + signal.SIGTERM
