@@ -63,10 +63,11 @@ def in_order() -> Iterator[None]:
 
     def again(lost: "sys.UnraisableHookArgs") -> None:
         """Python drops what is raised while it deletes an object: then the signal comes once more, a little later."""
-        if lost.exc_value not in raised:
-            return hook(lost)
-        listen()
-        threading.Timer(AGAIN_SECONDS, os.kill, (os.getpid(), raised[lost.exc_value])).start()
+        if lost.exc_value in raised:
+            listen()
+            threading.Timer(AGAIN_SECONDS, os.kill, (os.getpid(), raised[lost.exc_value])).start()
+        else:
+            hook(lost)
 
     hook = sys.unraisablehook
     try:
