@@ -174,6 +174,7 @@ def make_live(
 
 def _put_in_service(session: Session, version: str, actor: str, now: datetime, action: str, reason: str | None) -> None:
     session.add(Promotion(version=version, promoted_by=actor, promoted_at=now, reason=reason))
+    session.flush()  # what the role may not do is said of this, not of a later question
     audit.record(session, actor, action, version if reason is None else f"{version}: {reason}", at=now)
     shadowing.end_all(session, version, actor, now)  # it needs no shadow of itself
 

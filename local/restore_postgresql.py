@@ -12,6 +12,7 @@ from local.restored_jobs import check_revision, is_known, record_restore, start_
 from shared.base.errors import InvalidRequest, ServiceUnavailable
 from shared.database import Database
 from shared.database.tables import Base
+from shared.database.views import VIEWS
 
 NEW_JOB_IDS = "SELECT setval(pg_get_serial_sequence('jobs', 'id'), (SELECT coalesce(max(id), 0) + 1000000 FROM jobs))"
 """No new job gets the number of one that was lost, whose result a worker that was cut off may still hold.
@@ -64,7 +65,7 @@ def restore(database: Database, home: Path, file: Path, actor: str) -> None:
     tables = ", ".join(["alembic_version", *Base.metadata.tables])
     statements = (
         "SET client_min_messages = warning; SET lock_timeout = '30s'",
-        f"DROP VIEW IF EXISTS results, results_history; DROP TABLE IF EXISTS {tables}",
+        f"DROP VIEW IF EXISTS {', '.join(VIEWS)}; DROP TABLE IF EXISTS {tables}",
         "DROP FUNCTION IF EXISTS audit_log_refuse",
     )
     with tempfile.TemporaryDirectory(dir=home, prefix=".restore-") as folder:

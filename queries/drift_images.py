@@ -69,7 +69,7 @@ def last(session: Session, source: str) -> int:
 
 def first_since(session: Session, when: datetime) -> int:
     """The first sighting of any source that came at this time or later: by halving, since no index has the time."""
-    low, high = 0, (session.scalar(select(func.max(Sighting.id))) or 0) + 1
+    low, high = 1, (session.scalar(select(func.max(Sighting.id))) or 0) + 1
     while low < high:
         middle = (low + high) // 2
         columns = select(Sighting.id, Sighting.seen_at).where(Sighting.id >= middle)

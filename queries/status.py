@@ -9,18 +9,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from queries import (
-    accuracy,
-    accuracy_needs,
-    backups,
-    drift,
-    needs,
-    operating_points,
-    producers,
-    shadow,
-    sources,
-    trainings,
-)
+from queries import backups, needs, operating_points, producers, shadow, sources, trainings
 from queries.backups import Backup
 from queries.candidates import bundled_candidate
 from queries.counts import Counts, count
@@ -35,6 +24,8 @@ from shared.base.lanes import LANES, Lane
 from shared.base.settings import Settings
 from shared.database import (
     OPEN_JOB,
+    AuditSample,
+    DriftCheck,
     Job,
     ModelVersion,
     Promotion,
@@ -142,7 +133,8 @@ def status(session: Session, settings: Settings, now: datetime) -> Status:
     overviews = sources.overview(session, settings, now)
     live = state.model.version if state.model else None
     source_needs, source_hints = needs.of_sources(overviews, now)
-    audit_needs, audit_hints = accuracy_needs.of_accuracy(accuracy.in_service(session, settings, now))
+    audit_needs, audit_hints = _of_audit(session, settings, now)
+    drift_needs, drift_hints = _of_drift(session)
     return replace(
         state,
         needs=(
@@ -156,7 +148,7 @@ def status(session: Session, settings: Settings, now: datetime) -> Status:
             *put_off_needs,
             *operating_points.needs(session, live),
             *needs.dead_letters(session, now),
-            *drift.needs(session),
+            *drift_needs,
             *backups.needs(session, settings, now),
         ),
         retried=tuple(retried),
@@ -165,11 +157,28 @@ def status(session: Session, settings: Settings, now: datetime) -> Status:
             *source_hints,
             *audit_hints,
             *operating_points.hints(session, live, [source.name for source in overviews if source.last_image]),
-            *drift.hints(session),
+            *drift_hints,
             *needs.older_decoder(session),
             *backups.hints(session, settings),
         ),
     )
+
+
+def _of_audit(session: Session, settings: Settings, now: datetime) -> tuple[list[str], list[str]]:
+    """Needs and hints. NumPy is imported only where there is something to compute: that takes a while."""
+    if session.scalar(select(AuditSample.sighting_id).limit(1)) is None:
+        return [], []
+    from queries import accuracy, accuracy_needs
+
+    return accuracy_needs.of_accuracy(accuracy.in_service(session, settings, now))
+
+
+def _of_drift(session: Session) -> tuple[list[str], list[str]]:
+    if session.scalar(select(DriftCheck.id).limit(1)) is None:
+        return [], []
+    from queries import drift
+
+    return list(drift.needs(session)), list(drift.hints(session))
 
 
 def _disk(settings: Settings) -> Disk:

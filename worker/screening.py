@@ -92,11 +92,11 @@ def _screen(process: WorkerProcess, message: Message) -> str:
     metrics.in_hand.set(len(claimed))
     counts: Counter[str] = Counter()
 
-    claimed, refused = _admit(claimed, candidates)
+    admitted, refused = _admit(claimed, candidates)
     try:
         if refused:
             counts.update(map(_name, _finish(process, refused)))
-        for version, jobs in groupby(sorted(claimed, key=_version), key=_version):
+        for version, jobs in groupby(sorted(admitted, key=_version), key=_version):
             for outcomes in _parts(process, candidates, points, version, list(jobs)):
                 counts.update(map(_name, _finish(process, outcomes)))
     except Exception as error:

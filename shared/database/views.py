@@ -151,8 +151,11 @@ FROM (
 """Point estimates: an image that was read stands for those that were not drawn, and for those that nobody has read."""
 
 
+VIEWS = ("accuracy", "results", "results_history")
+
+
 def drop(connection: Connection) -> None:
-    for view in ("accuracy", "results", "results_history"):
+    for view in VIEWS:
         connection.execute(text(f"DROP VIEW IF EXISTS {view}"))
 
 

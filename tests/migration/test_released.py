@@ -100,6 +100,8 @@ def value(column: Column[Any], number: int, allowed: dict[str, list[str]]) -> An
     """The same for columns of one name, so that rows of several tables belong together."""
     if column.name == "label":  # a review's and a prediction's: no check of the database restricts it
         return LABELS[number % len(LABELS)]
+    if column.name == "withdrawn_at":  # a word that was taken back is not shown
+        return None
     if column.name in allowed:
         return allowed[column.name][number % len(allowed[column.name])]
     match column.type:

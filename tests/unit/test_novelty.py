@@ -300,7 +300,7 @@ def test_a_training_gives_its_version_a_check_unless_there_are_too_few_x_rays(
     data: Halves, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_enough: bool
 ) -> None:
     monkeypatch.setattr(pipeline, "preprocessing", lambda plan: PIXELS)
-    monkeypatch.setattr(pipeline, "_begin", lambda plan, fresh=False: Network)
+    monkeypatch.setattr(pipeline, "begin", lambda plan, fresh=False: Network)
     monkeypatch.setattr(pipeline.fit, "fit", lambda *_: Network())
     monkeypatch.setattr(pipeline.fit, "logits", lambda _, pixels: pixels.astype(float).mean(axis=(1, 2, 3)) - 100.0)
     if not has_enough:

@@ -364,10 +364,10 @@ def test_what_nobody_foresaw_costs_only_the_image_that_causes_it(
 ) -> None:
     finish = work.finish
 
-    def fail(session: Session, outcomes: list[Outcome], now: datetime) -> list[Outcome]:
+    def fail(session: Session, outcomes: list[Outcome], now: datetime, *more: Any) -> list[Outcome]:
         if any(isinstance(o, Screened) and o.claimed.path == "odd.png" for o in outcomes):
             raise ValueError("a row that the database refuses")
-        return finish(session, outcomes, now)
+        return finish(session, outcomes, now, *more)
 
     monkeypatch.setattr(work, "finish", fail)
     for name in ("a.png", "odd.png", "z.png"):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from local import announcing
@@ -456,7 +457,7 @@ def test_the_example_shows_the_defaults() -> None:
         if name == "sources" or field.default in (None, PydanticUndefined):
             continue  # what has no fixed default is shown with a value such as people write
         default = list(field.default) if isinstance(field.default, tuple) else field.default
-        assert shown[name] == default, name
+        assert shown[name] == (default.model_dump() if isinstance(default, BaseModel) else default), name
 
 
 def test_the_example_is_a_valid_file(tmp_path: Path) -> None:

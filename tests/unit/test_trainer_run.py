@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from actions.comparison import Ground, Side
 from actions.promotion import publish, request_promotion
-from actions.verdict import Side, Verdict, judge
+from actions.verdict import Verdict, judge
 from shared.base.errors import WorkFailed
 from shared.base.settings import Settings, load
 from shared.database import Database, ModelVersion, Review, RunState, TrainingRun
@@ -155,7 +156,7 @@ def test_what_people_promote_is_not_judged_against_a_version_that_is_no_longer_l
 
     def measure(*_: object) -> Verdict:
         go_live(database, other)
-        return judge(None, Side("mine", np.array([0.9, 0.1]), 0.5), np.array([1, 0], np.uint8), ("p1", "p2"))
+        return judge(None, Side("mine", np.array([0.9, 0.1]), 0.5), Ground(np.array([1, 0], np.uint8), ("p1", "p2")))
 
     with pytest.raises(WorkFailed, match="another version went live while mine was compared with champion"):
         request_promotion(database, settings, "mine", "A. Nurse", lambda: NOW, measure)
