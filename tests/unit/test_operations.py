@@ -15,6 +15,7 @@ PAGE = (TOP / "docs" / "operations.md").read_text()
 
 NO_SETTINGS = {
     *("pg_dump", "dead_letters", "is_provisional", "operating_point"),
+    *("unfamiliar_score", "outside_population", "drift_references", "drift_checks"),
 }
 
 
