@@ -17,11 +17,6 @@ from typing import Any
 from queries.doctor.finding import Finding
 from shared.sources.folder.helper import Lines, check_version, end_with_parent
 
-MODULES = {name: name for name in ("database", "broker", "clocks", "disk", "ports", "engine", "programs")} | {
-    "backups": "backup"
-}
-"""The checks that need nothing but the settings, and where each is: imported when it is asked for."""
-
 
 def load(home: Path) -> dict[str, Any]:
     """The findings, and each source's place; None for the sources where the settings cannot be used."""
@@ -46,9 +41,10 @@ def look_into_source(home: Path, name: str) -> list[dict[str, Any]]:
 
 
 def examine(home: Path, check: str) -> list[dict[str, Any]]:
+    """A check that needs nothing but the settings: its module is imported when it is asked for."""
     from shared.base import settings
 
-    module = importlib.import_module(f"queries.doctor.{MODULES[check]}")
+    module = importlib.import_module(f"queries.doctor.{check}")
     return _rows(module.examine(settings.load(home)))
 
 
