@@ -11,7 +11,6 @@ from queries import needs, producers
 from queries import sources as query
 from queries.needs import duration
 from queries.sources import SourceOverview
-from queries.starting import age_of_up
 from shared.base.errors import InvalidRequest
 from shared.base.settings import Settings
 from shared.database import opened
@@ -29,8 +28,8 @@ def sources(settings: Settings, format: str) -> None:
         overviews = query.overview(session, settings, now, count_quarantined=True)
     wanted, hints = needs.of_sources(overviews, now)
     unseen = needs.sources_out_of_reach(settings, query.with_problems(overviews, now))
-    unwatched = () if age_of_up(settings, now) is not None else producers.needs(overviews, now)
-    wanted, hints = [*unseen, *unwatched, *wanted], [*producers.hints(overviews, now), *hints]
+    wanted = [*unseen, *producers.needs(settings, overviews, now), *wanted]
+    hints = [*producers.hints(overviews, now), *hints]
     if format == "json":
         found = {"sources": [_as_json(source) for source in overviews], "needs": wanted, "hints": hints}
         out.file.write(json.dumps(found, indent=2, ensure_ascii=False, default=_as_text) + "\n")

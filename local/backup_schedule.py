@@ -4,7 +4,6 @@ import fcntl
 import logging
 import os
 import shutil
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -149,16 +148,13 @@ def seconds_until_due(settings: Settings, folder: Path, now: datetime) -> float:
 
 
 def repeat(settings: Settings) -> NoReturn:
-    """Make one whenever one is due, until SIGTERM. A failure is logged, noted and retried."""
-
-    def end(*_: object) -> NoReturn:
-        raise SystemExit(0)  # through what is under way, which removes what it wrote aside
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, end)
+    """Make one whenever one is due, until a signal: within `stopping.in_order`. A failure is logged, noted, retried."""
     step_back()
-    while True:
-        time.sleep(_step(settings))
+    try:
+        while True:
+            time.sleep(_step(settings))
+    except (SystemExit, KeyboardInterrupt):  # it went through what was under way, which removed what it wrote aside
+        raise SystemExit(0) from None
 
 
 def _step(settings: Settings) -> float:

@@ -6,6 +6,8 @@ from datetime import datetime
 
 from queries.needs import duration
 from queries.sources import SourceOverview
+from queries.starting import age_of_up
+from shared.base.settings import Settings
 from shared.ledger.source_states import Statement
 
 
@@ -24,8 +26,10 @@ def watchers(overviews: Sequence[SourceOverview], now: datetime) -> dict[str, in
     }
 
 
-def needs(overviews: Sequence[SourceOverview], now: datetime) -> Iterator[str]:
-    """The sources that nobody watches: one sentence for all that one producer left alone."""
+def needs(settings: Settings, overviews: Sequence[SourceOverview], now: datetime) -> Iterator[str]:
+    """The sources that nobody watches: one sentence for all that one producer left alone; none while `up` starts."""
+    if age_of_up(settings, now) is not None:
+        return
     counts = watchers(overviews, now)
     names: dict[str | None, list[str]] = defaultdict(list)
     for source in overviews:

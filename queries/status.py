@@ -141,7 +141,7 @@ def status(session: Session, settings: Settings, now: datetime) -> Status:
             *_needs_of(settings, state),
             *needs.rights(session),
             *needs.sources_out_of_reach(settings, sources.with_problems(overviews, now)),
-            *(() if age_of_up(settings, now) is not None else producers.needs(overviews, now)),
+            *producers.needs(settings, overviews, now),
             *source_needs,
             *audit_needs,
             *needs.quarantined(session, now),

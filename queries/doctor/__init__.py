@@ -2,7 +2,7 @@
 
 Each check is a function of the settings in a module of its own. It runs in a helper process, with a deadline: a share
 or a server that does not answer holds up nothing but its own line. To add one, write a module for it, and list it in
-`helper.MODULES` and in CHECKS.
+CHECKS.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ ENGINE_SECONDS = 180.0
 """TensorFlow alone takes ten seconds to import, and minutes on a disk that is cold."""
 ENGINE = "engine"
 CHECKS = ("database", "broker", "clocks", "disk", "backups", "ports", ENGINE, "programs")
-"""In the order in which they are read."""
+"""In the order in which they are read; each is the name of its module."""
 
 
 @dataclass(frozen=True)

@@ -14,41 +14,34 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from queries.doctor import folders, settings_file
 from queries.doctor.finding import Finding
+from shared.base import settings
 from shared.sources.folder.helper import Lines, check_version, end_with_parent
 
-MODULES = {name: name for name in ("database", "broker", "clocks", "disk", "ports", "engine", "programs")} | {
-    "backups": "backup"
-}
-"""The checks that need nothing but the settings, and where each is: imported when it is asked for."""
+IMPORTING = threading.Lock()
+"""Threads that import modules which import each other may be told of a deadlock: so one imports at a time."""
 
 
 def load(home: Path) -> dict[str, Any]:
     """The findings, and each source's place; None for the sources where the settings cannot be used."""
-    from queries.doctor import settings_file
-
     findings, chosen = settings_file.load(home)
     places = {name: str(source.path) for name, source in chosen.sources.items()} if chosen else None
     return {"findings": _rows(findings), "sources": places}
 
 
 def look_for_secrets(home: Path) -> list[dict[str, Any]]:
-    from queries.doctor import settings_file
-
     return _rows(settings_file.secrets(home))
 
 
 def look_into_source(home: Path, name: str) -> list[dict[str, Any]]:
-    from queries.doctor import folders
-    from shared.base import settings
-
     return _rows(folders.examine(name, settings.load(home).sources[name]))
 
 
 def examine(home: Path, check: str) -> list[dict[str, Any]]:
-    from shared.base import settings
-
-    module = importlib.import_module(f"queries.doctor.{MODULES[check]}")
+    """A check that needs nothing but the settings: its module is imported when it is asked for."""
+    with IMPORTING:
+        module = importlib.import_module(f"queries.doctor.{check}")
     return _rows(module.examine(settings.load(home)))
 
 

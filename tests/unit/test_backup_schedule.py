@@ -346,6 +346,7 @@ def test_the_process_that_stays_makes_one_at_once_and_ends_on_sigterm(
         _, errors = process.communicate(timeout=60)
     finally:
         process.kill()
+        process.communicate()
     assert process.returncode == 0, errors
     assert len(files(chosen)) == 1 and b"Traceback" not in errors
 

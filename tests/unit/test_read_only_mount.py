@@ -51,7 +51,11 @@ def screen_all(home: Path, ward: Path) -> None:
         overviews = overview(session, settings, now)
     wanted, _ = needs.of_sources(overviews, now)
     explained = {"ward"} if report.problem else set()
-    for sentence in (*wanted, *producers.needs(overviews, now), *needs.sources_out_of_reach(settings, explained)):
+    for sentence in (
+        *wanted,
+        *producers.needs(settings, overviews, now),
+        *needs.sources_out_of_reach(settings, explained),
+    ):
         print(sentence)
     database.close()
 

@@ -52,8 +52,15 @@ class Last:
         os.kill(os.getpid(), 15)
         time.sleep(0.01)
 """
+REPEATING = """
+from local import backup_schedule
+from shared.base.stopping import in_order
 
-
+backup_schedule._step = lambda _: Last() and 600
+print("ready", flush=True)
+with in_order():
+    backup_schedule.repeat(None)
+"""
 Start = Callable[..., "subprocess.Popen[str]"]
 
 
@@ -147,3 +154,10 @@ def test_a_signal_that_comes_while_python_deletes_an_object_is_not_lost(start: S
     process = start(LAST + UNDOING.replace("        time.sleep(600)", "        Last()\n        time.sleep(600)"))
     assert process.communicate(timeout=SECONDS)[0] == "undone\n"
     assert process.returncode == 128 + signal.SIGTERM
+
+
+def test_backups_that_repeat_end_also_then(start: Start) -> None:
+    """The system waited for their process until it killed it."""
+    process = start(LAST + REPEATING)
+    assert process.communicate(timeout=SECONDS)[0] == ""
+    assert process.returncode == 0
