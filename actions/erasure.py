@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from shared.base.errors import WorkFailed
 from shared.base.filesystem import MARKER
-from shared.database import Database, DicomHeader, DrawMember, Prediction, Review, Sighting
+from shared.database import Database, DicomHeader, DrawMember, Prediction, Review, ShadowScore, Sighting
 from shared.database.audit import record
 from shared.database.rewriting import overwrite_deleted, rewrite
 from shared.ledger import lookup, retention
@@ -36,10 +36,13 @@ class Traces:
     reviews: int
     drawn: int = 0
     """In how many draws they are."""
+    scores: int = 0
+    """How often a version in shadow scored them."""
 
     @property
     def is_empty(self) -> bool:
-        return not (self.sightings or self.predictions or self.headers or self.reviews or self.drawn)
+        rows = self.predictions + self.headers + self.reviews + self.drawn + self.scores
+        return not self.sightings and not rows
 
 
 @dataclass(frozen=True)
@@ -85,11 +88,15 @@ def erase(database: Database, planned: Plan, actor: str, now: datetime) -> None:
         predictions, headers, more_reviews = (
             retention.delete_contents(session, table, traces.contents) for table in (Prediction, DicomHeader, Review)
         )
-        drawn = retention.delete_contents(session, DrawMember, traces.contents)
+        drawn, scores = (
+            retention.delete_contents(session, table, traces.contents) for table in (DrawMember, ShadowScore)
+        )
         detail = (
             f"{sightings} sightings, {jobs} jobs, {predictions} predictions, {headers} DICOM headers, "
             f"{reviews + more_reviews} reviews, {len(planned.copies)} copies"
-        ) + (f", {drawn} images of draws" if drawn else "")
+        )
+        detail += f", {drawn} images of draws" if drawn else ""
+        detail += f", {scores} scores of versions in shadow" if scores else ""
         record(session, actor, "forget", detail, at=now)
     rewrite(database)
 
@@ -110,8 +117,8 @@ def _find_traces(session: Session, name: str) -> Traces:
     sightings = retention.sightings_of(session, places, known)
     predictions, headers = (retention.count_contents(session, table, known) for table in (Prediction, DicomHeader))
     reviews = retention.count_reviews(session, known, [s.id for s in sightings])
-    drawn = retention.count_contents(session, DrawMember, known)
-    return Traces(sightings, known, predictions, headers, reviews, drawn)
+    drawn, scores = (retention.count_contents(session, table, known) for table in (DrawMember, ShadowScore))
+    return Traces(sightings, known, predictions, headers, reviews, drawn, scores)
 
 
 def _ambiguous(name: str, sightings: Sequence[Sighting]) -> WorkFailed:

@@ -400,6 +400,7 @@ class ShadowScore(Base):
     __table_args__ = (
         UniqueConstraint("shadow_run_id", "sha256"),
         Index("ix_shadow_scores_sighting_id", "sighting_id"),
+        Index("ix_shadow_scores_sha256", "sha256"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

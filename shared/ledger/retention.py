@@ -28,7 +28,7 @@ from shared.database import (
 from shared.ledger.latest import is_newest
 from shared.ledger.register import MAX_ROWS, parts
 
-Contents = type[Prediction] | type[DicomHeader] | type[Review] | type[DrawMember]
+Contents = type[Prediction] | type[DicomHeader] | type[Review] | type[DrawMember] | type[ShadowScore]
 Place = tuple[str, str]
 """A source, and a path in it."""
 
@@ -111,6 +111,8 @@ def delete_sightings(session: Session, sightings: Sequence[int]) -> tuple[int, i
         counts[1] += len(session.scalars(delete(Job).where(Job.sighting_id.in_(part)).returning(Job.id)).all())
         counts[2] += len(session.scalars(delete(Review).where(_is_of_sighting(part)).returning(Review.id)).all())
         session.execute(update(Review).where(Review.sighting_id.in_(part)).values(sighting_id=None))
+        # Whoever adds a row about a sighting holds it: when it is ours, all that there will be is there.
+        session.execute(select(Sighting.id).where(Sighting.id.in_(part)).order_by(Sighting.id).with_for_update())
         for table in (Screening, ShadowScore, AuditSample):
             session.execute(delete(table).where(table.sighting_id.in_(part)))
         counts[0] += len(session.scalars(delete(Sighting).where(Sighting.id.in_(part)).returning(Sighting.id)).all())

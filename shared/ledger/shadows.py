@@ -41,7 +41,8 @@ def add_scores(session: Session, run: int, scores: Sequence[Score], now: datetim
     """Add scores beside the predictions that are the sightings' results now; returns how many there were to add.
 
     A content that the run has scored already stays as it is. One whose sighting holds another result by now, or none,
-    is left out: there is nothing to compare it with.
+    is left out: there is nothing to compare it with. The sightings stay until the transaction ends: else a score could
+    come behind the erasing of its image.
     """
     results = {
         (row[0], row[1]): row[2]
@@ -49,6 +50,8 @@ def add_scores(session: Session, run: int, scores: Sequence[Score], now: datetim
             select(Sighting.id, Prediction.sha256, Prediction.id)
             .join(Prediction, Prediction.id == Sighting.prediction_id)
             .where(Sighting.id.in_({score.sighting for score in scores}))
+            .order_by(Sighting.id)
+            .with_for_update(read=True, key_share=True, of=Sighting)
         )
     }
     rows = [

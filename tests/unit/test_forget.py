@@ -2,14 +2,17 @@
 
 import sqlite3
 import threading
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import click
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
 
-from actions import erasure
+from actions import draws, erasure
+from actions.draws import Wanted
 from cli import forget as forgetting
 from cli.forget import forget
 from shared import sources
@@ -18,10 +21,24 @@ from shared.base.errors import InvalidRequest, WorkFailed
 from shared.base.filesystem import MARKER
 from shared.base.settings import Settings
 from shared.base.source_settings import FolderSettings
-from shared.database import AuditEntry, Database, DicomHeader, Job, Prediction, Review, Sighting
-from shared.ledger import work
+from shared.database import (
+    AuditEntry,
+    Database,
+    DicomHeader,
+    DrawMember,
+    Job,
+    ModelVersion,
+    Prediction,
+    Promotion,
+    Review,
+    ShadowRun,
+    ShadowScore,
+    Sighting,
+)
+from shared.ledger import retention, shadows, work
 from shared.ledger.register import register
-from shared.ledger.work import Identifiers, Quarantined, Screened
+from shared.ledger.shadows import Score
+from shared.ledger.work import Claimed, Identifiers, Quarantined, Screened
 from tests.unit.steps import NOW, claim, drop, file, finish, in_hand, rows, screened, send_all, sightings
 
 TABLES = (Sighting, Job, Prediction, DicomHeader, Review)
@@ -342,6 +359,88 @@ def test_a_finish_that_is_under_way_is_waited_for(database: Database, chosen: Se
         assert thread.is_alive()
     thread.join(30.0)
     assert counts(database) == [0] * 5
+
+
+def add_shadow_score(session: Session, claimed: Claimed) -> None:
+    run = session.scalars(select(ShadowRun.id)).one()
+    shadows.add_scores(session, run, [Score(claimed.sighting, "a" * 64, 1.0, 0.7, 0.5, "PNEUMONIA")], NOW)
+
+
+def draw_sample(session: Session, claimed: Claimed) -> None:
+    draws.draw(session, Wanted("ward", seed=1, size=1), "Ada", NOW)
+
+
+def put_in_shadow(database: Database) -> None:
+    """v1 is live, v2 in shadow."""
+    with database.write() as session:
+        for version in ("v1", "v2"):
+            session.add(ModelVersion(version=version, manifest_sha256="0" * 64, created_at=NOW))
+        session.flush()
+        session.add(Promotion(version="v1", promoted_by="Ada", promoted_at=NOW))
+        session.add(ShadowRun(model_version="v2", source="ward", share=1.0, started_by="Ada", started_at=NOW))
+
+
+def about(database: Database, table: type[ShadowScore] | type[DrawMember]) -> int:
+    with database.read() as session:
+        return session.scalar(select(func.count()).select_from(table)) or 0
+
+
+@pytest.mark.parametrize(("add", "table"), [(add_shadow_score, ShadowScore), (draw_sample, DrawMember)])
+def test_a_score_or_a_draw_that_is_under_way_leaves_no_row_behind_the_erasing(
+    database: Database,
+    chosen: Settings,
+    add: Callable[[Session, Claimed], None],
+    table: type[ShadowScore] | type[DrawMember],
+) -> None:
+    put_in_shadow(database)
+    (claimed,) = in_hand(database, "a.png")
+    finish(database, screened(claimed))
+    thread = threading.Thread(target=forget, args=(chosen, "a.png", "A. Nurse", True))
+    with database.write() as session:
+        add(session, claimed)
+        thread.start()
+        thread.join(0.5)
+        assert thread.is_alive()
+    thread.join(30.0)
+    assert (counts(database), about(database, table)) == ([0] * 5, 0)
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+@pytest.mark.parametrize(("add", "table"), [(add_shadow_score, ShadowScore), (draw_sample, DrawMember)])
+def test_a_score_or_a_draw_that_waited_for_the_erasing_adds_no_row(
+    database: Database,
+    add: Callable[[Session, Claimed], None],
+    table: type[ShadowScore] | type[DrawMember],
+) -> None:
+    put_in_shadow(database)
+    (claimed,) = in_hand(database, "a.png")
+    finish(database, screened(claimed))
+
+    def write() -> None:
+        with database.write() as session:
+            add(session, claimed)
+
+    thread = threading.Thread(target=write)
+    with database.write() as session:
+        retention.delete_sightings(session, [claimed.sighting])
+        thread.start()
+        thread.join(0.5)
+        assert thread.is_alive()
+    thread.join(30.0)
+    assert about(database, table) == 0
+
+
+def test_scores_of_a_content_without_a_sighting_can_be_forgotten(database: Database, chosen: Settings) -> None:
+    put_in_shadow(database)
+    (claimed,) = in_hand(database, "a.png")
+    finish(database, screened(claimed))
+    with database.write() as session:
+        add_shadow_score(session, claimed)
+        session.execute(update(ShadowScore).values(sighting_id=99))
+        retention.delete_sightings(session, [claimed.sighting])
+        retention.delete_contents(session, Prediction, ["a" * 64])
+    forget(chosen, "a" * 64, "A. Nurse", yes=True)
+    assert about(database, ShadowScore) == 0
 
 
 def test_a_file_seen_again_before_the_erasing_is_asked_about_again(
