@@ -129,11 +129,12 @@ class Metrics:
         for (state, label), number in kinds.items():
             self._images.labels(state, label).inc(number)
 
-    def show_version(self, version: str) -> None:
+    def show_version(self, version: str | None) -> None:
         """The version that is in service from now on; the one before it is set to 0, which is never served."""
         if self._version is not None:
             self._model.labels(self._version).set(0)
-        self._model.labels(version).set(1)
+        if version is not None:
+            self._model.labels(version).set(1)
         self._version = version
 
 

@@ -75,14 +75,16 @@ class Models:
             return False
         if self._live and self._live[0] == candidates[0]:
             return self.error is not None  # of a version that is not live any more
-        return not self._was_refused(candidates[0])
+        return self._is_rolled_back(candidates) or not self._was_refused(candidates[0])
 
     def live(self, candidates: Sequence[Published]) -> Loaded:
         """The live version (the first candidate), loaded if it is not held yet.
 
-        If it does not load, the one held stays in service, and on a cold start the one that was live before it.
-        Raises BrokenModel if none loads.
+        If it does not load, the one held stays in service, and on a cold start the one that was live before it; but
+        what was rolled back serves nowhere. Raises BrokenModel if none loads.
         """
+        if self._is_rolled_back(candidates):
+            self._drop_live()
         for candidate in candidates:
             if (self._live and self._live[0] == candidate) or self._take(candidate) or self._live:
                 break
@@ -92,6 +94,17 @@ class Models:
             raise BrokenModel(self.error or "no model version was ever published: `pneumoscreen models list`")
         self.error = None if self._live[0] == candidates[0] or refusal is None else refusal.reason
         return self._live[1]
+
+    def _is_rolled_back(self, candidates: Sequence[Published]) -> bool:
+        """Whether the one in service is none that may serve; by its name, as its manifest may have been signed anew."""
+        names = {candidate.version for candidate in candidates}
+        return self._live is not None and bool(names) and self._live[0].version not in names
+
+    def _drop_live(self) -> None:
+        log.warning("model version %s was rolled back, and is in service no more", self.version)
+        self._live = None
+        self._metrics.show_version(None)
+        _release()
 
     def _take(self, candidate: Published) -> bool:
         """Bring a version into service; one that was refused just now is not retried while another serves."""

@@ -139,6 +139,34 @@ def test_after_a_rollback_from_a_broken_version_no_error_is_reported(
     assert models.error is None
 
 
+def test_a_version_that_was_rolled_back_serves_no_more_even_where_no_other_loads(
+    tmp_path: Path, one: Published, two: Published
+) -> None:
+    models = Models(tmp_path)
+    models.live([two, one])
+    damage(tmp_path, one)
+    assert models.is_behind([one])
+    for _ in range(2):
+        with pytest.raises(BrokenModel, match="v1 is refused"):
+            models.live([one])
+    assert (models.version, models.device) == (None, "none")
+    assert "v1 is refused" in (models.error or "")
+    with pytest.raises(BrokenModel):
+        models.live([one])
+    assert not models.is_behind([one]), "it was refused just now"
+
+
+def test_a_rollback_to_a_version_that_was_refused_just_now_is_followed_at_once(
+    tmp_path: Path, one: Published, two: Published
+) -> None:
+    damage(tmp_path, one)
+    models = Models(tmp_path)
+    models.live([two])
+    models.live([one, two])
+    assert models.version == "v2", "it was not rolled back"
+    assert models.is_behind([one])
+
+
 def test_a_version_out_of_reach_at_the_start_is_taken_when_it_can_be_read(tmp_path: Path, one: Published) -> None:
     models = Models(tmp_path / "mount")
     with pytest.raises(BrokenModel):
