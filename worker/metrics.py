@@ -25,7 +25,7 @@ from prometheus_client import (
 )
 
 from shared.base.settings import Settings
-from shared.ledger.work import Checked, Outcome, PutOff, Quarantined, Screened, Superseded
+from shared.ledger.work import Checked, Outcome, PutOff, Quarantined, Refused, Screened, Superseded
 from shared.models.manifest import Label
 from shared.sources import Source
 from worker.metrics_folder import FOLDER
@@ -37,6 +37,7 @@ STATES = {
     Superseded: "superseded",
     PutOff: "put_off",
     Checked: "checked",
+    Refused: "refused",
 }
 REMOVED = "removed"  # quarantined, but it needs nobody
 STAGE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -55,7 +56,8 @@ class Metrics:
         self._images = Counter(
             "pneumoscreen_images",
             "Images that came to an end here; put_off: tried again later; removed: gone before it was read; "
-            "checked: read again, since the file may have been another one. The label is empty unless done.",
+            "checked: read again, since the file may have been another one; refused: its rescreen named a version that "
+            "may write no results. The label is empty unless done.",
             ["state", "label"],
             registry=registry,
         )

@@ -18,7 +18,7 @@ from shared.base.errors import BrokenModel, MalformedMessage, NewerMessage
 from shared.database import OUT_OF_REACH, DeadLetter, refusals
 from shared.ledger import operating_points, work
 from shared.ledger.operating_points import Applied
-from shared.ledger.work import Checked, Claimed, Outcome, PutOff, Quarantined, Screened, Superseded
+from shared.ledger.work import Checked, Claimed, Outcome, PutOff, Quarantined, Refused, Screened, Superseded
 from shared.models import reading, registry
 from shared.models.registry import Loaded, Published
 from shared.queue.messages import SCHEMA, Message
@@ -35,6 +35,7 @@ NAMES = {
     Superseded: "changed meanwhile",
     PutOff: "put off",
     Checked: "checked",
+    Refused: "left as they were",
 }
 T = TypeVar("T")
 
@@ -126,7 +127,7 @@ def _admit(claimed: Sequence[Claimed], candidates: Sequence[Published]) -> tuple
         elif claim.sha256 is None:
             admitted.append(replace(claim, model_version=None))
         else:
-            refused.append(Quarantined(claim, f"{claim.model_version} is not in service: the result stays"))
+            refused.append(Refused(claim, f"{claim.model_version} is not in service: the result stays"))
     return admitted, refused
 
 

@@ -53,7 +53,7 @@ class Claimed:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a claimed job; one of the five below."""
+    """What became of a claimed job; one of the six below."""
 
     claimed: Claimed
 
@@ -125,6 +125,13 @@ class Checked(Outcome):
     """The content that was found where the file may be another one; None if there was none to be compared."""
 
     sha256: str | None
+
+
+@dataclass(frozen=True)
+class Refused(Outcome):
+    """It asks for a version that may write no results any more: the sighting stays as it is, and the job tells why."""
+
+    problem: str
 
 
 HELD = among(JOBS.c.id, "jobs") & (JOBS.c.state == bindparam("held")) & (JOBS.c.attempt == bindparam("under"))
@@ -210,6 +217,8 @@ def finish(
                 _put_off(session, outcome)
             case Checked():
                 _finish_check(session, outcome, now)
+            case Refused():
+                _note(session, outcome.claimed, outcome.problem)
     return counted
 
 
@@ -231,7 +240,11 @@ def _as_check(outcome: Outcome) -> Outcome:
 def _finish_check(session: Session, outcome: Checked, now: datetime) -> None:
     is_other = checks.finish(session, outcome.claimed, outcome.sha256, now)
     if is_other and not outcome.claimed.is_check:
-        session.execute(update(Job).where(Job.id == outcome.claimed.job).values(problem=CHANGED))
+        _note(session, outcome.claimed, CHANGED)
+
+
+def _note(session: Session, claimed: Claimed, problem: str) -> None:
+    session.execute(update(Job).where(Job.id == claimed.job).values(problem=problem))
 
 
 def _keep_result(session: Session, outcome: Quarantined | Superseded, now: datetime) -> None:
@@ -241,7 +254,7 @@ def _keep_result(session: Session, outcome: Quarantined | Superseded, now: datet
     else:
         problem = CHANGED
         _register_again(session, outcome, now)
-    session.execute(update(Job).where(Job.id == outcome.claimed.job).values(problem=problem))
+    _note(session, outcome.claimed, problem)
 
 
 def _quarantine(session: Session, outcome: Quarantined, now: datetime) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from sqlalchemy import event, select, text
+from sqlalchemy import event, select, text, update
 from sqlalchemy.orm import Session
 
 from actions.promotion import rollback
@@ -176,11 +176,41 @@ def test_a_version_that_is_not_in_service_any_more_changes_no_result_and_leaves_
         add_jobs(session, [job.sighting_id], Lane.ROUTINE, datetime.now(UTC), model_version="v2")
         session.scalars(select(Job).where(Job.id == 2)).one().model_version = "v2"
     before = rows(database)[0]
-    assert screen_message(process, message(database)) == "2 images: 1 done, 1 quarantined"
+    assert screen_message(process, message(database)) == "2 images: 1 done, 1 left as they were"
     after = {row["path"]: row for row in rows(database)}
     assert after["a.png"] == before, "v2 does not write it a second time"
     assert (after["b.png"]["model_version"], after["b.png"]["override"]) == ("v1", None)
     assert jobs(database)[-1].problem == "v2 is not in service: the result stays"
+
+
+def test_an_image_that_was_quarantined_since_loses_nothing_to_a_version_that_is_not_in_service(
+    process: WorkerProcess, database: Database, root: Path
+) -> None:
+    drop(database, root / "a.png", png(1))
+    screen_message(process, message(database))
+    values = {"state": "quarantined", "prediction_id": None, "reason": "blank", "resolution": "dismissed"}
+    with database.write() as session:
+        session.execute(update(Sighting).values(**values))
+        add_jobs(session, [1], Lane.ROUTINE, datetime.now(UTC), model_version="v9")
+    before = rows(database)
+    screen_message(process, message(database))
+    assert rows(database) == before
+    states = ("refused", "quarantined")
+    name = "pneumoscreen_images_total"
+    counted = [process.metrics.registry.get_sample_value(name, {"state": s, "label": ""}) for s in states]
+    assert counted == [1, 0]
+
+
+def test_images_wait_where_only_a_version_loads_that_was_rolled_back(
+    process: WorkerProcess, database: Database, root: Path, tmp_path: Path
+) -> None:
+    go_live(database, make_linear_version(tmp_path / "models", "v2", seed=2))
+    process.take_live_version()
+    rollback(database, "Ada", datetime.now(UTC), "a mistake")
+    shutil.rmtree(tmp_path / "models" / "v1")
+    drop(database, root / "a.png", png(1))
+    assert screen_message(process, message(database)) == "1 images: 1 put off"
+    assert "v1 is refused" in (jobs(database)[0].problem or "")
 
 
 def test_a_job_that_names_a_version_that_does_not_exist_waits_and_says_so(
