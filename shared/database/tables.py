@@ -172,6 +172,7 @@ class Sighting(Base):
     resolution: Mapped[str | None] = mapped_column(String(16))  # of a quarantined one: a Resolution, or None
     sha256: Mapped[str | None] = mapped_column(String(64))
     prediction_id: Mapped[int | None] = mapped_column(ForeignKey("predictions.id"))
+    override: Mapped[str | None]  # by whom and why that is the result, though its version was not in service
     seen_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
 
@@ -192,7 +193,7 @@ class Screening(Base):
     label: Mapped[str] = mapped_column(String(16))
     unfamiliar: Mapped[bool | None]
     operating_point_id: Mapped[int | None]  # what gave probability, threshold and label; None: the version's own
-    override: Mapped[str | None]  # by whom and why a version that is not in service wrote it
+    override: Mapped[str | None]  # by whom and why a version that was not in service wrote it on that day
     created_at: Mapped[datetime]
 
 

@@ -65,13 +65,13 @@ _COLUMNS = f"""s.id AS sighting_id,
     CASE WHEN p.decoder_revision > 0 THEN p.decoded_with IS NOT NULL END AS repaired,
     {_AWAITS_BLIND_READING} AS awaits_blind_reading,
     r.operating_point_id AS operating_point,
-    {_IS_PROVISIONAL} AS is_provisional,
-    r.override AS override"""
+    {_IS_PROVISIONAL} AS is_provisional"""
 
 _HISTORY = f"""
 CREATE VIEW results_history AS
 SELECT
     {_COLUMNS},
+    CASE WHEN p.id = s.prediction_id THEN s.override ELSE r.override END AS override,
     CASE WHEN p.id = s.prediction_id THEN 1 ELSE 0 END AS is_result
 FROM sightings s
 LEFT JOIN screenings r ON r.sighting_id = s.id
@@ -82,7 +82,8 @@ LEFT JOIN dicom_headers d ON d.sha256 = s.sha256
 _RESULTS = f"""
 CREATE VIEW results AS
 SELECT
-    {_COLUMNS}
+    {_COLUMNS},
+    s.override AS override
 FROM sightings s
 LEFT JOIN screenings r ON r.sighting_id = s.id AND r.prediction_id = s.prediction_id
 LEFT JOIN predictions p ON p.id = r.prediction_id

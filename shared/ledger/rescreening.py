@@ -150,6 +150,10 @@ def _make_results(
     session.connection().execute(
         update(SIGHTINGS)
         .where(SIGHTINGS.c.id == bindparam("sighting"), SIGHTINGS.c.state == SightingState.DONE)
-        .values(prediction_id=bindparam("prediction"), finished_at=now),
-        [{"sighting": sighting, "prediction": known.number} for sighting, known in seen.items()],
+        .values(
+            prediction_id=bindparam("prediction"),
+            override=bindparam("why", type_=SIGHTINGS.c.override.type),
+            finished_at=now,
+        ),
+        [{"sighting": number, "prediction": known.number, "why": overrides[number]} for number, known in seen.items()],
     )

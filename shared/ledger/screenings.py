@@ -50,6 +50,7 @@ def write(session: Session, screened: Sequence["Screened"], now: datetime) -> di
 
     Predictions and screenings that exist stay as they are, so that a probability once read never changes.
     """
+    why = {outcome.claimed.sighting: outcome.claimed.override for outcome in screened}
     screened = [outcome for outcome in screened if not (outcome.claimed.if_differs and _stands(session, outcome))]
     if not screened:
         return {}
@@ -63,7 +64,7 @@ def write(session: Session, screened: Sequence["Screened"], now: datetime) -> di
         first = known.setdefault((number, outcome.operating_point_id), mine)
         # The same bytes have the same figures under each name, where they are judged by the same threshold.
         results[outcome.claimed.sighting] = first if first.figures.threshold == mine.figures.threshold else mine
-    add(session, results, now, {outcome.claimed.sighting: outcome.claimed.override for outcome in screened})
+    add(session, results, now, why)
     session.connection().execute(
         update(SIGHTINGS)
         .where(SIGHTINGS.c.id == bindparam("sighting"))
@@ -71,22 +72,28 @@ def write(session: Session, screened: Sequence["Screened"], now: datetime) -> di
             state=SightingState.DONE,
             sha256=bindparam("digest"),
             prediction_id=bindparam("prediction"),
+            override=bindparam("why", type_=SIGHTINGS.c.override.type),
             reason=None,
             finished_at=now,
         ),
-        [{"sighting": o.claimed.sighting, "digest": o.sha256, "prediction": stored[_key(o)][0]} for o in screened],
+        [
+            {
+                "sighting": outcome.claimed.sighting,
+                "digest": outcome.sha256,
+                "prediction": stored[_key(outcome)][0],
+                "why": why[outcome.claimed.sighting],
+            }
+            for outcome in screened
+        ],
     )
     return results
 
 
-def add(
-    session: Session, results: dict[int, Known], now: datetime, overrides: Mapping[int, str | None] | None = None
-) -> None:
+def add(session: Session, results: dict[int, Known], now: datetime, overrides: Mapping[int, str | None]) -> None:
     """Add screenings, by sighting; `overrides` says of which a version that is not in service wrote them, and why."""
-    why = overrides or {}
     rows = [
         {"sighting_id": sighting, "prediction_id": known.number, **known.figures._asdict(), "created_at": now}
-        | {"override": why.get(sighting)}
+        | {"override": overrides[sighting]}
         for sighting, known in results.items()
     ]
     # Row by row in the driver: of many rows in one statement, SQLAlchemy would compile each anew.

@@ -267,6 +267,7 @@ def _quarantine(session: Session, outcome: Quarantined, now: datetime) -> None:
             resolution=Resolution.REMOVED if outcome.is_removed else None,
             sha256=outcome.sha256,
             prediction_id=None,
+            override=None,
             finished_at=now,
         )
     )

@@ -257,6 +257,33 @@ def test_what_such_a_version_said_of_the_same_content_before_is_marked_too(
     assert overrides(database) == [("v3", None), ("v3", "Ada: a study")]
 
 
+@pytest.mark.parametrize("by_a_worker", [False, True])
+def test_what_such_a_version_wrote_while_it_was_in_service_is_marked_when_it_becomes_the_result_again(
+    database: Database, chosen: Settings, by_a_worker: bool
+) -> None:
+    promote(database, "v3", "Ada", NOW)
+    (claimed,) = in_hand(database, "a.png")
+    finish(database, screened(claimed, 0.9, "a", "v3"))
+    promotion.rollback(database, "Ada", NOW, "a mistake")
+
+    def rescreened(version: str, reason: str | None) -> None:
+        rescreen(chosen, [], version, None, None, "Ada", reason=reason)
+        if by_a_worker and reason is not None:
+            with database.write() as session:
+                add = (session, [claimed.sighting], Lane.BACKGROUND, NOW)
+                register.add_jobs(*add, model_version=version, override=f"Ada: {reason}")
+        if version == "v1" or by_a_worker:
+            again = claim(database, send_all(database, Lane.BACKGROUND))
+            finish(database, *(screened(job, 0.9, "a", version) for job in again))
+
+    rescreened("v1", None)
+    rescreened("v3", "a study")
+    assert overrides(database) == [("v3", "Ada: a study")]
+    assert overrides(database, "results_history") == [("v1", None), ("v3", "Ada: a study")]
+    rescreen(chosen, [], "v1", None, None, "Ada")
+    assert overrides(database) == [("v1", None)]
+
+
 def test_a_reason_marks_nothing_where_the_version_is_in_service(database: Database, chosen: Settings) -> None:
     done(database, "a")
     rescreen(chosen, [], "v2", None, None, "Ada", reason="it is better")

@@ -27,6 +27,7 @@ def upgrade() -> None:
         sqlite_where=sa.text("finished_at IS NOT NULL"),
         postgresql_where=sa.text("finished_at IS NOT NULL"),
     )
+    op.add_column("sightings", sa.Column("override", sa.Text(), nullable=True))
     op.add_column("screenings", sa.Column("operating_point_id", BigId, nullable=True))
     op.add_column("screenings", sa.Column("override", sa.Text(), nullable=True))
     op.add_column("jobs", sa.Column("override", sa.Text(), nullable=True))
