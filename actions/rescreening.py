@@ -35,6 +35,12 @@ class Rescreened:
     """Images that had been asked for already."""
     seen_before: int = 0
     """Images whose content the version had screened: its prediction is their result already."""
+    kept: int = 0
+    """As before, but read by another operating point than their source has today: that reading stays."""
+
+    @property
+    def images(self) -> int:
+        return self.added + self.waiting + self.seen_before + self.kept
 
 
 def rescreen(
@@ -93,8 +99,9 @@ def rescreen(
             rescreened.added += part_done.added
             rescreened.waiting += part_done.waiting
             rescreened.seen_before += part_done.seen_before
+            rescreened.kept += part_done.kept
             after = part_done.last
-            advance(rescreened.added + rescreened.waiting + rescreened.seen_before, total)
+            advance(rescreened.images, total)
     return rescreened
 
 

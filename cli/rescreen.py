@@ -48,7 +48,7 @@ def rescreen(
 
 
 def _sentences(rescreened: Rescreened, selection: Selection) -> Iterator[str]:
-    if rescreened.added + rescreened.waiting + rescreened.seen_before or not selection.decoded_before:
+    if rescreened.images or not selection.decoded_before:
         by = ", ".join(rescreened.versions)
         yield f"{rescreened.added} images are screened again by {by}, in the background lane."
     elif not (rescreened.out_of_reach or rescreened.out_of_service):
@@ -57,6 +57,11 @@ def _sentences(rescreened: Rescreened, selection: Selection) -> Iterator[str]:
         yield f"{rescreened.waiting} had been asked for already, and wait."
     if rescreened.seen_before:
         yield f"{rescreened.seen_before} had been screened so before: those answers are their results now."
+    if rescreened.kept:
+        yield (
+            f"{rescreened.kept} had been screened so before, by another operating point than their source has today: "
+            "those answers are their results now, and are kept as read on their day."
+        )
     if rescreened.added:
         stays = "Results stay where the answer is the same; old" if selection.if_differs else "The old"
         yield f"{stays} results stay in `pneumoscreen results --history`."

@@ -132,6 +132,8 @@ def _admit(claimed: Sequence[Claimed], candidates: Sequence[Published]) -> tuple
 
 
 def _name(outcome: Outcome) -> str:
+    if isinstance(outcome, Screened) and outcome.is_kept:
+        return "kept as read on their day"
     is_removed = isinstance(outcome, Quarantined) and outcome.is_removed
     return "removed" if is_removed else NAMES[type(outcome)]
 

@@ -61,6 +61,8 @@ class Part:
 
     seen_before: int
     """The version had screened their content already, and its prediction is their result now."""
+    kept: int
+    """As before, but by another operating point than their source has today: they keep the reading of their day."""
     added: int
     waiting: int
     """They had been asked for already, and wait."""
@@ -81,7 +83,10 @@ def rescreen_part(session: Session, selection: Selection, now: datetime, after: 
     rows = session.execute(query.order_by(Sighting.id).limit(MAX_ROWS)).all()
     ids = [row.id for row in rows]
     wanted = {row.id: (row.sha256, selection.version or row.model_version) for row in rows}
-    seen = {} if selection.if_differs else _seen_before(session, wanted, {row.id: row.source for row in rows})
+    seen: dict[int, screenings.Known] = {}
+    kept = 0
+    if not selection.if_differs:
+        seen, kept = _seen_before(session, wanted, {row.id: row.source for row in rows})
     _make_results(session, seen, now, {sighting: selection.overrides.get(wanted[sighting][1]) for sighting in seen})
     _override_waiting(session, ids, selection.overrides)
     waiting = _waiting(session, ids, is_always=not selection.if_differs)
@@ -94,7 +99,8 @@ def rescreen_part(session: Session, selection: Selection, now: datetime, after: 
         differs = selection.if_differs
         add_jobs(session, images, Lane.BACKGROUND, now, model_version=version, if_differs=differs, override=override)
     added = sum(len(images) for images in new.values())
-    return Part(len(seen), added, len(rows) - added - len(seen), ids[-1] if len(ids) == MAX_ROWS else None)
+    waits = len(rows) - added - len(seen)
+    return Part(len(seen) - kept, kept, added, waits, ids[-1] if len(ids) == MAX_ROWS else None)
 
 
 def _override_waiting(session: Session, ids: Sequence[int], overrides: Mapping[str, str]) -> None:
@@ -116,10 +122,12 @@ def _waiting(session: Session, ids: Sequence[int], *, is_always: bool) -> set[tu
 
 def _seen_before(
     session: Session, wanted: dict[int, tuple[str, str]], sources: dict[int, str]
-) -> dict[int, screenings.Known]:
+) -> tuple[dict[int, screenings.Known], int]:
     """By sighting: its version's prediction on its content, if it is of this program's decoder.
 
-    And if it was read before by the operating point that the sighting's source has today: else a worker does that.
+    And if it was read before by the operating point that the sighting's source has today: else a worker does that. But
+    a sighting that the version has screened itself keeps the reading of that day; also returns how many of these were
+    read by another point than today's.
     """
     columns = (Prediction.sha256, Prediction.model_version, Prediction.id)
     found = session.execute(
@@ -137,7 +145,9 @@ def _seen_before(
             point = points.get((sources[sighting], key[1]))
             meanings[sighting] = numbers[key], point.number if point else None
     known = screenings.first_figures(session, set(meanings.values()))
-    return {sighting: known[meaning] for sighting, meaning in meanings.items() if meaning in known}
+    own = screenings.standing(session, {sighting: number for sighting, (number, _) in meanings.items()})
+    kept = sum(read.figures.operating_point_id != meanings[sighting][1] for sighting, read in own.items())
+    return {sighting: known[meaning] for sighting, meaning in meanings.items() if meaning in known} | own, kept
 
 
 def _make_results(

@@ -46,9 +46,10 @@ class Known(NamedTuple):
 def write(session: Session, screened: Sequence["Screened"], now: datetime) -> dict[int, Known]:
     """Make outcomes their sightings' results, but for those that are the same as before and were asked for only if not.
 
-    Returns the results, by sighting.
+    Returns the results, by sighting: what stands by now.
 
-    Predictions and screenings that exist stay as they are, so that a probability once read never changes.
+    Predictions and screenings that exist stay as they are, so that a probability once read never changes: where the
+    version had screened the sighting before, its reading of that day becomes the result again.
     """
     why = {outcome.claimed.sighting: outcome.claimed.override for outcome in screened}
     screened = [outcome for outcome in screened if not (outcome.claimed.if_differs and _stands(session, outcome))]
@@ -65,6 +66,8 @@ def write(session: Session, screened: Sequence["Screened"], now: datetime) -> di
         # The same bytes have the same figures under each name, where they are judged by the same threshold.
         results[outcome.claimed.sighting] = first if first.figures.threshold == mine.figures.threshold else mine
     add(session, results, now, why)
+    before_now = {o.claimed.sighting: results[o.claimed.sighting].number for o in screened if _key(o) not in new}
+    results |= standing(session, before_now)
     session.connection().execute(
         update(SIGHTINGS)
         .where(SIGHTINGS.c.id == bindparam("sighting"))
@@ -98,6 +101,19 @@ def add(session: Session, results: dict[int, Known], now: datetime, overrides: M
     ]
     # Row by row in the driver: of many rows in one statement, SQLAlchemy would compile each anew.
     session.connection().execute(insert_new(session, Screening.__table__), rows)
+
+
+def standing(session: Session, predictions: Mapping[int, int]) -> dict[int, Known]:
+    """By at most MAX_ROWS sightings with a prediction each: what it means for them, where that was written before."""
+    if not predictions:
+        return {}
+    figures = (Screening.probability, Screening.threshold, Screening.label, Screening.unfamiliar)
+    rows = session.execute(
+        select(Screening.sighting_id, Screening.prediction_id, *figures, Screening.operating_point_id).where(
+            Screening.sighting_id.in_(predictions), Screening.prediction_id.in_(set(predictions.values()))
+        )
+    )
+    return {row[0]: Known(row[1], Figures(*row[2:])) for row in rows if predictions[row[0]] == row[1]}
 
 
 def first_figures(session: Session, meanings: Collection[Meaning]) -> dict[Meaning, Known]:

@@ -1,6 +1,6 @@
 """A worker claims jobs, keeps its lease, and finishes them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 
@@ -16,6 +16,7 @@ from shared.database.among import among
 from shared.ledger import audit_samples, checks, latest, screenings
 from shared.ledger.audit_samples import ShareOf
 from shared.ledger.register import JOBS, SIGHTINGS, add, as_path, as_text, insert_new
+from shared.ledger.screenings import Known
 from shared.queue.messages import Message
 
 ATTEMPT_EPOCH = 1_000_000
@@ -86,6 +87,8 @@ class Screened(Outcome):
     """What gave probability, threshold and label; None: the version's own."""
     read: Callable[[float], tuple[float, str]] | None = None
     """Probability and label of a logit, by the same: for content of which there is a prediction already."""
+    is_kept: bool = False
+    """Another point reads the source by now, but the image keeps the reading of its day; `finish` sets it."""
 
 
 @dataclass(frozen=True)
@@ -193,8 +196,9 @@ def renew(session: Session, message: Message, now: datetime, lease: float) -> No
 def finish(
     session: Session, outcomes: Sequence[Outcome], now: datetime, audit_share_of: ShareOf | None = None
 ) -> list[Outcome]:
-    """Write outcomes of a message's jobs; returns those that count. Jobs that another worker got meanwhile do not.
+    """Write outcomes of a message's jobs; returns those that count, with the figures that stand.
 
+    Jobs that another worker got meanwhile do not count.
     `audit_share_of` says which share of a source's images is put on the reading list; None: none is.
     """
     held = _release(session, outcomes)
@@ -219,7 +223,15 @@ def finish(
                 _finish_check(session, outcome, now)
             case Refused():
                 _note(session, outcome.claimed, outcome.problem)
-    return counted
+    return [_as_it_stands(outcome, results) for outcome in counted]
+
+
+def _as_it_stands(outcome: Outcome, results: Mapping[int, Known]) -> Outcome:
+    known = results.get(outcome.claimed.sighting)
+    if known is None or not isinstance(outcome, Screened):
+        return outcome
+    is_kept = known.figures.operating_point_id != outcome.operating_point_id
+    return replace(outcome, **known.figures._asdict(), is_kept=is_kept)
 
 
 def _as_check(outcome: Outcome) -> Outcome:

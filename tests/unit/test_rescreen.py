@@ -14,7 +14,7 @@ from shared.base.lanes import Lane
 from shared.base.settings import Settings
 from shared.database import AuditEntry, Database, Job, JobState, OperatingPoint
 from shared.ledger import register, rescreening
-from shared.ledger.work import Claimed, PutOff, Quarantined, Superseded
+from shared.ledger.work import Claimed, PutOff, Quarantined, Screened, Superseded
 from tests.models import home_with_versions, promote
 from tests.points import add_point
 from tests.unit.steps import NOW, after, claim, drop, file, finish, in_hand, jobs, rows, screened, send_all, sightings
@@ -201,6 +201,34 @@ def test_a_rescreen_takes_over_only_what_the_sources_own_point_has_read(database
     with database.write() as session:
         part = rescreening.rescreen_part(session, rescreening.Selection(version="v2"), NOW, 0)
     assert (part.seen_before, part.added) == (1, 0)
+
+
+def test_an_image_that_the_version_has_screened_keeps_the_reading_of_its_day_and_that_is_said(
+    database: Database, chosen: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (first,) = in_hand(database, "a.png")
+    finish(database, screened(first, 0.3, "a", "v2"))
+    with database.write() as session:
+        register.add_jobs(session, [first.sighting], Lane.BACKGROUND, NOW, model_version="v1")
+    (claimed,) = claim(database, send_all(database, Lane.BACKGROUND))
+    finish(database, screened(claimed, 0.3, "a", "v1"))
+    point = add_point(database, "ward", "v2", threshold=0.2)
+    rescreen(chosen, [], "v2", None, None, "Ada")
+    assert "1 had been screened so before, by another operating point" in capsys.readouterr().out
+    assert len(jobs(database)) == 2, "no worker has to read it"
+    (row,) = rows(database)
+    assert (row["model_version"], row["label"], row["operating_point"]) == ("v2", "NORMAL", None)
+
+    with database.write() as session:
+        register.add_jobs(session, [first.sighting], Lane.BACKGROUND, NOW, model_version="v2")
+    (claimed,) = claim(database, send_all(database, Lane.BACKGROUND))
+    outcome = replace(screened(claimed, 0.3, "a", "v2"), label="PNEUMONIA", threshold=0.2, operating_point_id=point)
+    (counted,) = finish(database, outcome, now=after(9))
+    assert isinstance(counted, Screened)
+    figures = (counted.label, counted.threshold, counted.operating_point_id, counted.is_kept)
+    assert figures == ("NORMAL", 0.5, None, True)
+    (again,) = rows(database)
+    assert (again["label"], again["threshold"], again["operating_point"]) == ("NORMAL", 0.5, None)
 
 
 def test_where_the_picture_is_the_same_another_point_changes_no_result(database: Database, chosen: Settings) -> None:
