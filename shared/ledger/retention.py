@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, exists, or_, select, text, tuple_, update
+from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select, text, tuple_, update
 from sqlalchemy.orm import Session, aliased
 
 from shared.database import (
@@ -103,6 +103,7 @@ def delete_old(session: Session, sightings: Sequence[int], cutoff: datetime) -> 
 def delete_sightings(session: Session, sightings: Sequence[int]) -> tuple[int, int, int]:
     """Delete sightings with their jobs, screenings, audit samples and the reviews of them alone.
 
+    A sample goes over to the newest other sighting of its content in its source, if there is one.
     Reviews of their contents stay, but name no sighting: SQLite gives the number of a deleted row to a new one.
     Returns how many sightings, jobs and reviews were deleted.
     """
@@ -113,10 +114,26 @@ def delete_sightings(session: Session, sightings: Sequence[int]) -> tuple[int, i
         session.execute(update(Review).where(Review.sighting_id.in_(part)).values(sighting_id=None))
         # Whoever adds a row about a sighting holds it: when it is ours, all that there will be is there.
         session.execute(select(Sighting.id).where(Sighting.id.in_(part)).order_by(Sighting.id).with_for_update())
+        _pass_on_samples(session, part)
         for table in (Screening, ShadowScore, AuditSample):
             session.execute(delete(table).where(table.sighting_id.in_(part)))
         counts[0] += len(session.scalars(delete(Sighting).where(Sighting.id.in_(part)).returning(Sighting.id)).all())
     return counts[0], counts[1], counts[2]
+
+
+def _pass_on_samples(session: Session, sightings: Sequence[int]) -> None:
+    """A content is one sample: no other sighting of it would be drawn in the place of the one that goes."""
+    other, taken = aliased(Sighting), aliased(AuditSample)
+    same = and_(other.source == AuditSample.source, other.sha256 == AuditSample.sha256)
+    stays = and_(other.id.not_in(sightings), other.state == SightingState.DONE)
+    is_free = ~exists().where(taken.sighting_id == other.id).correlate(other)
+    heir = select(func.max(other.id)).where(same, stays, is_free).correlate(AuditSample).scalar_subquery()
+    session.execute(
+        update(AuditSample)
+        .where(AuditSample.sighting_id.in_(sightings), heir.is_not(None))
+        .values(sighting_id=heir)
+        .execution_options(synchronize_session=False)
+    )
 
 
 def count_reviews(session: Session, contents: Sequence[str], sightings: Sequence[int]) -> int:

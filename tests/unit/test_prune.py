@@ -11,9 +11,10 @@ from cli.prune import prune
 from shared.base import settings
 from shared.base.filesystem import MARKER
 from shared.base.settings import Settings
-from shared.base.source_settings import FolderSettings
+from shared.base.source_settings import AuditShare, FolderSettings
 from shared.database import (
     AuditEntry,
+    AuditSample,
     Database,
     DeadLetter,
     DicomHeader,
@@ -23,7 +24,7 @@ from shared.database import (
     Sighting,
     SightingState,
 )
-from shared.ledger import retention
+from shared.ledger import retention, work
 from shared.ledger.register import register
 from shared.ledger.work import Identifiers, PutOff, Quarantined, Screened
 from shared.sources.folder import looking
@@ -72,6 +73,24 @@ def word(label: str, content: str | None, sighting: int) -> Review:
     return Review(
         sha256=content, sighting_id=sighting, label=label, reviewer="Dr. A", note=None, created_at=datetime.now(UTC)
     )
+
+
+def test_an_audit_sample_outlives_its_sighting_while_another_has_its_content(
+    database: Database, chosen: Settings, ward: Path
+) -> None:
+    claimed = in_hand(database, "a.png", "b.png", "gone.png")
+    with database.write() as session:
+        share = AuditShare(negatives=1, rest=1)
+        outcomes = [screened(each, content=content) for each, content in zip(claimed, "abc", strict=True)]
+        work.finish(session, outcomes, LONG_AGO, lambda _source: share)
+    (ward / "new.png").touch()
+    (ward / "b.png").touch()
+    (again,) = in_hand(database, file("new.png", second=9))
+    finish(database, screened(again, content="a"))
+    prune(chosen, 30, dry_run=False)
+    with database.read() as session:
+        found = session.execute(select(AuditSample.sighting_id, AuditSample.sha256).order_by(AuditSample.sighting_id))
+        assert [(row[0], row[1][0]) for row in found] == [(2, "b"), (4, "a")]
 
 
 def test_a_dry_run_counts_what_the_real_one_then_deletes(
