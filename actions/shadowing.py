@@ -39,6 +39,7 @@ def start(
     if source not in known:
         raise InvalidRequest(f"There is no source named {source!r}; there are: {', '.join(known)}.")
     with database.write() as session:
+        shadows.hold_runs(session)
         if registry.newest_promotion(session) == version:
             raise WorkFailed(f"{version} is live: it scores every image already.")
         for run in shadows.open_runs(session):

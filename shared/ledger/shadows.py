@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from shared.database import Prediction, ShadowRun, ShadowScore, Sighting
@@ -27,6 +27,15 @@ class Score:
 def open_runs(session: Session) -> list[ShadowRun]:
     """Those that have not ended, the oldest first."""
     return list(session.scalars(select(ShadowRun).where(ShadowRun.ended_at.is_(None)).order_by(ShadowRun.id)))
+
+
+def hold_runs(session: Session) -> None:
+    """Keep others from beginning a run until the transaction ends; scores go on.
+
+    SQLite allows one writing transaction at a time anyway.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(text("LOCK TABLE shadow_runs IN SHARE ROW EXCLUSIVE MODE"))
 
 
 def is_chosen(run: int, share: float, sha256: str) -> bool:

@@ -269,6 +269,26 @@ def test_what_makes_no_sense_is_refused(database: Database, home: Settings) -> N
         shadowing.end(database, "v2", "ward", "Ben", DAY)
 
 
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_of_two_versions_that_are_put_in_shadow_at_once_one_is_refused(database: Database, home: Settings) -> None:
+    refused: list[str] = []
+
+    def begin() -> None:
+        try:
+            put_in_shadow(database, home, "v3")
+        except WorkFailed as error:
+            refused.append(str(error))
+
+    thread = threading.Thread(target=begin)
+    with database.write() as session:
+        shadows.hold_runs(session)
+        thread.start()
+        thread.join(0.5)
+        session.add(ShadowRun(model_version="v2", source="ward", share=1.0, started_by="Ada", started_at=DAY))
+    thread.join(30.0)
+    assert ["v2 is in shadow" in sentence for sentence in refused] == [True]
+
+
 def test_a_version_that_goes_live_is_in_shadow_no_more_and_both_are_on_record(
     database: Database, home: Settings
 ) -> None:
