@@ -6,6 +6,7 @@ import typer
 
 from actions.actor import named_or_user
 from cli.console import out, progress
+from cli.upgrade import describe_logits
 from local import restore as restoring
 from shared.base.settings import Settings
 
@@ -23,6 +24,8 @@ def restore(settings: Settings, file: Path, yes: bool) -> None:
             )
     before = f" What was there before is {restored.replaced}." if restored.replaced else ""
     out.print(f"{restored.name} is restored.{before}", markup=False)
+    for line in describe_logits(restored.logits):
+        out.print(line, markup=False)
     if restored.missing_versions:
         names = ", ".join(restored.missing_versions)
         out.print(f"Model versions without a folder in {settings.models}: {names}. Restore those, too.", markup=False)

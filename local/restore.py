@@ -10,6 +10,8 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.exc import DatabaseError
 
+from actions import logits
+from actions.logits import Filled
 from local import restore_postgresql, restore_sqlite
 from local.archive import Advance, connected, sqlite_file
 from queries.workers import live_workers
@@ -28,6 +30,8 @@ class Restored:
     """What was there before, if it is kept."""
     missing_versions: Sequence[str]
     """Model versions that have a row, but no folder."""
+    logits: Filled
+    """What became of predictions of an older schema, which have none."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +53,11 @@ class Restoration:
             replaced = restore_sqlite.restore(self.database, target, self.file, actor, advance)
         else:
             restore_postgresql.restore(self.database, self.settings.home, self.file, actor)
+        filled = logits.fill(self.database, self.settings.models, self.settings.signing_key)
         with self.database.read() as session:
             versions = session.scalars(select(ModelVersion.version)).all()
         missing = [version for version in versions if not (self.settings.models / version).is_dir()]
-        return Restored(str(target or self.database.name), replaced, missing)
+        return Restored(str(target or self.database.name), replaced, missing, filled)
 
 
 @contextmanager

@@ -7,6 +7,8 @@ import pytest
 from sqlalchemy import select
 
 from actions import logits
+from cli.backup import backup
+from cli.restore import restore
 from shared.base.settings import Settings
 from shared.database import Database, Prediction, Screening
 from shared.models.manifest import Calibration
@@ -87,3 +89,14 @@ def test_db_upgrade_says_how_many_logits_it_computed_and_how_many_are_missing(
     assert code == 0
     assert "Of 2 older predictions the raw logit was computed" in printed
     assert "1 older predictions stay without a logit" in printed
+
+
+def test_a_restored_backup_of_an_older_schema_has_them_at_once(
+    database: Database, chosen: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old(database, 0.5, 0.9, 1.0)
+    backup(chosen, tmp_path / "one.backup")
+    database.close()
+    restore(chosen, tmp_path / "one.backup", yes=True)
+    assert [logit is None for logit in stored(database)] == [False, False, True]
+    assert "1 older predictions stay without a logit" in capsys.readouterr().out
