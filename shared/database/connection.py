@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from shared.base.errors import ServiceUnavailable, WorkFailed, WrongSettings
 from shared.base.filesystem import network_filesystem
 from shared.base.schema import SCHEMA as SCHEMA
+from shared.database import table_locks
 from shared.database.refusals import STALE, code
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class Database:
         """Bring the schema up to date, one process at a time: Alembic takes no lock of its own.
 
         Returns the schema that was there before, None in an empty database. Raises ServiceUnavailable for a newer one,
-        WorkFailed if somebody's own views stand in the way; then nothing was changed.
+        WorkFailed if somebody's own views stand in the way, or others hold the tables; then nothing was changed.
         """
         from alembic import command
         from alembic.migration import MigrationContext
@@ -85,6 +86,8 @@ class Database:
         with self._writing.connect() as connection, _migrating(connection):
             config.attributes["connection"] = connection
             before = MigrationContext.configure(connection).get_current_revision()
+            if before not in (None, SCHEMA):
+                table_locks.take_all(connection)
             try:
                 command.upgrade(config, "head")
             except CommandError as error:

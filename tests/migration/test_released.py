@@ -5,6 +5,8 @@ import random
 import signal
 import subprocess
 import sys
+import threading
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,9 @@ from alembic import command
 from alembic.script import ScriptDirectory
 from sqlalchemy import Column, Connection, MetaData, Table, event, inspect, text, types
 
+from shared.base.errors import WorkFailed
 from shared.base.found import Found
-from shared.database import Database
+from shared.database import Database, table_locks
 from shared.database.connection import _alembic
 from shared.ledger.register import unknown
 
@@ -305,6 +308,44 @@ def count_statements(database: Database) -> int:
         event.remove(database.engine, "before_cursor_execute", count)
         event.remove(database.engine, "commit", note)
     return until_commit
+
+
+WRITES = {  # what workers and producers write, in their order
+    "worker": ("UPDATE jobs SET tries = 1", "UPDATE sightings SET reason = 'x'"),
+    "producer": ("UPDATE sightings SET reason = 'x'", "UPDATE jobs SET tries = 1"),
+}
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("who", WRITES)
+def test_a_migration_and_those_who_still_work_with_the_database_do_not_hold_up_each_other(
+    old: Database, who: str
+) -> None:
+    make(old, "0006")
+    migration = threading.Thread(target=old.upgrade)
+    with old.write() as session:
+        first, second = WRITES[who]
+        session.execute(text(first))
+        migration.start()
+        time.sleep(0.3)
+        session.execute(text(second))
+    migration.join(30.0)
+    old.check()
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_a_migration_gives_up_where_others_do_not_leave_the_tables(
+    old: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table_locks, "TAKE_SECONDS", 0.1)
+    monkeypatch.setattr(table_locks, "TRY_SECONDS", 0.1)
+    make(old, "0006")
+    with old.write() as session:
+        session.execute(text("UPDATE sightings SET reason = 'x'"))
+        with pytest.raises(WorkFailed, match="nothing was changed: other programs work with its tables"):
+            old.upgrade()
+    old.upgrade()
+    old.check()
 
 
 def test_an_image_whose_file_was_removed_before_it_was_read_needs_nobody_after_the_upgrade(old: Database) -> None:
