@@ -113,6 +113,7 @@ class WorkerProcess:
                 log.warning("the heartbeat could not be written: %s", describe_transient(error) or repr(error))
             if any(time.monotonic() - since > HANG_SECONDS for since in list(self.decoding.values())):
                 log.error("a decoder hangs for over %d s: this process ends itself", HANG_SECONDS)
+                self.shadow.absolve()
                 os.kill(os.getpid(), signal.SIGKILL)
             if self._stopping.wait(self._period):
                 return

@@ -30,6 +30,7 @@ from shared.sources import Source
 from worker.failures import describe_transient
 from worker.metrics import Metrics
 from worker.models import RETRY_SECONDS, Models, PlaceTaken
+from worker.shadow_marks import Marks
 
 log = logging.getLogger(__name__)
 MAX_WAITING = 256
@@ -62,6 +63,8 @@ class Shadow:
         self._settings, self._database, self._sources = settings, database, sources
         self._models, self._metrics = models, metrics
         self._runs: tuple[Run, ...] = ()
+        self._marks = Marks(settings.home)
+        self._deadly: dict[Published, str] = {}
         self._waiting: queue.Queue[Offered] = queue.Queue(MAX_WAITING)
         self._problem: str | None = None
         self._retry_at = 0.0
@@ -72,7 +75,9 @@ class Shadow:
     @property
     def error(self) -> str | None:
         """What is wrong, while there is a version in shadow."""
-        runs, slow_at = self._runs, self._slow_at
+        runs, slow_at, deadly = self._runs, self._slow_at, self._deadly
+        if deadly:
+            return next(iter(deadly.values()))
         if not runs or self._problem is not None:
             return self._problem
         if slow_at is not None and time.monotonic() - slow_at < SLOW_SECONDS:
@@ -92,6 +97,11 @@ class Shadow:
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(timeout=seconds)
+        self.absolve()
+
+    def absolve(self) -> None:
+        """The process is about to end for another reason than the version in shadow."""
+        self._marks.remove()
 
     def refresh(self) -> None:
         """Learn which runs are open; whatever fails, screening is not told."""
@@ -104,8 +114,28 @@ class Shadow:
         except Exception as error:  # noqa: BLE001 - see above
             self._fail(f"it is not known whether a version is in shadow: {describe_transient(error) or repr(error)}")
             return
+        self._find_deadly()
         if not self._runs:
             self._problem = None
+
+    def _find_deadly(self) -> None:
+        """A version that ended a process of this host is left alone until its run ends."""
+        dead = self._marks.of_the_dead({run.number for run in self._runs})
+        before, self._deadly = (
+            self._deadly,
+            {
+                run.version: (
+                    f"a process ended while the version {run.version.version} in shadow was loaded or run, as where memory "
+                    "does not suffice, and so it is left alone on this host. Screening goes on as ever. To try it again: "
+                    f"`pneumoscreen models shadow {run.version.version} --source {run.source} --end`, and begin it anew"
+                )
+                for run in self._runs
+                if run.number in dead
+            },
+        )
+        for version in self._deadly.keys() - before.keys():
+            log.error("%s", self._deadly[version])
+            self._metrics.shadow_failures.inc()
 
     def offer(self, outcomes: Sequence[Outcome]) -> None:
         """Note what a run's share has of these outcomes, which are committed; never waits, and never raises."""
@@ -167,9 +197,9 @@ class Shadow:
     def _score(self, run: Run, outcomes: Sequence[Screened]) -> None:
         """Score images and write the scores; those of a run that has ended meanwhile are left out."""
         name, written = run.version.version, 0
-        if run in self._runs and time.monotonic() >= self._retry_at:
+        if run in self._runs and run.version not in self._deadly and time.monotonic() >= self._retry_at:
             try:
-                with self._models.shadow(run.version) as loaded:
+                with self._marks.held(run.number), self._models.shadow(run.version) as loaded:
                     scores = self._answers(loaded, outcomes)
                 with self._database.write() as session:
                     written = shadows.add_scores(session, run.number, scores, datetime.now(UTC))

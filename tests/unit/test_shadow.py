@@ -1,5 +1,8 @@
 """A version in shadow scores part of the images beside the live one, and can hold up or fail nothing."""
 
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -34,6 +37,7 @@ from worker.process import WorkerProcess
 from worker.screening import screen_message
 
 SOURCES = ("ward", "clinic")
+TOP = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -247,6 +251,37 @@ def test_a_version_that_was_still_loading_when_another_took_its_place_is_dropped
         pass
     assert held._shadow is None
     assert held.named(three).manifest.version == "v3"
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from worker.shadow_marks import Marks
+
+with Marks(Path(sys.argv[1])).held(int(sys.argv[2])):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_version_that_ended_a_process_is_left_alone_until_a_person_begins_it_anew(
+    database: Database, home: Settings, start: Callable[[], WorkerProcess], caplog: pytest.LogCaptureFixture
+) -> None:
+    run = put_in_shadow(database, home)
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(home.home), str(run)], cwd=TOP)
+    assert killed.returncode == -signal.SIGKILL
+    process = start()
+    screen(process, database, home, 1)
+    wait(lambda: "a process ended while the version v2 in shadow" in reported(database)[1], "the remark")
+    wait(lambda: process.metrics.shadow_left_out._value.get() == 1, "the image to be left out")
+    assert (scores(database), process.models._shadow) == ([], None)
+    assert "left alone on this host" in caplog.text
+    shadowing.end(database, "v2", None, "Ada", DAY)
+    put_in_shadow(database, home)
+    process.shadow.refresh()
+    screen(process, database, home, 2)
+    wait(lambda: len(scores(database)) == 1, "the score")
+    wait(lambda: list((home.home / "run").glob("shadow-*")) == [], "the note to go")
+    wait(lambda: reported(database)[1] == "", "the remark to go")
 
 
 def test_what_makes_no_sense_is_refused(database: Database, home: Settings) -> None:
