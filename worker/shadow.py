@@ -121,18 +121,8 @@ class Shadow:
     def _find_deadly(self) -> None:
         """A version that ended a process of this host is left alone until its run ends."""
         dead = self._marks.of_the_dead({run.number for run in self._runs})
-        before, self._deadly = (
-            self._deadly,
-            {
-                run.version: (
-                    f"a process ended while the version {run.version.version} in shadow was loaded or run, as where memory "
-                    "does not suffice, and so it is left alone on this host. Screening goes on as ever. To try it again: "
-                    f"`pneumoscreen models shadow {run.version.version} --source {run.source} --end`, and begin it anew"
-                )
-                for run in self._runs
-                if run.number in dead
-            },
-        )
+        before = self._deadly
+        self._deadly = {run.version: _left_alone(run) for run in self._runs if run.number in dead}
         for version in self._deadly.keys() - before.keys():
             log.error("%s", self._deadly[version])
             self._metrics.shadow_failures.inc()
@@ -259,3 +249,12 @@ class Shadow:
             return prepare(data, preprocessing, limits) if is_same else None
         except (ImageError, OSError):
             return None
+
+
+def _left_alone(run: Run) -> str:
+    name = run.version.version
+    return (
+        f"a process ended while the version {name} in shadow was loaded or run, as where memory does not suffice, and "
+        "so it is left alone on this host. Screening goes on as ever. To try it again: "
+        f"`pneumoscreen models shadow {name} --source {run.source} --end`, and begin it anew"
+    )
