@@ -60,9 +60,10 @@ def _print_services(state: Status, database: str) -> None:
 
 def _print_shadows(state: Status) -> None:
     for run in state.shadows:
+        images = f"of the newest {run.images:,} images" if run.is_of_newest else f"{run.images:,} images,"
         out.print(
             f"Shadow    {run.version} scores {run.share:.0%} of {run.source} since {run.started_at:%Y-%m-%d %H:%M} "
-            f"(UTC): {run.images:,} images, {run.disagreements:,} with another label",
+            f"(UTC): {images} {run.disagreements:,} with another label",
             markup=False,
         )
 

@@ -1,6 +1,6 @@
 """What versions in shadow would have said, beside what the live version said of the same images."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, and_, func, select
@@ -8,6 +8,8 @@ from sqlalchemy.orm import Session
 
 from shared.database import Prediction, Screening, ShadowRun, ShadowScore
 
+NEWEST = 20_000
+"""So many of a run's scores `status` counts: 0.1 s for each run."""
 MAX_LISTED = 50
 """Disagreements that are listed of a run, the widest apart first; all are counted."""
 
@@ -38,6 +40,8 @@ class ShadowOverview:
     both_well: int
     only_live_ill: int
     only_shadow_ill: int
+    is_of_newest: bool = False
+    """There may be more, which were not counted."""
 
     @property
     def images(self) -> int:
@@ -54,36 +58,47 @@ BESIDE = and_(
 )
 
 
-def overviews(session: Session, *, open_only: bool = False, version: str | None = None) -> list[ShadowOverview]:
-    """The runs of a version, or of all, the newest first."""
+def overviews(
+    session: Session, *, open_only: bool = False, version: str | None = None, newest: int | None = None
+) -> list[ShadowOverview]:
+    """The runs of a version, or of all, the newest first; of each run, with `newest` only so many scores are counted.
+
+    A million take seconds.
+    """
     query = select(ShadowRun).order_by(ShadowRun.id.desc())
     if open_only:
         query = query.where(ShadowRun.ended_at.is_(None))
     if version is not None:
         query = query.where(ShadowRun.model_version == version)
-    runs = session.scalars(query).all()
+    return [_overview(session, run, newest) for run in session.scalars(query)]
+
+
+def _overview(session: Session, run: ShadowRun, newest: int | None) -> ShadowOverview:
+    scores = select(ShadowScore.sighting_id, ShadowScore.prediction_id, ShadowScore.label.label("shadow_label"))
+    scores = scores.where(ShadowScore.shadow_run_id == run.id)
+    if newest is not None:
+        scores = scores.order_by(ShadowScore.id.desc()).limit(newest)
+    counted = scores.subquery()
+    is_beside = and_(Screening.sighting_id == counted.c.sighting_id, Screening.prediction_id == counted.c.prediction_id)
     rows = session.execute(
-        select(ShadowScore.shadow_run_id, Screening.label, ShadowScore.label, func.count())
-        .join(Screening, BESIDE)
-        .where(ShadowScore.shadow_run_id.in_([run.id for run in runs]))
-        .group_by(ShadowScore.shadow_run_id, Screening.label, ShadowScore.label)
+        select(Screening.label, counted.c.shadow_label, func.count())
+        .join_from(counted, Screening, is_beside)
+        .group_by(Screening.label, counted.c.shadow_label)
     )
-    counts = {(row[0], row[1], row[2]): row[3] for row in rows}
-    return [
-        ShadowOverview(
-            run.id,
-            run.model_version,
-            run.source,
-            run.share,
-            run.started_at,
-            run.ended_at,
-            both_ill=counts.get((run.id, "PNEUMONIA", "PNEUMONIA"), 0),
-            both_well=counts.get((run.id, "NORMAL", "NORMAL"), 0),
-            only_live_ill=counts.get((run.id, "PNEUMONIA", "NORMAL"), 0),
-            only_shadow_ill=counts.get((run.id, "NORMAL", "PNEUMONIA"), 0),
-        )
-        for run in runs
-    ]
+    counts = {(row[0], row[1]): row[2] for row in rows}
+    overview = ShadowOverview(
+        run.id,
+        run.model_version,
+        run.source,
+        run.share,
+        run.started_at,
+        run.ended_at,
+        both_ill=counts.get(("PNEUMONIA", "PNEUMONIA"), 0),
+        both_well=counts.get(("NORMAL", "NORMAL"), 0),
+        only_live_ill=counts.get(("PNEUMONIA", "NORMAL"), 0),
+        only_shadow_ill=counts.get(("NORMAL", "PNEUMONIA"), 0),
+    )
+    return replace(overview, is_of_newest=newest is not None and overview.images >= newest)
 
 
 def disagreements(session: Session, run: int, limit: int = MAX_LISTED) -> list[Disagreement]:

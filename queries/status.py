@@ -127,7 +127,7 @@ def status(session: Session, settings: Settings, now: datetime) -> Status:
         starting_for=None if workers else age_of_up(settings, now),
         quarantined=_quarantined(session),
         backup=backups.newest(session, backups.MADE),
-        shadows=tuple(shadow.overviews(session, open_only=True)),
+        shadows=tuple(shadow.overviews(session, open_only=True, newest=shadow.NEWEST)),
     )
     put_off_needs, retried = needs.put_off(session, now)
     overviews = sources.overview(session, settings, now)

@@ -402,6 +402,7 @@ class ShadowScore(Base):
         UniqueConstraint("shadow_run_id", "sha256"),
         Index("ix_shadow_scores_sighting_id", "sighting_id"),
         Index("ix_shadow_scores_sha256", "sha256"),
+        Index("ix_shadow_scores_shadow_run_id", "shadow_run_id", "id"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

@@ -355,6 +355,10 @@ def test_a_person_begins_it_sees_where_the_two_differ_and_ends_it(
     assert f"8 images, {overview.disagreements} with another label" in out
     assert overview.disagreements == 8
     assert all(f" {row['sighting_id']} " in out for row in rows(database))
+    for newest, said in ((9, "8 images, 8 with another label"), (3, "of the newest 3 images 3 with another label")):
+        monkeypatch.setattr(query, "NEWEST", newest)
+        _, out, _ = run_command("status", *where)
+        assert said in out
     code, out, errors = run_command("models", "shadow", "v2", "--end", *where)
     assert (code, out, errors) == (0, "v2 is in shadow no more (1 ended); its scores stay.\n", "")
     code, out, _ = run_command("models", "compare", "v2", "--shadow", "--format", "json", *where)

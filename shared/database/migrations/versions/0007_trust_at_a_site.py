@@ -153,6 +153,7 @@ def _make_tables() -> None:
         sa.UniqueConstraint("shadow_run_id", "sha256", name=op.f("uq_shadow_scores_shadow_run_id_sha256")),
     )
     op.create_index("ix_shadow_scores_sighting_id", "shadow_scores", ["sighting_id"], unique=False)
+    op.create_index("ix_shadow_scores_shadow_run_id", "shadow_scores", ["shadow_run_id", "id"], unique=False)
     op.create_index("ix_shadow_scores_sha256", "shadow_scores", ["sha256"], unique=False)
     op.create_table(
         "drift_references",
