@@ -1,6 +1,5 @@
 """Draws a random sample of a source's screened images, to be read blind: what is fitted and proved rests on it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,8 +9,8 @@ from sqlalchemy.orm import Session
 
 from shared.base.errors import InvalidRequest, WorkFailed
 from shared.database import Draw, DrawMember, Prediction, Screening, Sighting, SightingState, audit
+from shared.ledger import retention
 from shared.ledger.latest import IS_RESULT, is_newest
-from shared.ledger.register import parts
 from shared.models import published
 from shared.statistics import strata
 
@@ -93,7 +92,7 @@ def draw(session: Session, wanted: Wanted, actor: str, now: datetime) -> Drawn:
     session.add(row)
     session.flush()
     members = _members(row.id, population, sample, parted)
-    still_there = _hold(session, [int(member["sighting_id"]) for member in members])
+    still_there = retention.hold_sightings(session, [int(member["sighting_id"]) for member in members])
     members = [member for member in members if member["sighting_id"] in still_there]
     if members:
         session.execute(insert(DrawMember), members)
@@ -139,15 +138,6 @@ def _results(wanted: Wanted, version: str) -> Select[int, str | None, int, float
         .order_by(Sighting.id)
     )
     return query if wanted.since is None else query.where(Sighting.seen_at >= wanted.since)
-
-
-def _hold(session: Session, sightings: Sequence[int]) -> set[int]:
-    """Those that are still there, and stay until the transaction ends: no row may come behind an image's erasing."""
-    held: set[int] = set()
-    for part in parts(sorted(sightings)):
-        query = select(Sighting.id).where(Sighting.id.in_(part)).order_by(Sighting.id)
-        held.update(session.scalars(query.with_for_update(read=True, key_share=True)))
-    return held
 
 
 def _members(

@@ -19,6 +19,7 @@ from shared.database import Database, DrawMember, Prediction, Sighting
 from shared.imaging import Limits, is_dicom, prepare
 from shared.imaging.identifiers import read_identifiers
 from shared.imaging.notes import Notes
+from shared.ledger import retention
 from shared.ledger.register import as_path, insert_new, parts
 from shared.models import registry
 from shared.models.registry import Loaded
@@ -76,7 +77,10 @@ def rescore(
     while batch := list(islice(pictures, settings.batch_size)):
         rows = _predict(loaded, batch, now)
         with database.write() as session:
-            session.connection().execute(insert_new(session, Prediction.__table__), rows)
+            still_there = retention.hold_contents(session, {str(row["sha256"]) for row in rows})
+            rows = [row for row in rows if row["sha256"] in still_there]
+            if rows:
+                session.connection().execute(insert_new(session, Prediction.__table__), rows)
         done.scored += len(rows)
     return done
 

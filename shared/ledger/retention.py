@@ -5,10 +5,10 @@ Open jobs and waiting sightings are never old. Whether a file is gone, its sourc
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select, text, tuple_, update
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import ColumnElement, Select, and_, delete, exists, func, or_, select, text, tuple_, update
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from shared.database import (
     AuditSample,
@@ -28,6 +28,7 @@ from shared.database import (
 from shared.ledger.latest import is_newest
 from shared.ledger.register import MAX_ROWS, parts
 
+T = TypeVar("T")
 Contents = type[Prediction] | type[DicomHeader] | type[Review] | type[DrawMember] | type[ShadowScore]
 Place = tuple[str, str]
 """A source, and a path in it."""
@@ -40,6 +41,26 @@ def hold_work(session: Session) -> None:
     """
     if session.get_bind().dialect.name == "postgresql":
         session.execute(text("LOCK TABLE jobs IN SHARE ROW EXCLUSIVE MODE"))
+
+
+def hold_sightings(session: Session, sightings: Collection[int]) -> set[int]:
+    """Those that are still there, and stay until the transaction ends: no row may come behind an image's erasing."""
+    held: set[int] = set()
+    for part in parts(sorted(sightings)):
+        held.update(session.scalars(_held(Sighting.id, Sighting.id.in_(part))))
+    return held
+
+
+def hold_contents(session: Session, contents: Collection[str]) -> set[str]:
+    """Those that a sighting still has; their sightings stay until the transaction ends."""
+    held: set[str] = set()
+    for part in parts(sorted(contents)):
+        held.update(str(content) for content in session.scalars(_held(Sighting.sha256, Sighting.sha256.in_(part))))
+    return held
+
+
+def _held(column: InstrumentedAttribute[T], condition: ColumnElement[bool]) -> Select[T]:
+    return select(column).where(condition).order_by(Sighting.id).with_for_update(read=True, key_share=True)
 
 
 def old_jobs(session: Session, cutoff: datetime, after: int) -> list[int]:

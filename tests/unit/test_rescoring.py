@@ -3,6 +3,7 @@
 import hashlib
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from shared import sources
 from shared.base.filesystem import MARKER
 from shared.base.settings import Settings
 from shared.database import Database, Draw, DrawMember, OperatingPoint, Prediction, Sighting, SightingState
+from shared.ledger import retention
 from shared.ledger.register import register
 from shared.sources.folder.facts import Facts
 from tests.models import home_with_versions, promote
@@ -79,6 +81,23 @@ def test_what_can_still_be_read_gets_a_logit_and_no_result_changes(database: Dat
     assert rows(database) == before
     again = rescoring.rescore(database, chosen, known, 1, "v2", NOW)
     assert (again.scored, again.known, again.left_out.total()) == (0, 3, 2)
+
+
+def test_an_image_that_is_erased_while_it_is_scored_leaves_no_prediction(
+    database: Database, chosen: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contents = drawn(database, chosen.home / "ward", 2)
+    predict = rescoring._predict
+
+    def erased_meanwhile(*given: Any) -> Any:
+        with database.write() as session:
+            retention.delete_sightings(session, [1])
+            retention.delete_contents(session, Prediction, contents[:1])
+        return predict(*given)
+
+    monkeypatch.setattr(rescoring, "_predict", erased_meanwhile)
+    done = rescoring.rescore(database, chosen, sources.build(chosen), 1, "v2", NOW)
+    assert (done.scored, scored(database, "v2")) == (1, contents[1:])
 
 
 def test_promote_refit_applies_a_point_that_the_old_words_prove_for_the_new_version(
