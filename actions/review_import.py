@@ -17,6 +17,7 @@ from actions.reviews import (
     find_screened,
     find_target,
     have_seen,
+    hold,
     new_row,
     told,
 )
@@ -77,6 +78,7 @@ def import_words(
     if wrong or refuse:
         return Imported(0, 0), wrong
     targets = [target for _, target in words]
+    hold(session, targets)
     seen = have_seen(session, targets)
     new = _unrecorded(words, _recorded(session, targets, manner), now, manner, seen)
     if new:

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from actions.draw_members import DrawMembers
 from shared.base.errors import InvalidRequest, WorkFailed
 from shared.database import Review, ReviewLabel, ReviewMethod, Screening, Sighting, SightingState, audit
-from shared.ledger import lookup
+from shared.ledger import lookup, retention
 from shared.ledger.latest import IS_RESULT
 from shared.ledger.lookup import Key, Meaning, Named
 from shared.ledger.register import parts
@@ -84,6 +84,7 @@ def review(session: Session, entry: ReviewEntry, now: datetime, manner: Manner =
     else:
         meaning = lookup.sightings(session, {entry.name}, entry.keys).get(entry.name)
         target = find_target(entry, meaning, find_screened(session, [meaning] if meaning else []))
+    hold(session, [target])
     row = new_row(entry, target, entry.at or now, manner, have_seen(session, [target]))
     session.add(row)
     how = f" ({told(manner)})" if manner.is_blind else ""
@@ -91,6 +92,13 @@ def review(session: Session, entry: ReviewEntry, now: datetime, manner: Manner =
     of_sighting = select(Screening.label).join(Sighting, IS_RESULT)
     label = session.scalar(of_sighting.where(Sighting.id == target.sighting_id))
     return Reviewed(entry, target.sighting_id, label, bool(row.is_blind), bool(row.after_model))
+
+
+def hold(session: Session, targets: Iterable[Target]) -> None:
+    """Keep images until the transaction ends; raises WorkFailed where one was erased since it was looked up."""
+    wanted = {target.sighting_id for target in targets}
+    if gone := len(wanted - retention.hold_sightings(session, wanted)):
+        raise WorkFailed(f"nothing was recorded, since {gone} of the images were erased just now: say it again")
 
 
 def told(manner: Manner) -> str:

@@ -131,10 +131,10 @@ def delete_sightings(session: Session, sightings: Sequence[int]) -> tuple[int, i
     counts = [0, 0, 0]
     for part in parts(sightings):
         counts[1] += len(session.scalars(delete(Job).where(Job.sighting_id.in_(part)).returning(Job.id)).all())
-        counts[2] += len(session.scalars(delete(Review).where(_is_of_sighting(part)).returning(Review.id)).all())
-        session.execute(update(Review).where(Review.sighting_id.in_(part)).values(sighting_id=None))
         # Whoever adds a row about a sighting holds it: when it is ours, all that there will be is there.
         session.execute(select(Sighting.id).where(Sighting.id.in_(part)).order_by(Sighting.id).with_for_update())
+        counts[2] += len(session.scalars(delete(Review).where(_is_of_sighting(part)).returning(Review.id)).all())
+        session.execute(update(Review).where(Review.sighting_id.in_(part)).values(sighting_id=None))
         _pass_on_samples(session, part)
         for table in (Screening, ShadowScore, AuditSample):
             session.execute(delete(table).where(table.sighting_id.in_(part)))

@@ -3,7 +3,7 @@
 import sqlite3
 import threading
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import click
@@ -11,8 +11,9 @@ import pytest
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from actions import draws, erasure
+from actions import draws, erasure, review_import, reviews
 from actions.draws import Wanted
+from actions.reviews import ReviewEntry
 from cli import forget as forgetting
 from cli.forget import forget
 from shared import sources
@@ -31,10 +32,12 @@ from shared.database import (
     Prediction,
     Promotion,
     Review,
+    ReviewLabel,
     ShadowRun,
     ShadowScore,
     Sighting,
 )
+from shared.database.tables import Base
 from shared.ledger import retention, shadows, work
 from shared.ledger.register import register
 from shared.ledger.shadows import Score
@@ -370,6 +373,17 @@ def draw_sample(session: Session, claimed: Claimed) -> None:
     draws.draw(session, Wanted("ward", seed=1, size=1), "Ada", NOW)
 
 
+def add_word(session: Session, _claimed: Claimed) -> None:
+    with suppress(WorkFailed):  # where the image was erased first
+        reviews.review(session, ReviewEntry("a.png", ReviewLabel.NORMAL, "Dr. A"), NOW)
+
+
+def add_words(session: Session, _claimed: Claimed) -> None:
+    entries = [(1, ReviewEntry("a.png", ReviewLabel.NORMAL, "Dr. A"))]
+    with suppress(WorkFailed):
+        review_import.import_words(session, entries, NOW, manner=reviews.Manner())
+
+
 def put_in_shadow(database: Database) -> None:
     """v1 is live, v2 in shadow."""
     with database.write() as session:
@@ -380,17 +394,20 @@ def put_in_shadow(database: Database) -> None:
         session.add(ShadowRun(model_version="v2", source="ward", share=1.0, started_by="Ada", started_at=NOW))
 
 
-def about(database: Database, table: type[ShadowScore] | type[DrawMember]) -> int:
+def about(database: Database, table: type[Base]) -> int:
     with database.read() as session:
         return session.scalar(select(func.count()).select_from(table)) or 0
 
 
-@pytest.mark.parametrize(("add", "table"), [(add_shadow_score, ShadowScore), (draw_sample, DrawMember)])
-def test_a_score_or_a_draw_that_is_under_way_leaves_no_row_behind_the_erasing(
+WRITERS = [(add_shadow_score, ShadowScore), (draw_sample, DrawMember), (add_word, Review), (add_words, Review)]
+
+
+@pytest.mark.parametrize(("add", "table"), WRITERS)
+def test_a_score_a_draw_or_a_word_that_is_under_way_leaves_no_row_behind_the_erasing(
     database: Database,
     chosen: Settings,
     add: Callable[[Session, Claimed], None],
-    table: type[ShadowScore] | type[DrawMember],
+    table: type[Base],
 ) -> None:
     put_in_shadow(database)
     (claimed,) = in_hand(database, "a.png")
@@ -406,11 +423,11 @@ def test_a_score_or_a_draw_that_is_under_way_leaves_no_row_behind_the_erasing(
 
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
-@pytest.mark.parametrize(("add", "table"), [(add_shadow_score, ShadowScore), (draw_sample, DrawMember)])
-def test_a_score_or_a_draw_that_waited_for_the_erasing_adds_no_row(
+@pytest.mark.parametrize(("add", "table"), WRITERS)
+def test_a_score_a_draw_or_a_word_that_waited_for_the_erasing_adds_no_row(
     database: Database,
     add: Callable[[Session, Claimed], None],
-    table: type[ShadowScore] | type[DrawMember],
+    table: type[Base],
 ) -> None:
     put_in_shadow(database)
     (claimed,) = in_hand(database, "a.png")
