@@ -104,6 +104,9 @@ def _print_figures(compared: Compared) -> None:
     for report in (first, second):
         if report["is_training_data"]:
             out.print(f"These are the images that {report['version']} was made from: it has seen them.", markup=False)
+        elif report["fitted_to"]:
+            line = f"{report['version']} was fitted to {report['fitted_to']} of these images: its figures are too good."
+            out.print(line, markup=False)
 
 
 def _figure(figure: dict[str, float]) -> str:

@@ -16,13 +16,13 @@ from shared.base.settings import Settings, load
 from shared.base.source_settings import FolderSettings
 from shared.database import AuditSample, Database, Review, Sighting
 from shared.ledger.work import Screened
-from shared.models import manifest
+from shared.models import manifest, training_images
 from shared.models.manifest import Manifest
 from shared.sources.folder.facts import Facts
 from tests.models import published
 from tests.unit.steps import NOW, finish, in_hand
 from tests.unit.test_gate import brightness
-from trainer import audit_sample, fitted, gate, reviewed
+from trainer import audit_sample, gate, reviewed
 
 EACH = 32
 
@@ -99,8 +99,8 @@ def test_what_a_version_was_fitted_to_decides_nothing(database: Database, site: 
     with database.read() as session:
         seen = list(session.scalars(select(Sighting.sha256).where(Sighting.id <= 5)))
     described = manifest.read(version)
-    fitted.write([str(content) for content in seen])(version, described)
-    files = described.files | {fitted.FILE: manifest.sha256((version / fitted.FILE).read_bytes())}
+    training_images.write([str(content) for content in seen])(version, described)
+    files = described.files | {training_images.FILE: manifest.sha256((version / training_images.FILE).read_bytes())}
     manifest.write(version, Manifest.model_validate(described.model_dump() | {"files": files}))
     with audit_sample.required(site, database, None) as sample:
         verdict = gate.examine(models, published(version), [], [sample], Console(file=StringIO()))

@@ -16,7 +16,7 @@ from queries import operating_points as query
 from shared.base.errors import InvalidRequest, WorkFailed
 from shared.base.settings import Settings
 from shared.database import AuditEntry, Database, OperatingPoint, Prediction, Review
-from shared.models import manifest
+from shared.models import manifest, training_images
 from tests.models import home_with_versions, promote
 from tests.points import add_point, digest, draw_with_words, points, word
 from tests.unit.conftest import Run
@@ -42,9 +42,9 @@ def fit(database: Database, chosen: Settings, draw: int, goal: float = 0.95, ver
     described = manifest.read(chosen.models / version)
     with database.write() as session:
         found = query.find_draw(session, "ward", draw, version)
-        return fitting.fit(
-            session, "ward", described, fitting.sample_of_draw(session, found, version), goal, "Ada", after(1)
-        )
+        known = training_images.read(chosen.models / version, described)
+        sample = fitting.sample_of_draw(session, found, version, known)
+        return fitting.fit(session, "ward", described, sample, goal, "Ada", after(1))
 
 
 def apply(database: Database, number: int, *, provisional: bool = False, reason: str | None = "reviewed") -> None:
