@@ -93,8 +93,8 @@ def sample_of_draw(session: Session, draw: Draw, version: str, known: frozenset[
         )
     if scored and not used:
         raise WorkFailed(
-            f"{version} was fitted to all {len(scored)} images of draw {draw.id} that have a word: they prove nothing of "
-            f"it. `pneumoscreen calibrate draw --source {draw.source}` draws others."
+            f"{version} was fitted to all {len(scored)} images of draw {draw.id} that have a word, which proves "
+            f"nothing. `pneumoscreen calibrate draw --source {draw.source}` draws others."
         )
     if not used:
         raise WorkFailed(f"{version} has scored none of the images of draw {draw.id}: --rescore has it do that.")

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -85,7 +85,9 @@ def _refit(settings: Settings, request: Request, by: str) -> None:
     with opened(settings) as database:
         with database.read() as session:
             described = versions.show_manifest(session, settings.models, request.model, settings.signing_key)
-            goal = query.goal_of(session, request.source) or request.recall
+            before = query.newest_applied(session, request.source)
+            goal = before.recall_goal if before is not None else request.recall
+            request = replace(request, draw=before.draw_id if before is not None else None)
         draw = _draw(database, request, described)
         _tell(rescore(settings, database, draw, described.version, now))
         with database.write() as session:

@@ -115,7 +115,9 @@ def _judge(
             raise WorkFailed(TAKEN_OVER)
         promotion.make_known(session, version, trained.manifest.created_at, BY, now)
         if verdict.passed:
-            promotion.make_live(session, version.version, BY, now, verdict=verdict)
+            lost = promotion.make_live(session, version.version, BY, now, verdict=verdict)
+            if lost:
+                console.print(f"these sources lost their operating point with the version before: {', '.join(lost)}")
         else:
             promotion.reject(session, version.version, BY, now, verdict.as_json())
     return True
