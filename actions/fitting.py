@@ -33,7 +33,7 @@ class Counts:
     drawn: int
     unread: int = 0
     undecided: int = 0
-    """Read, but the readers disagree or cannot tell."""
+    """Read, but the readers cannot tell."""
     without_logit: int = 0
     """With a word, but the version has not scored them, or its score of then is not known."""
     fitted_to: int | None = 0

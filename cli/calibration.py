@@ -186,7 +186,7 @@ def describe(fitted: Fitted, *, is_applied: bool) -> Iterator[str]:
     basis = f"draw {sample.draw}" if sample.draw is not None else "the folder"
     left_out = {
         "unread": counts.unread,
-        "on which readers disagree or cannot tell": counts.undecided,
+        "on which readers cannot tell": counts.undecided,
         "without a logit": counts.without_logit,
         "to which the version was fitted": counts.fitted_to,
     }

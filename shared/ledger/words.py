@@ -21,7 +21,7 @@ NEGATIVE, REST = 0, 1
 
 @dataclass(frozen=True)
 class CountingWord:
-    """A drawn image and the word that counts on it; label None where nobody has read it yet, or readers disagree."""
+    """A drawn image and the word that counts on it; label None where nobody has read it yet, or could tell."""
 
     number: int  # in its draw; 0 for an audit sample
     sighting_id: int
@@ -87,7 +87,7 @@ def words_of_audit(
 
 
 def labels_that_train(session: Session, newest: int | None = None) -> dict[str, ClassLabel | None]:
-    """Of each content with words that may train, the one that counts; None where the readers cannot tell or disagree.
+    """Of each content with words that may train, the one that counts; None where the readers cannot tell.
 
     An image of which the label is None is not learned from under any label. Words of older schemas are included, words
     given in sight of the model's answer are not. `newest` is the highest number of a review that is looked at.

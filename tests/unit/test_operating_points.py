@@ -95,7 +95,7 @@ def test_words_that_do_not_count_and_rows_without_a_logit_are_left_out_and_count
     labels[0] = None
     draw = draw_with_words(database, [math.nan, *logits][1:], labels)
     with database.write() as session:
-        session.add(word(digest(2), "NORMAL", draw, "Dr. Lind"))  # against another reader's PNEUMONIA
+        session.add(word(digest(2), "UNCLEAR", draw))  # the same reader, later
         batch = word(digest(1), "PNEUMONIA", draw)
         batch.method = "batch"
         sighted = word(digest(1), "PNEUMONIA", draw, "Dr. Moe")
