@@ -195,6 +195,11 @@ def describe(fitted: Fitted, *, is_applied: bool) -> Iterator[str]:
         f"It rests on {len(readings)} words on {basis}, {int(readings.is_ill.sum())} of them PNEUMONIA, of "
         f"{len(set(readings.patients))} patients; left out: {rest or 'none'}."
     )
+    if counts.without_patient:
+        yield (
+            f"Nothing tells whose {counts.without_patient} of these images are: each counts as a patient. Where one has "
+            "several, less is proved."
+        )
     if counts.fitted_to is None:
         yield (
             f"{fitted.version} does not tell which images it was fitted to: if these are among them, all that follows "

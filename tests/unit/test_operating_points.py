@@ -81,7 +81,7 @@ def test_a_fit_stores_a_point_with_its_figures_and_applies_nothing(database: Dat
     figures = json.loads(point.figures)
     assert figures["counts"] == {
         **{"drawn": 130, "unread": 0, "undecided": 0, "without_logit": 0},
-        "fitted_to": None,
+        **{"fitted_to": None, "without_patient": 130},
     }
     assert {"chosen", "the version's own"} <= {row["name"] for row in figures["rows"]}
     assert points(database) == {fitted.number: "fitted"}
@@ -324,7 +324,12 @@ def test_the_commands_fit_apply_list_and_roll_back(
     draw_with_words(database, *spread(20, 25))
     code, printed, _ = run("fit", "--source", "ward", "--by", "Ada", "--pictures", tmp_path / "pictures")
     assert code == 0
-    for sentence in ("PROVISIONAL", "about 39 more are needed", "45 words on draw 1, 20 of them PNEUMONIA"):
+    for sentence in (
+        "PROVISIONAL",
+        "whose 45 of these images are",
+        "about 39 more are needed",
+        "45 words on draw 1, 20 of them PNEUMONIA",
+    ):
         assert sentence in printed
     assert (tmp_path / "pictures" / "reliability.png").read_bytes().startswith(b"\x89PNG")
     code, printed, _ = run("fit", "--source", "ward", "--recall", "0.7", "--format", "json")
