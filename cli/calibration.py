@@ -197,8 +197,8 @@ def describe(fitted: Fitted, *, is_applied: bool) -> Iterator[str]:
     )
     if counts.without_patient:
         yield (
-            f"Nothing tells whose {counts.without_patient} of these images are: each counts as a patient. Where one has "
-            "several, less is proved."
+            f"Nothing tells whose {counts.without_patient} of these images are: each counts as a patient. Where "
+            "one has several, less is proved."
         )
     if counts.fitted_to is None:
         yield (
