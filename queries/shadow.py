@@ -11,7 +11,7 @@ from shared.database import Prediction, Screening, ShadowRun, ShadowScore
 NEWEST = 20_000
 """So many of a run's scores `status` counts: 0.1 s for each run."""
 MAX_LISTED = 50
-"""Disagreements that are listed of a run, the widest apart first; all are counted."""
+"""Disagreements that a table lists of a run, the widest apart first; all are counted, and in JSON."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,8 @@ def _overview(session: Session, run: ShadowRun, newest: int | None) -> ShadowOve
     return replace(overview, is_of_newest=newest is not None and overview.images >= newest)
 
 
-def disagreements(session: Session, run: int, limit: int = MAX_LISTED) -> list[Disagreement]:
-    """Where the two gave different labels, the widest apart in probability first."""
+def disagreements(session: Session, run: int, limit: int | None = None) -> list[Disagreement]:
+    """Where the two gave different labels, the widest apart in probability first; all of them without a limit."""
     apart: ColumnElement[float] = func.abs(ShadowScore.probability - Screening.probability)
     rows = session.execute(
         select(
