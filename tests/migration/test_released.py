@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from shared.base.found import Found
 from shared.database import Database, table_locks
 from shared.database.connection import _alembic
 from shared.ledger.register import unknown
+from shared.models import published
 
 REVISIONS = sorted(script.revision for script in ScriptDirectory.from_config(_alembic()).walk_revisions())
 RELEASED = REVISIONS[:-1]
@@ -361,3 +362,51 @@ def test_an_image_whose_file_was_removed_before_it_was_read_needs_nobody_after_t
     with old.read() as session:
         resolutions = dict(session.execute(text("SELECT id, resolution FROM sightings WHERE id < 3")).all())
     assert resolutions == {1: "removed", 2: None}
+
+
+def test_what_was_rolled_back_before_the_upgrade_counts_no_more_unless_it_was_promoted_again(old: Database) -> None:
+    make(old, "0006")
+    deeds = (
+        ("a", "promote", "the first"),
+        ("b", "promote", "better"),
+        ("a", "rollback", "too many missed"),
+        ("c", "promote", "better"),
+        ("a", "rollback", "worse"),
+        ("c", "promote", "after all"),
+    )
+    with old.write() as session:
+        for name in "abc":
+            values = {"version": name, "digest": name * 64, "now": DAY}
+            session.execute(
+                text(
+                    "INSERT INTO model_versions (version, manifest_sha256, created_at) VALUES (:version, :digest, :now)"
+                ),
+                values,
+            )
+        for number, (version, action, reason) in enumerate(deeds):
+            values = {
+                "version": version,
+                "action": action,
+                "reason": reason,
+                "now": DAY + timedelta(days=number),
+                "id": 100 + number,
+            }
+            values["detail"] = f"{version}: {reason}"
+            session.execute(
+                text(
+                    "INSERT INTO promotions (id, version, promoted_by, promoted_at, reason) "
+                    "VALUES (:id, :version, 'Ada', :now, :reason)"
+                ),
+                values,
+            )
+            session.execute(
+                text(
+                    "INSERT INTO audit_log (id, at, actor, action, detail) VALUES (:id, :now, 'Ada', :action, :detail)"
+                ),
+                values,
+            )
+    old.upgrade()
+    with old.read() as session:
+        assert published.rolled_back(session) == {"b": "too many missed"}
+        assert [row.version for row in published.live(session)][:2] == ["c", "a"]
+        assert published.newest_promotion(session) == "c"

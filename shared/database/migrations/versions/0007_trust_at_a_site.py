@@ -42,6 +42,34 @@ def upgrade() -> None:
     with op.batch_alter_table("reviews") as reviews:
         reviews.add_column(sa.Column("draw_id", BigId, nullable=True))
         reviews.create_foreign_key("fk_reviews_draw_id", "draws", ["draw_id"], ["id"])
+    _mark_what_was_rolled_back()
+
+
+def _mark_what_was_rolled_back() -> None:
+    """The audit log tells which promotions were rollbacks, of the same moment: what was live before counts no more.
+
+    Promotions that came later stay as they are.
+    """
+    bind = op.get_bind()
+    rollbacks = bind.execute(
+        sa.text(
+            "SELECT p.id, p.version FROM promotions p JOIN audit_log a ON a.at = p.promoted_at "
+            "WHERE a.action = 'rollback' AND a.detail LIKE p.version || ':%' ORDER BY p.id"
+        )
+    ).all()
+    for id, back in rollbacks:
+        before = sa.text("SELECT version FROM promotions WHERE id < :id ORDER BY id DESC LIMIT 1")
+        undone = bind.execute(before, {"id": id}).scalar()
+        if undone is None or undone == back:
+            continue
+        bind.execute(
+            sa.text(
+                "UPDATE promotions SET undone_at = (SELECT p.promoted_at FROM promotions p WHERE p.id = :id), "
+                "undone_because = (SELECT p.reason FROM promotions p WHERE p.id = :id) "
+                "WHERE version = :undone AND id < :id AND undone_at IS NULL"
+            ),
+            {"id": id, "undone": undone},
+        )
 
 
 def _make_tables() -> None:
