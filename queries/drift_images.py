@@ -1,7 +1,7 @@
 """The images of a source that one version answered, in the order in which they came: what drift is measured on.
 
-The order is that of arrival, so that a rescreen changes nothing. All reads are bounded, and by the index
-`ix_sightings_finished`, which leaves out what waits.
+The order is that of arrival, and what counts is the version's first answer, so that a rescreen changes nothing. All
+reads are bounded, and by the index `ix_sightings_finished`, which leaves out what waits.
 """
 
 from collections import Counter
@@ -62,6 +62,14 @@ def count_after(session: Session, source: str, sighting: int, most: int) -> int:
     return session.scalar(select(func.count()).select_from(after.subquery())) or 0
 
 
+def finished_after(session: Session, source: str, sighting: int, number: int) -> datetime | None:
+    """When the so manyeth image after this sighting was finished, by whatever version; None if there are fewer."""
+    scanned = _finished(source, Sighting.id > sighting).order_by(Sighting.id).limit(MAX_SCANNED).subquery()
+    is_removed = Sighting.resolution.is_not(None) & (Sighting.resolution == Resolution.REMOVED)
+    query = select(Sighting.finished_at).join(scanned, scanned.c.id == Sighting.id).where(~is_removed)
+    return session.scalar(query.order_by(Sighting.id).offset(number - 1).limit(1))
+
+
 def last(session: Session, source: str) -> int:
     """The newest sighting of the source that is finished; 0 if there is none."""
     return session.scalar(_finished(source).order_by(Sighting.id.desc()).limit(1)) or 0
@@ -86,12 +94,20 @@ def _finished(source: str, *conditions: ColumnElement[bool]) -> Select[int]:
 
 
 def _images(chosen: Select[int], version: str) -> Select[Any]:
-    """The version's among the chosen sightings, and the quarantined ones but for files that are gone."""
+    """Those of the chosen sightings that the version answered, and the quarantined ones but for files that are gone."""
     ids, sighting = chosen.subquery(), aliased(Sighting)
-    is_result = (Screening.sighting_id == sighting.id) & (Screening.prediction_id == sighting.prediction_id)
+    answer, said = aliased(Screening), aliased(Prediction)
+    first_answer = (
+        select(func.min(answer.prediction_id))
+        .join(said, said.id == answer.prediction_id)
+        .where(answer.sighting_id == sighting.id, said.model_version == version)
+        .correlate(sighting)
+        .scalar_subquery()
+    )
+    is_first = (Screening.sighting_id == sighting.id) & (Screening.prediction_id == first_answer)
     is_removed = sighting.resolution.is_not(None) & (sighting.resolution == Resolution.REMOVED)
     is_quarantined = sighting.state == SightingState.QUARANTINED
-    is_done = and_(sighting.state == SightingState.DONE, Prediction.model_version == version)
+    is_done = and_(sighting.state == SightingState.DONE, Prediction.id.is_not(None))
     return (
         select(sighting.id, sighting.seen_at, is_quarantined, sighting.sha256, DicomHeader.patient_key)
         .add_columns(Prediction.logit, Prediction.unfamiliar_score, Screening.unfamiliar)
@@ -99,7 +115,7 @@ def _images(chosen: Select[int], version: str) -> Select[Any]:
         .add_columns(Screening.operating_point_id)
         .select_from(ids)
         .join(sighting, sighting.id == ids.c.id)
-        .outerjoin(Screening, is_result)
+        .outerjoin(Screening, is_first)
         .outerjoin(Prediction, Prediction.id == Screening.prediction_id)
         .outerjoin(DicomHeader, DicomHeader.sha256 == sighting.sha256)
         .where(or_(is_done, and_(is_quarantined, ~is_removed)))
@@ -115,6 +131,7 @@ def sample(images: Sequence[Image]) -> Sample:
     screened = _one_each([image for image in images if not image.is_quarantined])
     return Sample(
         images=len(images),
+        without_logit=sum(not image.is_quarantined and image.logit is None for image in images),
         logits=_ascending([image.logit for image in screened]),
         novelty=_ascending([image.novelty for image in screened]),
         counts={

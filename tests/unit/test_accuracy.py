@@ -17,6 +17,7 @@ from producer.accuracy_metrics import AccuracyFigures
 from queries import accuracy as query
 from queries.accuracy_needs import of_accuracy
 from queries.results import Filters
+from queries.status import status
 from shared.base.settings import load
 from shared.base.source_settings import AuditShare
 from shared.database import AuditSample, Database, ModelVersion, Prediction, Promotion, Review, Screening, Sighting
@@ -294,6 +295,9 @@ def test_status_warns_where_recall_is_below_what_was_promised(database: Database
     ((need,), _) = told(database, tmp_path)
     assert need.startswith("the source ward: the recall of v1 is 0.667 (at least 0.")
     assert "below the 0.95 that was promised" in need
+    with database.read() as session:
+        seen = status(session, load(tmp_path, broker_url="redis://127.0.0.1:1/0"), NOW)
+    assert need in seen.needs
 
 
 def test_what_is_not_proved_yet_can_wait_and_so_can_unread_images(database: Database, tmp_path: Path) -> None:
@@ -301,6 +305,8 @@ def test_what_is_not_proved_yet_can_wait_and_so_can_unread_images(database: Data
     needs, hints = told(database, tmp_path)
     assert needs == []
     assert [hint.split("; it is")[0] for hint in hints] == ["the source ward: a recall of 0.95 is not proved yet"]
+    with database.read() as session:
+        assert hints[0] in status(session, load(tmp_path, broker_url="redis://127.0.0.1:1/0"), NOW).hints
     _, hints = told(database, tmp_path, 31 * DAY)
     assert "3 audit samples have been waiting for a reader" in hints[1]
 
