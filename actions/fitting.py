@@ -33,11 +33,13 @@ class Counts:
     drawn: int
     unread: int = 0
     undecided: int = 0
-    """Read, but the readers disagree or cannot tell."""
+    """Read, but the readers cannot tell."""
     without_logit: int = 0
     """With a word, but the version has not scored them, or its score of then is not known."""
     fitted_to: int | None = 0
     """With a word, but the version was fitted to them, so that they prove nothing; None where it does not tell."""
+    without_patient: int = 0
+    """Fitted to, but nothing tells whose they are: each counts as a patient."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ def sample_of_draw(session: Session, draw: Draw, version: str, known: frozenset[
         undecided=sum(word.label is None and word.readers > 0 for word in words),
         without_logit=len(decided) - len(scored),
         fitted_to=None if known is None else sum(learnt),
+        without_patient=sum(word.patient == word.sha256 for word in used),
     )
     if not decided:
         raise WorkFailed(
@@ -93,8 +96,8 @@ def sample_of_draw(session: Session, draw: Draw, version: str, known: frozenset[
         )
     if scored and not used:
         raise WorkFailed(
-            f"{version} was fitted to all {len(scored)} images of draw {draw.id} that have a word: they prove nothing of "
-            f"it. `pneumoscreen calibrate draw --source {draw.source}` draws others."
+            f"{version} was fitted to all {len(scored)} images of draw {draw.id} that have a word, which proves "
+            f"nothing. `pneumoscreen calibrate draw --source {draw.source}` draws others."
         )
     if not used:
         raise WorkFailed(f"{version} has scored none of the images of draw {draw.id}: --rescore has it do that.")

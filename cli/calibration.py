@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -85,7 +85,9 @@ def _refit(settings: Settings, request: Request, by: str) -> None:
     with opened(settings) as database:
         with database.read() as session:
             described = versions.show_manifest(session, settings.models, request.model, settings.signing_key)
-            goal = query.goal_of(session, request.source) or request.recall
+            before = query.newest_applied(session, request.source)
+            goal = before.recall_goal if before is not None else request.recall
+            request = replace(request, draw=before.draw_id if before is not None else None)
         draw = _draw(database, request, described)
         _tell(rescore(settings, database, draw, described.version, now))
         with database.write() as session:
@@ -184,7 +186,7 @@ def describe(fitted: Fitted, *, is_applied: bool) -> Iterator[str]:
     basis = f"draw {sample.draw}" if sample.draw is not None else "the folder"
     left_out = {
         "unread": counts.unread,
-        "on which readers disagree or cannot tell": counts.undecided,
+        "on which readers cannot tell": counts.undecided,
         "without a logit": counts.without_logit,
         "to which the version was fitted": counts.fitted_to,
     }
@@ -193,6 +195,11 @@ def describe(fitted: Fitted, *, is_applied: bool) -> Iterator[str]:
         f"It rests on {len(readings)} words on {basis}, {int(readings.is_ill.sum())} of them PNEUMONIA, of "
         f"{len(set(readings.patients))} patients; left out: {rest or 'none'}."
     )
+    if counts.without_patient:
+        yield (
+            f"Nothing tells whose {counts.without_patient} of these images are: each counts as a patient. Where "
+            "one has several, less is proved."
+        )
     if counts.fitted_to is None:
         yield (
             f"{fitted.version} does not tell which images it was fitted to: if these are among them, all that follows "

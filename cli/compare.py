@@ -47,7 +47,9 @@ def show_shadow(settings: Settings, version: str | None, format: str) -> None:
     """Print where a version in shadow and the live one disagree, with counts and the sightings' ids."""
     _check_format(format)
     with opened(settings) as database, database.read() as session:
-        found = [(run, shadow.disagreements(session, run.run)) for run in shadow.overviews(session, version=version)]
+        runs = shadow.overviews(session, version=version)
+        most = None if format == "json" else shadow.MAX_LISTED
+        found = [(run, shadow.disagreements(session, run.run, most)) for run in runs]
     if format == "json":
         rows = [{**vars(run), "listed": [vars(each) for each in listed]} for run, listed in found]
         out.file.write(json.dumps(rows, indent=2, default=str) + "\n")
@@ -64,7 +66,7 @@ def show_shadow(settings: Settings, version: str | None, format: str) -> None:
             columns = ("sighting_id", "live version", "says", "probability", "in shadow", "probability")
             table(columns, [tuple(vars(each).values()) for each in listed])
         if run.disagreements > len(listed):
-            out.print(f"The {len(listed)} widest apart of {run.disagreements:,} are listed.")
+            out.print(f"The {len(listed)} widest apart of {run.disagreements:,} are listed; --format json has all.")
 
 
 def _sentence(run: ShadowOverview) -> str:

@@ -31,7 +31,7 @@ def gathered(
     with ledger.read() as session:
         samples = words.words_of_audit(session, source, since, None)
         contents = {sample.sha256 for sample in samples if sample.label}
-        files = {digest: file for digest, _, file, _ in reviewed.stored(found, session, contents)}
+        files = {image.sha256: image.file for image in reviewed.stored(found, session, contents)}
     is_read = np.array([sample.sha256 in files for sample in samples], bool)
     weights: defaultdict[str, float] = defaultdict(float)  # a content may have been drawn in two sources
     for sample, weight in zip(samples, accuracy.weigh(samples, is_read).tolist(), strict=True):

@@ -32,13 +32,14 @@ class Member:
 class Sample:
     """A labelled folder that versions are compared on.
 
-    Of a folder of data, the held-out patients; of a random sample, all that `members` (by SHA-256) names and that no
-    version was fitted to, each weighted by for how many images it stands.
+    Of a folder of data, the held-out patients, but for the contents in `without`. Of a random sample, all that
+    `members` (by SHA-256) names and that no version was fitted to, each weighted by for how many images it stands.
     """
 
     folder: Path
     name: str
     members: Mapping[str, Member] | None = None
+    without: frozenset[str] = frozenset()
 
 
 def examine(
@@ -137,9 +138,7 @@ def _read(
     for sample in samples:
         data = datasets.read(sample.folder, preprocessing, console, site=site)
         if sample.members is None:
-            rows = data.held_out()
-            if not rows.any():
-                raise WrongSettings(f"No patient in {sample.folder} is held out: there is nothing to judge by.")
+            rows = data.held_out() & np.array([digest not in sample.without for digest in data.digests], dtype=np.bool_)
         else:
             members = sample.members
             data = replace(data, patients=tuple(members[digest].patient for digest in data.digests))
@@ -149,6 +148,13 @@ def _read(
         rows &= np.array([digest not in taken for digest in data.digests], dtype=np.bool_)
         parts.append(datasets.select(data, rows))
         taken.update(data.digests)
+    folders = [sample for sample in samples if sample.members is None]
+    if folders and not any(len(part) for part in parts):
+        but = ", but for reviewed images that no random draw chose" if folders[0].without else ""
+        raise WrongSettings(
+            f"No patient in {folders[0].folder} is held out{but}: there is nothing to judge by. Give it "
+            "labelled images of more patients, or have the audit sample read."
+        )
     return parts
 
 
