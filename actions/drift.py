@@ -7,18 +7,17 @@ image, and all of them see the same.
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from queries import drift_images
-from queries.drift import newest_check, newest_reference, sentences
+from queries.drift import WEEK, current_reference, newest_check, newest_reference, promoted_at, sentences
 from queries.drift_images import Image
 from shared.base.errors import BrokenModel, InvalidRequest
-from shared.database import Database, DriftCheck, DriftReference, Promotion, audit
+from shared.database import Database, DriftCheck, DriftReference, audit
 from shared.ledger.register import insert_new
 from shared.ledger.source_states import last_images
 from shared.models import manifest, published
@@ -26,8 +25,6 @@ from shared.models.published import Published
 from shared.statistics import drift
 from shared.statistics.drift import LEAST, MIN_SCORES, REFERENCE, STEP, WINDOW, Floats, Sample
 
-WEEK = timedelta(days=7)
-"""After which there is a look, however few images came."""
 MAX_NEW = 2000
 """Of more new images, only the newest are looked at: a look must not hold a producer up."""
 BY_ITSELF = "installation"
@@ -74,13 +71,19 @@ def begin_anew(database: Database, source: str, actor: str, reason: str, now: da
             raise InvalidRequest(f"No version is live, or no image ever came from a source {source!r}. Known: {known}.")
         version, last = live[0].version, drift_images.last(session, source)
         _insert_reference(session, source, version, last + 1, now, actor, reason)
+        reference = newest_reference(session, source, version)
+        assert reference is not None
+        # Where nothing came since the version went live, the row was there.
+        reference.created_by, reference.reason = actor, reason
+        reference.created_at = max(now, promoted_at(session, version))
+        reference.sample = reference.images = reference.since = reference.until = None
         detail = f"source {source}, {version}: compared with what comes after sighting {last}: {reason}"
         audit.record(session, actor, "accept drift", detail, at=now)
     return version
 
 
 def _is_due(session: Session, source: str, version: str, now: datetime, *, is_asked: bool) -> bool:
-    reference = newest_reference(session, source, version)
+    reference = current_reference(session, source, version)
     if reference is None:
         return True
     check = newest_check(session, reference)
@@ -101,7 +104,7 @@ class _Looking:
     ) -> None:
         self._session, self._source, self._version = session, source, version
         self._held_out, self._now = held_out, now
-        self._reference = newest_reference(session, source, version) or _begin(session, source, version, now)
+        self._reference = current_reference(session, source, version) or _begin(session, source, version, now)
         self._check = newest_check(session, self._reference)
         self._is_wanted = is_asked or _is_weekly(self._check, now)
 
@@ -158,6 +161,8 @@ class _Looking:
             "until": until,
             "images": len(images),
             "reference_images": before.images,
+            "without_logit": sample.without_logit,
+            "reference_without_logit": before.without_logit,
             "level": level,
             "psi": compared.scores.psi if compared.scores else None,
             "p_value": compared.scores.p_value if compared.scores else None,
@@ -180,13 +185,24 @@ class _Looking:
 
 
 def _begin(session: Session, source: str, version: str, now: datetime) -> DriftReference:
-    """The reference begins with the first image that came since the version went live."""
-    newest = select(Promotion.promoted_at).where(Promotion.version == version).order_by(Promotion.id.desc()).limit(1)
-    promoted_at = session.scalar(newest)
-    assert promoted_at is not None
-    _insert_reference(session, source, version, drift_images.first_since(session, promoted_at), now, BY_ITSELF, None)
+    """The reference begins with the first image that came since the version went live.
+
+    A version that comes back is compared with what its reference was, if that was complete. Its windows begin anew:
+    quarantined images of the time between have no version, and would stand beside few that it answered.
+    """
+    before = newest_reference(session, source, version)
+    live_since = promoted_at(session, version)
+    first = drift_images.first_since(session, live_since)
+    actor, reason = (before.created_by, before.reason) if before and before.sample else (BY_ITSELF, None)
+    _insert_reference(session, source, version, first, now, actor, reason)
     reference = newest_reference(session, source, version)
     assert reference is not None
+    # Also where nothing came since the last time, so that the row was there, and where this host's clock is behind.
+    reference.created_at = max(now, live_since)
+    if before is not None and before.sample is not None:
+        reference.sample, reference.images = before.sample, before.images
+        reference.since, reference.until = before.since, before.until
+    session.flush()
     return reference
 
 

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from cli.console import err, out, table
+from cli.console import err, out, shown, table
 from queries import accuracy as query
 from queries.accuracy import Accuracy
 from queries.instant import instant
@@ -27,7 +27,8 @@ def accuracy(settings: Settings, source: str | None, since: str | None, format: 
     with opened(settings) as database, database.read() as session:
         total, parts = query.overall(session, settings, source, begin, datetime.now(UTC))
     if format == "json":
-        found = {"total": _as_json(total), "parts": [_as_json(part) for part in parts]}
+        left_out = [{"source": source, "model_version": version} for source, version in total.left_out]
+        found = {"total": {**_as_json(total), "left_out": left_out}, "parts": [_as_json(part) for part in parts]}
         out.file.write(json.dumps(found, indent=2, ensure_ascii=False, default=str) + "\n")
         return
     rows = [_row(part) for part in parts]
@@ -43,6 +44,13 @@ def _tell(settings: Settings, total: Accuracy) -> None:
         return
     if total.recall.value is None:
         err.print("Nothing can be said before images of both kinds were read: `pneumoscreen results --to-review`.")
+    elif total.left_out:
+        names = ", ".join(f"{shown(source)} ({version})" for source, version in total.left_out)
+        err.print(
+            f"The shares of all are without {names}: images of one answer at most were read there, so that nobody "
+            "knows what was missed.",
+            markup=False,
+        )
     if reading.non_response:
         err.print(
             f"{reading.overdue} were not read within {settings.audit_days:g} days ({reading.non_response:.0%} "

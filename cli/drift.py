@@ -32,7 +32,8 @@ def drift(
         action.look_at_sources(database, settings.models, datetime.now(UTC), is_asked=True)
         with database.read() as session:
             found = query.overview(session, source)
-            needs, hints = list(query.needs(session, source)), list(query.hints(session, source))
+            needs = list(query.needs(session, source))
+            hints = [*query.hints(session, source), *query.overdue(session, datetime.now(UTC), source)]
     if source is not None and not found:
         raise InvalidRequest(f"No image ever came from a source {source!r}: `pneumoscreen sources` shows them.")
     if format == "json":
@@ -71,6 +72,13 @@ def _print(found: list[SourceDrift]) -> None:
     for one in found:
         if one.look is None:
             out.print(f"{one.source}: {one.images} of {LEAST} images have come; looks begin then.", markup=False)
+        elif one.look.without_logit or one.look.reference_without_logit:
+            out.print(
+                f"{one.source}: {one.look.without_logit} of the {one.look.images} images, and "
+                f"{one.look.reference_without_logit} of the {one.look.reference_images} that they are compared with, "
+                "have no raw score: scores and positives are those of the others.",
+                markup=False,
+            )
         if one.accepted_by is not None:
             out.print(
                 f"{one.source}: {one.accepted_by} had its reference begin anew: {shown(one.reason)}", markup=False

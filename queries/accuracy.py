@@ -11,7 +11,9 @@ from sqlalchemy.orm import Session
 
 from shared.base.settings import Settings
 from shared.database import OperatingPoint
+from shared.database.views import UNKNOWN_VERSION
 from shared.ledger import words
+from shared.ledger.operating_points import IS_APPLIED
 from shared.ledger.words import AuditWord
 from shared.models import published
 from shared.statistics import weighted
@@ -55,6 +57,8 @@ class Accuracy:
     miss_weight: float = 1.0
     """How many times as much a missed positive weighs as one that was found."""
     promised_recall: float = PROMISED_RECALL
+    left_out: tuple[tuple[str, str], ...] = ()
+    """Sources and versions that the shares say nothing of, since images of one answer at most were read there."""
 
     @property
     def misses_per_1000(self) -> Share:
@@ -87,18 +91,20 @@ def overall(
 def by_source(samples: Iterable[AuditWord], settings: Settings, now: datetime) -> list[Accuracy]:
     parts: dict[tuple[str, str], list[AuditWord]] = {}
     for sample in samples:
-        parts.setdefault((sample.source, sample.model_version or ""), []).append(sample)
+        parts.setdefault(_group(sample), []).append(sample)
     return [of_samples(part, settings, now, *key) for key, part in sorted(parts.items())]
 
 
 def in_service(session: Session, settings: Settings, now: datetime) -> list[Accuracy]:
-    """Of each source by the live version, since its operating point was applied, with the recall that was promised."""
+    """Of each source by the live version and the operating point that is applied, with the recall that was promised.
+
+    Where no point is applied, of what the version's own line and threshold said: not of what a point said before.
+    """
     live = published.live(session)
     if not live:
         return []
     version = live[0].version
-    is_applied = (OperatingPoint.model_version == version) & OperatingPoint.applied_at.is_not(None)
-    query = select(OperatingPoint).where(is_applied, OperatingPoint.retired_at.is_(None))
+    query = select(OperatingPoint).where(IS_APPLIED, OperatingPoint.model_version == version)
     points = {point.source: point for point in session.scalars(query)}
     found: list[Accuracy] = []
     samples: dict[str, list[AuditWord]] = {}
@@ -107,10 +113,9 @@ def in_service(session: Session, settings: Settings, now: datetime) -> list[Accu
             samples.setdefault(sample.source, []).append(sample)
     for source, mine in sorted(samples.items()):
         point = points.get(source)
-        if point is not None and point.applied_at is not None:
-            applied_at = point.applied_at
-            mine = [sample for sample in mine if sample.drawn_at and sample.drawn_at >= applied_at]
-        accuracy = of_samples(mine, settings, now, source, version)
+        number = point.id if point else None
+        current = [sample for sample in mine if sample.operating_point == number]
+        accuracy = of_samples(current, settings, now, source, version)
         found.append(replace(accuracy, promised_recall=point.recall_goal) if point else accuracy)
     return found
 
@@ -126,14 +131,13 @@ def of_samples(
     is_read = np.array([sample.label is not None for sample in samples], bool)
     is_called_ill = np.array([sample.said == "PNEUMONIA" for sample in samples], bool)
     is_ill = np.array([sample.label == "PNEUMONIA" for sample in samples], bool)
-    inclusion = np.array([sample.inclusion for sample in samples], np.float64)
     patients = np.array([sample.patient for sample in samples], np.str_)
-    weights = weighted.respond(inclusion, _cells(samples), is_read)
-    ill, well = is_read & is_ill, is_read & ~is_ill
+    weights = weigh(samples, is_read)
+    counts = weights > 0
+    ill, well = counts & is_ill, counts & ~is_ill
     of_called, of_others = _largest(weights, is_called_ill), _largest(weights, ~is_called_ill)
-    is_known = bool((is_read & is_called_ill).any() and (is_read & ~is_called_ill).any())
     recall = specificity = misses = UNKNOWN
-    if is_known:
+    if counts.any():
         recall = weighted.estimate(
             is_called_ill[ill], weights[ill], list(patients[ill]), hit_weight=of_called, miss_weight=of_others
         )
@@ -141,9 +145,9 @@ def of_samples(
             ~is_called_ill[well], weights[well], list(patients[well]), hit_weight=of_others, miss_weight=of_called
         )
         misses = weighted.estimate(
-            (ill & ~is_called_ill)[is_read],
-            weights[is_read],
-            list(patients[is_read]),
+            (ill & ~is_called_ill)[counts],
+            weights[counts],
+            list(patients[counts]),
             hit_weight=of_others,
             miss_weight=max(of_called, of_others),
         )
@@ -162,18 +166,41 @@ def of_samples(
             waiting=len(unread) - overdue,
             overdue=overdue,
         ),
-        found=int((ill & is_called_ill).sum()),
-        missed=int((ill & ~is_called_ill).sum()),
+        found=int((is_read & is_ill & is_called_ill).sum()),
+        missed=int((is_read & is_ill & ~is_called_ill).sum()),
         recall=recall,
         specificity=specificity,
         missed_share=misses,
         miss_weight=of_others / of_called if of_called else 1.0,
+        left_out=tuple(sorted({_group(sample) for sample in samples} - _known_groups(samples, is_read))),
     )
+
+
+def weigh(samples: Sequence[AuditWord], is_read: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """For how many screened images each sample stands, shape (n,); 0 for those not read, whose part others take over.
+
+    It is 0, too, in a source and version of which images of one answer at most were read: what was found there would
+    count, and what was missed would not.
+    """
+    inclusion = np.array([sample.inclusion for sample in samples], np.float64)
+    weights = weighted.respond(inclusion, _cells(samples), is_read)
+    known = _known_groups(samples, is_read)
+    return np.where(np.array([_group(sample) in known for sample in samples], bool), weights, 0.0)
+
+
+def _known_groups(samples: Sequence[AuditWord], is_read: NDArray[np.bool_]) -> set[tuple[str, str]]:
+    """Those of which images of both answers were read."""
+    read = {(_group(sample), sample.said) for sample, has_word in zip(samples, is_read, strict=True) if has_word}
+    return {group for group, _ in read if (group, "NORMAL") in read and (group, "PNEUMONIA") in read}
+
+
+def _group(sample: AuditWord) -> tuple[str, str]:
+    return sample.source, sample.model_version or UNKNOWN_VERSION
 
 
 def _cells(samples: Sequence[AuditWord]) -> NDArray[np.int64]:
     """One for each source, version and answer."""
-    keys = [(sample.source, sample.model_version, sample.said) for sample in samples]
+    keys = [(*_group(sample), sample.said) for sample in samples]
     numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
     return np.array([numbers[key] for key in keys], np.int64)
 

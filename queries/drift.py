@@ -3,17 +3,19 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from queries import drift_images
-from shared.database import DriftCheck, DriftReference, OperatingPoint
+from shared.database import DriftCheck, DriftReference, OperatingPoint, Promotion
 from shared.ledger.source_states import last_images
 from shared.models import published
 from shared.statistics.drift import LEAST, NOVELTY, OUTSIDE, POSITIVE, QUARANTINED, SCORES, UNFAMILIAR, Comparison
 
+DAY, WEEK = timedelta(days=1), timedelta(days=7)
+"""After a WEEK there is a look, however few images came; a DAY after it was due, it does not come by itself."""
 LARGE = 0.25
 """A population stability index from here on is a large change (Siddiqi, 2006)."""
 
@@ -45,6 +47,8 @@ class Look:
     until: datetime
     images: int
     reference_images: int
+    without_logit: int  # of these images: results of older schemas, left out of scores and positives
+    reference_without_logit: int
     level: float  # a p-value up to it is an alarm
     psi: float | None
     p_value: float | None
@@ -77,7 +81,7 @@ def overview(session: Session, source: str | None = None) -> list[SourceDrift]:
 
 
 def _of_source(session: Session, source: str, version: str) -> SourceDrift:
-    reference = newest_reference(session, source, version)
+    reference = current_reference(session, source, version)
     if reference is None:
         return SourceDrift(source, version, None, 0, is_reference_complete=False, **_nothing())
     check = newest_check(session, reference)
@@ -114,6 +118,8 @@ def _look(check: DriftCheck) -> Look:
         until=check.until,
         images=check.images,
         reference_images=check.reference_images,
+        without_logit=check.without_logit,
+        reference_without_logit=check.reference_without_logit,
         level=check.level,
         psi=check.psi,
         p_value=check.p_value,
@@ -124,6 +130,18 @@ def _look(check: DriftCheck) -> Look:
         alarms=json.loads(check.alarms),
         looked_at=check.created_at,
     )
+
+
+def current_reference(session: Session, source: str, version: str) -> DriftReference | None:
+    """None before there is one since the version went live for the last time: no look is older than that."""
+    reference = newest_reference(session, source, version)
+    return reference if reference is not None and reference.created_at >= promoted_at(session, version) else None
+
+
+def promoted_at(session: Session, version: str) -> datetime:
+    """When a version that is live, or was, went live for the last time."""
+    newest = select(Promotion.promoted_at).where(Promotion.version == version).order_by(Promotion.id.desc()).limit(1)
+    return session.execute(newest).scalar_one()
 
 
 def newest_reference(session: Session, source: str, version: str) -> DriftReference | None:
@@ -162,6 +180,31 @@ def hints(session: Session, source: str | None = None) -> Iterator[str]:
                 f"measured (PSI {psi:.2f}): its recall is not proved there. `pneumoscreen calibrate draw --source "
                 f"{drift.source}` begins a sample that says what it is"
             )
+
+
+def overdue(session: Session, now: datetime, source: str | None = None) -> Iterator[str]:
+    """A sentence for each source, or for one, that nobody has looked at for more than a week though images came."""
+    live = published.live(session)
+    names = sorted(name for name in last_images(session) if source in (None, name))
+    for name in names if live else ():
+        yield from _overdue(session, name, live[0].version, now)
+
+
+def _overdue(session: Session, source: str, version: str, now: datetime) -> Iterator[str]:
+    reference = current_reference(session, source, version)
+    check = newest_check(session, reference) if reference else None
+    if check is not None:
+        since, after, number = check.created_at, check.last_sighting_id, 1
+    else:
+        since, number = promoted_at(session, version), LEAST
+        after = (reference.first_sighting_id if reference else drift_images.first_since(session, since)) - 1
+    due_at = drift_images.finished_after(session, source, after, number)
+    if due_at is not None and now - due_at > DAY and now - (check.created_at if check else due_at) > WEEK + DAY:
+        yield (
+            f"nobody has looked since {since:%Y-%m-%d %H:%M} (UTC) whether the source {source} has changed, although "
+            f"images came. Producers look at what {version} answered: is one there, and do the workers hold it? "
+            f"`pneumoscreen drift --source {source}` looks at once"
+        )
 
 
 def _has_point(session: Session, source: str, version: str) -> bool:

@@ -1,7 +1,7 @@
 """The images of a source that one version answered, in the order in which they came: what drift is measured on.
 
-The order is that of arrival, so that a rescreen changes nothing. All reads are bounded, and by the index
-`ix_sightings_finished`, which leaves out what waits.
+The order is that of arrival, and what counts is the version's first answer, so that a rescreen changes nothing. All
+reads are bounded, and by the index `ix_sightings_finished`, which leaves out what waits.
 """
 
 from collections import Counter
@@ -22,6 +22,7 @@ MAX_SCANNED = 10_000
 """So many images are looked through for those of one version."""
 MAX_OF_PATIENT = 20
 """A key that more images have is no patient's: some archives give everybody the same."""
+_IS_REMOVED = Sighting.resolution.is_not(None) & (Sighting.resolution == Resolution.REMOVED)
 MAX_LOG_ODDS = 15.0
 """A probability further from a half has lost the digits that tell its logit."""
 
@@ -47,19 +48,28 @@ class Image:
 def first(session: Session, source: str, version: str, since: int, most: int) -> list[Image]:
     """The first images from the sighting `since` on, at most so many."""
     scanned = _finished(source, Sighting.id >= since).order_by(Sighting.id).limit(MAX_SCANNED)
-    return [Image(*row) for row in session.execute(_images(scanned, version).limit(most))]
+    images = _images(source, version, _range(session, scanned))
+    return [Image(*row) for row in session.execute(images.limit(most))]
 
 
 def newest(session: Session, source: str, version: str, since: int, scanned: int) -> list[Image]:
     """The version's among the `scanned` newest images, but none before the sighting `since`."""
     chosen = _finished(source, Sighting.id >= since).order_by(Sighting.id.desc()).limit(scanned)
-    return [Image(*row) for row in session.execute(_images(chosen, version))]
+    return [Image(*row) for row in session.execute(_images(source, version, _range(session, chosen)))]
 
 
 def count_after(session: Session, source: str, sighting: int, most: int) -> int:
     """How many images after this sighting are finished, by whatever version; counts no further than `most`."""
     after = _finished(source, Sighting.id > sighting).limit(most)
     return session.scalar(select(func.count()).select_from(after.subquery())) or 0
+
+
+def finished_after(session: Session, source: str, sighting: int, number: int) -> datetime | None:
+    """When the so manyeth image after this sighting was finished, by whatever version; None if there are fewer."""
+    scanned = _finished(source, Sighting.id > sighting).order_by(Sighting.id).limit(MAX_SCANNED)
+    chosen = _finished(source, Sighting.id.between(*_range(session, scanned)), ~_IS_REMOVED)
+    query = chosen.with_only_columns(Sighting.finished_at).order_by(Sighting.id)
+    return session.scalar(query.offset(number - 1).limit(1))
 
 
 def last(session: Session, source: str) -> int:
@@ -85,25 +95,46 @@ def _finished(source: str, *conditions: ColumnElement[bool]) -> Select[int]:
     return select(Sighting.id).where(Sighting.source == source, Sighting.finished_at.is_not(None), *conditions)
 
 
-def _images(chosen: Select[int], version: str) -> Select[Any]:
-    """The version's among the chosen sightings, and the quarantined ones but for files that are gone."""
-    ids, sighting = chosen.subquery(), aliased(Sighting)
-    is_result = (Screening.sighting_id == sighting.id) & (Screening.prediction_id == sighting.prediction_id)
-    is_removed = sighting.resolution.is_not(None) & (sighting.resolution == Resolution.REMOVED)
-    is_quarantined = sighting.state == SightingState.QUARANTINED
-    is_done = and_(sighting.state == SightingState.DONE, Prediction.model_version == version)
+def _range(session: Session, scanned: Select[int]) -> tuple[int, int]:
+    """The first and the last of scanned sightings, which follow each other; 0 and 0 if there is none.
+
+    Whoever reads what belongs to them asks for what lies between. Joined to their numbers instead, PostgreSQL may read
+    all sources from the first image on.
+    """
+    numbers = scanned.subquery()
+    low, high = session.execute(select(func.min(numbers.c.id), func.max(numbers.c.id))).one()
+    return low or 0, high or 0
+
+
+def _images(source: str, version: str, between: tuple[int, int]) -> Select[Any]:
+    """Those of the sightings that the version answered, and the quarantined ones but for files that are gone."""
+    answer, said = aliased(Screening), aliased(Prediction)
+    first_answer = (
+        select(func.min(answer.prediction_id))
+        .join(said, said.id == answer.prediction_id)
+        .where(answer.sighting_id == Sighting.id, said.model_version == version)
+        .correlate(Sighting)
+        .scalar_subquery()
+    )
+    is_first = and_(
+        Screening.sighting_id == Sighting.id,
+        Screening.prediction_id == first_answer,
+        Screening.sighting_id.between(*between),
+    )
+    is_quarantined = Sighting.state == SightingState.QUARANTINED
+    is_done = and_(Sighting.state == SightingState.DONE, Prediction.id.is_not(None))
     return (
-        select(sighting.id, sighting.seen_at, is_quarantined, sighting.sha256, DicomHeader.patient_key)
+        _finished(source, Sighting.id.between(*between))
+        .add_columns(Sighting.seen_at, is_quarantined, Sighting.sha256, DicomHeader.patient_key)
         .add_columns(Prediction.logit, Prediction.unfamiliar_score, Screening.unfamiliar)
         .add_columns(Prediction.outside_population, Screening.probability, Screening.threshold)
         .add_columns(Screening.operating_point_id)
-        .select_from(ids)
-        .join(sighting, sighting.id == ids.c.id)
-        .outerjoin(Screening, is_result)
+        .select_from(Sighting)
+        .outerjoin(Screening, is_first)
         .outerjoin(Prediction, Prediction.id == Screening.prediction_id)
-        .outerjoin(DicomHeader, DicomHeader.sha256 == sighting.sha256)
-        .where(or_(is_done, and_(is_quarantined, ~is_removed)))
-        .order_by(sighting.id)
+        .outerjoin(DicomHeader, DicomHeader.sha256 == Sighting.sha256)
+        .where(or_(is_done, and_(is_quarantined, ~_IS_REMOVED)))
+        .order_by(Sighting.id)
     )
 
 
@@ -115,6 +146,7 @@ def sample(images: Sequence[Image]) -> Sample:
     screened = _one_each([image for image in images if not image.is_quarantined])
     return Sample(
         images=len(images),
+        without_logit=sum(not image.is_quarantined and image.logit is None for image in images),
         logits=_ascending([image.logit for image in screened]),
         novelty=_ascending([image.novelty for image in screened]),
         counts={

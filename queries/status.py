@@ -134,7 +134,7 @@ def status(session: Session, settings: Settings, now: datetime) -> Status:
     live = state.model.version if state.model else None
     source_needs, source_hints = needs.of_sources(overviews, now)
     audit_needs, audit_hints = _of_audit(session, settings, now)
-    drift_needs, drift_hints = _of_drift(session)
+    drift_needs, drift_hints = _of_drift(session, state.model, now)
     return replace(
         state,
         needs=(
@@ -173,12 +173,14 @@ def _of_audit(session: Session, settings: Settings, now: datetime) -> tuple[list
     return accuracy_needs.of_accuracy(accuracy.in_service(session, settings, now))
 
 
-def _of_drift(session: Session) -> tuple[list[str], list[str]]:
-    if session.scalar(select(DriftCheck.id).limit(1)) is None:
+def _of_drift(session: Session, model: Model | None, now: datetime) -> tuple[list[str], list[str]]:
+    """Needs and hints; while a version is new, nobody need have looked yet."""
+    is_new = model is None or now - model.promoted_at < timedelta(days=7)
+    if is_new and session.scalar(select(DriftCheck.id).limit(1)) is None:
         return [], []
     from queries import drift
 
-    return list(drift.needs(session)), list(drift.hints(session))
+    return list(drift.needs(session)), [*drift.hints(session), *drift.overdue(session, now)]
 
 
 def _disk(settings: Settings) -> Disk:

@@ -22,10 +22,10 @@ from trainer.listing import Site
 
 @dataclass(frozen=True)
 class Member:
-    """An image of a random sample: whose it is, and the probability of its being drawn."""
+    """An image of a random sample: whose it is, and for how many images it stands."""
 
     patient: str
-    inclusion: float
+    weight: float
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,7 @@ class Sample:
     """A labelled folder that versions are compared on.
 
     Of a folder of data, the held-out patients, but for the contents in `without`. Of a random sample, all that
-    `members` (by SHA-256) names and that no version was fitted to, each weighted by the inverse of its probability of
-    being drawn (Horvitz & Thompson, A generalization of sampling without replacement from a finite universe, Journal of
-    the American Statistical Association 47, 1952).
+    `members` (by SHA-256) names and that no version was fitted to, each weighted by for how many images it stands.
     """
 
     folder: Path
@@ -89,7 +87,7 @@ def _ground(samples: Sequence[Sample], parts: Sequence[Dataset]) -> Ground:
     for sample, part in zip(samples, parts, strict=True):
         each = np.ones(len(part))
         if sample.members is not None:
-            each = np.array([1 / sample.members[digest].inclusion for digest in part.digests], dtype=np.float64)
+            each = np.array([sample.members[digest].weight for digest in part.digests], dtype=np.float64)
         weights.append(each / each.mean() if len(each) else each)
         origins.append(f"{len(part)} images of {len(set(part.patients))} patients are {sample.name}.")
     return Ground(

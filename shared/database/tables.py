@@ -453,6 +453,8 @@ class DriftCheck(Base):
     until: Mapped[datetime]
     images: Mapped[int]
     reference_images: Mapped[int]
+    without_logit: Mapped[int]  # of the window's images: they are left out of scores and positives
+    reference_without_logit: Mapped[int]
     level: Mapped[float]  # of each test of this look: a p-value up to it is an alarm
     psi: Mapped[float | None]  # population stability index of the raw logits
     p_value: Mapped[float | None]  # of the two-sample test of the raw logits

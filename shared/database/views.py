@@ -96,8 +96,12 @@ WHERE s.state <> 'superseded'
 """  # noqa: S608 - our own text
 
 
+UNKNOWN_VERSION = "unknown"
+"""Of an audit sample whose prediction is gone."""
+_SCREENED_BY = f"coalesce(p.model_version, '{UNKNOWN_VERSION}')"
+
 _AUDIT_CELLS = f"""
-    SELECT a.source, p.model_version, a.label AS said,
+    SELECT a.source, {_SCREENED_BY} AS model_version, a.label AS said,
         min(a.drawn_at) AS first_drawn_at,
         max(a.drawn_at) AS last_drawn_at,
         count(*) AS drawn,
@@ -108,10 +112,10 @@ _AUDIT_CELLS = f"""
         sum(CASE WHEN c.label IS NOT NULL THEN 1 / a.inclusion END) AS read_weight,
         sum(CASE WHEN c.label = 'PNEUMONIA' THEN 1 / a.inclusion ELSE 0 END) AS ill_weight
     FROM audit_samples a
-    JOIN predictions p ON p.id = a.prediction_id AND p.sha256 = a.sha256
+    LEFT JOIN predictions p ON p.id = a.prediction_id AND p.sha256 = a.sha256
     LEFT JOIN ({counting_words(f"{BLIND} AND r.sha256 IN (SELECT sha256 FROM audit_samples)")}) c
         ON c.sha256 = a.sha256
-    GROUP BY a.source, p.model_version, a.label"""  # noqa: S608 - our own text
+    GROUP BY a.source, {_SCREENED_BY}, a.label"""  # noqa: S608 - our own text
 """By source, version and what the system said: how many audit samples there are, and what those read weigh."""
 
 _ACCURACY = f"""

@@ -11,7 +11,7 @@ from typing import Any, Literal, cast
 from sqlalchemy import BigInteger, ColumnElement, Select, Subquery, Text, and_, column, func, select, text
 from sqlalchemy.orm import Session
 
-from shared.database import AuditSample, DicomHeader, DrawMember, Prediction
+from shared.database import AuditSample, DicomHeader, DrawMember, Prediction, Screening
 from shared.database.truth import BLIND, DRAWN, STANDING, TRAINING, counting_words
 
 ClassLabel = Literal["NORMAL", "PNEUMONIA"]
@@ -40,7 +40,8 @@ class AuditWord(CountingWord):
     """With what the system said of the image on the day on which it was drawn."""
 
     source: str = ""
-    model_version: str | None = None
+    model_version: str | None = None  # None where the prediction is gone
+    operating_point: int | None = None  # what the answer was read by; None for the version's own line and threshold
     said: ClassLabel = "NORMAL"
     drawn_at: datetime | None = None
 
@@ -65,10 +66,14 @@ def words_of_audit(
 ) -> list[AuditWord]:
     """Every audit sample that was drawn from `since` on and before `until`, the oldest first."""
     words = _counting(BLIND, "SELECT a.sha256 FROM audit_samples a")
+    is_its = and_(
+        Screening.sighting_id == AuditSample.sighting_id, Screening.prediction_id == AuditSample.prediction_id
+    )
     query = (
         _words(AuditSample, words)
+        .outerjoin(Screening, is_its)
         .add_columns(AuditSample.source, AuditSample.label.label("said"), AuditSample.drawn_at)
-        .add_columns(Prediction.model_version)
+        .add_columns(Prediction.model_version, Screening.operating_point_id)
         .where(*_audit_conditions(source, since, until))
         .order_by(AuditSample.drawn_at, AuditSample.sighting_id)
     )
@@ -78,6 +83,7 @@ def words_of_audit(
             stratum=NEGATIVE if row.said == "NORMAL" else REST,
             source=row.source,
             model_version=row.model_version,
+            operating_point=row.operating_point_id,
             said=row.said,
             drawn_at=row.drawn_at,
             **_common(row),

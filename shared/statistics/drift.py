@@ -58,18 +58,21 @@ class Sample:
     logits: Floats
     novelty: Floats
     counts: Mapping[str, Count] = field(default_factory=dict)
+    without_logit: int = 0
+    """Screened images that neither scores nor positives are compared of."""
 
     def as_json(self) -> str:
         counts = {kind: [count.hits, count.images] for kind, count in self.counts.items()}
         scores = {"logits": self.logits.round(4).tolist(), "novelty": self.novelty.round(4).tolist()}
-        return json.dumps({"images": self.images, **scores, "counts": counts})
+        numbers = {"images": self.images, "without_logit": self.without_logit}
+        return json.dumps({**numbers, **scores, "counts": counts})
 
     @classmethod
     def from_json(cls, text: str) -> "Sample":
         stored = json.loads(text)
         counts = {kind: Count(*numbers) for kind, numbers in stored["counts"].items()}
         logits, novelty = (np.array(stored[name], dtype=np.float64) for name in ("logits", "novelty"))
-        return cls(stored["images"], logits, novelty, counts)
+        return cls(stored["images"], logits, novelty, counts, stored["without_logit"])
 
 
 @dataclass(frozen=True)

@@ -9,18 +9,22 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from actions import operating_points
 from cli.accuracy import accuracy
 from cli.results import results
 from cli.review import review
+from producer.accuracy_metrics import AccuracyFigures
 from queries import accuracy as query
 from queries.accuracy_needs import of_accuracy
 from queries.results import Filters
+from queries.status import status
 from shared.base.settings import load
 from shared.base.source_settings import AuditShare
-from shared.database import AuditSample, Database, ModelVersion, Prediction, Promotion, Review, Sighting
+from shared.database import AuditSample, Database, ModelVersion, Prediction, Promotion, Review, Screening, Sighting
 from shared.ledger import audit_samples, retention, work
 from shared.ledger.register import add_jobs
 from shared.ledger.work import Screened
+from tests.points import add_point
 from tests.unit.steps import NOW, after, claim, file, in_hand, rows, screened, send_all
 
 DAY = 24 * 3600.0
@@ -117,9 +121,11 @@ def test_the_reading_list_shows_an_audit_sample_without_the_models_answer_until_
     assert not rows(database)[0]["awaits_blind_reading"]
 
 
-def put(database: Database, *groups: tuple[str, str | None, int], inclusion: dict[str, float] | None = None) -> None:
+def put(
+    database: Database, *groups: tuple[str, str | None, int], source: str = "ward", point: int | None = None
+) -> None:
     """Audit samples: what the system said, what a blind reader said (None: nobody has read it), how many."""
-    shares = inclusion or {"NORMAL": 0.02, "PNEUMONIA": 0.05}
+    shares = {"NORMAL": 0.02, "PNEUMONIA": 0.05}
     with database.write() as session:
         if session.get(ModelVersion, "v1") is None:
             session.add(ModelVersion(version="v1", manifest_sha256="0" * 64, created_at=NOW))
@@ -134,10 +140,12 @@ def put(database: Database, *groups: tuple[str, str | None, int], inclusion: dic
                     Prediction(id=number, sha256=digest, model_version="v1", decoder_revision=1, created_at=NOW)
                 )
                 session.flush()
-                sighting = {"source": "ward", "path": f"{number}.png", "size": 1, "state": "done", "seen_at": NOW}
+                sighting = {"source": source, "path": f"{number}.png", "size": 1, "state": "done", "seen_at": NOW}
                 session.add(Sighting(id=number, sha256=digest, prediction_id=number, finished_at=NOW, **sighting))
                 session.flush()
-                values = {"source": "ward", "sha256": digest, "label": said, "drawn_at": NOW}
+                answer = {"probability": 0.5, "threshold": 0.5, "label": said, "created_at": NOW}
+                session.add(Screening(sighting_id=number, prediction_id=number, operating_point_id=point, **answer))
+                values = {"source": source, "sha256": digest, "label": said, "drawn_at": NOW}
                 session.add(AuditSample(sighting_id=number, prediction_id=number, inclusion=shares[said], **values))
                 if word is not None:
                     given = {"method": "cli", "is_blind": True, "created_at": NOW}
@@ -180,6 +188,95 @@ def test_the_view_and_the_command_weigh_each_image_by_what_it_stands_for(
     assert "No image was drawn yet" in capsys.readouterr().err
 
 
+def test_the_shares_of_all_are_without_a_source_of_which_nobody_read_the_negatives_and_it_is_named(
+    database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(database, ("PNEUMONIA", "PNEUMONIA", 20), ("NORMAL", "NORMAL", 5), ("NORMAL", "PNEUMONIA", 4))
+    put(database, ("PNEUMONIA", "PNEUMONIA", 40), ("NORMAL", None, 6), source="surgery")
+    accuracy(load(tmp_path), None, None, "json")
+    found = json.loads(capsys.readouterr().out)
+    surgery, ward = found["parts"]
+    assert (surgery["recall"]["value"], ward["recall"]["value"]) == (None, pytest.approx(400 / 600))
+    for name in ("recall", "specificity", "misses_per_1000"):
+        assert found["total"][name] == ward[name]
+    assert found["total"]["left_out"] == [{"source": "surgery", "model_version": "v1"}]
+    assert (found["total"]["drawn"], found["total"]["found"]) == (75, 60)
+    with database.read() as session:
+        recall = dict(session.execute(text("SELECT source, recall FROM accuracy")).all())
+    assert recall == {"ward": pytest.approx(400 / 600), "surgery": None}
+    accuracy(load(tmp_path), None, None, "table")
+    assert "The shares of all are without surgery (v1)" in " ".join(capsys.readouterr().err.split())
+
+
+def test_samples_whose_prediction_is_gone_are_of_an_unknown_version_in_the_view_and_the_command(
+    database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(database, ("PNEUMONIA", "PNEUMONIA", 3), ("NORMAL", "NORMAL", 2), ("NORMAL", "PNEUMONIA", 1))
+    with database.write() as session:
+        session.execute(text("UPDATE sightings SET prediction_id = NULL"))
+        session.execute(text("DELETE FROM screenings"))
+        session.execute(text("DELETE FROM predictions"))
+    row = view(database)
+    assert (row["source"], row["model_version"], row["drawn"]) == ("ward", "unknown", 6)
+    accuracy(load(tmp_path), None, None, "json")
+    (part,) = json.loads(capsys.readouterr().out)["parts"]
+    assert (part["model_version"], part["drawn"]) == ("unknown", 6)
+    assert part["recall"]["value"] == pytest.approx(row["recall"]) == pytest.approx(60 / 110)
+    accuracy(load(tmp_path), None, None, "table")
+    assert "unknown" in capsys.readouterr().out
+
+
+def test_of_a_source_counts_what_was_said_by_the_point_that_is_applied(database: Database, tmp_path: Path) -> None:
+    def drawn() -> tuple[int, int]:
+        with database.read() as session:
+            (part,) = query.in_service(session, load(tmp_path), NOW)
+        return part.reading.drawn, part.missed
+
+    first, second = (add_point(database, is_applied=False) for _ in range(2))
+    put(database, ("PNEUMONIA", "PNEUMONIA", 2), ("NORMAL", "NORMAL", 1))
+    put(database, ("PNEUMONIA", "PNEUMONIA", 2), ("NORMAL", "NORMAL", 2), point=first)
+    put(database, ("PNEUMONIA", "PNEUMONIA", 2), ("NORMAL", "PNEUMONIA", 3), point=second)
+    assert drawn() == (3, 0)
+    with database.write() as session:
+        operating_points.apply(session, first, "Ada", "fits", after(-2))
+        operating_points.apply(session, second, "Ada", "fits better", after(-1))
+    assert drawn() == (5, 3)
+    with database.write() as session:
+        operating_points.rollback(session, "ward", "v1", "Ada", "misses", NOW)
+    assert drawn() == (4, 0), "the second point's misses are not the first one's, which has been there longer"
+    with database.write() as session:
+        operating_points.rollback(session, "ward", "v1", "Ada", "the own one will do", NOW)
+    assert drawn() == (3, 0)
+
+
+def test_the_metrics_have_the_shares_with_their_bounds_and_what_became_of_the_samples(
+    database: Database, tmp_path: Path
+) -> None:
+    put(database, ("PNEUMONIA", "PNEUMONIA", 20), ("NORMAL", "NORMAL", 30), ("NORMAL", "PNEUMONIA", 4))
+    put(database, ("NORMAL", None, 3), ("NORMAL", "UNCLEAR", 2))
+    put(database, ("PNEUMONIA", "PNEUMONIA", 1), source="surgery")
+    figures = AccuracyFigures()
+    with database.read() as session:
+        (_, ward) = query.in_service(session, load(tmp_path), NOW)
+        families = figures.families(session, load(tmp_path), NOW)
+    values = {(s.name, *s.labels.values()): s.value for family in families for s in family.samples}
+    for name, share in (
+        ("recall", ward.recall),
+        ("specificity", ward.specificity),
+        ("missed_ratio", ward.missed_share),
+    ):
+        bounds = [values[f"pneumoscreen_audit_{name}", "ward", "v1", bound] for bound in ("low", "estimate", "high")]
+        assert bounds == [share.low, share.value, share.high]
+    assert values["pneumoscreen_audit_recall", "ward", "v1", "estimate"] == pytest.approx(
+        400 / (400 + 4 * 50 * 39 / 34)
+    )
+    assert values["pneumoscreen_audit_recall_promised", "ward", "v1"] == 0.95
+    states = {key[-1]: value for key, value in values.items() if key[:2] == ("pneumoscreen_audit_samples", "ward")}
+    assert states == {"read": 54, "undecided": 2, "waiting": 3, "unread": 0}
+    assert ("pneumoscreen_audit_recall", "surgery", "v1", "estimate") not in values, "nobody knows it"
+    assert values["pneumoscreen_audit_samples", "surgery", "v1", "read"] == 1
+
+
 def test_nothing_is_said_of_recall_while_no_negative_was_read(database: Database, tmp_path: Path) -> None:
     put(database, ("PNEUMONIA", "PNEUMONIA", 5), ("NORMAL", None, 5))
     assert (view(database)["recall"], view(database)["misses_per_1000"]) == (None, None)
@@ -198,6 +295,9 @@ def test_status_warns_where_recall_is_below_what_was_promised(database: Database
     ((need,), _) = told(database, tmp_path)
     assert need.startswith("the source ward: the recall of v1 is 0.667 (at least 0.")
     assert "below the 0.95 that was promised" in need
+    with database.read() as session:
+        seen = status(session, load(tmp_path, broker_url="redis://127.0.0.1:1/0"), NOW)
+    assert need in seen.needs
 
 
 def test_what_is_not_proved_yet_can_wait_and_so_can_unread_images(database: Database, tmp_path: Path) -> None:
@@ -205,6 +305,8 @@ def test_what_is_not_proved_yet_can_wait_and_so_can_unread_images(database: Data
     needs, hints = told(database, tmp_path)
     assert needs == []
     assert [hint.split("; it is")[0] for hint in hints] == ["the source ward: a recall of 0.95 is not proved yet"]
+    with database.read() as session:
+        assert hints[0] in status(session, load(tmp_path, broker_url="redis://127.0.0.1:1/0"), NOW).hints
     _, hints = told(database, tmp_path, 31 * DAY)
     assert "3 audit samples have been waiting for a reader" in hints[1]
 

@@ -18,8 +18,10 @@ from shared.database import AuditSample, Database, DicomHeader, Review, Sighting
 from shared.ledger.work import Screened
 from shared.models import manifest, training_images
 from shared.models.manifest import Manifest
+from shared.models.published import live
 from shared.sources.folder.facts import Facts
-from tests.models import published
+from tests.models import go_live, published
+from tests.unit.conftest import Run
 from tests.unit.steps import NOW, finish, in_hand
 from tests.unit.test_gate import brightness
 from trainer import audit_sample, gate, reviewed
@@ -44,7 +46,14 @@ def site(database: Database, tmp_path: Path) -> Settings:
     finish(
         database,
         *(
-            Screened(claim, manifest.sha256((ward / claim.path).read_bytes()), "v1", 0.9, 0.5, "PNEUMONIA")
+            Screened(
+                claim,
+                manifest.sha256((ward / claim.path).read_bytes()),
+                "v1",
+                0.9 if labels[claim.path] == "PNEUMONIA" else 0.1,
+                0.5,
+                labels[claim.path],
+            )
             for claim in claims
         ),
     )
@@ -58,7 +67,7 @@ def site(database: Database, tmp_path: Path) -> Settings:
                     source="ward",
                     sha256=content,
                     prediction_id=prediction,
-                    label="PNEUMONIA",
+                    label=labels[sighting.path],
                     inclusion=inclusion,
                     drawn_at=NOW,
                 )
@@ -83,7 +92,7 @@ def test_versions_are_compared_on_what_was_read_of_the_audit_sample_by_how_many_
     models = tmp_path / "models"
     good, bad = published(brightness(models, "good")), published(brightness(models, "bad", -1.0))
     with audit_sample.required(site, database, "ward") as sample:
-        assert sorted(member.inclusion for member in (sample.members or {}).values())[15:17] == [0.1, 1.0]
+        assert sorted(member.weight for member in (sample.members or {}).values())[47:49] == [1.0, 10.0]
         verdict = gate.examine(models, good, [bad], [sample], Console(file=StringIO()))
     assert verdict.passed
     assert (verdict.images, verdict.patients, verdict.challenger.recall) == (64, 64, 1.0)
@@ -91,6 +100,54 @@ def test_versions_are_compared_on_what_was_read_of_the_audit_sample_by_how_many_
         "64 images of 64 patients are the audit sample of ward, each weighted by how many images it was drawn from.",
     )
     assert not sample.folder.exists()
+
+
+def test_for_what_nobody_read_and_for_files_that_are_gone_others_of_the_same_answer_stand(
+    database: Database, site: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "ward" / "0.png").unlink()  # of the ill: it stood for one
+    with database.write() as session:
+        for review in session.scalars(select(Review).where(Review.label == "NORMAL")):
+            if (review.sighting_id or 0) % 4:
+                review.withdrawn_at = NOW
+    with audit_sample.required(site, database, "ward") as sample:
+        weights: dict[str, list[float]] = {}
+        for file in sample.folder.glob("*/*"):
+            weights.setdefault(file.parent.name, []).append((sample.members or {})[file.stem].weight)
+    assert {label: len(each) for label, each in weights.items()} == {"PNEUMONIA": 31, "NORMAL": 8}
+    for each in weights.values():
+        assert sum(each) == pytest.approx(8 * 10 + 24), "as if all were read"
+
+
+def test_a_source_of_which_images_of_one_answer_alone_were_read_is_no_ground(
+    database: Database, site: Settings
+) -> None:
+    """All positives would be such as the live version found."""
+    with database.write() as session:
+        for sample in session.scalars(select(AuditSample)):
+            sample.label = "PNEUMONIA"
+    with audit_sample.gathered(site, database) as ground:
+        assert ground is None
+
+
+def test_the_command_promotes_what_wins_on_the_audit_sample_of_a_source(
+    database: Database, site: Settings, tmp_path: Path, run_command: Run
+) -> None:
+    (tmp_path / "pneumoscreen.toml").write_text(f'[sources.ward]\npath = "{tmp_path / "ward"}"\n')
+    models = tmp_path / "models"
+    go_live(database, brightness(models, "good"))
+    go_live(database, brightness(models, "bad", -1.0))
+    promote = ("models", "promote", "good", "--by", "Ada", "--home", tmp_path)
+    code, _, error = run_command(*promote, "--source", "ward")
+    assert (code, "--source goes with --audit-sample" in error) == (2, True)
+    code, printed, error = run_command(*promote, "--audit-sample", "--source", "elsewhere")
+    assert (code, "The audit sample holds no image" in error) == (1, True)
+    code, printed, _ = run_command(*promote, "--audit-sample", "--source", "ward")
+    assert code == 0
+    assert "64 images of 64 patients are the audit sample of ward" in " ".join(printed.split())
+    assert "good is live. It passed the gate." in printed
+    with database.read() as session:
+        assert live(session)[0].version == "good"
 
 
 def test_what_a_version_was_fitted_to_decides_nothing(database: Database, site: Settings, tmp_path: Path) -> None:

@@ -15,13 +15,16 @@ from producer.drifting import DriftWatch
 from producer.metrics import Situation
 from queries import drift, drift_images
 from queries.drift import SourceDrift
+from queries.status import Status, status
 from shared.base.errors import Removed
+from shared.base.lanes import Lane
 from shared.base.settings import load
-from shared.database import AuditEntry, Database, DriftCheck, DriftReference, OperatingPoint
+from shared.database import AuditEntry, Database, DriftCheck, DriftReference, OperatingPoint, Prediction
+from shared.ledger.register import add_jobs
 from shared.ledger.work import Identifiers, Quarantined, Screened
 from shared.models import manifest
 from shared.models.manifest import Calibration
-from shared.statistics.drift import NOVELTY, POSITIVE, QUARANTINED, SCORES, UNFAMILIAR, describe
+from shared.statistics.drift import NOVELTY, POSITIVE, QUARANTINED, SCORES, UNFAMILIAR, Sample, describe
 from tests.models import go_live, make_linear_version
 from tests.unit.conftest import Run
 from tests.unit.steps import NOW, claim, drop, file, finish, send_all
@@ -89,6 +92,11 @@ class Ward:
         with self.database.read() as session:
             (found,) = drift.overview(session)
         return found
+
+    def status(self, days: float = 0.0) -> Status:
+        with self.database.read() as session:
+            settings = load(self.home, broker_url="redis://127.0.0.1:1/0")
+            return status(session, settings, self.now + timedelta(days=days))
 
     def alarms(self) -> list[str]:
         look = self.seen().look
@@ -168,6 +176,7 @@ def test_each_change_is_found_within_three_hundred_images_and_named(ward: Ward) 
         (need,) = drift.needs(session)
     assert "the source ward has changed" in need
     assert "are unfamiliar instead of" in need
+    assert need in ward.status().needs
 
 
 def test_more_positives_and_more_quarantined_images_are_found(ward: Ward) -> None:
@@ -215,6 +224,135 @@ def test_a_version_that_goes_live_begins_anew(ward: Ward, tmp_path: Path) -> Non
     ward.screen(100, version="v2", novelty=2.0)
     assert ward.look() == 0
     assert (ward.seen().version, ward.seen().look, ward.seen().images) == ("v2", None, 100)
+
+
+def come_back(ward: Ward, between: int, quarantined: int = 0) -> None:
+    """Version v2 is live for so many images, then v1 again."""
+    go_live(ward.database, make_linear_version(ward.home / "models", "v2"), ward.now + INTERVAL / 2)
+    ward.screen(between, version="v2", quarantined=quarantined)
+    go_live(ward.database, ward.home / "models" / "v1", ward.now + INTERVAL / 2)
+
+
+def test_quarantined_images_of_another_versions_time_count_nowhere(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They have no version: beside a few images of the one that comes back they would be many."""
+    monkeypatch.setattr(action, "REFERENCE", 200)
+    monkeypatch.setattr(action, "WINDOW", 100)
+    ward.screen(300, quarantined=2)
+    ward.look()
+    assert ward.seen().is_reference_complete
+    before = ward.seen().reference_since
+    come_back(ward, 300, quarantined=2)
+    assert (ward.seen().look, ward.seen().images) == (None, 0), "what was seen the last time is no news"
+    ward.screen(100, quarantined=2)
+    assert ward.look() == 0
+    ward.screen(100, quarantined=2)
+    assert ward.look() == 1
+    look = ward.seen().look
+    assert look is not None
+    share = look.shares[QUARANTINED]
+    assert (share.hits, share.images, share.reference_hits, share.reference_images) == (2, 100, 4, 200)
+    assert ward.seen().reference_since == before, "it is compared with what it was compared with"
+
+
+def test_a_version_that_comes_back_before_its_reference_is_complete_begins_a_new_one_and_is_looked_at(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drift_images, "MAX_SCANNED", 300)
+    ward.screen(100, quarantined=2)
+    ward.look()
+    come_back(ward, 300, quarantined=2)
+    ward.screen(200, quarantined=2)
+    assert ward.look() == 1
+    look = ward.seen().look
+    assert look is not None
+    assert (look.images, look.reference_images) == (100, 100)
+    assert look.shares[QUARANTINED].reference_hits == 2
+
+
+def test_that_a_change_is_well_may_be_said_before_an_image_came_to_the_version_that_is_back(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(action, "REFERENCE", 100)
+    monkeypatch.setattr(action, "WINDOW", 100)
+    ward.screen(200)
+    ward.look()
+    come_back(ward, 100)
+    ward.look()
+    assert ward.seen().is_reference_complete
+    action.begin_anew(ward.database, "ward", "Dr. Okafor", "a new detector", ward.now + INTERVAL)
+    assert (ward.seen().is_reference_complete, ward.seen().reason) == (False, "a new detector")
+    come = ward.came
+    ward.screen(200, novelty=1.4)
+    ward.look()
+    assert ward.alarms() == []
+    assert (ward.seen().reference_since or NOW) > NOW + come * INTERVAL
+
+
+def test_a_rescreen_by_another_version_changes_nothing(ward: Ward) -> None:
+    ward.screen(100, quarantined=2)
+    with ward.database.read() as session:
+        before = drift_images.first(session, "ward", "v1", 0, 1000)
+    assert len(before) == 100
+    done = [image.sighting for image in before if not image.is_quarantined]
+    with ward.database.write() as session:
+        add_jobs(session, done, "background", ward.now, model_version="v2")
+    again = claim(ward.database, send_all(ward.database, Lane.BACKGROUND, now=ward.now), now=ward.now)
+    finish(
+        ward.database,
+        *(Screened(one, f"{one.sighting:064x}", "v2", 0.9, 0.5, "PNEUMONIA", logit=9.0) for one in again),
+        now=ward.now,
+    )
+    with ward.database.read() as session:
+        assert len(drift_images.first(session, "ward", "v2", 0, 1000)) == 100
+        assert drift_images.first(session, "ward", "v1", 0, 1000) == before
+        assert drift_images.newest(session, "ward", "v1", 0, 1000) == before
+
+
+def test_results_without_a_raw_score_are_left_out_and_counted(ward: Ward, run_command: Run) -> None:
+    ward.screen(200)
+    with ward.database.write() as session:
+        for prediction in session.scalars(select(Prediction).where(Prediction.id.between(91, 103))):
+            prediction.logit = None
+    code, printed, _ = run_command("drift", "--home", ward.home)
+    assert code == 0
+    told = "ward: 3 of the 100 images, and 10 of the 100 that they are compared with, have no raw score"
+    assert told in " ".join(printed.split())
+    _, printed, _ = run_command("drift", "--home", ward.home, "--format", "json")
+    look = json.loads(printed)["sources"][0]["look"]
+    assert (look["without_logit"], look["reference_without_logit"]) == (3, 10)
+    assert look["shares"][POSITIVE]["images"] == 97
+
+
+def test_a_complete_reference_keeps_how_many_had_no_raw_score(ward: Ward) -> None:
+    ward.screen(20)
+    with ward.database.write() as session:
+        for prediction in session.scalars(select(Prediction).where(Prediction.id <= 5)):
+            prediction.logit = None
+    with ward.database.read() as session:
+        sample = drift_images.sample(drift_images.first(session, "ward", "v1", 0, 1000))
+    assert Sample.from_json(sample.as_json()).without_logit == 5
+
+
+def test_a_source_that_nobody_looks_at_for_more_than_a_week_is_told_of(ward: Ward) -> None:
+    def overdue(days: float) -> list[str]:
+        with ward.database.read() as session:
+            return list(drift.overdue(session, ward.now + timedelta(days=days)))
+
+    ward.screen(199)
+    assert overdue(30) == [], "looks begin with the two hundredth image"
+    ward.screen(1)
+    assert overdue(7) == []
+    assert "nobody has looked since 2026-05-04 12:00 (UTC) whether the source ward has changed" in overdue(9)[0]
+    assert overdue(9)[0] in ward.status(9).hints
+    ward.look()
+    assert overdue(30) == [], "no image came since"
+    drop(ward.database, file("late.png", second=999), now=ward.now)
+    (late,) = claim(ward.database, send_all(ward.database, now=ward.now), now=ward.now)
+    finish(ward.database, Quarantined(late, Removed.REASON), now=ward.now)
+    assert overdue(30) == [], "that one is gone"
+    ward.screen(1)
+    assert overdue(7) == []
+    assert len(overdue(9)) == 1
 
 
 def test_what_waits_is_not_looked_through_and_what_was_removed_does_not_count(ward: Ward) -> None:
@@ -295,6 +433,7 @@ def test_scores_unlike_those_of_the_held_out_images_are_a_hint_until_the_source_
         assert list(drift.needs(session)) == []
         (hint,) = drift.hints(session)
     assert "unlike those of the images on which v1 was measured" in hint
+    assert hint in ward.status().hints
     point = OperatingPoint(
         source="ward",
         model_version="v1",

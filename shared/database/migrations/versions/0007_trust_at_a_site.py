@@ -212,6 +212,8 @@ def _make_tables() -> None:
         sa.Column("until", Instant, nullable=False),
         sa.Column("images", BigId, nullable=False),
         sa.Column("reference_images", BigId, nullable=False),
+        sa.Column("without_logit", BigId, nullable=False),
+        sa.Column("reference_without_logit", BigId, nullable=False),
         sa.Column("level", sa.Double(), nullable=False),
         sa.Column("psi", sa.Double(), nullable=True),
         sa.Column("p_value", sa.Double(), nullable=True),
