@@ -31,6 +31,7 @@ def gathered(
     with ledger.read() as session:
         samples = words.words_of_audit(session, source, since, None)
         contents = {sample.sha256 for sample in samples if sample.label}
+        kin = reviewed.kin_of_audited(session)
         files = {image.sha256: image.file for image in reviewed.stored(found, session, contents)}
     is_read = np.array([sample.sha256 in files for sample in samples], bool)
     weights: defaultdict[str, float] = defaultdict(float)  # a content may have been drawn in two sources
@@ -46,7 +47,10 @@ def gathered(
             (folder / label).mkdir()
         for digest, sample in read.items():
             (folder / str(sample.label) / f"{digest}{files[digest].suffix}").symlink_to(files[digest])
-        members = {digest: Member(sample.patient, weights[digest]) for digest, sample in read.items()}
+        members = {
+            digest: Member(sample.patient, weights[digest], kin.get(sample.patient, frozenset()) | {digest})
+            for digest, sample in read.items()
+        }
         of = "" if source is None else f" of {source}"
         yield Sample(folder, f"the audit sample{of}, each weighted by how many images it was drawn from", members)
 

@@ -22,10 +22,11 @@ from trainer.listing import Site
 
 @dataclass(frozen=True)
 class Member:
-    """An image of a random sample: whose it is, and for how many images it stands."""
+    """An image of a random sample: whose it is, for how many images it stands, and all contents of the patient."""
 
     patient: str
     weight: float
+    contents: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class Sample:
     """A labelled folder that versions are compared on.
 
     Of a folder of data, the held-out patients, but for the contents in `without`. Of a random sample, all that
-    `members` (by SHA-256) names and that no version was fitted to, each weighted by for how many images it stands.
+    `members` (by SHA-256) names and of whose patient no version was fitted to an image, each weighted by for how many
+    images it stands.
     """
 
     folder: Path
@@ -144,7 +146,8 @@ def _read(
             data = replace(data, patients=tuple(members[digest].patient for digest in data.digests))
             rows = np.ones(len(data), dtype=np.bool_)
             for contents in known.values():
-                rows &= ~np.array(training_images.among(contents, data.digests), dtype=np.bool_)
+                seen = [bool(training_images.count(contents, members[digest].contents)) for digest in data.digests]
+                rows &= ~np.array(seen, dtype=np.bool_)
         rows &= np.array([digest not in taken for digest in data.digests], dtype=np.bool_)
         parts.append(datasets.select(data, rows))
         taken.update(data.digests)

@@ -1,11 +1,12 @@
 """The images that reviewers labelled and from which may be learnt: content, label, file and patient."""
 
 import os
+from collections import defaultdict
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from queries.drift_images import MAX_OF_PATIENT
@@ -60,14 +61,19 @@ def find(found: Settings, session: Session, newest: int | None = None) -> Iterat
 def find_audited(session: Session) -> set[str]:
     """The contents of the site's audit sample, and the others of its patients as far as headers tell them.
 
-    It judges versions: nothing is ever learnt from it. A key that more than MAX_OF_PATIENT images have is no patient's.
+    It judges versions: nothing is ever learnt from it.
     """
+    return set(session.scalars(select(AuditSample.sha256))).union(*kin_of_audited(session).values())
+
+
+def kin_of_audited(session: Session) -> dict[str, frozenset[str]]:
+    """All contents of each patient in the audit sample, by key; one that more than MAX_OF_PATIENT have is nobody's."""
     of_sample = select(DicomHeader.patient_key).join(AuditSample, AuditSample.sha256 == DicomHeader.sha256)
-    is_patient = func.count() <= MAX_OF_PATIENT
-    keys = select(DicomHeader.patient_key).where(DicomHeader.patient_key.in_(of_sample))
-    keys = keys.group_by(DicomHeader.patient_key).having(is_patient)
-    others = select(DicomHeader.sha256).where(DicomHeader.patient_key.in_(keys))
-    return {*session.scalars(select(AuditSample.sha256)), *session.scalars(others)}
+    query = select(DicomHeader.patient_key, DicomHeader.sha256).where(DicomHeader.patient_key.in_(of_sample))
+    contents: defaultdict[str, set[str]] = defaultdict(set)
+    for key, digest in session.execute(query):
+        contents[str(key)].add(digest)
+    return {key: frozenset(of) for key, of in contents.items() if len(of) <= MAX_OF_PATIENT}
 
 
 def stored(found: Settings, session: Session, contents: Collection[str]) -> Iterator[ReviewedImage]:

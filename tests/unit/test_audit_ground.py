@@ -170,6 +170,22 @@ def test_the_audit_sample_is_never_learnt_from(database: Database, site: Setting
         assert {image.label for image in reviewed.find(site, session)} == {None}
 
 
+def test_a_patient_whom_a_version_knows_from_another_image_decides_nothing(
+    database: Database, site: Settings, tmp_path: Path
+) -> None:
+    version = brightness(tmp_path / "models", "good")
+    described = manifest.read(version)
+    training_images.write(["f" * 64])(version, described)
+    files = described.files | {training_images.FILE: manifest.sha256((version / training_images.FILE).read_bytes())}
+    manifest.write(version, Manifest.model_validate(described.model_dump() | {"files": files}))
+    with database.write() as session:
+        audited = session.scalars(select(Sighting.sha256).where(Sighting.id == 1)).one()
+        session.add_all(DicomHeader(sha256=each, patient_key="k" * 64) for each in (audited, "f" * 64))
+    with audit_sample.required(site, database, None) as sample:
+        verdict = gate.examine(tmp_path / "models", published(version), [], [sample], Console(file=StringIO()))
+    assert verdict.images == 2 * EACH - 1
+
+
 def test_other_images_of_its_patients_are_not_learnt_from_either(database: Database, site: Settings) -> None:
     with database.write() as session:
         audited, *others = session.scalars(select(Sighting.sha256).order_by(Sighting.id).limit(3)).all()
