@@ -597,6 +597,18 @@ def test_each_source_is_read_by_its_own_point_and_the_bytes_have_one_set_of_figu
     assert again["after.png"] == (number, found["after.png"]["probability"]), "a result is never read anew"
 
 
+@pytest.mark.parametrize("is_provisional", [True, False])
+def test_each_result_says_whether_the_point_that_gave_it_is_provisional(
+    process: WorkerProcess, database: Database, root: Path, is_provisional: bool
+) -> None:
+    number = add_point(database, "ward", "v1", threshold=0.25, is_provisional=is_provisional)
+    drop(database, root / "a.png", png(1))
+    screen_message(process, message(database))
+    for view in ("results", "results_history"):
+        (row,) = rows(database, view)
+        assert (row["operating_point"], bool(row["is_provisional"])) == (number, is_provisional)
+
+
 def test_points_are_read_with_the_claim_and_cost_no_query_for_each_image(
     process: WorkerProcess, database: Database, root: Path
 ) -> None:
