@@ -520,7 +520,7 @@ def test_a_source_whose_images_are_read_by_the_versions_own_threshold_is_told_of
 
 
 def test_a_version_in_shadow_is_shown_with_what_it_says_otherwise(look: Status, database: Database) -> None:
-    finish(database, screened(*in_hand(database, "a.png"), 0.9))
+    finish(database, *(screened(claimed, 0.9) for claimed in in_hand(database, "a.png")))
     with database.write() as session:
         session.add(ModelVersion(version="linear-2", manifest_sha256="0" * 64, created_at=DAY))
         session.flush()
