@@ -252,7 +252,8 @@ def test_the_commands_fit_apply_list_and_roll_back(
         (2, "applied", False),
         (1, "fitted", True),
     ]
-    assert "reviewed draw 1" in run("list", "--source", "ward")[1]
+    table = run("list", "--source", "ward")[1]
+    assert "reviewed draw 1" in table and "provisional" in table and "proved" in table
     code, printed, _ = run("rollback", "--source", "ward", "--by", "Ada", "--reason", "too many alarms")
     assert (code, "threshold of v1 itself" in printed) == (0, True)
     assert "ward has no operating point for v1" in run("list")[1]
