@@ -17,6 +17,7 @@ from shared.base.errors import InvalidRequest, WorkFailed
 from shared.database import Draw, OperatingPoint, Prediction, audit
 from shared.ledger.register import parts
 from shared.ledger.words import CountingWord, words_of_draw
+from shared.models import training_images
 from shared.models.manifest import Manifest
 from shared.statistics import operating_point, threshold_table
 from shared.statistics.operating_point import Choice, Readings
@@ -32,9 +33,13 @@ class Counts:
     drawn: int
     unread: int = 0
     undecided: int = 0
-    """Read, but the readers disagree or cannot tell."""
+    """Read, but the readers cannot tell."""
     without_logit: int = 0
     """With a word, but the version has not scored them, or its score of then is not known."""
+    fitted_to: int | None = 0
+    """With a word, but the version was fitted to them, so that they prove nothing; None where it does not tell."""
+    without_patient: int = 0
+    """Fitted to, but nothing tells whose they are: each counts as a patient."""
 
 
 @dataclass(frozen=True)
@@ -61,28 +66,38 @@ class Fitted:
     rows: tuple[Row, ...]
 
 
-def sample_of_draw(session: Session, draw: Draw, version: str) -> Sample:
+def sample_of_draw(session: Session, draw: Draw, version: str, known: frozenset[str] | None) -> Sample:
     """The words on a draw with the version's logits, weighted by one over the probability of being drawn.
 
-    Within a stratum, those with a word stand for those without. Raises WorkFailed where no image has both a word and a
-    logit.
+    `known` is which images the version was fitted to, as `training_images.read` gives it: words on a draw may train,
+    and what was learnt proves nothing. Within a stratum, those that are left stand for the rest. Raises WorkFailed
+    where no image has both a word and a logit, and is new to the version.
     """
     words = words_of_draw(session, draw.id)
     logits = _logits(session, sorted({word.sha256 for word in words}), version)
     if draw.model_version == version:
         logits |= {word.sha256: word.logit for word in words if word.logit is not None}
     decided = [word for word in words if word.label is not None]
-    used = [word for word in decided if word.sha256 in logits]
+    scored = [word for word in decided if word.sha256 in logits]
+    learnt = training_images.among(known or frozenset(), [word.sha256 for word in scored])
+    used = [word for word, is_learnt in zip(scored, learnt, strict=True) if not is_learnt]
     counts = Counts(
         drawn=len(words),
         unread=sum(word.label is None and word.readers == 0 for word in words),
         undecided=sum(word.label is None and word.readers > 0 for word in words),
-        without_logit=len(decided) - len(used),
+        without_logit=len(decided) - len(scored),
+        fitted_to=None if known is None else sum(learnt),
+        without_patient=sum(word.patient == word.sha256 for word in used),
     )
     if not decided:
         raise WorkFailed(
             f"Draw {draw.id} has no word that counts yet: `pneumoscreen calibrate list-draw {draw.id}` lists what to "
             f"read, `pneumoscreen review --csv FILE --draw {draw.id}` takes the words."
+        )
+    if scored and not used:
+        raise WorkFailed(
+            f"{version} was fitted to all {len(scored)} images of draw {draw.id} that have a word, which proves "
+            f"nothing. `pneumoscreen calibrate draw --source {draw.source}` draws others."
         )
     if not used:
         raise WorkFailed(f"{version} has scored none of the images of draw {draw.id}: --rescore has it do that.")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -16,6 +16,9 @@ from shared.models import published
 
 REPLACED = "replaced by"
 """How `retired_because` begins where another point took its place: a rollback takes it up again."""
+
+GIVEN_UP = "given up"
+"""How it begins where a person wanted no successor of a point that a promotion had retired."""
 
 LOST = OperatingPoint.retired_because.startswith(PROMOTION)
 """Points that a promotion retired, and that nobody has decided about since."""
@@ -37,13 +40,20 @@ def apply(
     """Have a source's images read by a point from now on; no result changes. It replaces the one before.
 
     Raises InvalidRequest without an actor or a reason, for a number that no point has, and for a provisional one that
-    was not asked for as such; WorkFailed for one that was retired.
+    was not asked for as such; WorkFailed for one that was retired, or whose version is not in service: it would read
+    nothing now, and all images of the source on the day on which the version goes live.
     """
     actor, reason = named(actor), _said(reason)
     point = session.get(OperatingPoint, number)
     if point is None:
         raise InvalidRequest(f"There is no operating point {number}: `pneumoscreen calibrate list` shows them.")
-    published.published(session, point.model_version)
+    published.hold(session, point.model_version)
+    live = published.newest_promotion(session)
+    if point.model_version != live:
+        raise WorkFailed(
+            f"Operating point {number} is one of {point.model_version}, and {live or 'no version'} is live: "
+            f"`pneumoscreen calibrate fit --source {point.source} --rescore` fits one to the words of then."
+        )
     if point.retired_at is not None:
         raise WorkFailed(
             f"Operating point {number} was retired ({point.retired_because}): `pneumoscreen calibrate fit` makes a new "
@@ -125,7 +135,8 @@ def retire_for(session: Session, version: str, actor: str, now: datetime) -> lis
 
 def restore_for(session: Session, version: str, actor: str, now: datetime) -> list[str]:
     """Take up again the points that went with a version which a rollback brings back; returns their sources."""
-    gone = select(OperatingPoint).where(OperatingPoint.model_version == version, LOST)
+    went = or_(LOST, OperatingPoint.retired_because.startswith(GIVEN_UP))  # given up for the version that failed
+    gone = select(OperatingPoint).where(OperatingPoint.model_version == version, went)
     restored: dict[str, OperatingPoint] = {}
     for point in session.scalars(gone.order_by(OperatingPoint.retired_at.desc(), OperatingPoint.id.desc())):
         if point.source not in restored and _applied(session, point.source, version) is None:
@@ -143,7 +154,7 @@ def _give_up_lost(session: Session, source: str, reason: str) -> bool:
     """Note that a person wants no successor of the points that promotions retired; False if there are none."""
     lost = session.scalars(select(OperatingPoint).where(OperatingPoint.source == source, LOST)).all()
     for point in lost:
-        point.retired_because = f"{reason} (it went with the {point.retired_because})"
+        point.retired_because = f"{GIVEN_UP}: {reason} (it went with the {point.retired_because})"
     return bool(lost)
 
 

@@ -20,7 +20,7 @@ from shared.base.errors import BrokenModel, InvalidRequest, WorkFailed
 from shared.base.settings import Settings
 from shared.database import Database, ModelVersion, Promotion, VersionState, audit
 from shared.ledger.register import as_text, insert_new
-from shared.models import manifest, registry
+from shared.models import manifest, published, registry
 from shared.models.registry import Published
 
 
@@ -168,6 +168,8 @@ def make_live(
             else "has not passed the gate"
         )
         raise WorkFailed(f"{version} {why}. A person can promote it all the same, with a reason, which is recorded.")
+    if before is not None:
+        published.hold(session, before)
     _put_in_service(session, version, actor, now, "promote", reason)
     return operating_points.retire_for(session, before, actor, now) if before is not None else []
 
@@ -197,6 +199,7 @@ def rollback(database: Database, actor: str, now: datetime, reason: str) -> Roll
         back, undone = registry.before(session), registry.newest_promotion(session)
         if back is None or undone is None:
             raise WorkFailed("No version was live before this one: `pneumoscreen models list` shows all there are.")
+        published.hold(session, undone)
         mistaken = update(Promotion).where(Promotion.version == undone, Promotion.undone_at.is_(None))
         session.execute(mistaken.values(undone_at=now, undone_because=reason))
         _put_in_service(session, back, actor, now, "rollback", reason)

@@ -13,9 +13,9 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any
 
-import litserve  # type: ignore[import-not-found]
+import litserve
 import numpy as np
-from fastapi import Body  # type: ignore[import-not-found]
+from fastapi import Body
 from numpy.typing import NDArray
 
 from shared.base.settings import EngineName

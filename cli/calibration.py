@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from shared import sources
 from shared.base.errors import InvalidRequest, WrongSettings
 from shared.base.settings import Settings
 from shared.database import Database, Draw, opened
+from shared.models import training_images
 from shared.models.manifest import Manifest
 from shared.statistics.operating_point import Readings, needed
 from shared.statistics.threshold_table import Share
@@ -57,7 +58,7 @@ def fit(settings: Settings, request: Request, pictures: Path | None, format: str
             if request.rescore:
                 _tell(rescore(settings, database, draw, described.version, now))
             with database.read() as session:
-                sample = fitting.sample_of_draw(session, draw, described.version)
+                sample = fitting.sample_of_draw(session, draw, described.version, _known(settings, described))
         with database.write() as session:
             fitted = fitting.fit(session, request.source, described, sample, request.recall, request.by, now)
             daily = query.images_a_day(session, request.source, now)
@@ -84,11 +85,13 @@ def _refit(settings: Settings, request: Request, by: str) -> None:
     with opened(settings) as database:
         with database.read() as session:
             described = versions.show_manifest(session, settings.models, request.model, settings.signing_key)
-            goal = query.goal_of(session, request.source) or request.recall
+            before = query.newest_applied(session, request.source)
+            goal = before.recall_goal if before is not None else request.recall
+            request = replace(request, draw=before.draw_id if before is not None else None)
         draw = _draw(database, request, described)
         _tell(rescore(settings, database, draw, described.version, now))
         with database.write() as session:
-            sample = fitting.sample_of_draw(session, draw, described.version)
+            sample = fitting.sample_of_draw(session, draw, described.version, _known(settings, described))
             fitted = fitting.fit(session, request.source, described, sample, goal, by, now)
             daily = query.images_a_day(session, request.source, now)
             if not fitted.choice.is_provisional:
@@ -183,14 +186,25 @@ def describe(fitted: Fitted, *, is_applied: bool) -> Iterator[str]:
     basis = f"draw {sample.draw}" if sample.draw is not None else "the folder"
     left_out = {
         "unread": counts.unread,
-        "on which readers disagree or cannot tell": counts.undecided,
+        "on which readers cannot tell": counts.undecided,
         "without a logit": counts.without_logit,
+        "to which the version was fitted": counts.fitted_to,
     }
     rest = ", ".join(f"{number} {why}" for why, number in left_out.items() if number)
     yield (
         f"It rests on {len(readings)} words on {basis}, {int(readings.is_ill.sum())} of them PNEUMONIA, of "
         f"{len(set(readings.patients))} patients; left out: {rest or 'none'}."
     )
+    if counts.without_patient:
+        yield (
+            f"Nothing tells whose {counts.without_patient} of these images are: each counts as a patient. Where "
+            "one has several, less is proved."
+        )
+    if counts.fitted_to is None:
+        yield (
+            f"{fitted.version} does not tell which images it was fitted to: if these are among them, all that follows "
+            "is too good."
+        )
     if not choice.is_provisional:
         yield (
             f"The recall is {choice.recall:.3f} among them, and at least {choice.recall_low:.3f} with 95 % confidence, "
@@ -263,16 +277,30 @@ def _draw(database: Database, request: Request, described: Manifest) -> Draw:
         return draw
 
 
+def _known(settings: Settings, described: Manifest) -> frozenset[str] | None:
+    return training_images.read(settings.models / described.version, described)
+
+
 def _of_folder(settings: Settings, described: Manifest, data: Path, prevalence: float | None) -> Sample:
     from cli.evaluate import screen
     from trainer import datasets
 
     evaluated = screen(settings, described.version, data)
     answers = evaluated.answers
-    readings = Readings(answers.logits, answers.labels, np.ones(len(answers)), answers.patients)
-    counts = fitting.Counts(drawn=len(answers) + len(evaluated.unreadable), unread=len(evaluated.unreadable))
+    is_new = ~np.array(evaluated.fitted_to or [False] * len(answers), dtype=np.bool_)
+    readings = Readings(
+        answers.logits[is_new],
+        answers.labels[is_new],
+        np.ones(int(is_new.sum())),
+        tuple(patient for patient, new in zip(answers.patients, is_new, strict=True) if new),
+    )
+    counts = fitting.Counts(
+        drawn=len(answers) + len(evaluated.unreadable),
+        unread=len(evaluated.unreadable),
+        fitted_to=None if evaluated.fitted_to is None else sum(evaluated.fitted_to),
+    )
     fingerprint = datasets.fingerprint(evaluated.digests, answers.labels.tolist())
-    if evaluated.is_training_data:
+    if evaluated.is_training_data or not is_new.any():
         raise InvalidRequest(f"{data} holds what {described.version} was made from, which proves nothing of it.")
     return Sample(readings, counts, fingerprint=fingerprint, prevalence=prevalence)
 

@@ -47,7 +47,9 @@ def show_shadow(settings: Settings, version: str | None, format: str) -> None:
     """Print where a version in shadow and the live one disagree, with counts and the sightings' ids."""
     _check_format(format)
     with opened(settings) as database, database.read() as session:
-        found = [(run, shadow.disagreements(session, run.run)) for run in shadow.overviews(session, version=version)]
+        runs = shadow.overviews(session, version=version)
+        most = None if format == "json" else shadow.MAX_LISTED
+        found = [(run, shadow.disagreements(session, run.run, most)) for run in runs]
     if format == "json":
         rows = [{**vars(run), "listed": [vars(each) for each in listed]} for run, listed in found]
         out.file.write(json.dumps(rows, indent=2, default=str) + "\n")
@@ -64,7 +66,7 @@ def show_shadow(settings: Settings, version: str | None, format: str) -> None:
             columns = ("sighting_id", "live version", "says", "probability", "in shadow", "probability")
             table(columns, [tuple(vars(each).values()) for each in listed])
         if run.disagreements > len(listed):
-            out.print(f"The {len(listed)} widest apart of {run.disagreements:,} are listed.")
+            out.print(f"The {len(listed)} widest apart of {run.disagreements:,} are listed; --format json has all.")
 
 
 def _sentence(run: ShadowOverview) -> str:
@@ -104,6 +106,9 @@ def _print_figures(compared: Compared) -> None:
     for report in (first, second):
         if report["is_training_data"]:
             out.print(f"These are the images that {report['version']} was made from: it has seen them.", markup=False)
+        elif report["fitted_to"]:
+            line = f"{report['version']} was fitted to {report['fitted_to']} of these images: its figures are too good."
+            out.print(line, markup=False)
 
 
 def _figure(figure: dict[str, float]) -> str:

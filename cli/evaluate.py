@@ -80,6 +80,8 @@ def _print(report: dict[str, Any]) -> None:
             "These are the images that it was made from, so other images are harder. "
             "`pneumoscreen models show` has its figures on patients held out."
         )
+    elif report["fitted_to"]:
+        out.print(f"It was fitted to {report['fitted_to']} of these images: its figures here are too good.")
     confusion = report["confusion"]
     table(
         ("is", "called NORMAL", "called PNEUMONIA"),

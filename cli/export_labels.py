@@ -25,8 +25,8 @@ def export_labels(settings: Settings, target: Path, by: str | None) -> None:
     for doubt in exported.attribution.doubts:
         out.print(doubt, markup=False, soft_wrap=True)
     out.print(
-        f"left out: {exported.without_label:,} on which readers could not tell or disagree, "
-        f"{exported.without_file:,} whose file is gone",
+        f"left out: {exported.without_label:,} on which readers could not tell, "
+        f"{exported.audited:,} of the audit sample and its patients, {exported.without_file:,} whose file is gone",
         soft_wrap=True,
     )
     if exported.target.suffix.lower() != ".csv":

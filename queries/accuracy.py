@@ -27,7 +27,7 @@ class Reading:
 
     drawn: int
     read: int  # with a word that counts
-    undecided: int  # read, but readers could not tell or disagree
+    undecided: int  # read, but readers could not tell
     waiting: int  # unread, and younger than `audit_days`
     overdue: int  # unread for longer: non-response
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from shared import sources
 from shared.base.errors import InvalidRequest, WorkFailed
 from shared.base.settings import Settings
-from shared.database import Draw, OperatingPoint, Sighting, SightingState
+from shared.database import Draw, OperatingPoint, Review, Sighting, SightingState
 from shared.ledger import lookup
 from shared.ledger.operating_points import IS_APPLIED, PROMOTION
 
@@ -83,8 +83,13 @@ def check_source(session: Session, settings: Settings, source: str) -> None:
 
 
 def find_draw(session: Session, source: str, number: int | None, version: str) -> Draw:
-    """The draw of that number, else the newest of the version's scores, else the newest; raises WorkFailed if none."""
-    of_source = select(Draw).where(Draw.source == source).order_by((Draw.model_version != version), Draw.id.desc())
+    """The draw of that number, else the newest with a word on it, and of these rather one by the version's scores.
+
+    Raises WorkFailed where the source has none.
+    """
+    is_unread = ~select(Review.id).where(Review.draw_id == Draw.id, Review.withdrawn_at.is_(None)).exists()
+    order = (is_unread, Draw.model_version != version, Draw.id.desc())
+    of_source = select(Draw).where(Draw.source == source).order_by(*order)
     if number is not None:
         of_source = of_source.where(Draw.id == number)
     draw = session.scalars(of_source.limit(1)).first()
@@ -96,16 +101,23 @@ def find_draw(session: Session, source: str, number: int | None, version: str) -
     return draw
 
 
-def goal_of(session: Session, source: str) -> float | None:
-    """The recall that the source's newest point was to prove; None where it has none."""
-    newest = select(OperatingPoint.recall_goal).where(OperatingPoint.source == source)
-    return session.scalar(newest.order_by(OperatingPoint.id.desc()).limit(1))
+def newest_applied(session: Session, source: str) -> OperatingPoint | None:
+    """The point that was applied to the source last, whether or not it still is; what was only tried out is none."""
+    applied = select(OperatingPoint).where(OperatingPoint.source == source, OperatingPoint.applied_at.is_not(None))
+    return session.scalars(
+        applied.order_by(OperatingPoint.applied_at.desc(), OperatingPoint.id.desc()).limit(1)
+    ).first()
 
 
 def images_a_day(session: Session, source: str, now: datetime) -> float | None:
-    """How many images of a source were screened a day lately; None where there were none."""
-    is_recent = (Sighting.source == source) & (Sighting.finished_at > now - TRAFFIC)
-    query = select(func.count(), func.min(Sighting.finished_at)).where(is_recent, Sighting.state == SightingState.DONE)
+    """How many images a day came from a source lately and were screened; None where there were none.
+
+    By when they came: a rescreen is no traffic.
+    """
+    from queries.drift_images import first_since  # with NumPy, which `status` does not always need
+
+    is_recent = (Sighting.source == source) & (Sighting.id >= first_since(session, now - TRAFFIC))
+    query = select(func.count(), func.min(Sighting.seen_at)).where(is_recent, Sighting.state == SightingState.DONE)
     images, first = session.execute(query).one()
     if not images or first is None:
         return None

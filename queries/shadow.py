@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from shared.database import Prediction, Screening, ShadowRun, ShadowScore
 
 MAX_LISTED = 50
-"""Disagreements that are listed of a run, the widest apart first; all are counted."""
+"""Disagreements that a table lists of a run, the widest apart first; all are counted, and in JSON."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,8 @@ def overviews(session: Session, *, open_only: bool = False, version: str | None 
     ]
 
 
-def disagreements(session: Session, run: int, limit: int = MAX_LISTED) -> list[Disagreement]:
-    """Where the two gave different labels, the widest apart in probability first."""
+def disagreements(session: Session, run: int, limit: int | None = None) -> list[Disagreement]:
+    """Where the two gave different labels, the widest apart in probability first; all of them without a limit."""
     apart: ColumnElement[float] = func.abs(ShadowScore.probability - Screening.probability)
     rows = session.execute(
         select(

@@ -165,7 +165,7 @@ def load_for_measuring(settings: Settings, version: str | None) -> Loaded:
     if version is None or not (Path(version) / manifest.NAME).is_file():
         return load_named_or_live(settings, version, "tensorflow")
     described = manifest.read(Path(version))
-    return Loaded(described, engines.load(Path(version), described, "tensorflow"))
+    return Loaded(described, engines.load(Path(version), described, "tensorflow"), Path(version))
 
 
 def folder_of(settings: Settings, version: str | None) -> Path:

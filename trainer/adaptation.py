@@ -23,7 +23,7 @@ def measure(
     `original` hold patients held out, whom neither version was fitted to.
     """
     old = manifest.read(start)
-    before = Loaded(old, engines.load(start, old))
+    before = Loaded(old, engines.load(start, old), start)
     measured = {BEFORE: evaluation.figures(evaluation.score(before, site))}
     if original is not None:
         logits = evaluation.predict(network, evaluation.batches(original.pixels))

@@ -26,16 +26,16 @@ def gathered(
     with ledger.read() as session:
         read = {word.sha256: word for word in words.words_of_audit(session, source, since, None) if word.label}
         files = list(reviewed.stored(found, session, read))
-    if {read[digest].label for digest, *_ in files} != set(CLASSES):
+    if {read[image.sha256].label for image in files} != set(CLASSES):
         yield None
         return
     with tempfile.TemporaryDirectory(prefix="audit-sample-") as name:
         folder = Path(name)
         for label in CLASSES:
             (folder / label).mkdir()
-        for digest, _, file, _ in files:
-            (folder / str(read[digest].label) / f"{digest}{file.suffix}").symlink_to(file)
-        members = {digest: Member(read[digest].patient, read[digest].inclusion) for digest, *_ in files}
+        for image in files:
+            (folder / str(read[image.sha256].label) / f"{image.sha256}{image.file.suffix}").symlink_to(image.file)
+        members = {image.sha256: Member(read[image.sha256].patient, read[image.sha256].inclusion) for image in files}
         of = "" if source is None else f" of {source}"
         yield Sample(folder, f"the audit sample{of}, each weighted by how many images it was drawn from", members)
 

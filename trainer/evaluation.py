@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from shared.base.errors import BrokenModel, ImageError, WrongSettings
 from shared.imaging import Preprocessing, prepare
+from shared.models import training_images
 from shared.models.manifest import Calibration, is_positive
 from shared.models.registry import Loaded
 from shared.statistics import metrics
@@ -81,7 +82,8 @@ class Evaluation:
     """A version's answers on the files of a labelled folder; figures belong to those that count.
 
     unfamiliar_share: of the images that count, None where the version has no novelty check; is_training_data: whether
-    they are exactly the images that the version was made from.
+    they are exactly the images that the version was made from; fitted_to: of each that counts, whether the version was
+    fitted to it, None where it does not tell.
     """
 
     version: str
@@ -94,6 +96,7 @@ class Evaluation:
     duplicates: int
     unfamiliar_share: float | None
     is_training_data: bool
+    fitted_to: tuple[bool, ...] | None
 
     def report(self) -> dict[str, Any]:
         """What `models evaluate --format json` prints."""
@@ -112,6 +115,7 @@ class Evaluation:
             "duplicates": self.duplicates,
             "unfamiliar_share": self.unfamiliar_share,
             "is_training_data": self.is_training_data,
+            "fitted_to": None if self.fitted_to is None else sum(self.fitted_to),
         }
 
 
@@ -155,6 +159,7 @@ def evaluate(loaded: Loaded, listed: Listing, reading: Reading, advance: Callabl
             raise WrongSettings(f"There is no readable image labelled {name}: both classes are needed.")
     logits = np.array([rows.logits[row] for row in counted], dtype=np.float64)
     digests = [rows.digests[row] for row in counted]
+    known = training_images.read(loaded.folder, loaded.manifest)
     owners = [rows.owners[row] for row in counted]
     whose = tuple(owner.patient for owner in owners)
     names = [rows.names[row] for row in counted]
@@ -169,6 +174,7 @@ def evaluate(loaded: Loaded, listed: Listing, reading: Reading, advance: Callabl
         duplicates=rows.duplicates,
         unfamiliar_share=float(np.mean([rows.unfamiliar[row] for row in counted])) if rows.unfamiliar else None,
         is_training_data=datasets.fingerprint(digests, labels.tolist()) == loaded.manifest.data.get("fingerprint"),
+        fitted_to=None if known is None else tuple(training_images.among(known, digests)),
     )
 
 

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from shared.models import manifest
-from trainer import cross_validation, fit, fitted
+from shared.models import manifest, training_images
+from trainer import cross_validation, fit
 from trainer.datasets import Dataset
 from trainer.plan import Plan, run_for
 
@@ -58,7 +58,7 @@ def has_seen(plan: Plan, training: Dataset, console: Console) -> bool:
     if plan.start_from is None:
         return False
     described = manifest.read(plan.start_from)
-    seen = fitted.count(fitted.read(plan.start_from, described), training.digests)
+    seen = training_images.count(training_images.read(plan.start_from, described), training.digests)
     if seen:
         console.print(
             f"{described.version} was fitted to {seen} of these images: no cross-validation, which it would pass "

@@ -13,9 +13,9 @@ from actions.comparison import Ground, Side
 from actions.verdict import Verdict, judge
 from shared.base.errors import BrokenModel, WrongSettings
 from shared.imaging import Preprocessing
-from shared.models import manifest, registry
+from shared.models import manifest, registry, training_images
 from shared.models.registry import Loaded, Published
-from trainer import datasets, evaluation, fitted
+from trainer import datasets, evaluation
 from trainer.datasets import Dataset
 from trainer.listing import Site
 
@@ -32,15 +32,16 @@ class Member:
 class Sample:
     """A labelled folder that versions are compared on.
 
-    Of a folder of data, the held-out patients; of a random sample, all that `members` (by SHA-256) names and that no
-    version was fitted to, each weighted
-    by the inverse of its probability of being drawn (Horvitz & Thompson, A generalization of sampling without
-    replacement from a finite universe, Journal of the American Statistical Association 47, 1952).
+    Of a folder of data, the held-out patients, but for the contents in `without`. Of a random sample, all that
+    `members` (by SHA-256) names and that no version was fitted to, each weighted by the inverse of its probability of
+    being drawn (Horvitz & Thompson, A generalization of sampling without replacement from a finite universe, Journal of
+    the American Statistical Association 47, 1952).
     """
 
     folder: Path
     name: str
     members: Mapping[str, Member] | None = None
+    without: frozenset[str] = frozenset()
 
 
 def examine(
@@ -100,7 +101,7 @@ def _ground(samples: Sequence[Sample], parts: Sequence[Dataset]) -> Ground:
 
 
 Known = Mapping[str, frozenset[str]]
-"""By version, which images it was fitted to, where it tells: see `trainer.fitted`."""
+"""By version, which images it was fitted to, where it tells: see `shared.models.training_images`."""
 
 
 def _fitted(models: Path, versions: Sequence[Published]) -> Known:
@@ -108,7 +109,7 @@ def _fitted(models: Path, versions: Sequence[Published]) -> Known:
     for version in versions:
         folder = models / version.version
         with suppress(BrokenModel):  # its own note tells of that
-            seen = fitted.read(folder, manifest.read(folder, version.manifest_sha256))
+            seen = training_images.read(folder, manifest.read(folder, version.manifest_sha256))
             if seen is not None:
                 known[version.version] = seen
     return known
@@ -139,17 +140,23 @@ def _read(
     for sample in samples:
         data = datasets.read(sample.folder, preprocessing, console, site=site)
         if sample.members is None:
-            rows = data.held_out()
-            if not rows.any():
-                raise WrongSettings(f"No patient in {sample.folder} is held out: there is nothing to judge by.")
+            rows = data.held_out() & np.array([digest not in sample.without for digest in data.digests], dtype=np.bool_)
         else:
             members = sample.members
             data = replace(data, patients=tuple(members[digest].patient for digest in data.digests))
-            seen = [bool(sum(fitted.count(each, [digest]) or 0 for each in known.values())) for digest in data.digests]
-            rows = ~np.array(seen, dtype=np.bool_)
+            rows = np.ones(len(data), dtype=np.bool_)
+            for contents in known.values():
+                rows &= ~np.array(training_images.among(contents, data.digests), dtype=np.bool_)
         rows &= np.array([digest not in taken for digest in data.digests], dtype=np.bool_)
         parts.append(datasets.select(data, rows))
         taken.update(data.digests)
+    folders = [sample for sample in samples if sample.members is None]
+    if folders and not any(len(part) for part in parts):
+        but = ", but for reviewed images that no random draw chose" if folders[0].without else ""
+        raise WrongSettings(
+            f"No patient in {folders[0].folder} is held out{but}: there is nothing to judge by. Give it "
+            "labelled images of more patients, or have the audit sample read."
+        )
     return parts
 
 
@@ -163,7 +170,7 @@ def _notes(sample: Sample, known: Known, data: Dataset) -> list[str]:
     found = data.attribution()
     notes = [f"{found.sentence()}.", *found.doubts]
     for version, contents in known.items():
-        if seen := fitted.count(contents, data.digests):
+        if seen := training_images.count(contents, data.digests):
             notes.append(
                 f"{version} was fitted to {seen} of these images, since patients were told apart in another way then: "
                 "its figures here are too good."

@@ -5,7 +5,7 @@ import io
 import json
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from shared.base.errors import InvalidRequest, WorkFailed
 from shared.base.filesystem import replace_file, sync
 from shared.base.settings import Settings
 from shared.database import Database, Review, audit
+from shared.ledger.words import ClassLabel, labels_that_train
 from shared.models.manifest import sha256
 from trainer import datasets, description, labels_file, patients, reviewed
 from trainer.labels_file import Row
@@ -32,7 +33,9 @@ COLUMNS = ("path", "label", "patient", "patient_from", "sha256", "source")
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written. `without_label`: contents on which the word that counts names no class."""
+    """What was written. `without_label`: contents on which the word that counts names no class; `audited`: contents
+    of the audit sample and of its patients, which judge and are not learnt from.
+    """
 
     target: Path
     fingerprint: str
@@ -41,6 +44,7 @@ class Exported:
     attribution: Attribution
     newest_review: int
     without_label: int
+    audited: int
     without_file: int
 
 
@@ -58,7 +62,7 @@ def export(
     if not target.parent.is_dir():
         raise InvalidRequest(f"There is no folder {target.parent}: make it first.")
     with database.read() as session:
-        newest, without_label, labelled = _labels(session)
+        newest, labels, audited = _labels(session)
         images = [image for image in reviewed.find(found, session, newest) if image.label is not None]
     aside = target.with_name(f".{target.name}-{secrets.token_hex(8)}.part")
     try:
@@ -66,7 +70,7 @@ def export(
             images = _copy(images, aside / IMAGES, advance)
         if not images:
             raise WorkFailed("There is no image with a label by a reviewer and a file that is still there.")
-        exported = _describe(found, target, images, newest, without_label, labelled)
+        exported = _describe(found, target, images, newest, labels, audited)
         if is_table:
             replace_file(target, _table(images, found), mode=0o600)
         else:
@@ -81,12 +85,12 @@ def export(
     return exported
 
 
-def _labels(session: Session) -> tuple[int, int, int]:
-    """The newest review, and how many contents have no label from which to learn, and how many have one."""
+def _labels(session: Session) -> tuple[int, dict[str, ClassLabel | None], int]:
+    """The newest review, the label of each content, and how many of these are not learnt from, being audited."""
     newest = session.scalar(select(func.max(Review.id))) or 0
-    labels = reviewed.labels_that_train(session, newest)
-    labelled = sum(label is not None for label in labels.values())
-    return newest, len(labels) - labelled, labelled
+    labels = labels_that_train(session, newest)
+    audited = reviewed.find_audited(session)
+    return newest, labels, sum(digest in audited and label is not None for digest, label in labels.items())
 
 
 def _copy(images: Iterable[ReviewedImage], folder: Path, advance: Callable[[], object]) -> list[ReviewedImage]:
@@ -106,7 +110,7 @@ def _copy(images: Iterable[ReviewedImage], folder: Path, advance: Callable[[], o
 
 
 def _describe(
-    found: Settings, target: Path, images: Sequence[ReviewedImage], newest: int, without_label: int, labelled: int
+    found: Settings, target: Path, images: Sequence[ReviewedImage], newest: int, of: Mapping[str, object], audited: int
 ) -> Exported:
     pattern = _pattern(found)
     owners = [image.owner(pattern) for image in images]
@@ -123,8 +127,9 @@ def _describe(
             pattern,
         ),
         newest,
-        without_label,
-        labelled - len(images),
+        without_label := sum(label is None for label in of.values()),
+        audited,
+        len(of) - without_label - audited - len(images),
     )
 
 

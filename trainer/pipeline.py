@@ -13,7 +13,7 @@ import numpy as np
 from rich.console import Console
 
 from shared.base.errors import WorkFailed
-from shared.models import manifest
+from shared.models import manifest, training_images
 from shared.models.engines.keras import ENGINE as KERAS
 from shared.models.manifest import Export, Manifest
 from trainer import (
@@ -24,7 +24,6 @@ from trainer import (
     cross_validation,
     datasets,
     fit,
-    fitted,
     litert_export,
     novelty,
     packaging,
@@ -106,7 +105,7 @@ def train_on(
     created_at = datetime.now(UTC).replace(microsecond=0)
     exports = (Export(engine=KERAS.name, file=KERAS.file),)
     data = _describe_data(everything, chosen, training, validation)
-    known = fitted.read(plan.start_from, manifest.read(plan.start_from)) if plan.start_from else None
+    known = training_images.read(plan.start_from, manifest.read(plan.start_from)) if plan.start_from else None
 
     def describe(version: str, files: dict[str, str]) -> Manifest:
         return Manifest(
@@ -128,7 +127,7 @@ def train_on(
 
     steps: list[packaging.Accompany] = [] if isinstance(converted, str) else [converted.write]
     if plan.start_from is None or known is not None:  # else it would not tell of all that the network has seen
-        steps.append(fitted.write([*training.digests, *(known or ())]))
+        steps.append(training_images.write([*training.digests, *(known or ())]))
     steps += [*([check.write] if check else []), plots.accompany(examination.answers), card.write]
     name = architectures.file_name(plan.architecture)
     folder = packaging.publish(plan.out, name, created_at, network.save, describe, steps)

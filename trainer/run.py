@@ -20,6 +20,7 @@ from shared.base.errors import PneumoscreenError, WorkFailed
 from shared.base.settings import Settings
 from shared.database import Database, RunState, TrainingRun
 from shared.imaging import is_dicom
+from shared.ledger.words import labels_of_draws
 from shared.models import manifest, registry
 from shared.models.manifest import sha256
 from trainer import (
@@ -78,13 +79,14 @@ def run(found: Settings, number: int, fence: int, console: Console) -> None:
         registry.check(ledger, found.models, found.signing_key)  # now, and not after hours of work
         _clear(found, number)
         folder = found.home / "training" / f"run-{number}"
-        _gather(found, ledger, row.reviews, folder, console)
+        chosen = _gather(found, ledger, row.reviews, folder, console)
         trained = _train(found, row, folder, console)
         registry.check(ledger, found.models, found.signing_key)
         for half in found.models.glob(f".{trained.manifest.version}.*"):  # a predecessor was killed as it copied
             shutil.rmtree(half)
         version, _ = registry.place(ledger, found.models, trained.folder, found.signing_key)
-        while not _judge(found, ledger, lease, trained, version, folder, console):
+        held_out = Sample(folder, "held-out patients of the labelled folders and of random draws", without=chosen)
+        while not _judge(found, ledger, lease, trained, version, held_out, console):
             console.print("another version went live meanwhile: it is compared with that one now")
     pipeline.discard(folder, trained.folder.parent)
 
@@ -95,13 +97,13 @@ def _judge(
     lease: Lease,
     trained: Trained,
     version: registry.Published,
-    folder: Path,
+    held_out: Sample,
     console: Console,
 ) -> bool:
     """Compare a version with those that are or were live and end the run; false if another went live meanwhile."""
     with ledger.read() as session:
         live, champion = registry.live(session), registry.newest_promotion(session)
-    samples = [Sample(folder, "held-out patients of the labelled folders and of the reviews")]
+    samples = [held_out]
     with audit_sample.gathered(found, ledger) as audited:
         if audited is not None:
             samples.append(audited)
@@ -115,7 +117,9 @@ def _judge(
             raise WorkFailed(TAKEN_OVER)
         promotion.make_known(session, version, trained.manifest.created_at, BY, now)
         if verdict.passed:
-            promotion.make_live(session, version.version, BY, now, verdict=verdict)
+            lost = promotion.make_live(session, version.version, BY, now, verdict=verdict)
+            if lost:
+                console.print(f"these sources lost their operating point with the version before: {', '.join(lost)}")
         else:
             promotion.reject(session, version.version, BY, now, verdict.as_json())
     return True
@@ -168,16 +172,18 @@ def _forget(plan: pipeline.Plan, row: TrainingRun, until: datetime) -> None:
             fit.forget(history.parent)
 
 
-def _gather(found: Settings, ledger: Database, reviews: int, folder: Path, console: Console) -> None:
+def _gather(found: Settings, ledger: Database, reviews: int, folder: Path, console: Console) -> frozenset[str]:
     """One labelled folder of links: to the labelled images, and to those that reviewers labelled, which win.
 
-    Its `labels.csv` says whose each image is, or under which name a pattern is to look for that.
+    Its `labels.csv` says whose each image is, or under which name a pattern is to look for that. Returns the contents
+    that readers chose, as in the order of the worklist: they are no sample, and judge nothing.
     """
     shutil.rmtree(folder, ignore_errors=True)
     for name in CLASSES:
         (folder / name).mkdir(parents=True)
     with ledger.read() as session:
         words = {image.sha256: image for image in reviewed.find(found, session, reviews)}
+        drawn = labels_of_draws(session, reviews)
     files: dict[str, LabelledFile] = {}
     rows, pattern = [], None
     if found.training_data is not None:
@@ -200,6 +206,9 @@ def _gather(found: Settings, ledger: Database, reviews: int, folder: Path, conso
     labels_file.write(folder / labels_file.NAME, rows)
     if found.training_data is not None and (found.training_data / description.FILE).exists():
         shutil.copyfile(found.training_data / description.FILE, folder / description.FILE)
+    return frozenset(
+        digest for digest, image in words.items() if digest not in files and drawn.get(digest) != image.label
+    )
 
 
 def _owner(image: ReviewedImage, pattern: Pattern | None) -> Owner | None:

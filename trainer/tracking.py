@@ -9,15 +9,15 @@ from typing import Any
 
 from rich.console import Console
 
-from shared.models import manifest
+from shared.models import manifest, training_images
 from shared.models.manifest import Manifest
 from shared.statistics import metrics
-from trainer import card, fitted, plots
+from trainer import card, plots
 
 VARIABLE = "MLFLOW_TRACKING_URI"
 EXPERIMENT = "pneumoscreen"
 """Unless MLFLOW_EXPERIMENT_NAME names another one."""
-ARTIFACTS = (manifest.NAME, card.MARKDOWN_FILE, card.HTML_FILE, fitted.FILE, *plots.TITLES)
+ARTIFACTS = (manifest.NAME, card.MARKDOWN_FILE, card.HTML_FILE, training_images.FILE, *plots.TITLES)
 """The files of a version that go along, where it has them. Weights stay in the version's folder, which is signed."""
 
 

@@ -15,7 +15,8 @@ def counting_words(eligible: str) -> str:
 
     Only STANDING ones are eligible. Each reader has one word on a content:
     their newest; if it is UNCLEAR, none. A senior's word counts (the newest of them), else the label that most readers
-    give; where as many say the one as the other, `label` is NULL. `readers` counts also those who could not tell.
+    give; where as many say the one as the other, the newest. `label` is NULL where nobody names a class. `readers`
+    counts also those who could not tell.
     """
     return f"""
 SELECT n.sha256 AS sha256,
@@ -24,14 +25,19 @@ SELECT n.sha256 AS sha256,
         CASE
             WHEN sum(n.is_ill) > sum(n.is_well) THEN 'PNEUMONIA'
             WHEN sum(n.is_well) > sum(n.is_ill) THEN 'NORMAL'
-        END
+        END,
+        max(CASE WHEN n.is_ill + n.is_well = 1 AND n.turn_of_class = 1 THEN n.label END)
     ) AS label,
     count(*) AS readers
 FROM (
     SELECT w.sha256, w.label, w.is_deciding,
         CASE WHEN w.label = 'PNEUMONIA' THEN 1 ELSE 0 END AS is_ill,
         CASE WHEN w.label = 'NORMAL' THEN 1 ELSE 0 END AS is_well,
-        row_number() OVER (PARTITION BY w.sha256, w.is_deciding ORDER BY w.created_at DESC, w.id DESC) AS place
+        row_number() OVER (PARTITION BY w.sha256, w.is_deciding ORDER BY w.created_at DESC, w.id DESC) AS place,
+        row_number() OVER (
+            PARTITION BY w.sha256, CASE WHEN w.label IN ('NORMAL', 'PNEUMONIA') THEN 1 ELSE 0 END
+            ORDER BY w.created_at DESC, w.id DESC
+        ) AS turn_of_class
     FROM (
         SELECT r.id, r.sha256, r.label, r.created_at,
             CASE WHEN r.is_senior AND r.label IN ('NORMAL', 'PNEUMONIA') THEN 1 ELSE 0 END AS is_deciding,

@@ -21,7 +21,7 @@ NEGATIVE, REST = 0, 1
 
 @dataclass(frozen=True)
 class CountingWord:
-    """A drawn image and the word that counts on it; label None where nobody has read it yet, or readers disagree."""
+    """A drawn image and the word that counts on it; label None where nobody has read it yet, or could tell."""
 
     number: int  # in its draw; 0 for an audit sample
     sighting_id: int
@@ -87,7 +87,7 @@ def words_of_audit(
 
 
 def labels_that_train(session: Session, newest: int | None = None) -> dict[str, ClassLabel | None]:
-    """Of each content with words that may train, the one that counts; None where the readers cannot tell or disagree.
+    """Of each content with words that may train, the one that counts; None where the readers cannot tell.
 
     An image of which the label is None is not learned from under any label. Words of older schemas are included, words
     given in sight of the model's answer are not. `newest` is the highest number of a review that is looked at.
@@ -97,10 +97,18 @@ def labels_that_train(session: Session, newest: int | None = None) -> dict[str, 
     return {row.sha256: cast("ClassLabel | None", row.label) for row in rows}
 
 
+def labels_of_draws(session: Session, newest: int | None = None) -> dict[str, ClassLabel | None]:
+    """The same among the words on random draws, which alone may judge what was trained."""
+    upto = "" if newest is None else f" AND r.id <= {int(newest)}"
+    rows = session.execute(text(counting_words(DRAWN + upto)))
+    return {row.sha256: cast("ClassLabel | None", row.label) for row in rows}
+
+
 def count_new_labels(session: Session, after: int) -> int:
-    """Of how many contents a review with a higher number than `after` may train."""
+    """Of how many contents a review with a higher number than `after` may train, audit samples left out."""
     is_class = "r.label IN ('NORMAL', 'PNEUMONIA')"
-    condition = f"r.id > :after AND {is_class} AND {STANDING} AND {TRAINING}"
+    is_free = "NOT EXISTS (SELECT 1 FROM audit_samples a WHERE a.sha256 = r.sha256)"
+    condition = f"r.id > :after AND {is_class} AND {STANDING} AND {TRAINING} AND {is_free}"
     query = text(f"SELECT count(DISTINCT r.sha256) FROM reviews r WHERE {condition}")  # noqa: S608 - our own text
     return int(session.scalar(query, {"after": after}) or 0)
 

@@ -40,6 +40,14 @@ def newest_promotion(session: Session) -> str | None:
     return session.scalar(select(Promotion.version).order_by(Promotion.id.desc()).limit(1))
 
 
+def hold(session: Session, version: str) -> None:
+    """Have a version's row to oneself until the transaction ends: what is applied to it and what retires it take turns.
+
+    On SQLite there is one writer at any time.
+    """
+    session.execute(select(ModelVersion.version).where(ModelVersion.version == version).with_for_update())
+
+
 def rolled_back(session: Session) -> dict[str, str]:
     """The versions that were live and were rolled back for good, with the reason."""
     serving = select(Promotion.version).where(Promotion.undone_at.is_(None))

@@ -31,6 +31,7 @@ class Loaded:
 
     manifest: Manifest
     network: engines.Network
+    folder: Path
 
 
 def load(models: Path, version: Published, key: SecretStr | None = None, engine: EngineName = "tensorflow") -> Loaded:
@@ -40,7 +41,7 @@ def load(models: Path, version: Published, key: SecretStr | None = None, engine:
     """
     folder = models / version.version
     described = manifest.read(folder, version.manifest_sha256, key)
-    return Loaded(described, engines.load(folder, described, engine))
+    return Loaded(described, engines.load(folder, described, engine), folder)
 
 
 def load_bundled(engine: EngineName) -> Loaded:

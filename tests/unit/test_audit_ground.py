@@ -8,21 +8,21 @@ import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from shared.base.errors import WorkFailed
 from shared.base.filesystem import MARKER
 from shared.base.settings import Settings, load
 from shared.base.source_settings import FolderSettings
-from shared.database import AuditSample, Database, Review, Sighting
+from shared.database import AuditSample, Database, DicomHeader, Review, Sighting
 from shared.ledger.work import Screened
-from shared.models import manifest
+from shared.models import manifest, training_images
 from shared.models.manifest import Manifest
 from shared.sources.folder.facts import Facts
 from tests.models import published
 from tests.unit.steps import NOW, finish, in_hand
 from tests.unit.test_gate import brightness
-from trainer import audit_sample, fitted, gate, reviewed
+from trainer import audit_sample, gate, reviewed
 
 EACH = 32
 
@@ -99,8 +99,8 @@ def test_what_a_version_was_fitted_to_decides_nothing(database: Database, site: 
     with database.read() as session:
         seen = list(session.scalars(select(Sighting.sha256).where(Sighting.id <= 5)))
     described = manifest.read(version)
-    fitted.write([str(content) for content in seen])(version, described)
-    files = described.files | {fitted.FILE: manifest.sha256((version / fitted.FILE).read_bytes())}
+    training_images.write([str(content) for content in seen])(version, described)
+    files = described.files | {training_images.FILE: manifest.sha256((version / training_images.FILE).read_bytes())}
     manifest.write(version, Manifest.model_validate(described.model_dump() | {"files": files}))
     with audit_sample.required(site, database, None) as sample:
         verdict = gate.examine(models, published(version), [], [sample], Console(file=StringIO()))
@@ -111,6 +111,16 @@ def test_what_a_version_was_fitted_to_decides_nothing(database: Database, site: 
 def test_the_audit_sample_is_never_learnt_from(database: Database, site: Settings) -> None:
     with database.read() as session:
         assert {image.label for image in reviewed.find(site, session)} == {None}
+
+
+def test_other_images_of_its_patients_are_not_learnt_from_either(database: Database, site: Settings) -> None:
+    with database.write() as session:
+        audited, *others = session.scalars(select(Sighting.sha256).order_by(Sighting.id).limit(3)).all()
+        session.execute(delete(AuditSample).where(AuditSample.sha256.in_(others)))
+        session.add_all(DicomHeader(sha256=each, patient_key="k" * 64) for each in (audited, others[0]))
+    with database.read() as session:
+        labelled = {image.sha256 for image in reviewed.find(site, session) if image.label is not None}
+    assert labelled == {others[1]}
 
 
 def test_a_sample_without_both_classes_is_no_ground(database: Database, site: Settings) -> None:

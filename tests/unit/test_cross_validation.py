@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from trainer import cross_validation, datasets, fit, fits, fitted
+from shared.models import training_images
+from trainer import cross_validation, datasets, fit, fits
 from trainer.datasets import Dataset
 from trainer.fit import Run
 from trainer.fits import Fits
@@ -131,11 +132,11 @@ def test_a_version_that_was_fitted_to_the_images_is_not_crossed_over_them(
     console = Console(width=300)
     assert not fits.has_seen(plan, data, console)
     assert "v1 does not tell which images it was fitted to" in capsys.readouterr().out
-    fitted.write(["f" * 64])(version, None)  # type: ignore[arg-type]
+    training_images.write(["f" * 64])(version, None)  # type: ignore[arg-type]
     describe(version)
     assert not fits.has_seen(plan, data, console)
     assert capsys.readouterr().out == ""
-    fitted.write(["f" * 64, data.digests[3]])(version, None)  # type: ignore[arg-type]
+    training_images.write(["f" * 64, data.digests[3]])(version, None)  # type: ignore[arg-type]
     describe(version)
     assert fits.has_seen(plan, data, console)
     assert "v1 was fitted to 1 of these images" in capsys.readouterr().out

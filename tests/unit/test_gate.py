@@ -16,10 +16,11 @@ from actions.comparison import Ground, Side
 from actions.verdict import Verdict
 from actions.verdict import judge as judge_ground
 from shared.base.errors import BrokenModel, WrongSettings
+from shared.models import training_images
 from shared.models.engines import LINEAR_FILE
 from shared.models.manifest import sha256
 from tests.models import SIZE, describe, make_linear_version, published
-from trainer import fitted, gate
+from trainer import gate
 from trainer.datasets import is_held_out
 from trainer.gate import Sample
 
@@ -299,8 +300,8 @@ def test_the_verdict_says_which_version_was_fitted_to_images_that_it_is_measured
     data, models = labelled(tmp_path / "data"), tmp_path / "models"
     new, old = brightness(models, "new"), brightness(models, "old")
     seen = [path for path in sorted(data.glob("*/*")) if is_held_out(path.name.partition("_")[0])][:3]
-    fitted.write(sha256(path.read_bytes()) for path in seen)(old, None)
-    fitted.write(["f" * 64])(new, None)
+    training_images.write(sha256(path.read_bytes()) for path in seen)(old, None)
+    training_images.write(["f" * 64])(new, None)
     for version in (new, old):
         describe(version)
     verdict = gate.examine(models, published(new), [published(old)], held_out(data), Console(file=StringIO()))

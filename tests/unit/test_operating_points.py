@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,26 @@ from sqlalchemy import select
 
 from actions import fitting, operating_points
 from actions.fitting import Fitted
+from actions.promotion import rollback
 from queries import operating_points as query
 from shared.base.errors import InvalidRequest, WorkFailed
 from shared.base.settings import Settings
-from shared.database import AuditEntry, Database, ModelVersion, OperatingPoint, Prediction, Review
-from shared.models import manifest
+from shared.database import (
+    AuditEntry,
+    Database,
+    ModelVersion,
+    OperatingPoint,
+    Prediction,
+    Review,
+    Sighting,
+    SightingState,
+)
+from shared.models import manifest, training_images
 from tests.models import home_with_versions, promote
 from tests.points import add_point, digest, draw_with_words, points, word
 from tests.radiographs import labelled
 from tests.unit.conftest import Run
-from tests.unit.steps import NOW, after, finish, in_hand, screened
+from tests.unit.steps import NOW, after, drop, finish, in_hand, screened
 from trainer import datasets, listing
 
 
@@ -45,9 +56,9 @@ def fit(database: Database, chosen: Settings, draw: int, goal: float = 0.95, ver
     described = manifest.read(chosen.models / version)
     with database.write() as session:
         found = query.find_draw(session, "ward", draw, version)
-        return fitting.fit(
-            session, "ward", described, fitting.sample_of_draw(session, found, version), goal, "Ada", after(1)
-        )
+        known = training_images.read(chosen.models / version, described)
+        sample = fitting.sample_of_draw(session, found, version, known)
+        return fitting.fit(session, "ward", described, sample, goal, "Ada", after(1))
 
 
 def apply(database: Database, number: int, *, provisional: bool = False, reason: str | None = "reviewed") -> None:
@@ -79,7 +90,10 @@ def test_a_fit_stores_a_point_with_its_figures_and_applies_nothing(database: Dat
     assert point.recall_low >= 0.95
     assert (point.created_by, point.applied_at) == ("Ada", None)
     figures = json.loads(point.figures)
-    assert figures["counts"] == {"drawn": 130, "unread": 0, "undecided": 0, "without_logit": 0}
+    assert figures["counts"] == {
+        **{"drawn": 130, "unread": 0, "undecided": 0, "without_logit": 0},
+        **{"fitted_to": None, "without_patient": 130},
+    }
     assert {"chosen", "the version's own"} <= {row["name"] for row in figures["rows"]}
     assert points(database) == {fitted.number: "fitted"}
     assert actions(database) == [("Ada", "calibrate fit")]
@@ -92,7 +106,7 @@ def test_words_that_do_not_count_and_rows_without_a_logit_are_left_out_and_count
     labels[0] = None
     draw = draw_with_words(database, [math.nan, *logits][1:], labels)
     with database.write() as session:
-        session.add(word(digest(2), "NORMAL", draw, "Dr. Lind"))  # against another reader's PNEUMONIA
+        session.add(word(digest(2), "UNCLEAR", draw))  # the same reader, later
         batch = word(digest(1), "PNEUMONIA", draw)
         batch.method = "batch"
         sighted = word(digest(1), "PNEUMONIA", draw, "Dr. Moe")
@@ -204,6 +218,92 @@ def test_promoting_and_rolling_back_a_version_retires_and_restores_points_and_th
     assert points(database) == {number: "applied"}
 
 
+def test_what_a_version_was_fitted_to_proves_nothing_of_it(database: Database, chosen: Settings) -> None:
+    """Words on a draw may train: a version finds again what it has learnt."""
+    draw = draw_with_words(database, *spread(70, 60))
+    learn(chosen, "v1", [digest(number) for number in range(1, 51)])
+    fitted = fit(database, chosen, draw)
+    assert (fitted.sample.counts.fitted_to, len(fitted.sample.readings)) == (50, 80)
+    assert fitted.choice.is_provisional, "20 positives are left"
+    learn(chosen, "v1", [digest(number) for number in range(1, 131)])
+    with pytest.raises(WorkFailed, match="fitted to all 130 images of draw 1"):
+        fit(database, chosen, draw)
+
+
+def learn(chosen: Settings, version: str, contents: Iterable[str]) -> None:
+    """Write into a version's folder what it was fitted to."""
+    folder = chosen.models / version
+    described = manifest.read(folder)
+    training_images.write(contents)(folder, described)
+    files = described.files | {training_images.FILE: manifest.sha256((folder / training_images.FILE).read_bytes())}
+    manifest.write(folder, described.model_copy(update={"files": files}))
+
+
+def test_a_point_of_a_version_that_is_not_live_is_not_applied(database: Database, chosen: Settings) -> None:
+    """Somebody promoted after the fit: it would read nothing, and months later everything."""
+    number = add_point(database, is_applied=False)
+    promote(database, "v2", "Ada", after(1), "better")
+    with pytest.raises(WorkFailed, match="one of v1, and v2 is live"):
+        apply(database, number)
+
+
+def test_a_point_and_a_promotion_at_the_same_moment_take_turns(database: Database, chosen: Settings) -> None:
+    number = add_point(database, is_applied=False)
+    if database.engine.dialect.name != "postgresql":
+        pytest.skip("SQLite has one writer at any time")
+    with ThreadPoolExecutor(1) as pool:
+        with database.write() as session:
+            operating_points.apply(session, number, "Ada", "reviewed", after(1))
+            promoted = pool.submit(promote, database, "v2", "Eve", after(2), "better")
+            assert not wait([promoted], 0.5).done, "it waits"
+        promoted.result()
+    assert points(database)[number].startswith("promotion")
+
+
+def test_what_was_only_tried_out_is_no_goal_of_a_later_fit(database: Database, chosen: Settings) -> None:
+    draw = draw_with_words(database, *spread(70, 60))
+    apply(database, fit(database, chosen, draw).number)
+    fit(database, chosen, draw, goal=0.8)
+    with database.read() as session:
+        newest = query.newest_applied(session, "ward")
+        assert newest is not None
+        assert (newest.recall_goal, newest.draw_id) == (0.95, draw)
+
+
+def test_a_draw_that_nobody_has_read_hides_none_that_was_read(database: Database, chosen: Settings) -> None:
+    read = draw_with_words(database, *spread(2, 2))
+    unread = draw_with_words(database, [0.1, 0.2], [None, None], first=10)
+    with database.read() as session:
+        assert query.find_draw(session, "ward", None, "v1").id == read
+        assert query.find_draw(session, "ward", unread, "v1").id == unread
+
+
+def test_rescreens_are_no_traffic_of_a_source(database: Database, chosen: Settings) -> None:
+    ids = drop(database, *(f"{number}.png" for number in range(40)))
+    with database.write() as session:
+        long_ago = NOW - timedelta(days=300)
+        for number in ids:
+            row = session.get_one(Sighting, number)
+            row.state, row.finished_at = SightingState.DONE, after(60)
+            row.seen_at = long_ago if number <= 20 else NOW - timedelta(days=2)
+    with database.read() as session:
+        assert query.images_a_day(session, "ward", NOW) == 10
+        assert query.images_a_day(session, "icu", NOW) is None
+
+
+def test_a_point_that_was_given_up_for_a_version_comes_back_when_that_version_is_rolled_back(
+    database: Database, chosen: Settings
+) -> None:
+    number = add_point(database)
+    promote(database, "v2", "Ada", after(1), "better")
+    with database.write() as session:
+        reason = "promotion of v2: its own will do"
+        assert operating_points.rollback(session, "ward", "v2", "Ada", reason, after(2)).applied is None
+        assert list(query.needs(session, "v2")) == []
+    rollback(database, "Ada", after(3), "a mistake")
+    assert points(database) == {number: "applied"}
+
+
 def test_a_new_version_is_fitted_to_the_words_of_a_draw_of_the_old_one(database: Database, chosen: Settings) -> None:
     logits, labels = spread(30, 30)
     draw = draw_with_words(database, logits, labels)
@@ -235,7 +335,12 @@ def test_the_commands_fit_apply_list_and_roll_back(
     draw_with_words(database, *spread(20, 25))
     code, printed, _ = run("fit", "--source", "ward", "--by", "Ada", "--pictures", tmp_path / "pictures")
     assert code == 0
-    for sentence in ("PROVISIONAL", "about 39 more are needed", "45 words on draw 1, 20 of them PNEUMONIA"):
+    for sentence in (
+        "PROVISIONAL",
+        "whose 45 of these images are",
+        "about 39 more are needed",
+        "45 words on draw 1, 20 of them PNEUMONIA",
+    ):
         assert sentence in printed
     assert (tmp_path / "pictures" / "reliability.png").read_bytes().startswith(b"\x89PNG")
     code, printed, _ = run("fit", "--source", "ward", "--recall", "0.7", "--format", "json")

@@ -11,11 +11,11 @@ from rich.console import Console
 
 from shared.base.errors import WorkFailed, WrongSettings
 from shared.imaging import Preprocessing
-from shared.models import manifest
+from shared.models import manifest, training_images
 from shared.models.manifest import Manifest
 from tests.models import describe, make_linear_version
 from tests.radiographs import labelled
-from trainer import adaptation, datasets, description, fit, fitted, listing, litert_export, pipeline, tracking
+from trainer import adaptation, datasets, description, fit, listing, litert_export, pipeline, tracking
 from trainer.datasets import Dataset
 from trainer.description import Description
 from trainer.pipeline import Plan
@@ -123,7 +123,7 @@ def test_few_patients_are_not_crossed_by_networks_that_start_from_one_that_knows
 ) -> None:
     version = make_linear_version(tmp_path, "v1")
     files = listing.read(labelled(tmp_path / "same", 40)).files
-    fitted.write([manifest.sha256(file.path.read_bytes()) for file in files])(version, None)  # type: ignore[arg-type]
+    training_images.write([manifest.sha256(file.path.read_bytes()) for file in files])(version, None)  # type: ignore[arg-type]
     describe(version)
     described, crossed = train(tmp_path, 40, monkeypatch, start_from=version)
     assert crossed == [False]

@@ -1,5 +1,6 @@
 """A version in shadow scores part of the images beside the live one, and can hold up or fail nothing."""
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -312,6 +313,11 @@ def test_a_person_begins_it_sees_where_the_two_differ_and_ends_it(
     assert f"8 images, {overview.disagreements} with another label" in out
     assert overview.disagreements == 8
     assert all(f" {row['sighting_id']} " in out for row in rows(database))
+    monkeypatch.setattr(query, "MAX_LISTED", 3)
+    out = run_command("models", "compare", "--shadow", *where)[1]
+    assert "The 3 widest apart of 8 are listed; --format json has all." in out
+    (run,) = json.loads(run_command("models", "compare", "--shadow", "--format", "json", *where)[1])
+    assert len(run["listed"]) == 8
     code, out, errors = run_command("models", "shadow", "v2", "--end", *where)
     assert (code, out, errors) == (0, "v2 is in shadow no more (1 ended); its scores stay.\n", "")
     code, out, _ = run_command("models", "compare", "v2", "--shadow", "--format", "json", *where)

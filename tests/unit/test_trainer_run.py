@@ -1,6 +1,7 @@
 """A run of the trainer service from labelled images to a verdict; what fits networks is replaced by linear weights."""
 
 import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from actions.promotion import publish, request_promotion
 from actions.verdict import Verdict, judge
 from shared.base.errors import WorkFailed
 from shared.base.settings import Settings, load
-from shared.database import Database, ModelVersion, Review, RunState, TrainingRun
+from shared.database import Database, Draw, ModelVersion, Review, RunState, TrainingRun
 from shared.imaging import Preprocessing
 from shared.ledger.register import register
 from shared.ledger.work import Screened
@@ -26,7 +27,7 @@ from tests.models import SIZE, describe, go_live, make_linear_version
 from tests.unit.steps import NOW, claim, finish, send_all
 from trainer import datasets, gate, leases, pipeline, run
 from trainer.description import Description
-from trainer.patients import Rule
+from trainer.patients import Rule, of_key, parse_pattern
 from trainer.pipeline import Plan, Trained
 from trainer.reviewed import ReviewedImage
 
@@ -232,12 +233,42 @@ def test_from_an_image_that_a_reader_calls_unclear_nothing_is_learned_and_not_re
 
 def test_a_patients_key_decides_whose_an_image_is() -> None:
     def patient(name: str, key: str | None) -> str:
-        return ReviewedImage("0" * 64, "NORMAL", "ward", Path(name), key).owner().patient
+        return ReviewedImage("0" * 64, "NORMAL", "ward", name, Path(name), key).owner().patient
 
     assert patient("a.dcm", "k" * 64) == patient("b.dcm", "k" * 64) == "person167085402194616298"
     assert patient("a.dcm", "j" * 64) != patient("a.dcm", "k" * 64)
     assert patient("person12_virus_3.jpeg", None) == "person12"
     assert patient("scan.png", None) == "person403865683272935549"
+
+
+def test_a_declared_pattern_looks_at_the_folders_of_a_reviewed_image_too() -> None:
+    """Where exports name all files alike, and a folder is a patient's."""
+    image = ReviewedImage("0" * 64, "NORMAL", "ward", "patient12345/study1/view1.jpg", Path("view1.jpg"), None)
+    assert image.owner(parse_pattern("chexpert", "dataset.toml")).patient == "patient12345"
+
+
+@pytest.mark.parametrize("is_drawn", [False, True])
+def test_what_readers_chose_judges_nothing_but_what_a_random_draw_chose_does(
+    database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch, *, is_drawn: bool
+) -> None:
+    """The order of the worklist is no sample: a version would be judged by what its predecessor was unsure of."""
+    ward = settings.sources["ward"].path
+    held_out = next(name for number in range(99) if datasets.is_held_out(of_key(name := f"scan{number}")))
+    digest = screened(database, picture(ward / f"{held_out}.png", True, 9001))
+    with database.write() as session:
+        draw = Draw(source="ward", model_version="champion", seed=1, until=NOW, created_by="Ada", created_at=NOW)
+        session.add(draw)
+        session.flush()
+        word = Review(sha256=digest, label="PNEUMONIA", reviewer="Dr. Okafor", created_at=NOW, is_blind=True)
+        word.draw_id = draw.id if is_drawn else None
+        session.add(word)
+    making_of(25.0, monkeypatch)
+    lease = begun(database)
+    run.run(settings, lease.run, lease.fence, CONSOLE)
+    with database.read() as session:
+        verdict = json.loads(session.get_one(ModelVersion, "challenger-1").verdict or "")
+    names = [name for number in range(300) for name in (f"person{number}", f"IM-{number:04d}")]
+    assert verdict["images"] == sum(map(datasets.is_held_out, names)) + is_drawn
 
 
 def test_images_of_the_labelled_folder_keep_their_names_and_patients_where_they_are_gathered(

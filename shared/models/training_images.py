@@ -36,6 +36,11 @@ def read(folder: Path, described: Manifest) -> frozenset[str] | None:
         raise BrokenModel(f"{folder / FILE} cannot be read: {error}") from error
 
 
+def among(known: frozenset[str], digests: Iterable[str]) -> list[bool]:
+    """Of each of these contents, whether it is among the images that `read` gave."""
+    return [digest[:DIGITS] in known for digest in digests]
+
+
 def count(known: frozenset[str] | None, digests: Iterable[str]) -> int | None:
     """How many of these contents a version was fitted to; None where it does not tell."""
-    return None if known is None else sum(digest[:DIGITS] in known for digest in digests)
+    return None if known is None else sum(among(known, digests))
