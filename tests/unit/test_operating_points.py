@@ -33,7 +33,7 @@ from tests.models import home_with_versions, promote
 from tests.points import add_point, digest, draw_with_words, points, word
 from tests.radiographs import labelled
 from tests.unit.conftest import Run
-from tests.unit.steps import NOW, after, drop, finish, in_hand, screened
+from tests.unit.steps import NOW, after, claim, drop, finish, screened, send_all
 from trainer import datasets, listing
 
 
@@ -412,8 +412,9 @@ def test_the_table_counts_what_is_flagged_a_day_and_missed_of_1000_images(databa
     draw_with_words(database, *spread(20, 25))
     assert "what is flagged a day is not known" in calibrate("fit", "--source", "ward")[1]
     images = [f"{number}.png" for number in range(20)]
-    now = datetime.now(UTC)
-    finish(database, *map(screened, in_hand(database, *images)), now=now - timedelta(days=4))
+    came = datetime.now(UTC) - timedelta(days=4)
+    drop(database, *images, now=came)
+    finish(database, *map(screened, claim(database, send_all(database, now=came), now=came)), now=came)
     found = json.loads(calibrate("fit", "--source", "ward", "--format", "json")[1])
     assert found["images_a_day"] == pytest.approx(5, rel=0.01), "20 images in four days"
     for row in found["thresholds"]:
