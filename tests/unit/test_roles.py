@@ -337,13 +337,13 @@ def test_the_readers_role_can_ask_for_results(
         (
             "pneumoscreen_worker",
             ["models", "promote", "v2", "--by", "me", "--reason", "test"],
-            "permission denied for table promotions",
+            "permission denied for table model_versions",
         ),
         ("pneumoscreen_worker", ["rescreen", "--model", "v2", "--by", "me", "--reason", "test"], "only the owner"),
         (
             "pneumoscreen_worker",
             ["calibrate", "apply", "1", "--by", "me", "--reason", "test"],
-            "permission denied for table operating_points",
+            "permission denied for table model_versions",
         ),
         (
             "pneumoscreen_worker",
