@@ -53,6 +53,29 @@ def members(database: Database, draw: int = 1) -> list[dict[str, Any]]:
         return [dict(row) for row in session.execute(query, {"draw": draw}).mappings()]
 
 
+def test_the_command_draws_and_says_what_may_be_proved_and_what_to_do_next(ward: Database, tmp_path: Path) -> None:
+    asked = ["draw", "--source", "ward", "--seed", "5", "--by", "Ada", "--home", str(tmp_path)]
+    done = CliRunner().invoke(app, [*asked, "--n", "10"])
+    assert done.exit_code == 0, done.output
+    printed = " ".join(done.stdout.split())
+    assert "Draw 1: 10 of 38 images of ward, in 5 strata of the score of v1, seed 5." in printed
+    assert "59 positives that are all found prove a recall of 0.95 (0.95^59 = 0.048, below 0.05)" in printed
+    assert "Not even all 38 images should hold so many" in printed
+    assert "`pneumoscreen calibrate list-draw 1 --format csv`" in printed
+    assert "`pneumoscreen review --csv FILE --draw 1 --by NAME`" in printed
+    assert make(ward).draw == 2
+    assert [row["sha256"] for row in members(ward, 1)] == [row["sha256"] for row in members(ward, 2)], "the same seed"
+    with pytest.raises(WorkFailed, match="'ward' has no result of v1"):
+        CliRunner().invoke(app, [*asked, "--since", "2026-05-05"], catch_exceptions=False)
+
+
+def test_nothing_is_drawn_while_no_version_is_live(ward: Database) -> None:
+    with ward.write() as session:
+        session.query(Promotion).delete()
+    with pytest.raises(WorkFailed, match="no model version is live: `pneumoscreen db upgrade` installs the bundled"):
+        make(ward)
+
+
 def listed(tmp_path: Path, *arguments: str) -> str:
     done = CliRunner().invoke(app, ["list-draw", *arguments, "--home", str(tmp_path)])
     assert done.exit_code == 0, done.output

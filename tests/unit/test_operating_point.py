@@ -68,6 +68,17 @@ def test_the_images_of_one_patient_prove_no_more_than_one() -> None:
     assert choose(copied, 0.95, OWN).is_provisional
 
 
+def test_misses_that_are_all_of_a_few_patients_lower_the_bound_further_than_their_number_does() -> None:
+    patients = tuple("abc" * 10) + tuple(map(str, range(220)))
+    scores = np.repeat([0.1, 0.9, 0.2], [30, 200, 20])
+    labels = np.repeat([1, 0], [230, 20]).astype(np.uint8)
+    bounds = RecallBounds(scores, Readings(scores, labels, np.ones(250), patients))
+    by_number = lower_bound(200 / 230, bounds.effective[1])
+    assert by_number == pytest.approx(0.803, abs=0.001)
+    assert bounds.low(1) == pytest.approx(0.767, abs=0.01), "of so few, a bootstrap draws one twice or more often"
+    assert bounds.low(0) == lower_bound(1.0, bounds.effective[0]), "where none is missed, it says nothing"
+
+
 def test_a_stratum_of_which_few_were_read_may_hide_misses() -> None:
     given = words(100, 100)
     order = np.argsort(given.logits)

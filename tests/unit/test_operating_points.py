@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,23 @@ from actions.promotion import rollback
 from queries import operating_points as query
 from shared.base.errors import InvalidRequest, WorkFailed
 from shared.base.settings import Settings
-from shared.database import AuditEntry, Database, OperatingPoint, Prediction, Review, Sighting, SightingState
+from shared.database import (
+    AuditEntry,
+    Database,
+    ModelVersion,
+    OperatingPoint,
+    Prediction,
+    Review,
+    Sighting,
+    SightingState,
+)
 from shared.models import manifest, training_images
 from tests.models import home_with_versions, promote
 from tests.points import add_point, digest, draw_with_words, points, word
+from tests.radiographs import labelled
 from tests.unit.conftest import Run
-from tests.unit.steps import NOW, after, drop
+from tests.unit.steps import NOW, after, claim, drop, finish, screened, send_all
+from trainer import datasets, listing
 
 
 @pytest.fixture
@@ -346,10 +357,120 @@ def test_the_commands_fit_apply_list_and_roll_back(
         (2, "applied", False),
         (1, "fitted", True),
     ]
-    assert "reviewed draw 1" in run("list", "--source", "ward")[1]
+    table = run("list", "--source", "ward")[1]
+    assert "reviewed draw 1" in table and "provisional" in table and "proved" in table
     code, printed, _ = run("rollback", "--source", "ward", "--by", "Ada", "--reason", "too many alarms")
     assert (code, "threshold of v1 itself" in printed) == (0, True)
     assert "ward has no operating point for v1" in run("list")[1]
+
+
+@pytest.fixture
+def calibrate(
+    database: Database, chosen: Settings, run_command: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Run:
+    """Runs `pneumoscreen calibrate` where `ward` is a source and `v1` is live."""
+    monkeypatch.setenv("COLUMNS", "400")
+    (tmp_path / "pneumoscreen.toml").write_text(f'[sources.ward]\npath = "{tmp_path / "ward"}"\n')
+    return lambda *words: run_command("calibrate", *words, "--home", tmp_path)
+
+
+def test_the_command_fits_to_the_draw_and_for_the_version_that_are_named(database: Database, calibrate: Run) -> None:
+    logits, labels = spread(20, 25)
+    first = draw_with_words(database, logits, labels)
+    newest = draw_with_words(database, *spread(22, 20), first=100)
+    assert f"42 words on draw {newest}, 22 of them PNEUMONIA" in calibrate("fit", "--source", "ward")[1]
+    assert f"45 words on draw {first}, 20 of them" in calibrate("fit", "--source", "ward", "--draw", first)[1]
+    code, _, problem = calibrate("fit", "--source", "ward", "--draw", 9)
+    assert (code, "The source ward has no draw 9" in problem) == (1, True)
+    other = ("fit", "--source", "ward", "--model", "v2", "--draw", first)
+    code, _, problem = calibrate(*other)
+    assert (code, "v2 has scored none of the images of draw 1: --rescore has it do that" in problem) == (1, True)
+    with database.write() as session:
+        session.add_all(
+            Prediction(sha256=digest(number), model_version="v2", decoder_revision=1, logit=logit, created_at=NOW)
+            for number, logit in enumerate(logits[:40], start=1)
+        )
+    code, printed, _ = calibrate(*other)
+    assert (code, "Operating point 3 of ward for v2: " in printed) == (0, True)
+    assert "40 words on draw 1" in printed and "left out: 5 without a logit" in printed
+
+
+def test_the_fit_says_which_recall_the_words_prove(database: Database, calibrate: Run) -> None:
+    draw_with_words(database, *spread(45, 25))
+    printed = calibrate("fit", "--source", "ward")[1]
+    assert "PROVISIONAL: a recall of 0.95 is not proved. 59 independent positives without a miss prove it" in printed
+    assert "These words prove a recall of 0.936 at most, at the threshold that misses none of them." in printed
+    assert "At the provisional threshold they prove 0.899; 0.95 of the next positives are expected above it." in printed
+    assert "calibrate apply 1 --provisional --by NAME --reason TEXT" in printed
+    printed = calibrate("fit", "--source", "ward", "--recall", "0.7")[1]
+    assert "with 95 % confidence, as wanted (0.7)." in printed
+    assert "PROVISIONAL" not in printed
+    assert "To use it: pneumoscreen calibrate apply 2 --by NAME --reason TEXT" in printed
+
+
+def test_the_table_counts_what_is_flagged_a_day_and_missed_of_1000_images(database: Database, calibrate: Run) -> None:
+    draw_with_words(database, *spread(20, 25))
+    assert "what is flagged a day is not known" in calibrate("fit", "--source", "ward")[1]
+    images = [f"{number}.png" for number in range(20)]
+    came = datetime.now(UTC) - timedelta(days=4)
+    drop(database, *images, now=came)
+    finish(database, *map(screened, claim(database, send_all(database, now=came), now=came)), now=came)
+    found = json.loads(calibrate("fit", "--source", "ward", "--format", "json")[1])
+    assert found["images_a_day"] == pytest.approx(5, rel=0.01), "20 images in four days"
+    for row in found["thresholds"]:
+        for end in ("low", "value", "high"):
+            assert row["flagged_a_day"][end] == pytest.approx(5 * row["flagged"][end], rel=0.01)
+            assert row["missed_per_1000"][end] == pytest.approx(1000 * row["missed"][end])
+    assert any(row["missed_per_1000"]["value"] > 10 for row in found["thresholds"])
+    printed = calibrate("fit", "--source", "ward")[1]
+    assert "flagged a day" in printed and "missed of 1,000 images" in printed
+    cells = [[cell.strip() for cell in line.split("│")] for line in printed.splitlines() if "│" in line]
+    by_name = {row[2]: row[8:10] for row in cells if len(row) > 9}
+    for row in found["thresholds"]:
+        figures = (row["flagged_a_day"], row["missed_per_1000"])
+        assert by_name[row["name"]] == ["{value:.1f} ({low:.1f} to {high:.1f})".format(**each) for each in figures]
+
+
+def test_a_labelled_folder_of_the_site_gives_a_point_too(
+    database: Database, chosen: Settings, calibrate: Run, tmp_path: Path
+) -> None:
+    folder = labelled(tmp_path / "data", 6)
+    of_folder = ("fit", "--source", "ward", "--data", folder, "--by", "Ada")
+    code, printed, _ = calibrate(*of_folder)
+    assert code == 0
+    assert "It rests on 12 words on the folder, 6 of them PNEUMONIA, of 12 patients; left out: none." in printed
+    assert "are for a share of pneumonia of the folder's, which is not the source's." in printed
+    of_source = (*of_folder, "--prevalence", "0.02")
+    assert "are for a share of pneumonia of 2.0%, as --prevalence says." in calibrate(*of_source)[1]
+    own, rare = (json.loads(calibrate(*words, "--format", "json")[1]) for words in (of_folder, of_source))
+    assert (own["draw"], own["prevalence"], rare["prevalence"]) == (None, None, 0.02)
+    assert own["data_fingerprint"] == rare["data_fingerprint"] == fingerprint(folder)
+    of_all = [found["thresholds"][0] for found in (own, rare)]
+    assert of_all[0]["recall"]["value"] == of_all[1]["recall"]["value"] == 1
+    assert of_all[1]["ppv"]["value"] < 0.1 < of_all[0]["ppv"]["value"]
+    with database.read() as session:
+        point = session.get_one(OperatingPoint, 1)
+        assert (point.draw_id, point.data_fingerprint, point.words) == (None, fingerprint(folder), 12)
+    assert [row["draw"] for row in json.loads(calibrate("list", "--format", "json")[1])] == [None] * 4
+
+
+def fingerprint(folder: Path) -> str:
+    files = listing.read(folder).files
+    digests = [manifest.sha256(file.path.read_bytes()) for file in files]
+    return datasets.fingerprint(digests, [file.label for file in files])
+
+
+def test_the_images_that_a_version_was_made_from_prove_nothing_of_it(
+    database: Database, chosen: Settings, calibrate: Run, tmp_path: Path
+) -> None:
+    folder = labelled(tmp_path / "data", 6)
+    described = manifest.read(chosen.models / "v1").model_copy(update={"data": {"fingerprint": fingerprint(folder)}})
+    with database.write() as session:
+        session.get_one(ModelVersion, "v1").manifest_sha256 = manifest.write(chosen.models / "v1", described)
+    code, _, problem = calibrate("fit", "--source", "ward", "--data", folder)
+    assert code == 2
+    assert "holds what v1 was made from, which proves nothing of it" in problem
+    assert points(database) == {}
 
 
 def test_a_recall_or_a_format_that_is_none_is_refused(

@@ -19,7 +19,7 @@ from shared.ledger import retention
 from shared.ledger.register import register
 from shared.sources.folder.facts import Facts
 from tests.models import home_with_versions, promote
-from tests.points import points, word
+from tests.points import add_point, points, word
 from tests.unit.conftest import Run
 from tests.unit.steps import NOW, rows
 
@@ -117,3 +117,55 @@ def test_promote_refit_applies_a_point_that_the_old_words_prove_for_the_new_vers
     with database.read() as session:
         point = session.get_one(OperatingPoint, 2)
         assert (point.model_version, point.recall_goal, point.applied_by) == ("v2", 0.6, "Ada")
+
+
+@pytest.fixture
+def command(chosen: Settings, database: Database, run_command: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs `pneumoscreen` where `ward` is a source and `v1` is live."""
+    monkeypatch.setenv("COLUMNS", "400")
+    (chosen.home / "pneumoscreen.toml").write_text(f'[sources.ward]\npath = "{chosen.home / "ward"}"\n')
+    return lambda *words: run_command(*words, "--home", chosen.home)
+
+
+def test_fit_rescore_has_another_version_score_the_draw_and_tells_of_images_that_are_gone(
+    database: Database, chosen: Settings, command: Run
+) -> None:
+    drawn(database, chosen.home / "ward", 12)
+    (chosen.home / "ward" / "2.png").unlink()
+    fit = ("calibrate", "fit", "--source", "ward", "--model", "v2")
+    assert command(*fit)[0] == 1
+    code, printed, told = command(*fit, "--rescore")
+    assert code == 0
+    assert "11 images were scored, 0 had been before." in told
+    assert "1 could not be: " in told
+    assert "Operating point 1 of ward for v2: " in printed
+    assert "It rests on 11 words on draw 1" in printed and "left out: 1 without a logit" in printed
+    assert "0 images were scored, 11 had been before." in command(*fit, "--rescore")[2]
+
+
+def test_promote_refit_applies_no_point_that_the_old_words_do_not_prove(
+    database: Database, chosen: Settings, command: Run
+) -> None:
+    drawn(database, chosen.home / "ward", 12)
+    assert command("calibrate", "fit", "--source", "ward")[0] == 0
+    who = ("--by", "Ada", "--reason", "a trial")
+    assert command("calibrate", "apply", "1", "--provisional", *who)[0] == 0
+    code, printed, told = command("models", "promote", "v2", "--refit", *who)
+    assert code == 0
+    assert "are read by the version's own threshold: ward" in told
+    assert "PROVISIONAL: a recall of 0.95 is not proved" in printed
+    assert points(database)[1].startswith("promotion")
+    assert points(database)[2] == "fitted"
+
+
+def test_promote_refit_says_which_source_has_no_draw_to_fit_to_and_goes_on_with_the_others(
+    database: Database, chosen: Settings, command: Run
+) -> None:
+    drawn(database, chosen.home / "ward", 12)
+    add_point(database, "icu")  # fitted to a labelled folder
+    add_point(database, "ward")
+    code, _, told = command("models", "promote", "v2", "--refit", "--by", "Ada", "--reason", "a trial")
+    assert code == 0
+    assert "icu: The source icu has no draw: `pneumoscreen calibrate draw --source icu` makes one." in told
+    assert "12 images were scored" in told
+    assert points(database)[3] == "fitted"

@@ -34,6 +34,7 @@ from shared.ledger.rescreening import Selection
 from shared.ledger.work import MAX_ATTEMPTS, Identifiers, Quarantined, Screened, Superseded
 from shared.sources.folder.facts import Facts
 from tests.models import go_live, make_linear_version
+from tests.points import add_point, draw_with_words
 from tests.unit.steps import NOW, after, claim, drop, file, finish, in_hand, rows, screened, send_all
 from tests.unit.test_producer_pause import run, settings, states
 from tests.unit.test_screening import png
@@ -260,6 +261,19 @@ FORBIDDEN = [
     "VALUES (1, 'routine', 'unsent', 0, 0, now(), 'me: a study')",
     "INSERT INTO shadow_runs (model_version, source, share, started_by, started_at) "
     "VALUES ('v1', 'ward', 1, 'me', now())",
+    "INSERT INTO operating_points (source, model_version, threshold) VALUES ('ward', 'v1', 0.5)",
+    "UPDATE operating_points SET applied_by = 'me', applied_at = now()",
+    "DELETE FROM operating_points",
+    "UPDATE draws SET seed = 1",
+    "UPDATE draw_members SET inclusion = 1",
+    "DELETE FROM draw_members",
+    "UPDATE audit_samples SET inclusion = 1",
+    "DELETE FROM audit_samples",
+    "UPDATE shadow_scores SET label = 'NORMAL'",
+    "UPDATE shadow_runs SET share = 1",
+    "UPDATE drift_checks SET source = 'icu'",
+    "DELETE FROM drift_references",
+    "UPDATE version_notes SET note = 'bad'",
     "INSERT INTO version_notes (version, author, note, created_at) VALUES ('v1', 'me', 'good', now())",
     "UPDATE alembic_version SET version_num = 'x'",
     "TRUNCATE sightings CASCADE",
@@ -323,9 +337,19 @@ def test_the_readers_role_can_ask_for_results(
         (
             "pneumoscreen_worker",
             ["models", "promote", "v2", "--by", "me", "--reason", "test"],
-            "permission denied for table promotions",
+            "permission denied for table model_versions",
         ),
         ("pneumoscreen_worker", ["rescreen", "--model", "v2", "--by", "me", "--reason", "test"], "only the owner"),
+        (
+            "pneumoscreen_worker",
+            ["calibrate", "apply", "1", "--by", "me", "--reason", "test"],
+            "permission denied for table model_versions",
+        ),
+        (
+            "pneumoscreen_worker",
+            ["calibrate", "fit", "--source", "ward"],
+            "permission denied for table operating_points",
+        ),
         ("pneumoscreen_reader", ["review", "a", "NORMAL", "--by", "me"], "permission denied for table sightings"),
         ("pneumoscreen_reader", ["status"], "permission denied for table"),
     ],
@@ -340,6 +364,9 @@ def test_a_role_without_the_right_is_told_so_in_one_sentence(
     lacks: str,
 ) -> None:
     promotion.publish(owner, tmp_path / "models", make_linear_version(tmp_path, "v2"), NOW, "me")
+    add_point(owner, is_applied=False)
+    draw_with_words(owner, [1.0, -1.0, 2.0, -2.0], ["PNEUMONIA", "NORMAL"] * 2)
+    (tmp_path / "pneumoscreen.toml").write_text(f'[sources.ward]\npath = "{tmp_path / "ward"}"\n')
     database = connected(owner, role)
     code, _, errors = command(database, capsys, monkeypatch, *arguments, "--home", tmp_path)
     database.close()
@@ -414,6 +441,8 @@ def test_the_readers_role_can_ask_the_queries_of_the_documents(reader: Database,
 TABLES = (
     *("sightings", "jobs", "predictions", "screenings", "dicom_headers"),
     *("reviews", "audit_log", "workers", "dead_letters"),
+    *("draws", "draw_members", "audit_samples", "operating_points"),
+    *("shadow_runs", "shadow_scores", "drift_references", "drift_checks", "version_notes"),
 )
 
 

@@ -627,6 +627,38 @@ def test_each_source_is_read_by_its_own_point_and_the_bytes_have_one_set_of_figu
     assert again["after.png"] == (number, found["after.png"]["probability"]), "a result is never read anew"
 
 
+def test_a_point_that_is_applied_while_a_batch_runs_holds_from_the_next_message_on(
+    process: WorkerProcess, database: Database, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with database.read() as session:
+        network = process.models.live(registry.live(session)).network
+    answer, applied = network.logits, list[int]()
+
+    def apply_and_answer(batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        if not applied:
+            applied.append(add_point(database, "ward", "v1", threshold=0.25))
+        return answer(batch)
+
+    monkeypatch.setattr(network, "logits", apply_and_answer)
+    for name, seed in (("during.png", 1), ("after.png", 2)):
+        drop(database, root / name, png(seed))
+        screen_message(process, message(database))
+    found = {row["path"]: (row["operating_point"], row["threshold"]) for row in rows(database)}
+    assert found == {"during.png": (None, 0.5), "after.png": (applied[0], 0.25)}
+
+
+@pytest.mark.parametrize("is_provisional", [True, False])
+def test_each_result_says_whether_the_point_that_gave_it_is_provisional(
+    process: WorkerProcess, database: Database, root: Path, is_provisional: bool
+) -> None:
+    number = add_point(database, "ward", "v1", threshold=0.25, is_provisional=is_provisional)
+    drop(database, root / "a.png", png(1))
+    screen_message(process, message(database))
+    for view in ("results", "results_history"):
+        (row,) = rows(database, view)
+        assert (row["operating_point"], bool(row["is_provisional"])) == (number, is_provisional)
+
+
 def test_points_are_read_with_the_claim_and_cost_no_query_for_each_image(
     process: WorkerProcess, database: Database, root: Path
 ) -> None:

@@ -93,8 +93,10 @@ def test_images_are_scored_beside_the_live_version_and_their_results_stay_its_ow
     database: Database, home: Settings, start: Callable[[], WorkerProcess]
 ) -> None:
     run = put_in_shadow(database, home)
-    results = screen(start(), database, home, 1, 2, 3)
+    process = start()
+    results = screen(process, database, home, 1, 2, 3)
     wait(lambda: len(scores(database)) == 3, "three scores")
+    wait(lambda: counted(process) == (3, 0, 0), "the metrics to count them")
     assert [row["model_version"] for row in results.values()] == ["v1"] * 3
     assert {path: row["probability"] for path, row in results.items()} == {
         row["path"]: row["probability"] for row in rows(database)
@@ -113,6 +115,13 @@ def test_images_are_scored_beside_the_live_version_and_their_results_stay_its_ow
     different = {s.sighting_id for s in scores(database) if s.label != labels[s.sighting_id]}
     assert {each.sighting_id for each in listed} == different
     assert overview.disagreements == len(different) == 3
+
+
+def counted(process: WorkerProcess) -> tuple[float | None, float | None, float | None]:
+    """By the metrics: images scored, images left out, and failures."""
+    value = process.metrics.registry.get_sample_value
+    scored, left_out = (value("pneumoscreen_shadow_images_total", {"state": state}) for state in ("scored", "left_out"))
+    return scored, left_out, value("pneumoscreen_shadow_failures_total")
 
 
 def query_overviews(database: Database) -> list[query.ShadowOverview]:
@@ -166,6 +175,8 @@ def test_a_version_that_does_not_load_or_run_fails_no_screening_and_is_named_in_
     assert "in shadow" in caplog.text
     assert screen(process, database, home, 3)["3.png"]["state"] == "done"
     assert scores(database) == []
+    wait(lambda: counted(process)[:2] == (0, 3), "the metrics to count what it left out")
+    assert counted(process)[2] != 0, "a failure"
     shadowing.end(database, "v2", None, "Ada", DAY)
     wait(lambda: reported(database)[1] == "", "the remark to go with the run")
 
@@ -199,6 +210,7 @@ def test_a_version_that_hangs_holds_up_neither_screening_nor_a_promotion_and_fil
         wait(process.models._shadow_lock.locked, "the version in shadow to hang")
         screen(process, database, home, 2, 3, 4, 5)
         wait(lambda: "is slower than its share" in reported(database)[1], "the remark")
+        assert counted(process) == (0, 2, 0), "two wait, and there is no room for the others"
         go_live(database, published_folder(home, "v3"))
         assert screen(process, database, home, 6)["6.png"]["model_version"] == "v3"
     finally:

@@ -1,19 +1,25 @@
 """What a few words of a site give is measured on patients that nothing was fitted to."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
 
+from queries import versions
 from shared.base.errors import WorkFailed, WrongSettings
 from shared.models import registry
 from shared.models.registry import Loaded
 from tests.models import make_linear_version, published
-from trainer import site_points
+from tests.unit.conftest import Run
+from trainer import fit, site_points
+from trainer.datasets import Dataset
 from trainer.listing import Site
+from trainer.plan import Plan
 
 
 @pytest.fixture(scope="module")
@@ -74,3 +80,72 @@ def test_too_many_words_and_a_column_that_is_not_there_are_refused(loaded: Loade
         measure(loaded, folder, 40)
     with pytest.raises(WrongSettings, match="no column side"):
         measure(loaded, folder, 20, "side")
+
+
+@pytest.fixture
+def tunings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[fit.Run, set[str], set[str]]]:
+    """Each run, the patients that it was fitted to, and those that its epoch and threshold were chosen on.
+
+    What fits networks is stood in for: brighter images are ill.
+    """
+    found = []
+
+    def stand_in(run: fit.Run, train: Dataset, known: Dataset, _console: Console) -> None:
+        found.append((run, set(train.patients), set(known.patients)))
+        run.work.mkdir(parents=True)
+        (run.work / fit.HISTORY).write_text("")
+
+    monkeypatch.setattr(fit, "fit", stand_in)
+    monkeypatch.setattr(fit, "logits", lambda _model, pixels: pixels.mean(axis=(1, 2, 3)) - 127.0)
+    return found
+
+
+def test_fine_tuning_has_a_row_and_nobody_is_measured_by_a_network_that_knows_them(
+    loaded: Loaded,
+    folder: Path,
+    tmp_path: Path,
+    tunings: list[tuple[fit.Run, set[str], set[str]]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sides: list[tuple[set[str], int]] = []
+    tally = site_points._Tally.add
+
+    def add(self: Any, data: Dataset, groups: Any, decided: site_points.Decided) -> None:
+        sides.append(({data.patients[row] for row in np.flatnonzero(decided[0])}, int(decided[0].sum())))
+        tally(self, data, groups, decided)
+
+    monkeypatch.setattr(site_points._Tally, "add", add)
+    plan = Plan("tiny7", tmp_path, tmp_path / "work", epochs=2, start_from=Path("v1"))
+    rows = site_points.measure(loaded, folder, [20], 0.9, "view", Console(quiet=True), Site(), 6, plan)
+    assert [row.name for row in rows] == ["v1, its own threshold", "20 words", "fine-tuned, 5 folds"]
+    assert list(rows[-1].rates) == ["all", "AP", "PA"]
+    assert rows[-1].lowest is None, "each image was measured once"
+    assert len(tunings) == 5
+    measured = sides[-5:]
+    assert sum(images for _, images in measured) == 40
+    for (run, train, known), (fold, _) in zip(tunings, measured, strict=True):
+        assert run.epochs == 2
+        assert not train & known and not (train | known) & fold
+        assert not (run.work / fit.HISTORY).exists(), "its checkpoints are forgotten"
+
+
+def test_the_command_prints_a_row_for_each_and_refuses_what_is_no_number_of_words(
+    loaded: Loaded,
+    folder: Path,
+    tmp_path: Path,
+    tunings: list[tuple[fit.Run, set[str], set[str]]],
+    run_command: Run,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    tuned = replace(loaded, manifest=loaded.manifest.model_copy(update={"architecture": "tiny7"}))
+    monkeypatch.setattr(versions, "load_for_measuring", lambda *_: tuned)
+    measure = ("models", "measure", "operating-points", "--data", folder, "--home", tmp_path, "--rounds", 6)
+    code, printed, _ = run_command(*measure, "--words", "10,20", "--groups", "view", "--fine-tune", 2)
+    assert code == 0
+    for name in ("v1, its own threshold", "10 words", "20 words", "fine-tuned, 5 folds", "specificity, PA"):
+        assert name in printed
+    assert "recall of 0.95 wanted" in printed
+    assert {run.epochs for run, _, _ in tunings} == {2}
+    code, _, problem = run_command(*measure, "--words", "ten")
+    assert (code, "--words takes numbers with commas between" in problem) == (2, True)

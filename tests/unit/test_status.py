@@ -13,7 +13,7 @@ import typer
 from redis import Redis
 from sqlalchemy import text
 
-from actions import promotion
+from actions import operating_points, promotion
 from cli.dismiss import dismiss
 from cli.retry import retry
 from cli.status import status
@@ -25,11 +25,23 @@ from shared.base.filesystem import MARKER
 from shared.base.home import announcement
 from shared.base.settings import load
 from shared.base.source_report import SourceReport, WatchedBy
-from shared.database import Database, DeadLetter, Job, RunState, Sighting, TrainingRun, Worker
+from shared.database import (
+    Database,
+    DeadLetter,
+    Job,
+    ModelVersion,
+    RunState,
+    ShadowRun,
+    ShadowScore,
+    Sighting,
+    TrainingRun,
+    Worker,
+)
 from shared.database.refusals import REFUSES
 from shared.ledger.source_states import write_states
 from shared.ledger.work import MAX_ATTEMPTS, Claimed, PutOff, Quarantined
-from tests.models import go_live, make_linear_version
+from tests.models import DAY, go_live, make_linear_version
+from tests.points import add_point
 from tests.servers import RedisServer
 from tests.unit.steps import claim, drop, file, finish, in_hand, rows, screened, send_all
 
@@ -469,3 +481,57 @@ def test_results_of_an_older_decoder_are_told_of_and_need_nobody_at_once(look: S
     code, screen = look()
     assert code == 0, screen
     assert "Whenever it suits: `pneumoscreen rescreen --decoded-before" in screen
+
+
+def test_a_source_whose_point_went_with_its_version_needs_a_person(look: Status, database: Database) -> None:
+    number = add_point(database, version="linear-0")
+    assert "Needs a person: the source ward" not in look()[1]
+    with database.write() as session:
+        operating_points.retire_for(session, "linear-0", "Ada", datetime.now(UTC))
+    code, screen = look()
+    assert code == 1
+    assert "Needs a person: the source ward has no operating point since its version" in joined(screen)
+    assert f"went out of service (point {number}): its images are read by linear-1's own threshold" in joined(screen)
+    add_point(database, version="linear-1")
+    assert look()[0] == 0
+
+
+def joined(screen: str) -> str:
+    return " ".join(screen.split())
+
+
+def test_a_provisional_point_is_told_of_and_needs_nobody_at_once(look: Status, database: Database) -> None:
+    number = add_point(database, version="linear-1", is_provisional=True)
+    code, screen = look()
+    assert code == 0, screen
+    told = f"Whenever it suits: the operating point {number} of the source ward is provisional: its 60 positives prove"
+    assert f"{told} a recall of 0.930, not of 0.95." in joined(screen)
+
+
+def test_a_source_whose_images_are_read_by_the_versions_own_threshold_is_told_of(
+    look: Status, database: Database, tmp_path: Path
+) -> None:
+    finish(database, screened(*in_hand(database, "a.png")))
+    sources = {"ward": {"path": tmp_path / "ward"}}
+    told = "Whenever it suits: the source ward has no operating point: labels are by the version's own threshold"
+    assert told in joined(look(sources=sources)[1])
+    add_point(database, version="linear-1")
+    assert told not in joined(look(sources=sources)[1])
+
+
+def test_a_version_in_shadow_is_shown_with_what_it_says_otherwise(look: Status, database: Database) -> None:
+    finish(database, *(screened(claimed, 0.9) for claimed in in_hand(database, "a.png")))
+    with database.write() as session:
+        session.add(ModelVersion(version="linear-2", manifest_sha256="0" * 64, created_at=DAY))
+        session.flush()
+        run = ShadowRun(model_version="linear-2", source="ward", share=0.25, started_by="Ada", started_at=DAY)
+        session.add(run)
+        session.flush()
+        score = ShadowScore(shadow_run_id=run.id, sighting_id=1, sha256="a" * 64, prediction_id=1, logit=-2.0)
+        score.probability, score.threshold, score.label, score.created_at = 0.12, 0.5, "NORMAL", DAY
+        session.add(score)
+    shown = "Shadow linear-2 scores 25% of ward since 2026-05-04 12:00 (UTC): 1 images, 1 with another label"
+    assert shown in joined(look()[1])
+    with database.write() as session:
+        session.query(ShadowRun).one().ended_at = DAY
+    assert "Shadow" not in look()[1]

@@ -73,6 +73,11 @@ def test_a_version_that_passes_the_gate_is_live_with_the_figures_kept(
     assert live(database) == "good"
     verdict = json.loads(stored(database, "good").verdict or "")
     assert verdict["passed"] and verdict["challenger"]["recall"] == 1.0
+    (beside,) = verdict["comparisons"]
+    assert (beside["role"], beside["other"]["version"]) == ("champion", "bad")
+    for difference in (beside["specificity"], beside["at_equal_recall"]["difference"]):
+        assert (difference["low"], difference["value"], difference["high"]) == (1.0, 1.0, 1.0)
+    assert 0 < beside["at_equal_recall"]["threshold"] < 1 == beside["at_equal_recall"]["specificity"]
     printed = capsys.readouterr().out
     assert "champion" in printed and "It passed the gate" in printed
 
