@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from cli.console import err, out, shown
 from local import supervisor
 from queries.counts import Counts, count
+from queries.sources import away
 from queries.workers import live_workers
 from shared import database, sources
 from shared.base import stopping, surroundings
@@ -94,13 +96,15 @@ class Watch:
         """Returns whether the database answered."""
         try:
             with self._database.read() as session:
-                counts, alive = count(session), live_workers(session, datetime.now(UTC))
+                today = datetime.now(UTC)
+                counts, alive, gone = count(session), live_workers(session, today), away(session, today)
         except SQLAlchemyError as error:
             reason = " ".join(str(getattr(error, "orig", error)).split())
             self._line = f"the database is out of reach, everything else goes on: {reason}"
             return False
         else:
-            self._line = describe(counts, self._rate.update(counts.finished, now), any(w.model_version for w in alive))
+            is_ready = any(worker.model_version for worker in alive)
+            self._line = describe(counts, self._rate.update(counts.finished, now), is_ready, gone)
             return True
         finally:
             self._fresh_until = now
@@ -110,9 +114,11 @@ class Watch:
         return self._line if silent < SILENT_SECONDS else f"the database has not answered for {silent:.0f} s"
 
 
-def describe(counts: Counts, per_second: float, is_ready: bool) -> str:
+def describe(counts: Counts, per_second: float, is_ready: bool, gone: Sequence[str] = ()) -> str:
+    """What lies in a source that is away is not among those that wait."""
     line = f"waiting {counts.waiting:,} · done {counts.done:,} · quarantined {counts.quarantined:,}"
-    return f"{line} · {per_second:.1f} images/s" if is_ready else f"{line} · the worker is loading its model"
+    line += f" · {per_second:.1f} images/s" if is_ready else " · the worker is loading its model"
+    return f"{line} · away: {', '.join(gone)}" if gone else line
 
 
 class Rate:

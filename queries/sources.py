@@ -134,6 +134,11 @@ def with_problems(overviews: Iterable[SourceOverview], now: datetime) -> set[str
     }
 
 
+def away(session: Session, now: datetime) -> list[str]:
+    """The sources of which a producer, on whichever host, says that it cannot see them, or not for sure."""
+    return sorted({one.source for one in read_states(session, now) if one.is_fresh(now) and one.report.problem})
+
+
 def told(source: SourceOverview, now: datetime, sentence: Callable[[SourceReport], str | None]) -> list[str]:
     """What the producers say of a source, each sentence once, with their hosts unless it is this one alone."""
     hosts: dict[str, list[str]] = {}

@@ -15,6 +15,7 @@ from sqlalchemy import event
 
 from cli.sources import sources
 from cli.status import status
+from cli.up import Watch
 from producer.metrics import Situation
 from producer.reporting import WRITE_EVERY, Reporter
 from queries.sources import overview
@@ -52,6 +53,18 @@ FINE = SourceReport(WatchedBy.EVENTS, files=7)
 def say(database: Database, now: datetime = NOW, host: str = HERE, **reports: SourceReport) -> None:
     with database.write() as session:
         write_states(session, host, now, reports)
+
+
+def test_the_line_of_up_names_a_source_that_is_away_since_what_lies_there_waits_uncounted(database: Database) -> None:
+    now = datetime.now(UTC)
+    say(database, now, ward=FULL, icu=FINE)
+    watch = Watch(database)
+    watch.look(0.0)
+    assert watch.line(1.0).startswith("waiting 0 · done 0")
+    assert watch.line(1.0).endswith(" · away: ward")
+    say(database, now, ward=FINE)
+    watch.look(2.0)
+    assert "away" not in watch.line(3.0)
 
 
 def test_what_a_producer_says_is_read_as_it_was_said(database: Database) -> None:
