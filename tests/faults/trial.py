@@ -117,8 +117,10 @@ class Trial:
 
         def blow() -> bool:
             strike.touch()
-            is_over = lambda: not strike.exists() or self.finished() >= self.count  # noqa: E731
-            self.wait(is_over, f"a process to come to the seam {seam!r}")
+            self.wait(
+                lambda: not strike.exists() or self.finished() >= self.count,
+                f"a process to come to the seam {seam!r}",
+            )
             try:
                 strike.unlink()
             except FileNotFoundError:  # by the process that ended itself
