@@ -28,8 +28,8 @@ OURS = Sighting.id > 0
 PARTS = {
     "all": "",
     "producer": "cli.main producer",
-    "worker": "worker.app worker",
-    "trainer": "trainer.app worker",
+    "worker": "cli.main worker",
+    "trainer": "cli.main trainer",
     "broker": "-server ",
     "database": "postgres",
 }

@@ -96,8 +96,8 @@ class Watch:
         """Returns whether the database answered."""
         try:
             with self._database.read() as session:
-                today = datetime.now(UTC)
-                counts, alive, gone = count(session), live_workers(session, today), away(session, today)
+                at = datetime.now(UTC)
+                counts, alive, gone = count(session), live_workers(session, at), away(session, at)
         except SQLAlchemyError as error:
             reason = " ".join(str(getattr(error, "orig", error)).split())
             self._line = f"the database is out of reach, everything else goes on: {reason}"

@@ -135,8 +135,14 @@ def with_problems(overviews: Iterable[SourceOverview], now: datetime) -> set[str
 
 
 def away(session: Session, now: datetime) -> list[str]:
-    """The sources of which a producer, on whichever host, says that it cannot see them, or not for sure."""
-    return sorted({one.source for one in read_states(session, now) if one.is_fresh(now) and one.report.problem})
+    """The sources that no producer can see, each of which told why: what lies in them has no row yet."""
+    seen: set[str] = set()
+    gone: set[str] = set()
+    for one in read_states(session, now):
+        if one.is_fresh(now):
+            is_away = one.report.watched_by is WatchedBy.NOTHING and one.report.problem is not None
+            (gone if is_away else seen).add(one.source)
+    return sorted(gone - seen)
 
 
 def told(source: SourceOverview, now: datetime, sentence: Callable[[SourceReport], str | None]) -> list[str]:

@@ -12,7 +12,7 @@ import pytest
 
 from shared.base.filesystem import MARKER
 from tests import pace
-from tests.faults.trial import IS_LONG, Trial, struck
+from tests.faults.trial import BOUND, IS_LONG, Trial, struck
 from tests.hanging_share import HangingShare, PretendedShare
 from tests.plan import short
 from tests.servers import Servers
@@ -89,7 +89,8 @@ def test_a_share_that_hangs_holds_nothing_but_its_own_images(
 def strike(fault: TwoSources, share: Share) -> None:
     """Ends the system while the share hangs."""
     theirs, ours = fault.drop_into(share, IMAGES), fault.drop(IMAGES // 2)
-    fault.wait(lambda: fault.finished(theirs) > 0, "some images of the share")
+    # a share is polled for a tenth of the time: on a busy machine there may be minutes between two sweeps
+    fault.wait(lambda: fault.finished(theirs) > 0, "some images of the share", 3 * BOUND)
     share.hang()
     fault.strikes += 1
     more = fault.drop(IMAGES - IMAGES // 2)

@@ -93,8 +93,9 @@ class Trial:
     def strike(self, blow: Callable[[], object], *, images: int = IMAGES, outlasts: bool = False) -> None:
         """Drop images, and let the fault strike at some moment while they are under way.
 
-        It must hit waiting work: where all was finished before this process saw it, more is dropped. The same holds
-        if work `outlasts` a fault that lasts: as it ends, work must still be waiting, or it was not felt.
+        It must hit waiting work: where all was finished before this process saw it, or `blow` says False since it
+        found nothing to hit, more is dropped. The same holds if work `outlasts` a fault that lasts: as it ends, work
+        must still be waiting, or it was not felt.
         """
         for _ in range(MAX_TRIES):
             folder = self.drop(images)
@@ -102,7 +103,8 @@ class Trial:
             self.wait(lambda folder=folder, moment=moment: self.finished(folder) >= moment, f"{moment} of {folder}")
             if self.finished(folder) >= images:
                 continue
-            blow()
+            if blow() is False:
+                continue
             self._moved_at = time.monotonic()
             if not outlasts or self._is_under_way(folder, images):
                 self.strikes += 1
@@ -113,9 +115,17 @@ class Trial:
         """Let a process of the system kill itself at a seam (`seams/sitecustomize.py`)."""
         strike = self.system.home.parent / "strikes" / f"{seam}-{self.strikes}"
 
-        def blow() -> None:
+        def blow() -> bool:
             strike.touch()
-            self.wait(lambda: not strike.exists(), f"a process to come to the seam {seam!r}")
+            self.wait(
+                lambda: not strike.exists() or self.finished() >= self.count,
+                f"a process to come to the seam {seam!r}",
+            )
+            try:
+                strike.unlink()
+            except FileNotFoundError:  # by the process that ended itself
+                return True
+            return False
 
         self.strike(blow, images=images)
 

@@ -57,14 +57,37 @@ def say(database: Database, now: datetime = NOW, host: str = HERE, **reports: So
 
 def test_the_line_of_up_names_a_source_that_is_away_since_what_lies_there_waits_uncounted(database: Database) -> None:
     now = datetime.now(UTC)
-    say(database, now, ward=FULL, icu=FINE)
+    gone = replace(FULL, watched_by=WatchedBy.NOTHING)
+    watch = Watch(database)
+
+    def line() -> str:
+        watch.look(0.0)
+        return watch.line(1.0)
+
+    say(database, now, ward=gone, icu=FINE)
+    assert line().startswith("waiting 0 · done 0")
+    assert line().endswith(" · away: ward")
+    say(database, now, "other", ward=FINE)
+    assert "away" not in line(), "another host sees what lies there"
+    say(database, now, "other", ward=gone)
+    assert line().endswith(" · away: ward")
+    say(database, now, ward=FINE)
+    assert "away" not in line()
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        SourceReport(WatchedBy.POLLING, problem="is read-only, and its marker cannot be written"),
+        SourceReport(WatchedBy.NOTHING),
+    ],
+    ids=["screened, though a person is needed", "not yet looked at"],
+)
+def test_the_line_of_up_calls_no_source_away_that_is_not(database: Database, report: SourceReport) -> None:
+    say(database, datetime.now(UTC), ward=report)
     watch = Watch(database)
     watch.look(0.0)
-    assert watch.line(1.0).startswith("waiting 0 · done 0")
-    assert watch.line(1.0).endswith(" · away: ward")
-    say(database, now, ward=FINE)
-    watch.look(2.0)
-    assert "away" not in watch.line(3.0)
+    assert "away" not in watch.line(1.0)
 
 
 def test_what_a_producer_says_is_read_as_it_was_said(database: Database) -> None:
