@@ -60,6 +60,11 @@ class System:
         announced = (self.home / "run" / "up.toml").read_text()
         return str(tomllib.loads(announced)["broker_url"])
 
+    def flower_address(self) -> str:
+        """Where Flower listens, or soon will: the supervisor may be starting it, or starting it again."""
+        command = self.wait(lambda: self.processes("cli.main flower"), "Flower's process")[0].cmdline()
+        return f"http://127.0.0.1:{command[-1].removeprefix('--port=')}"
+
     def query(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """Rows for SQL in which each `?` stands for a value."""
         for number in range(len(values)):

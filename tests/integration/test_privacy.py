@@ -355,9 +355,7 @@ def _is_open(system: System) -> bool:
 
 
 def _flower(system: System, page: str) -> str:
-    command = system.processes("cli.main flower")[0].cmdline()
-    port = next(part for part in command if part.startswith("--port=")).removeprefix("--port=")
-    request = urllib.request.Request(f"http://127.0.0.1:{port}/{page}")
+    request = urllib.request.Request(f"{system.flower_address()}/{page}")
     credentials = base64.b64encode(f"pneumoscreen:{FLOWER}".encode()).decode()
     request.add_header("Authorization", f"Basic {credentials}")
     with urllib.request.urlopen(request, timeout=SECONDS) as answer:

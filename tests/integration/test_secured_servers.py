@@ -74,13 +74,7 @@ class Secured:
     owner_url: str
 
     def flower(self, page: str, credentials: str | None = None) -> tuple[int, str]:
-        address = next(
-            part
-            for process in self.system.processes("cli.main flower")
-            for part in process.cmdline()
-            if part.startswith("--port=")
-        )
-        request = urllib.request.Request(f"http://127.0.0.1:{address.removeprefix('--port=')}/{page}")
+        request = urllib.request.Request(f"{self.system.flower_address()}/{page}")
         if credentials:
             request.add_header("Authorization", f"Basic {base64.b64encode(credentials.encode()).decode()}")
         try:
