@@ -231,7 +231,7 @@ SEAMS: dict[str, Sequence[tuple[str, Any]]] = {
         ("FolderSource.read", before("read", key=lambda source, path, *_: path.encode(errors="replace"))),
         ("FolderSource.read", slow),
     ],
-    "shared.ledger.work": [("finish", after("commit", lambda session, outcomes, now: len(outcomes) > 1))],
+    "shared.ledger.work": [("finish", after("commit", lambda session, outcomes, *_: len(outcomes) > 1))],
     "worker.process": [("HANG_SECONDS", shorter), ("datetime", wrong_clock)],
     "worker.failures": [("datetime", wrong_clock)],
     "producer.service": [("datetime", wrong_clock)],
