@@ -24,6 +24,8 @@ from shared.statistics.operating_point import Choice, Readings
 from shared.statistics.threshold_table import Row
 
 MIN_GOAL = 0.5
+CHOSEN, OWN = "chosen", "the version's own"
+"""Names of rows in the table of thresholds."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,12 @@ def _logits(session: Session, contents: list[str], version: str) -> dict[str, fl
     return found
 
 
+def check_goal(goal: float) -> None:
+    """Raises InvalidRequest for a recall that is none to be proved."""
+    if not MIN_GOAL <= goal < 1:
+        raise InvalidRequest(f"--recall must be at least {MIN_GOAL:g} and below 1, not {goal:g}.")
+
+
 def fit(
     session: Session,
     source: str,
@@ -141,15 +149,14 @@ def fit(
 
     Raises InvalidRequest for a goal that is none, WorkFailed without a word of each class.
     """
-    if not MIN_GOAL <= goal < 1:
-        raise InvalidRequest(f"--recall must be at least {MIN_GOAL:g} and below 1, not {goal:g}.")
+    check_goal(goal)
     if sample.prevalence is not None and not 0 < sample.prevalence < 1:
         raise InvalidRequest(f"--prevalence must be between 0 and 1, not {sample.prevalence:g}.")
     own, readings = manifest.calibration.line, sample.readings
     choice = operating_point.choose(readings, goal, own, sample.prevalence, seed)
-    thresholds = {"chosen": choice.threshold}
+    thresholds = {CHOSEN: choice.threshold}
     if (as_own := _translated(manifest, choice)) is not None:
-        thresholds["the version's own"] = as_own
+        thresholds[OWN] = as_own
     rows = threshold_table.tabulate(readings, choice.line, thresholds, sample.prevalence, seed)
     details = {
         "choice": asdict(choice),

@@ -26,7 +26,7 @@ Line = dict[str | None, Any]
 
 @dataclass
 class ReviewFile:
-    """`entries` and `wrong` are by line number; `blank` counts lines of `results` to which nobody added a word."""
+    """`entries` and `wrong` are by line number; `blank` counts lines to which nobody has added a word yet."""
 
     entries: list[tuple[int, ReviewEntry]] = field(default_factory=list)
     wrong: dict[int, str] = field(default_factory=dict)
@@ -100,11 +100,11 @@ def _check_columns(name: str, columns: Sequence[str], first: str, keys: Sequence
 
 
 def _entry(line: Line, by: str | None, note: str | None, now: datetime, *, is_of_draw: bool) -> ReviewEntry | None:
-    """None for a line of `results` to which no reader has added a word. Raises InvalidRequest."""
+    """None for a line of `results`, or of a draw's list, to which no reader has added a word. Raises InvalidRequest."""
     if None in line:
         raise InvalidRequest("it has more cells than the first line: put quotes around a text with the separator in it")
     word = _word(line)
-    if word is None:
+    if word is None or (is_of_draw and not word):
         return None
     key = next((key for key in KEYS if line.get(key)), None)
     number = _number(line.get(NUMBER)) if is_of_draw else None

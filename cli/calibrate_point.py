@@ -19,7 +19,8 @@ def fit(
     recall: Annotated[float, typer.Option(help="The recall that is to be proved, from 0.5 to below 1.")] = 0.95,
     home: Home = None,
     draw: Annotated[
-        int | None, typer.Option(help="The random draw whose words are taken; the source's newest if left out.")
+        int | None,
+        typer.Option(help="The random draw whose words are taken; the source's newest that has words if left out."),
     ] = None,
     data: Annotated[
         Path | None,

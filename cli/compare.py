@@ -22,6 +22,10 @@ from trainer.listing import Site
 def compare(settings: Settings, first: str, second: str, data: Path | None, format: str) -> None:
     """Print recipe and data of two versions side by side, and with --data their figures on one set of images."""
     _check_format(format)
+    if first == second:
+        raise InvalidRequest(
+            f"{first} is one version: name two of them; `pneumoscreen models list` shows which there are."
+        )
     compared = None
     if data is None:
         with opened(settings) as database, database.read() as session:

@@ -1,5 +1,6 @@
 """`results`: rows of the views, filtered, as a table or a file."""
 
+from collections import Counter
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -65,18 +66,18 @@ def results(
 
 def _print(listing: Listing, filters: Filters, limit: int | None) -> None:
     names = _columns(filters)
-    rows, without_point = [], set()
+    rows, without_point = [], Counter[str]()
     for row in listing.rows:
         rows.append({name: _cell(row[name]) for name in names})
         if row["label"] is not None and row.get("operating_point") is None:
-            without_point.add(row["source"])
+            without_point[row["source"]] += 1
     columns = [name for name in names if name not in OPTIONAL or any(row[name] is not None for row in rows)]
     table([TITLES.get(name, name) for name in columns], [[row[name] for name in columns] for row in rows])
     if len(rows) == limit:
         err.print(f"The first {limit} are shown; --limit shows more, --format csv all.")
     if without_point:
-        listed = ", ".join(sorted(without_point))
-        err.print(f"By the version's own threshold, as the source had no operating point: {listed}.", markup=False)
+        listed = ", ".join(f"{count} of {source}" for source, count in sorted(without_point.items()))
+        err.print(f"By the version's own threshold, as the source had no operating point then: {listed}.", markup=False)
     err.print("A screening aid, not a diagnosis." if rows else "No row matches.")
 
 

@@ -1,5 +1,6 @@
 """`review`: a reader's word on an image, or many of them from a CSV file."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,6 +9,7 @@ from actions import actor, review_file, review_import, reviews, withdrawal
 from actions.review_import import Imported
 from actions.reviews import Manner, Reviewed, ReviewEntry
 from cli.console import err, out, progress, shown
+from queries import draws
 from shared.base.errors import InvalidRequest, WorkFailed
 from shared.base.settings import Settings
 from shared.database import ReviewMethod, opened
@@ -43,7 +45,8 @@ def review(
         entry = ReviewEntry(which, word, reviewer, review_file.parse_note(note))
         with opened(settings) as database, database.write() as session:
             reviewed = reviews.review(session, entry, datetime.now(UTC), manner)
-        _tell_one(reviewed, manner)
+            drawn = draws.holding(session, reviewed.sighting_id)
+        _tell_one(reviewed, manner, drawn)
     else:
         raise InvalidRequest(
             "Say which image and what it shows, as in `pneumoscreen review ward-7/scan.dcm NORMAL --by 'Dr. Okafor'`, "
@@ -51,12 +54,17 @@ def review(
         )
 
 
-def _tell_one(reviewed: Reviewed, manner: Manner) -> None:
+def _tell_one(reviewed: Reviewed, manner: Manner, drawn: Sequence[int]) -> None:
     """Of a blind word, the model's answer is not told: the reader may be asked about the same picture again."""
     entry = reviewed.entry
     said = f"{shown(entry.name)}: {entry.reviewer} says {entry.label}"
     if reviewed.is_blind:
         out.print(f"{said}, blind.", markup=False)
+        if manner.draw is None and drawn:
+            err.print(
+                f"It trains. The image is in draw {drawn[0]}: for that it counts only if you say --draw {drawn[0]}, as "
+                "the list was read in its order."
+            )
     elif manner.is_blind:
         out.print(f"{said}.", markup=False)
         err.print(f"{AFTER_MODEL}: the model's answer was in sight before, or told after an earlier word.")

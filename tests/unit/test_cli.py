@@ -154,6 +154,7 @@ def test_wrong_usage_ends_with_exit_code_2_and_says_what_is_wrong(
         (["models", "compare", "v1", "v2", "--format", "xml"], "--format must be table or json"),
         (["models", "compare", "--shadow", "--format", "xml"], "--format must be table or json"),
         (["models", "compare"], "Name two versions, or use --shadow"),
+        (["models", "compare", "v1", "v1"], "v1 is one version: name two of them"),
         (["models", "compare", "v1"], "Name two versions, or use --shadow"),
         (["models", "compare", "v1", "v2", "--shadow"], "--shadow takes at most one version, and no --data"),
         (["models", "compare", "--shadow", "--data", "/tmp"], "--shadow takes at most one version, and no --data"),
@@ -422,7 +423,7 @@ def test_the_table_of_results_names_each_image_and_says_which_is_unfamiliar(
     _, out, errors = pneumoscreen("results", "--home", tmp_path)
     assert cells(out, "odd.png") == [str(odd), "ward", "odd.png", "done", "PNEUMONIA", "0.9998", "yes", "v1"]
     assert cells(out, "usual.png") == [str(usual), "ward", "usual.png", "done", "NORMAL", "0.1000", "", "v1"]
-    point = "By the version's own threshold, as the source had no operating point: ward."
+    point = "By the version's own threshold, as the source had no operating point then: 2 of ward."
     assert errors.splitlines() == [point, "A screening aid, not a diagnosis."]
 
 

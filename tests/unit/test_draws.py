@@ -173,6 +173,28 @@ def test_words_of_a_file_count_for_its_draw_and_a_second_time_add_nothing(
     assert listed(tmp_path, "--unread", "--format", "csv").split() == ["number,path"]
 
 
+def test_a_list_may_be_given_in_while_lines_of_it_are_unread(
+    ward: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(ward)
+    take(tmp_path, "number,label\n1,\n2,NORMAL\n3,  \n")
+    assert counting(ward) == {2: "NORMAL"}
+    assert "1 reviews were added, 0 were known already, 2 lines have no word yet." in capsys.readouterr().out
+
+
+def test_a_blind_word_outside_a_draw_says_that_it_does_not_count_for_the_draw(
+    ward: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(ward)
+    path, settings = members(ward)[0]["path"], load(tmp_path)
+    review(settings, path, "NORMAL", "Dr. A", None, None, blind=True)
+    assert "The image is in draw 1: for that it counts only if you say --draw 1" in capsys.readouterr().err
+    assert counting(ward) == {}
+    review(settings, path, "NORMAL", "Dr. A", None, None, draw=1)
+    assert "The image is in draw 1" not in capsys.readouterr().err
+    assert list(counting(ward).values()) == ["NORMAL"]
+
+
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,10 @@ from shared.database import (
     SightingState,
 )
 from shared.models import manifest, training_images
+from shared.statistics import threshold_table
+from shared.statistics.operating_point import Readings
+from shared.statistics.platt import Line
+from shared.statistics.threshold_table import Share
 from tests.models import home_with_versions, promote
 from tests.points import add_point, digest, draw_with_words, points, word
 from tests.radiographs import labelled
@@ -408,6 +413,27 @@ def test_the_fit_says_which_recall_the_words_prove(database: Database, calibrate
     assert "To use it: pneumoscreen calibrate apply 2 --by NAME --reason TEXT" in printed
 
 
+def test_the_fit_says_where_the_point_gains_nothing(
+    database: Database, calibrate: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw_with_words(database, *spread(45, 25))
+    gained = "By these words the point gains nothing"
+    assert gained not in calibrate("fit", "--source", "ward")[1]
+    rows = {
+        name: replace(row, recall=Share(1.0, 0.9, 1.0), specificity=Share(0.3, 0.2, 0.4))
+        for name, row in (
+            (row.name, row)
+            for row in threshold_table.tabulate(
+                Readings(np.array([0.0, 1.0]), np.array([0, 1], np.uint8), np.ones(2), ("a", "b")),
+                Line(1.0, 0.0),
+                {fitting.CHOSEN: 0.6, fitting.OWN: 0.5},
+            )
+        )
+    }
+    monkeypatch.setattr(fitting.threshold_table, "tabulate", lambda *_: tuple(rows.values()))
+    assert gained in calibrate("fit", "--source", "ward")[1]
+
+
 def test_the_table_counts_what_is_flagged_a_day_and_missed_of_1000_images(database: Database, calibrate: Run) -> None:
     draw_with_words(database, *spread(20, 25))
     assert "what is flagged a day is not known" in calibrate("fit", "--source", "ward")[1]
@@ -480,6 +506,7 @@ def test_a_recall_or_a_format_that_is_none_is_refused(
     draw_with_words(database, *spread(20, 25))
     refused: Callable[..., int] = lambda *words: run_command("calibrate", "fit", "--home", tmp_path, *words)[0]  # noqa: E731
     assert refused("--source", "ward", "--recall", "1") == 2
+    assert refused("--source", "ward", "--recall", "1.2", "--draw", "9") == 2, "before any draw is looked for"
     assert refused("--source", "ward", "--format", "xml") == 2
     assert refused("--source", "ward", "--prevalence", "0.1") == 2
     assert refused("--source", "ward", "--data", tmp_path, "--draw", "1") == 2
