@@ -67,6 +67,16 @@ class Fitted:
     sample: Sample
     rows: tuple[Row, ...]
 
+    @property
+    def gains_nothing(self) -> bool:
+        """Whether by these words the version's own threshold misses no more and calls no more of the healthy ill."""
+        by_name = {row.name: row for row in self.rows}
+        if OWN not in by_name:
+            return False
+        own, chosen = by_name[OWN], by_name[CHOSEN]
+        pairs = ((own.recall, chosen.recall), (own.specificity, chosen.specificity))
+        return all(theirs is not None and ours is not None and theirs.value >= ours.value for theirs, ours in pairs)
+
 
 def sample_of_draw(session: Session, draw: Draw, version: str, known: frozenset[str] | None) -> Sample:
     """The words on a draw with the version's logits, weighted by one over the probability of being drawn.

@@ -22,7 +22,7 @@ from shared.database import Database, Draw, opened
 from shared.models import training_images
 from shared.models.manifest import Manifest
 from shared.statistics.operating_point import Readings, needed
-from shared.statistics.threshold_table import Row, Share
+from shared.statistics.threshold_table import Share
 
 RELIABILITY = "reliability.png"
 COLUMNS = (
@@ -205,7 +205,7 @@ def describe(fitted: Fitted, *, is_applied: bool) -> Iterator[str]:
             f"{fitted.version} does not tell which images it was fitted to: if these are among them, all that follows "
             "is too good."
         )
-    if _gains_nothing(fitted.rows):
+    if fitted.gains_nothing:
         yield (
             "By these words the point gains nothing: the version's own threshold, which the table has on the point's "
             "scale, misses no more, and calls no more of the healthy ill."
@@ -230,16 +230,6 @@ def describe(fitted: Fitted, *, is_applied: bool) -> Iterator[str]:
     yield (
         f"To use it all the same: pneumoscreen calibrate apply {fitted.number} --provisional --by NAME --reason TEXT"
     )
-
-
-def _gains_nothing(rows: Sequence[Row]) -> bool:
-    """Whether the version's own threshold is as good as the chosen one, or better."""
-    by_name = {row.name: row for row in rows}
-    own, chosen = by_name.get(fitting.OWN), by_name[fitting.CHOSEN]
-    if own is None or None in (own.recall, own.specificity, chosen.recall, chosen.specificity):
-        return False
-    pairs = ((own.recall, chosen.recall), (own.specificity, chosen.specificity))
-    return all(one.value >= other.value for one, other in pairs if one and other)
 
 
 def as_json(fitted: Fitted, daily: float | None) -> dict[str, Any]:

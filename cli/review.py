@@ -1,6 +1,5 @@
 """`review`: a reader's word on an image, or many of them from a CSV file."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,8 +44,9 @@ def review(
         entry = ReviewEntry(which, word, reviewer, review_file.parse_note(note))
         with opened(settings) as database, database.write() as session:
             reviewed = reviews.review(session, entry, datetime.now(UTC), manner)
-            drawn = draws.holding(session, reviewed.sighting_id)
-        _tell_one(reviewed, manner, drawn)
+            is_apart = reviewed.is_blind and draw is None
+            unserved = draws.newest_with(session, reviewed.sighting_id) if is_apart else None
+        _tell_one(reviewed, manner, unserved)
     else:
         raise InvalidRequest(
             "Say which image and what it shows, as in `pneumoscreen review ward-7/scan.dcm NORMAL --by 'Dr. Okafor'`, "
@@ -54,16 +54,18 @@ def review(
         )
 
 
-def _tell_one(reviewed: Reviewed, manner: Manner, drawn: Sequence[int]) -> None:
-    """Of a blind word, the model's answer is not told: the reader may be asked about the same picture again."""
+def _tell_one(reviewed: Reviewed, manner: Manner, unserved: int | None) -> None:
+    """Of a blind word, the model's answer is not told: the reader may be asked about the same picture again.
+
+    `unserved` is a draw with the image in it, for which the word does not count.
+    """
     entry = reviewed.entry
     said = f"{shown(entry.name)}: {entry.reviewer} says {entry.label}"
     if reviewed.is_blind:
         out.print(f"{said}, blind.", markup=False)
-        if manner.draw is None and drawn:
+        if unserved is not None:
             err.print(
-                f"It trains. The image is in draw {drawn[0]}: for that it counts only if you say --draw {drawn[0]}, as "
-                "the list was read in its order."
+                f"It trains. The image is in draw {unserved}: for that it counts only if you say --draw {unserved}."
             )
     elif manner.is_blind:
         out.print(f"{said}.", markup=False)

@@ -51,11 +51,10 @@ def reading_list(session: Session, draw: int | None, source: str | None = None, 
     return ReadingList(row.id, row.source, len(drawn), entries, len(read), len(drawn) - len(rows))
 
 
-def holding(session: Session, sighting: int) -> Sequence[int]:
-    """The draws that a sighting's image is in, the newest first."""
+def newest_with(session: Session, sighting: int) -> int | None:
+    """The newest draw that a sighting's image is in."""
     is_same = (Sighting.id == sighting) & (Sighting.sha256 == DrawMember.sha256)
-    query = select(DrawMember.draw_id).join(Sighting, is_same).distinct().order_by(DrawMember.draw_id.desc())
-    return session.scalars(query).all()
+    return session.scalar(select(func.max(DrawMember.draw_id)).join(Sighting, is_same))
 
 
 def _find(session: Session, draw: int | None, source: str | None) -> Draw:

@@ -19,6 +19,7 @@ from sqlalchemy import Engine, NullPool, create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 
 from bench.files import numbered
+from local.private_broker import free_port
 from shared import database
 from shared.base.settings import Settings, load
 from tests import pace
@@ -46,9 +47,17 @@ def environment(home: Path, **more: str) -> dict[str, str]:
 
 
 class System:
-    def __init__(self, home: Path, inbox: Path, environment: dict[str, str], process: "subprocess.Popen[str]") -> None:
-        """`environment` is that of a second shell."""
+    def __init__(
+        self,
+        home: Path,
+        inbox: Path,
+        environment: dict[str, str],
+        process: "subprocess.Popen[str]",
+        flower: str = "off",
+    ) -> None:
+        """`environment` is that of a second shell; `flower` the port on which Flower listens, or soon will, or off."""
         self.home, self.inbox, self.environment, self.process = home, inbox, environment, process
+        self.flower = f"http://127.0.0.1:{flower}"
 
     @property
     def database_url(self) -> str:
@@ -59,11 +68,6 @@ class System:
         """As `up` announced it to a second shell."""
         announced = (self.home / "run" / "up.toml").read_text()
         return str(tomllib.loads(announced)["broker_url"])
-
-    def flower_address(self) -> str:
-        """Where Flower listens, or soon will: the supervisor may be starting it, or starting it again."""
-        command = self.wait(lambda: self.processes("cli.main flower"), "Flower's process")[0].cmdline()
-        return f"http://127.0.0.1:{command[-1].removeprefix('--port=')}"
 
     def query(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """Rows for SQL in which each `?` stands for a value."""
@@ -153,7 +157,7 @@ class System:
 def running(
     folder: Path,
     *,
-    flower: str = "off",
+    flower: bool = False,
     trainer: bool = False,
     inbox: bool = True,
     settings: dict[str, str] | None = None,
@@ -165,17 +169,17 @@ def running(
     It is started in the folder `cwd`. With `servers` it uses those instead of SQLite and a private broker. Where
     nothing is learnt it has no trainer, which takes a while to start.
     """
-    home, box = folder / "home", folder / "inbox"
+    home, box, port = folder / "home", folder / "inbox", str(free_port()) if flower else "off"
     variables = environment(home, **(QUICK if settings is None else settings))
     if servers:
         variables |= servers.variables
-    command = [sys.executable, "-P", "-m", "cli.main", "up", "--home", str(home), "--flower-port", flower]
+    command = [sys.executable, "-P", "-m", "cli.main", "up", "--home", str(home), "--flower-port", port]
     command += ["--trainer" if trainer else "--no-trainer"]
     if inbox:
         command += ["--inbox", str(box)]
     with (folder / "up.out").open("w") as output:
         process = subprocess.Popen(command, cwd=cwd, env=variables, stdout=output, stderr=subprocess.STDOUT, text=True)
-    system = System(home, box, {**variables, "PNEUMOSCREEN_HOME": str(home)}, process)
+    system = System(home, box, {**variables, "PNEUMOSCREEN_HOME": str(home)}, process, port)
     try:
         system.wait(lambda: _ready(system), "a worker that holds a model")
         yield system

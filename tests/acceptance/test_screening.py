@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from local.private_broker import free_port
 from shared.models import manifest, registry
 from tests import pace
 from tests.cases import CASES, FOLDER, REFERENCES, TOLERANCE, needs_cases
@@ -24,7 +23,7 @@ needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the labelled X-rays a
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    with running(tmp_path_factory.mktemp("acceptance"), flower=str(free_port()), trainer=True, settings={}) as found:
+    with running(tmp_path_factory.mktemp("acceptance"), flower=True, trainer=True, settings={}) as found:
         yield found
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from local.private_broker import free_port
 from tests import pace
 from tests.faults.trial import IS_LONG, SEAMS
 from tests.system import QUICK, System, distinct, make_linear_home, running, specimens
@@ -32,7 +31,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     data = labelled(folder / "labelled", PATIENTS)
     training = {"PNEUMOSCREEN_TRAINING_DATA": str(data), "PNEUMOSCREEN_ARCHITECTURE": ARCHITECTURE}
     training |= {"PYTHONPATH": str(SEAMS), "EPOCHS": str(EPOCHS)}  # the number of epochs is no setting
-    with running(folder, flower=str(free_port()), trainer=True, settings=QUICK | training) as found:
+    with running(folder, flower=True, trainer=True, settings=QUICK | training) as found:
         yield found
 
 
@@ -42,13 +41,11 @@ def epochs(home: Path) -> int:
 
 def tasks_in_flower(system: System) -> list[tuple[str, str, str]]:
     """Name, state and result of each task that Flower lists."""
-    command = system.processes("flower")[0].cmdline()
-    port = next(part for part in command if part.startswith("--port=")).removeprefix("--port=")
     page = (
         "tasks/datatable?draw=1&start=0&length=50&search[value]=&order[0][column]=0&order[0][dir]=asc"
         "&columns[0][data]=name&search[regex]=false"
     )
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{page}", timeout=SECONDS) as response:
+    with urllib.request.urlopen(f"{system.flower}/{page}", timeout=SECONDS) as response:
         found = json.loads(response.read())["data"]
     return [(task["name"], task["state"], task["result"]) for task in found]
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from local.private_broker import free_port
 from tests import hostile
 from tests.faults.trial import DATABASES, EACH_WAY, IMAGES, IS_LONG, LENGTHY, STRIKES, Trial, alive, struck
 from tests.servers import Servers
@@ -38,7 +37,7 @@ def system(tmp_path_factory: pytest.TempPathFactory, make_servers: Callable[[str
     folder = tmp_path_factory.mktemp("stopping")
     cwd = hostile.fill(folder / "cwd", folder / "trace")
     servers = make_servers("postgresql")
-    with struck(folder, servers, flower=str(free_port()), trainer=True, cwd=cwd, **hostile.VARIABLES) as found:
+    with struck(folder, servers, flower=True, trainer=True, cwd=cwd, **hostile.VARIABLES) as found:
         yield found
 
 

@@ -218,7 +218,7 @@ def struck(
     servers: Servers | None = None,
     *,
     pace: float = 0.02,
-    flower: str = "off",
+    flower: bool = False,
     trainer: bool = False,
     cwd: Path | None = None,
     **settings: str,

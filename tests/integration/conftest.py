@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from local.private_broker import free_port
 from tests.faults.trial import KINDS
 from tests.plan import short
 from tests.servers import Servers
@@ -29,5 +28,5 @@ def system(
     servers = make_servers(request.param)
     make_linear_home(folder / "home", servers.database_url if servers else None)
     (folder / "home" / "pneumoscreen.toml").write_text("backup_every = 86400.0\n")
-    with running(folder, flower=str(free_port()), trainer=True, servers=servers) as found:
+    with running(folder, flower=True, trainer=True, servers=servers) as found:
         yield found

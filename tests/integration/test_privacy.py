@@ -145,7 +145,7 @@ def evidence(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         "TRAINING_DATA": str(_labelled(folder, request.param)),
     }
     more = {f"PNEUMOSCREEN_{name}": value for name, value in settings.items()}
-    with running(folder, flower=str(free_port()), trainer=True, settings={**QUICK, **more}) as system:
+    with running(folder, flower=True, trainer=True, settings={**QUICK, **more}) as system:
         found = Evidence(system)
         monitor = Monitor(system.broker_url)
         try:
@@ -355,7 +355,7 @@ def _is_open(system: System) -> bool:
 
 
 def _flower(system: System, page: str) -> str:
-    request = urllib.request.Request(f"{system.flower_address()}/{page}")
+    request = urllib.request.Request(f"{system.flower}/{page}")
     credentials = base64.b64encode(f"pneumoscreen:{FLOWER}".encode()).decode()
     request.add_header("Authorization", f"Basic {credentials}")
     with urllib.request.urlopen(request, timeout=SECONDS) as answer:

@@ -54,10 +54,9 @@ def test_flower_shows_a_batch_received_started_and_succeeded_with_its_number_of_
         distinct(specimens()[number], box / f"{number}.jpeg", 500 + number)
     for number in range(3):
         system.row(f"for-flower/{number}.jpeg")
-    address = system.flower_address()
 
     def get(page: str) -> str:
-        with urllib.request.urlopen(f"{address}/{page}", timeout=SECONDS) as response:
+        with urllib.request.urlopen(f"{system.flower}/{page}", timeout=SECONDS) as response:
             return str(response.read().decode())
 
     def counted() -> bool:

@@ -74,7 +74,7 @@ class Secured:
     owner_url: str
 
     def flower(self, page: str, credentials: str | None = None) -> tuple[int, str]:
-        request = urllib.request.Request(f"{self.system.flower_address()}/{page}")
+        request = urllib.request.Request(f"{self.system.flower}/{page}")
         if credentials:
             request.add_header("Authorization", f"Basic {base64.b64encode(credentials.encode()).decode()}")
         try:
@@ -231,9 +231,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
         servers = Servers(_url_of(f"{place}/pneumoscreen", "pneumoscreen_worker", ca), _broker_url(port, ca))
         settings = {"FLOWER_PASSWORD": PASSWORDS["flower"], "PRODUCER_METRICS_PORT": str(free_port())}
         more = {f"PNEUMOSCREEN_{name}": value for name, value in settings.items()}
-        with running(
-            folder, flower=str(free_port()), trainer=True, settings={**QUICK, **more}, servers=servers
-        ) as system:
+        with running(folder, flower=True, trainer=True, settings={**QUICK, **more}, servers=servers) as system:
             yield Secured(system, servers, ca, owner)
 
 

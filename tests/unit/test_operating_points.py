@@ -4,7 +4,6 @@ import json
 import math
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -30,10 +29,7 @@ from shared.database import (
     SightingState,
 )
 from shared.models import manifest, training_images
-from shared.statistics import threshold_table
-from shared.statistics.operating_point import Readings
-from shared.statistics.platt import Line
-from shared.statistics.threshold_table import Share
+from shared.statistics.threshold_table import Row, Share
 from tests.models import home_with_versions, promote
 from tests.points import add_point, digest, draw_with_words, points, word
 from tests.radiographs import labelled
@@ -419,18 +415,9 @@ def test_the_fit_says_where_the_point_gains_nothing(
     draw_with_words(database, *spread(45, 25))
     gained = "By these words the point gains nothing"
     assert gained not in calibrate("fit", "--source", "ward")[1]
-    rows = {
-        name: replace(row, recall=Share(1.0, 0.9, 1.0), specificity=Share(0.3, 0.2, 0.4))
-        for name, row in (
-            (row.name, row)
-            for row in threshold_table.tabulate(
-                Readings(np.array([0.0, 1.0]), np.array([0, 1], np.uint8), np.ones(2), ("a", "b")),
-                Line(1.0, 0.0),
-                {fitting.CHOSEN: 0.6, fitting.OWN: 0.5},
-            )
-        )
-    }
-    monkeypatch.setattr(fitting.threshold_table, "tabulate", lambda *_: tuple(rows.values()))
+    same = Share(0.9, 0.8, 1.0)
+    rows = tuple(Row(name, 0.5, same, same, *[None] * 4) for name in (fitting.CHOSEN, fitting.OWN))
+    monkeypatch.setattr(fitting.threshold_table, "tabulate", lambda *_: rows)
     assert gained in calibrate("fit", "--source", "ward")[1]
 
 
