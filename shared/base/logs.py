@@ -23,6 +23,13 @@ def configure(settings: Settings) -> None:
     if settings.log_level != "DEBUG":
         # A filter, since pydicom sets its logger's level itself when it is imported.
         handler.addFilter(lambda record: not record.name.startswith(TALKATIVE))
+    handler.addFilter(lambda record: not _ends_the_program(record))
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
     logging.captureWarnings(True)
     logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+def _ends_the_program(record: logging.LogRecord) -> bool:
+    """Whether a library logs, with its traceback, what ends the program in good order: SQLAlchemy does, and raises it
+    again."""
+    return record.exc_info is not None and isinstance(record.exc_info[1], SystemExit | KeyboardInterrupt)
