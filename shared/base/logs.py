@@ -30,6 +30,6 @@ def configure(settings: Settings) -> None:
 
 
 def _ends_the_program(record: logging.LogRecord) -> bool:
-    """Whether a library logs, with its traceback, what ends the program in good order: SQLAlchemy does, and raises it
-    again."""
-    return record.exc_info is not None and isinstance(record.exc_info[1], SystemExit | KeyboardInterrupt)
+    """Whether SQLAlchemy's pool logs, with its traceback, what ends the program in good order, and raises it again."""
+    is_end = record.exc_info is not None and isinstance(record.exc_info[1], SystemExit | KeyboardInterrupt)
+    return is_end and record.name.startswith("sqlalchemy.pool")
