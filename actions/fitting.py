@@ -12,7 +12,9 @@ import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from actions import novelty_limits
 from actions.actor import named_or_user
+from actions.novelty_limits import NoveltyLimit
 from shared.base.errors import InvalidRequest, WorkFailed
 from shared.database import Draw, OperatingPoint, Prediction, audit
 from shared.ledger.register import parts
@@ -66,6 +68,7 @@ class Fitted:
     choice: Choice
     sample: Sample
     rows: tuple[Row, ...]
+    novelty: NoveltyLimit | None
 
     @property
     def gains_nothing(self) -> bool:
@@ -168,11 +171,13 @@ def fit(
     if (as_own := _translated(manifest, choice)) is not None:
         thresholds[OWN] = as_own
     rows = threshold_table.tabulate(readings, choice.line, thresholds, sample.prevalence, seed)
+    limit = novelty_limits.fit(session, source, manifest)
     details = {
         "choice": asdict(choice),
         "rows": [asdict(row) for row in rows],
         "counts": asdict(sample.counts),
         "prevalence": sample.prevalence,
+        "novelty": asdict(limit) if limit is not None else None,
         "seed": seed,
     }
     point = OperatingPoint(
@@ -189,6 +194,7 @@ def fit(
         draw_id=sample.draw,
         data_fingerprint=sample.fingerprint,
         is_provisional=choice.is_provisional,
+        novelty_limit=limit.limit if limit is not None else None,
         figures=json.dumps(details, allow_nan=False),
         created_by=(actor := named_or_user(actor)),
         created_at=now,
@@ -199,7 +205,7 @@ def fit(
     audit.record(
         session, actor, "calibrate fit", f"point {point.id} of {source}: {len(readings)} words of {basis}", at=now
     )
-    return Fitted(point.id, source, manifest.version, goal, choice, sample, rows)
+    return Fitted(point.id, source, manifest.version, goal, choice, sample, rows, limit)
 
 
 def _translated(manifest: Manifest, choice: Choice) -> float | None:

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from actions import fitting, operating_points, rescoring
+from actions import fitting, novelty_limits, operating_points, rescoring
 from actions.fitting import Fitted, Sample
+from actions.novelty_limits import NoveltyLimit
 from actions.rescoring import Rescored
 from cli.console import err, out, progress, shown, table
 from queries import operating_points as query
@@ -210,6 +211,8 @@ def describe(fitted: Fitted, *, is_applied: bool) -> Iterator[str]:
             "By these words the point gains nothing: the version's own threshold, which the table has on the point's "
             "scale, misses no more, and calls no more of the healthy ill."
         )
+    if fitted.novelty is not None:
+        yield _describe_novelty(fitted.novelty)
     if not choice.is_provisional:
         yield (
             f"The recall is {choice.recall:.3f} among them, and at least {choice.recall_low:.3f} with 95 % confidence, "
@@ -232,6 +235,21 @@ def describe(fitted: Fitted, *, is_applied: bool) -> Iterator[str]:
     )
 
 
+def _describe_novelty(novelty: NoveltyLimit) -> str:
+    of = f"of the source's {novelty.images} newest images"
+    if novelty.images < novelty_limits.MIN_IMAGES:
+        return (
+            f"The version's own novelty limit stays, which flags {novelty.flagged:.1%} {of}: from "
+            f"{novelty_limits.MIN_IMAGES} images on a limit of the source's own is fitted."
+        )
+    if novelty.limit is None:
+        return f"The version's own novelty limit stays: it flags {novelty.flagged:.1%} {of}."
+    return (
+        f"The point has a novelty limit of its own, {novelty.limit:.3f} instead of {novelty.own:.3f}, fitted without "
+        f"words: it flags {novelty.flagged_then:.1%} {of} as unfamiliar instead of {novelty.flagged:.1%}."
+    )
+
+
 def as_json(fitted: Fitted, daily: float | None) -> dict[str, Any]:
     """What `calibrate fit --format json` prints."""
     choice = asdict(fitted.choice)
@@ -249,6 +267,7 @@ def as_json(fitted: Fitted, daily: float | None) -> dict[str, Any]:
         "draw": fitted.sample.draw,
         "data_fingerprint": fitted.sample.fingerprint,
         "prevalence": fitted.sample.prevalence,
+        "novelty": asdict(fitted.novelty) if fitted.novelty is not None else None,
         "left_out": asdict(fitted.sample.counts),
         "images_a_day": daily,
         "thresholds": [

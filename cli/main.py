@@ -365,6 +365,18 @@ def inspect_command(
     inspect_file(_load(home), file, png, format)
 
 
+@app.command("explain", epilog="Example: pneumoscreen explain ward-7/scan.dcm --out why.png")
+def explain_command(
+    which: Annotated[str, typer.Argument(help="An image: its sighting_id, path or SHA-256, as `results` shows it.")],
+    file: Annotated[Path, typer.Option("--out", help="The picture to write, PNG.", dir_okay=False)],
+    home: Home = None,
+) -> None:
+    """Draw an image beside its evidence map: what moved its score, not where the disease is."""
+    from cli.explain import explain_image
+
+    explain_image(_load(home), which, file)
+
+
 @app.command(epilog="Example: pneumoscreen bench --images ~/xrays --only system,limit,script --json")
 def bench(
     images: Annotated[

@@ -1,11 +1,13 @@
-"""`models measure …`: tools that tell how well a model transfers and what its novelty check flags."""
+"""`models measure …`: tools that tell how well a model transfers, where it looks, and what its novelty check flags."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="Measure how well a model transfers, and what its novelty check flags.")
+app = typer.Typer(
+    no_args_is_help=True, help="Measure how well a model transfers, where it looks and what it finds new."
+)
 
 Home = Annotated[
     Path | None,
@@ -71,6 +73,41 @@ def novelty(
         [(row.name, row.images, _rounded(row.flagged)) for row in (*report.xrays, *report.families, *report.changed)],
         f"{loaded.manifest.version}, {check}, limit {report.limit:.3f}",
     )
+
+
+@app.command(epilog="Example: pneumoscreen models measure evidence --data ~/labelled")
+def evidence(
+    data: Data,
+    version: Version = None,
+    home: Home = None,
+    all_images: Annotated[
+        bool, typer.Option("--all", help="All images of the folder, not those of held-out patients alone.")
+    ] = False,
+) -> None:
+    """Measure where a version looks: its evidence maps, and its answers when parts of the picture are covered."""
+    from cli.console import err, table
+    from local import announcing
+    from queries import versions
+    from shared.base import settings
+    from trainer import datasets, evidence
+    from trainer.listing import Site
+
+    chosen = settings.load(home)
+    loaded = versions.load_for_measuring(chosen, version)
+    site = Site.of(chosen, announcing.known_secret(chosen))
+    images = datasets.read(data, loaded.manifest.preprocessing, err, site=site)
+    images = images if all_images else datasets.select_held_out(images, data)
+    network = loaded.network
+
+    measured = evidence.measure(images, network.logits, network.answers if network.has_evidence else None, err)
+    who = "all patients" if all_images else "patients held out"
+    table(
+        ("what", "value", "95 % interval", "chance"),
+        evidence.rows_of(measured),
+        f"{loaded.manifest.version}, {measured['images']} images of {measured['patients']} {who}",
+    )
+    if not network.has_evidence:
+        err.print(f"{loaded.manifest.version} has no evidence map: its answers alone were measured.", style="yellow")
 
 
 @app.command(

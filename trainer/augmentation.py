@@ -1,24 +1,35 @@
 """Augmentation: changes that another scanner, position or child would cause, against learning one hospital's habits.
 
 Every function takes and returns a batch, float32, shape (n, height, width, channels), 0 to 255, and draws anew for
-each image. They run inside a tf.data pipeline on the CPU.
+each image; the first three are for recipes, and take and return `Examples`. They run inside a tf.data pipeline on the
+CPU.
 """
 
 from typing import Any
 
+from shared.models.evidence import MIDDLE
+from trainer.recipes import Examples
 
-def augment(batch: Any) -> Any:
+
+def augment(batch: Examples) -> Examples:
     """All of the changes, in the order in which they really occur: frame, beam, film, optics, noise, file, cover."""
-    return _expose_all(frame(batch))
+    return batch._replace(pixels=_expose_all(frame(batch.pixels)))
 
 
-def augment_equalized(batch: Any) -> Any:
-    """The same for pixels whose histogram serving equalizes: that is done again after framing, as serving will.
+def turn_only(batch: Examples) -> Examples:
+    """The usual augmentation of scripts for such images: see `turn`."""
+    return batch._replace(pixels=turn(batch.pixels))
 
-    A black border or a collimated corner shifts every grey value of an equalized picture. Equalizing depends on the
-    order of grey values alone, so doing it a second time gives what doing it once on the framed original would.
+
+def attend_to_middle(batch: Examples) -> Examples:
+    """`augment` for pixels whose histogram serving equalizes, with markers, and surroundings that tell nothing.
+
+    A black border or a collimated corner shifts every grey value of an equalized picture, so it is equalized again
+    after framing, as serving will. Equalizing depends on the order of grey values alone: doing it a second time gives
+    what doing it once on the framed original would.
     """
-    return _expose_all(equalize(frame(batch)))
+    batch = recompose(batch._replace(pixels=mark(equalize(frame(batch.pixels)))))
+    return batch._replace(pixels=_expose_all(batch.pixels))
 
 
 def _expose_all(batch: Any) -> Any:
@@ -28,7 +39,7 @@ def _expose_all(batch: Any) -> Any:
 
 
 def frame(batch: Any) -> Any:
-    """Cut up to 18 % off each side or add up to 12 % of black, apart from each other; turn (5 degrees), shear, mirror.
+    """Cut up to 18 % off each side or add up to 16 % of black, apart from each other; turn (5 degrees), shear, mirror.
 
     What lies inside the picture, and its proportions, are habits of a hospital, and some collections' classes come
     from different ones. One in ten stays as it is.
@@ -41,7 +52,7 @@ def frame(batch: Any) -> Any:
     def draw(least: float, most: float) -> Any:
         return tf.where(still, 0.0, tf.random.uniform([n], least, most))
 
-    left, top, right, bottom = (draw(-0.12, 0.18) for _ in range(4))
+    left, top, right, bottom = (draw(-0.16, 0.18) for _ in range(4))
     angle, shear = tf.where(still, 0.0, tf.random.normal([n], stddev=0.09)), draw(-0.08, 0.08)
     mirror = tf.where(tf.random.uniform([n]) < 0.5, -1.0, 1.0)
     zoom = (1.0 - left - right) * mirror, 1.0 - top - bottom
@@ -62,6 +73,66 @@ def equalize(batch: Any) -> Any:
     below = tf.cumsum(counts, axis=1, exclusive=True)
     table = tf.minimum((below + step // 2) // step, 255)
     return tf.cast(tf.reshape(tf.gather(table, values, batch_dims=1), [n, height, width, 1]), tf.float32)
+
+
+def mark(batch: Any) -> Any:
+    """Draw up to three bright or dark bars, as side markers, letters, electrodes and tubes are, in half of the images.
+
+    Classes come from different wards, whose habits of marking a network would learn.
+    """
+    import tensorflow as tf
+
+    n, height, width = tf.shape(batch)[0], batch.shape[1], batch.shape[2]
+    one_each = [n, 1, 1, 1]
+    y = tf.reshape(tf.range(height, dtype=tf.float32), [1, height, 1, 1]) / height
+    x = tf.reshape(tf.range(width, dtype=tf.float32), [1, 1, width, 1]) / width
+    is_marked = tf.random.uniform(one_each) < 0.5
+    for _ in range(3):
+        off_y, off_x = y - tf.random.uniform(one_each), x - tf.random.uniform(one_each)
+        angle = tf.random.uniform(one_each, 0.0, 3.1416)
+        along, across = off_x * tf.cos(angle) + off_y * tf.sin(angle), off_y * tf.cos(angle) - off_x * tf.sin(angle)
+        length = tf.exp(tf.random.uniform(one_each, -4.5, -1.2))  # half of it: 0.011 to 0.30 of the side
+        inside = (tf.abs(along) < length) & (tf.abs(across) < tf.random.uniform(one_each, 0.004, 0.03))
+        grey = tf.where(tf.random.uniform(one_each) < 0.8, tf.random.uniform(one_each, 190.0, 255.0), 0.0)
+        batch = tf.where(inside & is_marked & (tf.random.uniform(one_each) < 0.6), grey, batch)
+    return batch
+
+
+def recompose(batch: Examples) -> Examples:
+    """Make what surrounds the middle tell nothing: it is exchanged or covered, or the middle is covered instead.
+
+    Of each hundred images 40 get the surroundings of another image of the batch, whose label does not count; 8 keep
+    their middle alone; of 22 the middle is covered, and the network should then say that it does not know, by the
+    base rate of 0.5 that balanced weights give.
+    """
+    import tensorflow as tf
+
+    pixels = batch.pixels
+    n, height, width = tf.shape(pixels)[0], pixels.shape[1], pixels.shape[2]
+    one_each = [n, 1, 1, 1]
+    y = (tf.reshape(tf.range(height, dtype=tf.float32), [1, height, 1, 1]) + 0.5) / height
+    x = (tf.reshape(tf.range(width, dtype=tf.float32), [1, 1, width, 1]) + 0.5) / width
+    how = tf.random.uniform(one_each)
+    is_exchanged, is_alone, is_covered = how < 0.40, (how >= 0.40) & (how < 0.48), how >= 0.78
+
+    def moved(side: float, outwards: float) -> Any:
+        """A side of the middle, moved a little in half of the images; only outwards where the middle is covered."""
+        by = tf.where(is_covered, tf.random.uniform(one_each, 0.0, 0.05), tf.random.uniform(one_each, -0.04, 0.06))
+        return side + outwards * tf.where(tf.random.uniform(one_each) < 0.5, by, 0.0)
+
+    top, bottom, left, right = (
+        moved(side, outwards) for side, outwards in zip(MIDDLE, (-1.0, 1.0, -1.0, 1.0), strict=True)
+    )
+    middle = (y > top) & (y < bottom) & (x > left) & (x < right)
+    others = tf.gather(pixels, tf.random.shuffle(tf.range(n)))
+    share = tf.cast(middle, tf.float32)
+    mean = tf.reduce_sum(pixels * share, [1, 2, 3], keepdims=True) / tf.reduce_sum(share, [1, 2, 3], keepdims=True)
+    kind = tf.random.uniform(one_each)
+    drawn = tf.where(kind < 0.65, 0.0, tf.random.uniform(one_each, 0.0, 255.0))
+    grey = tf.where(kind < 0.4, tf.where(tf.random.uniform(one_each) < 0.5, mean, 127.5), drawn)
+    pixels = tf.where(is_exchanged & ~middle, others, pixels)
+    pixels = tf.where((is_alone & ~middle) | (is_covered & middle), grey, pixels)
+    return batch._replace(pixels=pixels, labels=tf.where(is_covered[:, 0, 0], 0.5, batch.labels))
 
 
 def shade(batch: Any) -> Any:

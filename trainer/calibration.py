@@ -1,5 +1,10 @@
-"""Examines a network on patients that it was not fitted to: calibration, operating threshold and metrics."""
+"""Examines a network on patients that it was not fitted to: calibration, operating threshold and metrics.
 
+Calibration and threshold are chosen where they will have to hold: on these patients' images as they are, and under the
+changes of `trainer.robustness`, which stand for what other hospitals do differently.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +16,7 @@ from shared.models.manifest import Calibration, is_positive
 from shared.statistics import drift, metrics
 from shared.statistics.metrics import Answers
 from trainer import evaluation
+from trainer.robustness import Changed
 
 RECALL_GOAL = 0.97  # of patients that nobody has seen: a missed pneumonia costs most, so specificity is what is left
 RECALL_TARGET = 0.98
@@ -21,7 +27,15 @@ patients, thresholds chosen on bootstrap samples of patients had a recall of at 
 the rounds for a target of 0.97, 79 % for 0.975, 94 % for 0.98 and 99 % for 0.985, at a specificity of 0.96, 0.95, 0.94
 and 0.92: beyond 0.98 each further step costs more false alarms than it buys certainty.
 """
+RECALL_UNDER_CHANGES = 0.9625
+"""The recall that the threshold must reach under each change."""
+MIN_SPECIFICITY = 0.5
+"""A change under which that recall costs more specificity is one that no threshold can hold: it is named instead."""
 FOLDS = 5
+
+Floats = NDArray[np.float64]
+Set = tuple[Floats, NDArray[np.uint8]]
+"""Logits and labels, each of shape (n,)."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +50,17 @@ class Examination:
     threshold: float
     metrics: dict[str, Any]
     answers: Answers
+    not_held: tuple[str, ...] = ()
+    """Changes that the threshold does not hold."""
 
 
-def examine(logits: NDArray[np.float64], labels: NDArray[np.uint8], patients: tuple[str, ...]) -> Examination:
+def examine(
+    logits: Floats, labels: NDArray[np.uint8], patients: tuple[str, ...], changed: Changed | None = None
+) -> Examination:
     """Calibrate, choose the threshold and measure, on held-out patients; arrays of shape (n,), labels 0 or 1.
+
+    `changed`: what the network answers to some of these images when they are changed; without it, calibration and
+    threshold rest on the images as they are.
 
     The calibration and the threshold of the result use every held-out patient. The metrics are cross-fitted: each
     patient is measured with a calibration and a threshold that were fitted to the others.
@@ -50,10 +71,13 @@ def examine(logits: NDArray[np.float64], labels: NDArray[np.uint8], patients: tu
     decisions = np.empty(len(labels), dtype=np.bool_)
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
     for others, fold in folds.split(logits, labels, groups=np.asarray(patients)):
-        calibration, threshold = fit_operating_point(logits[others], labels[others])
+        sets = _sets(changed, labels, np.isin(np.arange(len(labels)), others))
+        calibration, threshold = fit_operating_point(logits[others], labels[others], [*sets.values()])
         probabilities[fold] = evaluation.calibrate(calibration, logits[fold])
         decisions[fold] = is_positive(probabilities[fold], threshold)
-    calibration, threshold = fit_operating_point(logits, labels)
+    sets = _sets(changed, labels, np.ones(len(labels), dtype=np.bool_))
+    calibration, threshold = fit_operating_point(logits, labels, [*sets.values()])
+    not_held = tuple(name for name, each in sets.items() if _hold(calibration, each) is None)
     answers = Answers(labels, logits, probabilities, decisions, patients)
     final = evaluation.decide(logits, labels, patients, calibration, threshold)
     recall, specificity = metrics.rates(final.decisions, labels == 1)
@@ -62,6 +86,8 @@ def examine(logits: NDArray[np.float64], labels: NDArray[np.uint8], patients: tu
         "prevalence": float(labels.mean()),
         "recall_goal": RECALL_GOAL,
         "recall_target": RECALL_TARGET,
+        **({"recall_target_under_changes": RECALL_UNDER_CHANGES, "changes": len(sets)} if sets else {}),
+        **({"changes_not_held": list(not_held)} if not_held else {}),
         "recall_at_threshold": recall,
         "specificity_at_threshold": specificity,
         "reference": {"logits": drift.describe(logits)},
@@ -70,16 +96,45 @@ def examine(logits: NDArray[np.float64], labels: NDArray[np.uint8], patients: tu
         f"intervals are 95 % percentile bootstrap intervals over patients, {metrics.ROUNDS:,} rounds, and exact ones "
         "(Clopper & Pearson, 1934) where all rounds agree",
     }
-    return Examination(calibration, threshold, figures, answers)
+    return Examination(calibration, threshold, figures, answers, not_held)
 
 
-def fit_operating_point(logits: NDArray[np.float64], labels: NDArray[np.uint8]) -> tuple[Calibration, float]:
-    """The calibration and the threshold that these patients give."""
-    calibration = calibrate(logits, labels)
-    return calibration, choose_threshold(evaluation.calibrate(calibration, logits), labels)
+def fit_operating_point(
+    logits: Floats, labels: NDArray[np.uint8], changed: Sequence[Set] = ()
+) -> tuple[Calibration, float]:
+    """The calibration and the threshold that these patients give, and some of them under changes, a set for each.
+
+    The line is fitted to all sets together. The threshold is the largest that reaches RECALL_TARGET on the images as
+    they are and RECALL_UNDER_CHANGES under each change, but for those that no threshold can hold.
+    """
+    sets = [(logits, labels), *changed]
+    calibration = calibrate(np.concatenate([each for each, _ in sets]), np.concatenate([each for _, each in sets]))
+    thresholds = [choose_threshold(evaluation.calibrate(calibration, logits), labels)]
+    thresholds += [held for each in changed if (held := _hold(calibration, each)) is not None]
+    return calibration, min(thresholds)
 
 
-def calibrate(logits: NDArray[np.float64], labels: NDArray[np.uint8]) -> Calibration:
+def _sets(changed: Changed | None, labels: NDArray[np.uint8], chosen: NDArray[np.bool_]) -> dict[str, Set]:
+    """Logits and labels under each change of the rows that are chosen; empty where either class is missing."""
+    if changed is None:
+        return {}
+    is_used = chosen[changed.rows]
+    used = labels[changed.rows[is_used]]
+    if len(set(used.tolist())) < 2:
+        return {}
+    return {name: (logits[is_used], used) for name, logits in changed.logits.items()}
+
+
+def _hold(calibration: Calibration, changed: Set) -> float | None:
+    """The largest threshold that reaches RECALL_UNDER_CHANGES; None where its specificity is below MIN_SPECIFICITY."""
+    logits, labels = changed
+    probabilities = evaluation.calibrate(calibration, logits)
+    threshold = choose_threshold(probabilities, labels, RECALL_UNDER_CHANGES)
+    _, specificity = metrics.rates(is_positive(probabilities, threshold), labels == 1)
+    return threshold if specificity is not None and specificity >= MIN_SPECIFICITY else None
+
+
+def calibrate(logits: Floats, labels: NDArray[np.uint8]) -> Calibration:
     """Platt scaling (Platt, 1999) without a penalty; raises WorkFailed where a higher logit means less pneumonia."""
     from sklearn.linear_model import LogisticRegression
 

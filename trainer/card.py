@@ -8,9 +8,11 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from shared.models import evidence
 from shared.models.manifest import Manifest, Novelty
 from shared.statistics import metrics
 from trainer import adaptation, plots
+from trainer.evidence import rows_of
 
 MARKDOWN_FILE, HTML_FILE = "card.md", "card.html"
 
@@ -81,6 +83,8 @@ def _sections(manifest: Manifest) -> Iterator[Section]:
     yield "Metrics", list(_metrics(manifest))
     if adaptation.BEFORE in manifest.metrics:
         yield "What fine-tuning changed", _adaptation(manifest)
+    if evidence.MEASURED in manifest.metrics:
+        yield "Evidence", _evidence(manifest.metrics[evidence.MEASURED])
     drawn: list[Block] = [Plot(name, title) for name, title in plots.TITLES.items() if name in manifest.files]
     if drawn:
         yield "Plots", drawn
@@ -118,7 +122,7 @@ def _data(manifest: Manifest) -> list[Block]:
 
 def _metrics(manifest: Manifest) -> Iterator[Block]:
     for name, measured in manifest.metrics.items():
-        if not isinstance(measured, dict):
+        if not isinstance(measured, dict) or name == evidence.MEASURED:
             continue
         yield f"Measured on: {name}, {measured.get('images', '?')} images of {measured.get('patients', '?')} patients."
         figures = [(key, measured[key]) for key in metrics.NAMES if metrics.value(measured.get(key)) is not None]
@@ -132,6 +136,15 @@ def _metrics(manifest: Manifest) -> Iterator[Block]:
         others = {key: fact for key, fact in measured.items() if key not in {*metrics.NAMES, "confusion"}}
         if others:
             yield _facts(others)
+
+
+def _evidence(measured: dict[str, Any]) -> list[Block]:
+    return [
+        f"Where the network finds what moves its score, on {measured['images']} images of {measured['patients']} "
+        "patients who are held out. A network that knows what a covered middle hides looks at the wrong things.",
+        Table(("what", "value", "95 % interval", "chance"), tuple(rows_of(measured))),
+        f"How: {measured['method']}.",
+    ]
 
 
 def _adaptation(manifest: Manifest) -> list[Block]:

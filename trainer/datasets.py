@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from shared.base.errors import ImageError, WrongSettings
+from shared.base.errors import ImageError, WorkFailed, WrongSettings
 from shared.imaging import Preprocessing, prepare
 from trainer import listing, patients
 from trainer.listing import CLASSES, LabelledFile, Listing, Site, Skipped
@@ -101,6 +101,14 @@ def select(data: Dataset, rows: NDArray[np.bool_]) -> Dataset:
         rules=tuple(data.rules[row] for row in chosen if data.rules),
         pattern=data.pattern,
     )
+
+
+def select_held_out(data: Dataset, folder: Path) -> Dataset:
+    """The images of patients held out; raises WorkFailed where they are not of both classes."""
+    chosen = select(data, data.held_out())
+    if len(set(chosen.labels.tolist())) < 2:
+        raise WorkFailed(f"{folder} holds no patients of both classes who are held out: there is nothing to measure on")
+    return chosen
 
 
 def _room(shape: tuple[int, ...], work: Path | None) -> NDArray[np.uint8]:

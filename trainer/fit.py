@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from trainer.datasets import Dataset
-from trainer.recipes import Recipe
+from trainer.recipes import Examples, Recipe
 
 BEST = "best.weights.h5"
 HISTORY = "epochs.jsonl"
@@ -100,7 +100,6 @@ def _run(model: Any, run: Run, train: Dataset, validation: Dataset, console: Con
             epochs=epochs,
             verbose=0,
             shuffle=False,  # the pipeline does
-            class_weight=class_weights(train.labels) if run.recipe.is_balanced else None,
             callbacks=[_watch(run), backup, _reporter(progress, run.epochs)],
         )
     if run.recipe.keeps_best and (run.work / BEST).exists():
@@ -149,8 +148,11 @@ def is_over(values: list[float], recipe: Recipe) -> bool:
 def _pipeline(data: Dataset, recipe: Recipe, seed: int) -> Any:
     import tensorflow as tf
 
+    balance = class_weights(data.labels) if recipe.is_balanced else {0: 1.0, 1: 1.0}
+
     def change(pixels: Any, labels: Any) -> Any:
-        return (recipe.change(pixels) if recipe.change else pixels), labels
+        batch = Examples(pixels, labels, tf.where(labels > 0.5, balance[1], balance[0]))
+        return tuple(recipe.change(batch) if recipe.change else batch)
 
     rows = _batches(data, tf.data.Dataset.range(len(data)).shuffle(len(data), seed=seed), recipe.batch)
     return rows.map(change, num_parallel_calls=tf.data.AUTOTUNE).prefetch(4)

@@ -14,8 +14,9 @@ from actions.verdict import Verdict, judge
 from shared.base.errors import BrokenModel, WrongSettings
 from shared.imaging import Preprocessing
 from shared.models import manifest, registry, training_images
+from shared.models.evidence import MEASURED
 from shared.models.registry import Loaded, Published
-from trainer import datasets, evaluation
+from trainer import datasets, evaluation, evidence
 from trainer.datasets import Dataset
 from trainer.listing import Site
 
@@ -79,6 +80,7 @@ def examine(
             sides.append(_side(loaded, seen))
         except BrokenModel as error:
             notes.append(f"{version.version} could not be compared: {error}")
+    notes += _note_evidence(models, versions)
     champion, earlier = (sides[0], sides[1:]) if sides else (None, [])
     return judge(champion, mine, _ground(samples, parts), earlier=earlier, notes=notes)
 
@@ -176,6 +178,17 @@ def _notes(sample: Sample, known: Known, data: Dataset) -> list[str]:
                 f"{version} was fitted to {seen} of these images, since patients were told apart in another way then: "
                 "its figures here are too good."
             )
+    return notes
+
+
+def _note_evidence(models: Path, versions: Sequence[Published]) -> list[str]:
+    """What the cards say of where the versions look; it decides nothing."""
+    notes = []
+    for version in versions[:2]:
+        with suppress(BrokenModel):
+            measured = manifest.read(models / version.version, version.manifest_sha256).metrics.get(MEASURED)
+            said = evidence.sentence(measured) if measured else "where it looks was not measured."
+            notes.append(f"Evidence of {version.version}: {said}")
     return notes
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from shared.imaging import Preprocessing
 from shared.models.engines import MAX_DIFFERENCE, reference_pixels
-from shared.models.engines.keras import traced
+from shared.models.engines.keras import traced, with_evidence
 from shared.models.engines.litert import ENGINE, LiteRTNetwork
 from shared.models.manifest import Export, Manifest
 from trainer import fit
@@ -73,9 +73,9 @@ def _layers(model: Any) -> Iterator[Any]:
 
 
 def _convert(model: Any, size: Preprocessing) -> bytes:
-    """For a batch of one: each thread of a worker takes one image at a time."""
+    """For a batch of one: each thread of a worker takes one image at a time. With the evidence map, if it has one."""
     import tensorflow as tf
 
-    call = traced(model, (1, size.height, size.width, size.channels))
+    call = traced(with_evidence(model) or model, (1, size.height, size.width, size.channels))
     logging.getLogger("absl").setLevel(logging.ERROR)
     return bytes(tf.lite.TFLiteConverter.from_concrete_functions([call.get_concrete_function()]).convert())

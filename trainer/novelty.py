@@ -74,7 +74,7 @@ def fit_for(train: Dataset, validation: Dataset, preprocessing: Preprocessing) -
 def fit(pixels: NDArray[np.uint8], patients: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
     """Centre, whitening and limit from at least MIN_IMAGES X-rays, shape (n, height, width, channels).
 
-    The limit is that of a split conformal predictor (Vovk et al., 2005), of scores that are cross-fitted by patient.
+    The limit is of scores that are cross-fitted by patient.
     """
     from sklearn.model_selection import GroupKFold
 
@@ -83,7 +83,7 @@ def fit(pixels: NDArray[np.uint8], patients: Sequence[str]) -> tuple[NDArray[np.
     for others, fold in GroupKFold(FOLDS).split(features, groups=np.asarray(patients)):
         scores[fold] = novelty.distances(features[fold], *_gaussian(features[others]))
     centre, whitening = _gaussian(features)
-    return centre, whitening, float(np.sort(scores)[len(scores) - int(SHARE * (len(scores) + 1))])
+    return centre, whitening, novelty.limit_of(scores, SHARE)
 
 
 def flagged(check: NoveltyCheck, pixels: NDArray[np.uint8]) -> float:

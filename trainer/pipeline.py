@@ -5,16 +5,20 @@ import shlex
 import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 
 from shared.base.errors import WorkFailed
 from shared.models import manifest, training_images
 from shared.models.engines.keras import ENGINE as KERAS
+from shared.models.engines.keras import with_evidence
+from shared.models.evidence import MEASURED
 from shared.models.manifest import Export, Manifest
 from trainer import (
     adaptation,
@@ -23,11 +27,13 @@ from trainer import (
     card,
     cross_validation,
     datasets,
+    evidence,
     fit,
     litert_export,
     novelty,
     packaging,
     plots,
+    robustness,
     tracking,
 )
 from trainer.datasets import Dataset
@@ -85,7 +91,13 @@ def train_on(
     examined = chosen if is_crossed else validation
     logits = fits.cross(held_out) if is_crossed else fits.direct()
     model, run = fits.model, fits.run
-    examination = calibration.examine(logits, examined.labels, examined.patients)
+    changed = None
+    if not is_crossed:  # else each image would have to be changed for the network of its fold
+        predict = partial(fit.logits, model)
+        changed = robustness.predict_changed(predict, examined.paths, preprocessing(plan), plan.site.limits, console)
+    examination = calibration.examine(logits, examined.labels, examined.patients, changed)
+    for name in examination.not_held:
+        console.print(f"no threshold can hold this change, so it was left out of the choice: {name}", style="yellow")
     measured = {"validation": examination.metrics | ({"cross_validation": CROSSED} if is_crossed else {})}
     if plan.start_from is not None:
         measured |= adaptation.measure(
@@ -102,6 +114,7 @@ def train_on(
         soft_wrap=True,
     )
 
+    measured[MEASURED] = _measure_evidence(network, monitored, console)
     created_at = datetime.now(UTC).replace(microsecond=0)
     exports = (Export(engine=KERAS.name, file=KERAS.file),)
     data = _describe_data(everything, chosen, training, validation)
@@ -139,6 +152,19 @@ def train_on(
     logs = plan.work if is_crossed else run.work / fit.LOGS
     console.print(f"how the fit went: tensorboard --logdir {shlex.quote(str(logs))}", soft_wrap=True, markup=False)
     return trained
+
+
+def _measure_evidence(network: Any, data: Dataset, console: Console) -> dict[str, Any]:
+    """Where the network looks, on the patients who are held out."""
+    extended = with_evidence(network)
+    if extended is None:
+        return evidence.measure(data, partial(fit.logits, network), None, console)
+
+    def answer(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        logits, maps = extended.predict_on_batch(pixels.astype(np.float32))
+        return np.asarray(logits)[:, 0], np.asarray(maps)
+
+    return evidence.measure(data, partial(fit.logits, network), answer, console)
 
 
 def discard(*folders: Path) -> None:

@@ -2,18 +2,34 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
+
+
+class Examples(NamedTuple):
+    """A batch to fit to.
+
+    pixels: float32, shape (n, height, width, channels), 0 to 255; labels: float32, shape (n, 1), the probability of
+    PNEUMONIA that the network should give, 0 to 1; weights: float32, shape (n, 1), how much each counts.
+    """
+
+    pixels: Any
+    labels: Any
+    weights: Any
+
+
+Change = Callable[[Examples], Examples]
+"""An augmentation of a batch."""
 
 
 @dataclass(frozen=True)
 class Recipe:
     """One way of fitting a network.
 
-    change: the augmentation of a batch of pixels, float32, 0 to 255.
+    change: the augmentation of a batch.
     Patience counts epochs in which the loss on the patients held out did not improve.
     """
 
-    change: Callable[[Any], Any] | None = None
+    change: Change | None = None
     batch: int = 32
     epochs: int = 20
     optimizer: Literal["adam", "adamw", "rmsprop"] = "adam"
@@ -29,7 +45,7 @@ class Recipe:
     reduce_factor: float = 0.3
 
 
-def pretrained(change: Callable[[Any], Any], epochs: int, learning_rate: float, weight_decay: float) -> Recipe:
+def pretrained(change: Change, epochs: int, learning_rate: float, weight_decay: float) -> Recipe:
     """A recipe for a network that starts from weights fitted to photographs."""
     return Recipe(
         change=change,

@@ -5,7 +5,7 @@ differs between hospitals; the worst of them counts.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -16,16 +16,20 @@ from PIL import Image, ImageEnhance, ImageFilter
 from rich.console import Console
 from rich.progress import track
 
-from shared.base.errors import WorkFailed
-from shared.imaging import Preprocessing, arrange, decode
+from shared.base.errors import ImageError, WorkFailed
+from shared.imaging import Limits, Preprocessing, arrange, decode
 from shared.models.registry import Loaded
 from shared.statistics import metrics
 from shared.statistics.metrics import Answers
 from trainer import datasets, evaluation, listing
+from trainer.evaluation import Floats, Predict
 from trainer.listing import Site
 
 Change = Callable[[Image.Image], Image.Image]
 FULL = (1024, 1024)
+AS_IT_IS = "as it is"
+MAX_IMAGES = 1000
+"""Held-out images that are changed for the choice of a threshold: more take longer and say the same."""
 
 
 def frame(left: float, top: float, right: float, bottom: float) -> Change:
@@ -65,7 +69,7 @@ def shrink(share: float) -> Change:
 
 
 CHANGES: dict[str, Change] = {
-    "as it is": lambda image: image,
+    AS_IT_IS: lambda image: image,
     "a tenth cut off each side": frame(0.1, 0.1, 0.1, 0.1),
     "a tenth cut off top and bottom": frame(0, 0.1, 0, 0.1),
     "a tenth cut off left and right": frame(0.1, 0, 0.1, 0),
@@ -95,6 +99,50 @@ class Measured:
     specificity: float | None
 
 
+@dataclass(frozen=True)
+class Changed:
+    """Some images' logits under each change, for choosing a threshold that holds elsewhere.
+
+    rows: the images, shape (m,), as numbers of rows; logits: by change, shape (m,).
+    """
+
+    rows: NDArray[np.intp]
+    logits: dict[str, Floats]
+
+
+def predict_changed(
+    network: Predict, paths: Sequence[Path], size: Preprocessing, limits: Limits, console: Console
+) -> Changed:
+    """At most MAX_IMAGES of these images, the same ones each time; one that cannot be read any more is left out."""
+    chosen = np.sort(np.random.default_rng(0).permutation(len(paths))[:MAX_IMAGES])
+    rows: list[int] = []
+
+    def images() -> Iterator[Image.Image]:
+        for row in track(chosen.tolist(), "changing held-out images", console=console):
+            try:
+                image = decode(paths[row].read_bytes(), FULL, limits)
+            except (OSError, ImageError):
+                continue
+            rows.append(row)
+            yield image
+
+    pixels = prepare_changed(images(), size, [name for name in CHANGES if name != AS_IT_IS])
+    logits = {name: evaluation.predict(network, evaluation.batches(each)) for name, each in pixels.items()}
+    return Changed(np.array(rows, dtype=np.intp), logits)
+
+
+def prepare_changed(
+    images: Iterable[Image.Image], size: Preprocessing, names: Sequence[str]
+) -> dict[str, NDArray[np.uint8]]:
+    """The pixels of the images under each of these changes, shape (n, height, width, channels); one image at a time."""
+    pixels: dict[str, list[NDArray[np.uint8]]] = {name: [] for name in names}
+    for image in images:
+        for name in names:
+            pixels[name].append(arrange(CHANGES[name](image), size))
+    shape = (0, size.height, size.width, size.channels)
+    return {name: np.stack(each) if each else np.empty(shape, np.uint8) for name, each in pixels.items()}
+
+
 def measure(loaded: Loaded, data: Path, console: Console, site: Site | None = None) -> list[Measured]:
     """AUC, recall and specificity for each change and each naming series, on patients held out.
 
@@ -114,22 +162,17 @@ def measure(loaded: Loaded, data: Path, console: Console, site: Site | None = No
     if len(set(labels.tolist())) < 2:
         raise WorkFailed(f"{data} holds no patients of both classes who are held out: there is nothing to measure on")
     answers = {}
-    for name, change in track(CHANGES.items(), "measuring", console=console):
-        parts = _prepare(images, change, loaded.manifest.preprocessing)
-        answers[name] = evaluation.answer(loaded, evaluation.predict(loaded.network.logits, parts), labels, patients)
+    for name in track(CHANGES, "measuring", console=console):
+        pixels = prepare_changed(images, loaded.manifest.preprocessing, [name])[name]
+        logits = evaluation.predict(loaded.network.logits, evaluation.batches(pixels))
+        answers[name] = evaluation.answer(loaded, logits, labels, patients)
     everything = np.ones(len(labels), dtype=np.bool_)
     measured = [_measure(name, changed, everything) for name, changed in answers.items()]
     for name, pattern in GROUPS.items():
         rows = np.array([re.search(pattern, file.path.name) is not None for file in files])
         if rows.any():
-            measured.append(_measure(f"series {name}", answers["as it is"], rows))
+            measured.append(_measure(f"series {name}", answers[AS_IT_IS], rows))
     return measured
-
-
-def _prepare(images: list[Image.Image], change: Change, size: Preprocessing) -> Iterator[NDArray[np.uint8]]:
-    """Batches of pixels of changed images; the pixels of one batch at a time are in memory."""
-    for start in range(0, len(images), evaluation.BATCH):
-        yield np.stack([arrange(change(image), size) for image in images[start : start + evaluation.BATCH]])
 
 
 def _measure(name: str, answers: Answers, rows: NDArray[np.bool_]) -> Measured:

@@ -19,7 +19,7 @@ from shared.database import OUT_OF_REACH, DeadLetter, refusals
 from shared.ledger import operating_points, work
 from shared.ledger.operating_points import Applied
 from shared.ledger.work import Checked, Claimed, Outcome, PutOff, Quarantined, Refused, Screened, Superseded
-from shared.models import reading, registry
+from shared.models import evidence, reading, registry
 from shared.models.registry import Loaded, Published
 from shared.queue.messages import SCHEMA, Message
 from worker.failures import Damaged, describe_transient, judge_damaged, put_off, put_off_all
@@ -188,7 +188,7 @@ def _classify(process: WorkerProcess, loaded: Loaded, points: Applied, prepared:
     manifest, began = loaded.manifest, time.monotonic()
     try:
         batch = np.stack([image.pixels for image in prepared])
-        logits = loaded.network.logits(batch)
+        logits, maps = loaded.network.answers(batch)
         check = loaded.network.novelty
         scores: list[float | None] = [None] * len(batch) if check is None else check.scores(batch).tolist()
     except Exception as error:
@@ -198,7 +198,8 @@ def _classify(process: WorkerProcess, loaded: Loaded, points: Applied, prepared:
     process.metrics.infer.observe(time.monotonic() - began)
     process.metrics.batch.observe(len(prepared))
     outcomes: list[Outcome] = []
-    for image, logit, score in zip(prepared, logits, scores, strict=True):
+    kept_maps = maps if process.settings.store_evidence and maps is not None else [None] * len(batch)
+    for image, logit, score, kept in zip(prepared, logits, scores, kept_maps, strict=True):
         if not np.isfinite(logit):
             outcomes.append(put_off(image.claimed, "the network's answer is not a number"))
             continue
@@ -214,9 +215,10 @@ def _classify(process: WorkerProcess, loaded: Loaded, points: Applied, prepared:
                 label,
                 manifest.is_outside_population(image.age_years),
                 image.identifiers,
-                unfamiliar=None if check is None or score is None else check.is_unfamiliar(score),
+                unfamiliar=source.is_unfamiliar(score),
                 unfamiliar_score=score,
                 logit=float(logit),
+                evidence=None if kept is None else evidence.pack(kept),
                 decoded_with=image.decoded_with,
                 operating_point_id=source.point,
                 read=source.read,

@@ -57,6 +57,7 @@ class Settings(BaseSettings):
     frontal_words: tuple[str, ...] = ()
     senior_readers: tuple[str, ...] = ()
     audit_share: AuditShare = AuditShare()
+    store_evidence: bool = False
     audit_days: float = Field(default=30.0, gt=0, le=3650)
     lease: Seconds = 60.0
     resend_after: Seconds = 120.0

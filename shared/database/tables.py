@@ -103,6 +103,7 @@ class Prediction(Base):
     logit: Mapped[float | None]  # the network's answer before calibration; None for rows of older schemas
     unfamiliar_score: Mapped[float | None]  # novelty score; unfamiliar above the version's limit
     outside_population: Mapped[bool | None]  # the patient's age is outside the version's training population
+    evidence: Mapped[bytes | None]  # the map, as `shared.models.evidence.pack` gives it, where it is kept
     created_at: Mapped[datetime]
 
 
@@ -368,6 +369,7 @@ class OperatingPoint(Base):
     draw_id: Mapped[int | None] = mapped_column(ForeignKey("draws.id"))
     data_fingerprint: Mapped[str | None] = mapped_column(String(64))  # of the labelled folder instead of a draw
     is_provisional: Mapped[bool]  # the words do not prove the goal
+    novelty_limit: Mapped[float | None]  # above which an image of the source is unfamiliar; None: the version's own
     figures: Mapped[str]  # JSON: recall, specificity, predictive values with their intervals, and the fit's details
     created_by: Mapped[str]
     created_at: Mapped[datetime]

@@ -22,13 +22,18 @@ class AppliedPoint:
     slope: float
     intercept: float
     threshold: float
+    novelty_limit: float | None = None
+    """Above which an image is unfamiliar; None for the version's own limit."""
 
 
 def applied(session: Session) -> Applied:
     """Of all sources, in one query: they are few."""
     key = (OperatingPoint.source, OperatingPoint.model_version)
-    figures = (OperatingPoint.slope, OperatingPoint.intercept, OperatingPoint.threshold)
+    figures = (OperatingPoint.slope, OperatingPoint.intercept, OperatingPoint.threshold, OperatingPoint.novelty_limit)
     rows = session.execute(select(*key, OperatingPoint.id, *figures).where(IS_APPLIED))
     return {
-        (row.source, row.model_version): AppliedPoint(row.id, row.slope, row.intercept, row.threshold) for row in rows
+        (row.source, row.model_version): AppliedPoint(
+            row.id, row.slope, row.intercept, row.threshold, row.novelty_limit
+        )
+        for row in rows
     }

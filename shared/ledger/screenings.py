@@ -150,6 +150,7 @@ def _add_predictions(
             "logit": s.logit,
             "unfamiliar_score": s.unfamiliar_score,
             "outside_population": s.outside_population,
+            "evidence": s.evidence,
             "created_at": now,
         }
         for s in reversed(screened)  # of several with one content, the first counts

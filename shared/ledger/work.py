@@ -81,6 +81,7 @@ class Screened(Outcome):
     unfamiliar: bool | None = None
     unfamiliar_score: float | None = None
     logit: float | None = None
+    evidence: bytes | None = None
     decoded_with: str | None = None
     decoder_revision: int = DECODER_REVISION
     operating_point_id: int | None = None

@@ -53,6 +53,14 @@ class NoveltyCheck:
         return score > self.limit
 
 
+def limit_of(scores: NDArray[np.float64], share: float) -> float:
+    """The limit above which this share of images like those scored lies, 0 to 1; at least one over their number.
+
+    That of a split conformal predictor (Vovk et al., 2005).
+    """
+    return float(np.sort(scores)[len(scores) - int(share * (len(scores) + 1))])
+
+
 def features(batch: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Layout and texture of pixels of shape (n, height, width, channels); returns shape (n, SIZE).
 

@@ -84,6 +84,14 @@ def auc(scores: Floats, is_ill: NDArray[np.bool_], weights: Floats | None = None
     return float(_Ranking(scores, is_ill).auc(each[np.newaxis])[0])
 
 
+def aucs(scores: Floats, is_ill: NDArray[np.bool_], weights: Floats) -> Floats | None:
+    """The same for several weights at once, shape (rounds, n); NaN for rounds in which a class has no weight."""
+    if is_ill.all() or not is_ill.any():
+        return None
+    with np.errstate(invalid="ignore"):
+        return _Ranking(scores, is_ill).auc(weights)
+
+
 def rates(decisions: NDArray[np.bool_], is_ill: NDArray[np.bool_]) -> tuple[float | None, float | None]:
     """Recall and specificity; None where the class is missing."""
     recall = int(decisions[is_ill].sum()) / int(is_ill.sum()) if is_ill.any() else None

@@ -85,23 +85,23 @@ TINY7 = fixed(  # published: its layers and its accuracy
     "tiny7",
     Preprocessing(width=128, height=128),
     _tiny7,
-    Recipe(change=augmentation.turn, epochs=40, keeps_best=True, reduce_patience=4, stop_patience=10),
+    Recipe(change=augmentation.turn_only, epochs=40, keeps_best=True, reduce_patience=4, stop_patience=10),
 )
 BLOCKS5 = fixed(  # published: the best checkpoint and early stopping
     "blocks5",
     Preprocessing(width=150, height=150, channels=3),
     _blocks5,
-    Recipe(change=augmentation.turn, epochs=30, keeps_best=True, stop_patience=6),
+    Recipe(change=augmentation.turn_only, epochs=30, keeps_best=True, stop_patience=6),
 )
 GREY150 = fixed(  # published: its layers and its figures
     "grey150",
     Preprocessing(width=150, height=150),
     _grey150,
-    Recipe(change=augmentation.turn, epochs=20, keeps_best=True, reduce_patience=3),
+    Recipe(change=augmentation.turn_only, epochs=20, keeps_best=True, reduce_patience=3),
 )
 RGB224 = fixed(  # published: the augmentation, early stopping, reduction of the learning rate
     "rgb224",
     Preprocessing(width=224, height=224, channels=3),
     _rgb224,
-    Recipe(change=augmentation.turn, epochs=25, keeps_best=True, stop_patience=6, reduce_patience=3),
+    Recipe(change=augmentation.turn_only, epochs=25, keeps_best=True, stop_patience=6, reduce_patience=3),
 )

@@ -8,7 +8,7 @@ import numpy as np
 from shared.imaging import Preprocessing
 from trainer import augmentation
 from trainer.architectures.architecture import Shape, fixed
-from trainer.architectures.layers import logit
+from trainer.architectures.layers import weigh_evidence
 from trainer.recipes import pretrained
 
 STAGES = ((16, 3, 1, 1, 1), (24, 3, 2, 6, 2), (40, 5, 2, 6, 2), (80, 3, 2, 6, 3), (112, 5, 1, 6, 3))
@@ -35,9 +35,7 @@ def build(shape: Shape) -> Any:
     with np.load(WEIGHTS, allow_pickle=False) as stored:
         weights = [stored[str(number)].astype(np.float32) for number in range(len(stored.files))]
     keras.Model(pixels, x).set_weights(weights)
-    x = keras.layers.GlobalAveragePooling2D()(x)
-    x = keras.layers.Dropout(0.3)(x)
-    return keras.Model(pixels, logit(x), name="screen")
+    return keras.Model(pixels, weigh_evidence(x, dropout=0.2), name="screen")
 
 
 def _inverted(x: Any, width: int, kernel: int, stride: int, expansion: int) -> Any:
@@ -61,5 +59,5 @@ ARCHITECTURE = fixed(
     "screen",
     Preprocessing(width=128, height=128, channels=1, contrast="equalize"),
     build,
-    pretrained(change=augmentation.augment_equalized, epochs=14, learning_rate=6e-4, weight_decay=2e-2),
+    pretrained(change=augmentation.attend_to_middle, epochs=20, learning_rate=6e-4, weight_decay=2e-2),
 )

@@ -22,8 +22,14 @@ class Network(Protocol):
     novelty: NoveltyCheck | None
     """The version's check for images that are out of distribution; None if it has none."""
 
+    has_evidence: bool
+    """Whether the network has an evidence map: see `shared.models.evidence`."""
+
     def logits(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Takes pixels of shape (n, height, width, channels), 0 to 255; returns n logits of PNEUMONIA."""
+
+    def answers(self, batch: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """The logits, and the evidence maps, shape (n, rows, columns); None in their place without `has_evidence`."""
 
 
 @dataclass(frozen=True)

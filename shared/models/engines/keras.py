@@ -32,15 +32,47 @@ class KerasNetwork:
                 f"{path} maps {model.input_shape} to {model.output_shape}, the manifest says {shape} to (None, 1)"
             )
 
-        self._call = traced(model, shape)
+        extended = with_evidence(model)
+        self.has_evidence = extended is not None
+        self._call = traced(extended or model, shape)
         self.device = "gpu" if tf.config.list_physical_devices("GPU") else "cpu"
 
     def logits(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return np.asarray(self._call(batch), dtype=np.float32)
+        return self.answers(batch)[0]
+
+    def answers(self, batch: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        logits, *maps = (np.asarray(output, dtype=np.float32) for output in self._call(batch))
+        return logits, maps[0] if maps else None
+
+
+def with_evidence(model: Any) -> Any | None:
+    """The model with its evidence map, shape (n, rows, columns), as a second output; None where there is no exact one.
+
+    There is for a network that ends in global average pooling and one dense unit without activation, dropout between
+    them or not: each cell's features, weighted as the dense layer weights their means. The mean of the map plus the
+    dense layer's bias is the logit (class activation mapping: Zhou et al., CVPR 2016).
+    """
+    import keras
+
+    last = model.outputs[0]._keras_history.operation
+    if not isinstance(last, keras.layers.Dense) or last.units != 1 or last.activation is not keras.activations.linear:
+        return None
+    before = last.input._keras_history.operation
+    while isinstance(before, keras.layers.Dropout):
+        before = before.input._keras_history.operation
+    if not isinstance(before, keras.layers.GlobalAveragePooling2D) or before.data_format != "channels_last":
+        return None
+    rows, columns, channels = before.input.shape[1:]
+    weigh = keras.layers.Conv2D(1, 1, use_bias=False, dtype="float32")
+    maps = keras.layers.Reshape((rows, columns))(weigh(before.input))
+    weigh.set_weights([last.kernel.numpy().reshape(1, 1, channels, 1)])
+    return keras.Model(model.inputs, [model.outputs[0], maps])
 
 
 def traced(model: Any, shape: tuple[int | None, ...]) -> Any:
-    """A TensorFlow function of pixels of that shape, dtype uint8; returns a logit of PNEUMONIA for each image.
+    """A TensorFlow function of pixels of that shape, dtype uint8.
+
+    It returns a list: a logit of PNEUMONIA for each image, and the model's further outputs.
 
     As constants of the graph the weights let TensorFlow fold batch norm into the convolutions before it.
     """
@@ -52,7 +84,9 @@ def traced(model: Any, shape: tuple[int | None, ...]) -> Any:
     @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8)])  # without it each batch size traces again
     def call(batch):  # type: ignore[no-untyped-def]
         constants = [tf.constant(value) for value in fixed], [tf.constant(value) for value in others]
-        return model.stateless_call(*constants, tf.cast(batch, tf.float32), training=False)[0][:, 0]
+        outputs = model.stateless_call(*constants, tf.cast(batch, tf.float32), training=False)[0]
+        logits, *more = outputs if isinstance(outputs, list) else [outputs]
+        return [logits[:, 0], *more]
 
     return call
 

@@ -16,6 +16,7 @@ class LinearNetwork:
 
     device = "cpu"
     novelty: NoveltyCheck | None = None
+    has_evidence = False
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
         size = manifest.preprocessing.height * manifest.preprocessing.width * manifest.preprocessing.channels
@@ -26,6 +27,9 @@ class LinearNetwork:
     def logits(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         pixels = batch.reshape(len(batch), -1).astype(np.float32) / 255.0
         return np.asarray(pixels @ self._weights[:-1] + self._weights[-1], dtype=np.float32)
+
+    def answers(self, batch: NDArray[np.uint8]) -> tuple[NDArray[np.float32], None]:
+        return self.logits(batch), None
 
 
 def _load(folder: Path, manifest: Manifest, export: Export) -> LinearNetwork:

@@ -32,25 +32,34 @@ class LiteRTNetwork:
         self._held = threading.local()
         self._threads = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="network")
         shape = [1, size.height, size.width, size.channels]
-        input_shape = self._make().get_input_details()[0]["shape"].tolist()
+        trial = self._make()
+        input_shape = trial.get_input_details()[0]["shape"].tolist()
         if input_shape != shape:
             raise BrokenModel(f"the network for LiteRT takes pixels of shape {input_shape}, the manifest says {shape}")
+        self.has_evidence = len(trial.get_output_details()) > 1
 
     def logits(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return np.fromiter(self._threads.map(self._logit, batch), np.float32, len(batch))
+        return self.answers(batch)[0]
 
-    def _logit(self, pixels: NDArray[np.uint8]) -> float:
+    def answers(self, batch: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        answers = list(self._threads.map(self._answer, batch))
+        logits = np.array([logit for logit, *_ in answers], dtype=np.float32)
+        return logits, np.stack([evidence for _, evidence in answers]) if self.has_evidence else None
+
+    def _answer(self, pixels: NDArray[np.uint8]) -> list[Any]:
         """Runs in a pool thread; each thread has its own interpreter, since interpreters are not thread-safe."""
         held = self._held
         if not hasattr(held, "interpreter"):
             interpreter = self._make()
             interpreter.allocate_tensors()
             held.pixels = interpreter.get_input_details()[0]["index"]
-            held.logit = interpreter.get_output_details()[0]["index"]
+            outputs = interpreter.get_output_details()  # their order is not promised: a map has more dimensions
+            held.outputs = [output["index"] for output in sorted(outputs, key=lambda output: len(output["shape"]))]
             held.interpreter = interpreter
         held.interpreter.set_tensor(held.pixels, pixels[np.newaxis])
         held.interpreter.invoke()
-        return float(held.interpreter.get_tensor(held.logit).item())
+        logit, *maps = (held.interpreter.get_tensor(output) for output in held.outputs)
+        return [float(logit.item()), *(evidence[0] for evidence in maps)]
 
 
 def _load(folder: Path, manifest: Manifest, export: Export) -> LiteRTNetwork:
