@@ -17,6 +17,7 @@ import json
 import keras, numpy as np, tensorflow as tf
 from PIL import Image, ImageOps
 from trainer import augmentation
+from trainer.recipes import Examples
 
 keras.utils.set_random_seed(1)
 random = np.random.default_rng(1)
@@ -30,10 +31,24 @@ white = tf.fill((400, 40, 40, 1), 255.0)
 framed = augmentation.frame(white).numpy()
 all_changes = {
     name: np.asarray(getattr(augmentation, name)(tf.constant(dim, tf.float32)))
-    for name in (
-        "augment", "augment_equalized", "turn", "frame", "shade", "expose", "blur", "add_noise", "compress", "erase"
-    )
+    for name in ("turn", "frame", "mark", "shade", "expose", "blur", "add_noise", "compress", "erase")
 }
+def examples(pixels):
+    labels = tf.constant(np.arange(len(pixels)) % 2, tf.float32)[:, tf.newaxis]
+    return Examples(tf.constant(pixels, tf.float32), labels, tf.ones_like(labels))
+
+for name in ("augment", "attend_to_middle", "turn_only"):
+    all_changes[name] = getattr(augmentation, name)(examples(dim)).pixels.numpy()
+
+# Pictures of one grey each, by which the surroundings of another image, and what is covered, can be told.
+greys = np.broadcast_to(np.arange(240, dtype=np.float32)[:, None, None, None] + 1, (240, 64, 64, 1))
+before = examples(greys)
+after = augmentation.recompose(before)
+inside = after.pixels.numpy()[:, 20:40, 20:40, 0].reshape(240, -1)
+corner = after.pixels.numpy()[:, 0, 0, 0]
+own = greys[:, 0, 0, 0]
+is_kept = (inside == own[:, None]).all(axis=1)
+is_unsure = after.labels.numpy()[:, 0] == 0.5
 print(json.dumps({
     "differs from Pillow by": float(np.abs(ours - equalized).max()),
     "still": float((framed == 255).all(axis=(1, 2, 3)).mean()),
@@ -42,7 +57,12 @@ print(json.dumps({
     "least": min(float(one.min()) for one in all_changes.values()),
     "most": max(float(one.max()) for one in all_changes.values()),
     "types": sorted({str(one.dtype) for one in all_changes.values()}),
-    "three channels": list(augmentation.augment(tf.zeros((2, 32, 32, 3))).shape),
+    "three channels": list(augmentation.augment(examples(np.zeros((2, 32, 32, 3)))).pixels.shape),
+    "exchanged": float((is_kept & (corner != own)).mean()),
+    "unsure": float(is_unsure.mean()),
+    "unsure though the middle is there": int((is_unsure & is_kept & (inside.std(axis=1) == 0) & (corner != own)).sum()),
+    "sure though the middle is covered": int((~is_unsure & ~is_kept).sum()),
+    "labels kept": bool((after.labels.numpy()[~is_unsure] == before.labels.numpy()[~is_unsure]).all()),
 }))
 """
 
@@ -77,3 +97,14 @@ def test_every_change_keeps_shape_type_and_range_of_grey_values(measured: dict[s
     assert measured["least"] >= 0
     assert measured["most"] <= 255.01
     assert measured["three channels"] == [2, 32, 32, 3]
+
+
+def test_surroundings_are_exchanged_or_covered_and_the_label_follows_the_middle(measured: dict[str, Any]) -> None:
+    assert 0.3 < measured["exchanged"] < 0.6
+    assert measured["labels kept"]
+
+
+def test_where_the_middle_is_covered_the_network_should_not_know(measured: dict[str, Any]) -> None:
+    assert 0.15 < measured["unsure"] < 0.3
+    assert measured["sure though the middle is covered"] == 0
+    assert measured["unsure though the middle is there"] == 0

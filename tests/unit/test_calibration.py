@@ -3,7 +3,8 @@ import pytest
 
 from shared.base.errors import WorkFailed
 from shared.statistics.metrics import NAMES, Answers, confusion
-from trainer.calibration import RECALL_GOAL, RECALL_TARGET, choose_threshold, examine
+from trainer.calibration import RECALL_GOAL, RECALL_TARGET, RECALL_UNDER_CHANGES, choose_threshold, examine
+from trainer.robustness import Changed
 
 
 def answers(patients: int, images: int = 1, noise: float = 1.5, seed: int = 0) -> Answers:
@@ -52,3 +53,27 @@ def test_a_network_that_calls_the_healthy_ill_is_not_calibrated() -> None:
     given = answers(100)
     with pytest.raises(WorkFailed, match="cannot tell the classes apart"):
         examine(-given.logits, given.labels, given.patients)
+
+
+def test_the_threshold_holds_under_the_changes_of_other_sites_too() -> None:
+    given = answers(400, noise=0.7)
+    rows = np.arange(0, len(given), 3)
+    is_ill = given.labels[rows] == 1
+    darker = given.logits[rows] - 0.8  # every score is lower where pictures are darker
+    alone = examine(given.logits, given.labels, given.patients)
+    found = examine(given.logits, given.labels, given.patients, Changed(rows, {"darker": darker}))
+    called = np.array([found.calibration.probability(float(logit)) for logit in darker]) >= found.threshold
+    assert called[is_ill].mean() >= RECALL_UNDER_CHANGES
+    assert found.metrics["specificity_at_threshold"] < alone.metrics["specificity_at_threshold"], "which has its price"
+    assert found.not_held == ()
+    assert found.metrics["changes"] == 1
+
+
+def test_a_change_that_no_threshold_can_hold_is_named_and_does_not_make_every_image_ill() -> None:
+    given = answers(400, noise=0.7)
+    rows = np.arange(len(given))
+    noise = np.random.default_rng(1).normal(size=len(given)) * 3
+    found = examine(given.logits, given.labels, given.patients, Changed(rows, {"noise alone": noise}))
+    assert found.not_held == ("noise alone",)
+    assert found.metrics["changes_not_held"] == ["noise alone"]
+    assert found.metrics["specificity_at_threshold"] > 0.8
