@@ -7,6 +7,7 @@ most images of such a site are called unfamiliar, and a flag that is always up t
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -16,7 +17,7 @@ from shared.models.manifest import Manifest
 
 SHARE = 0.02
 """Of the source's images that may lie above its limit."""
-MIN_IMAGES, MAX_IMAGES = 100, 5000
+MIN_IMAGES, MAX_IMAGES = 50, 5000
 """Of the source's newest images that the limit is fitted to."""
 
 
@@ -32,6 +33,11 @@ class NoveltyLimit:
     images: int
     flagged: float
     flagged_then: float
+
+
+def limit_for(scores: NDArray[np.float64], own: float) -> float:
+    """The limit for a site whose images have these scores, where the version's own limit is `own`."""
+    return max(own, novelty.limit_of(scores, SHARE)) if len(scores) >= MIN_IMAGES else own
 
 
 def fit(session: Session, source: str, manifest: Manifest) -> NoveltyLimit | None:
@@ -53,5 +59,5 @@ def fit(session: Session, source: str, manifest: Manifest) -> NoveltyLimit | Non
     flagged = float((scores > own).mean())
     if len(scores) < MIN_IMAGES or flagged <= SHARE:
         return NoveltyLimit(own, None, len(scores), flagged, flagged)
-    limit = max(own, novelty.limit_of(scores, SHARE))
+    limit = limit_for(scores, own)
     return NoveltyLimit(own, limit, len(scores), flagged, float((scores > limit).mean()))

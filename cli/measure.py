@@ -55,6 +55,10 @@ def novelty(
     images: Annotated[
         Path | None, typer.Option(help="A folder that holds a folder of other images for each further family.")
     ] = None,
+    elsewhere: Annotated[
+        Path | None,
+        typer.Option(help="A labelled folder of another site: a limit of its own is fitted to it, without the labels."),
+    ] = None,
 ) -> None:
     """Measure which share of X-rays, and of images that are no chest X-rays, a version's novelty check flags."""
     from cli.console import err, table
@@ -66,12 +70,16 @@ def novelty(
 
     chosen = settings.load(home)
     loaded = versions.load_for_measuring(chosen, version)
-    report = novelty.measure(loaded, data, images, err, Site.of(chosen, announcing.known_secret(chosen)))
+    report = novelty.measure(loaded, data, images, err, Site.of(chosen, announcing.known_secret(chosen)), elsewhere)
     check = "its own check" if report.is_own else "a check fitted to this data"
+    rows = (*report.xrays, *([report.there] if report.there else []), *report.families, *report.changed)
+    there, columns = "", 1
+    if report.limit_there is not None:
+        there, columns = f", of the other site {report.limit_there:.3f}", 2
     table(
-        ("what", "images", "flagged"),
-        [(row.name, row.images, _rounded(row.flagged)) for row in (*report.xrays, *report.families, *report.changed)],
-        f"{loaded.manifest.version}, {check}, limit {report.limit:.3f}",
+        ("what", "images", *("flagged", "by the site's limit")[:columns]),
+        [(row.name, row.images, *map(_rounded, (row.flagged, row.flagged_there)[:columns])) for row in rows],
+        f"{loaded.manifest.version}, {check}, limit {report.limit:.3f}{there}",
     )
 
 

@@ -1,10 +1,11 @@
 """From arrays to weights: the pipeline, the loss and the schedule."""
 
+import ctypes
 import json
 import os
 import shutil
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ BEST = "best.weights.h5"
 HISTORY = "epochs.jsonl"
 LOGS = "logs"
 WATCHED = "val_loss"
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ def fit(run: Run, train: Dataset, validation: Dataset, console: Console) -> Any:
     import keras
     import tensorflow as tf
 
+    _keep_freed_memory()
     run.work.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(run.seed)
     gpus = tf.config.list_physical_devices("GPU")
@@ -62,6 +65,17 @@ def fit(run: Run, train: Dataset, validation: Dataset, console: Console) -> Any:
     finally:
         keras.config.set_dtype_policy(before)
     return model
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc keep what tensors free instead of giving it back, page by page, before the next step asks for it.
+
+    On CPUs that was a third of a step's time. Elsewhere than on glibc nothing happens.
+    """
+    with suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def _compile(model: Any, run: Run, images: int) -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
+from actions.novelty_limits import limit_for
 from shared.base.errors import InvalidRequest, WorkFailed
 from shared.imaging import Preprocessing
 from shared.models import manifest, novelty
@@ -91,15 +92,6 @@ def flagged(check: NoveltyCheck, pixels: NDArray[np.uint8]) -> float:
     return float(check.flags(pixels).mean())
 
 
-def caught(check: NoveltyCheck, validation: Dataset, preprocessing: Preprocessing) -> dict[str, tuple[int, float]]:
-    """Of each family of images that are out of distribution: how many there are, and the share that is flagged.
-
-    The files behind `validation` are read again, to be changed.
-    """
-    families = ood_samples.families(ood_samples.originals(validation), preprocessing)
-    return {name: (len(pixels), flagged(check, pixels)) for name, pixels in families.items()}
-
-
 def _are_enough(train: Dataset, preprocessing: Preprocessing) -> bool:
     """Whether there are enough X-rays to fit to, and large enough ones to have a layout."""
     is_large = min(preprocessing.height, preprocessing.width) >= novelty.SMALLEST_SIDE
@@ -119,11 +111,12 @@ def _gaussian(features: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArr
 
 @dataclass(frozen=True)
 class Measured:
-    """The share of one kind of images that is flagged."""
+    """The share of one kind of images that is flagged; flagged_there: by the limit of another site."""
 
     name: str
     images: int
     flagged: float
+    flagged_there: float | None = None
 
 
 @dataclass(frozen=True)
@@ -135,13 +128,23 @@ class Report:
     xrays: list[Measured]
     families: list[Measured]
     changed: list[Measured]
+    limit_there: float | None = None
+    there: Measured | None = None
 
 
-def measure(loaded: Loaded, data: Path, images: Path | None, console: Console, site: Site | None = None) -> Report:
+def measure(
+    loaded: Loaded,
+    data: Path,
+    images: Path | None,
+    console: Console,
+    site: Site | None = None,
+    elsewhere: Path | None = None,
+) -> Report:
     """Measure the version's check; one that has none is measured with a check fitted to the data's training patients.
 
-    Each folder in `images` is one more family. Raises WorkFailed where nobody is held out or too few X-rays are there
-    to fit a check to, InvalidRequest if `images` is not a folder.
+    Each folder in `images` is one more family. `elsewhere` is a labelled folder of another site, whose labels do not
+    count: a limit is fitted to its images, and flags those of each patient under a fit to others. Raises WorkFailed
+    where nobody is held out or too few X-rays are there to fit a check to, InvalidRequest if `images` is not a folder.
     """
     if images is not None and not images.is_dir():
         raise InvalidRequest(f"{images} is not a folder: name one that holds a folder of images for each family")
@@ -153,22 +156,41 @@ def measure(loaded: Loaded, data: Path, images: Path | None, console: Console, s
     validation = datasets.select(everything, held_out)
     check = loaded.network.novelty or _fit_check(datasets.select(everything, ~held_out), size)
 
+    limit_there, there = _fit_elsewhere(check, elsewhere, size, console, site) if elsewhere else (None, None)
+
     def count(name: str, pixels: NDArray[np.uint8]) -> Measured:
-        return Measured(name, len(pixels), flagged(check, pixels))
+        scores = check.scores(pixels)
+        by_site = None if limit_there is None else float((scores > limit_there).mean())
+        return Measured(name, len(pixels), float((scores > check.limit).mean()), by_site)
 
     xrays = [count("X-rays of patients held out", validation.pixels)]
     for number, label in enumerate(datasets.CLASSES):
         if (validation.labels == number).any():
             xrays.append(count(f"of them {label}", validation.pixels[validation.labels == number]))
-    families = [Measured(name, *shares) for name, shares in caught(check, validation, size).items()]
+    originals = ood_samples.originals(validation)
+    families = [count(name, pixels) for name, pixels in ood_samples.families(originals, size).items()]
     if images is not None:
         families += [count(name, pixels) for name, pixels in ood_samples.families_in(images, size).items()]
-    originals = ood_samples.originals(validation)
     changed = [
         count(f"X-rays, {name}", ood_samples.prepared(map(change, originals), size))
         for name, change in (track(CHANGES.items(), "measuring", console=console) if originals else ())
     ]
-    return Report(loaded.network.novelty is not None, check.limit, xrays, families, changed)
+    return Report(loaded.network.novelty is not None, check.limit, xrays, families, changed, limit_there, there)
+
+
+def _fit_elsewhere(
+    check: NoveltyCheck, folder: Path, size: Preprocessing, console: Console, site: Site | None
+) -> tuple[float, Measured]:
+    """The limit of another site, and what either limit flags of its images."""
+    from sklearn.model_selection import GroupKFold
+
+    data = datasets.read(folder, size, console, site=site)
+    scores = check.scores(data.pixels)
+    above = np.empty(len(scores), dtype=np.bool_)
+    for others, fold in GroupKFold(FOLDS).split(scores, groups=np.asarray(data.patients)):
+        above[fold] = scores[fold] > limit_for(scores[others], check.limit)
+    own = float((scores > check.limit).mean())
+    return limit_for(scores, check.limit), Measured("X-rays of the other site", len(scores), own, float(above.mean()))
 
 
 def _fit_check(train: Dataset, size: Preprocessing) -> NoveltyCheck:

@@ -54,11 +54,11 @@ class NoveltyCheck:
 
 
 def limit_of(scores: NDArray[np.float64], share: float) -> float:
-    """The limit above which this share of images like those scored lies, 0 to 1; at least one over their number.
+    """The limit above which at most this share of images like those scored lies, 0 to 1.
 
     That of a split conformal predictor (Vovk et al., 2005).
     """
-    return float(np.sort(scores)[len(scores) - int(share * (len(scores) + 1))])
+    return float(np.sort(scores)[len(scores) - max(1, int(share * (len(scores) + 1)))])
 
 
 def features(batch: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -82,10 +82,10 @@ def test_a_site_like_the_training_hospital_or_with_few_images_keeps_the_versions
     database: Database, described: Manifest
 ) -> None:
     assert fit(database, described) is None, "nothing was screened"
-    screened(database, [1.5] * 99)
+    screened(database, [1.5] * 49)
     few = fit(database, described)
     assert few is not None
-    assert (few.limit, few.images) == (None, 99)
+    assert (few.limit, few.images) == (None, 49)
     screened(database, [1.0] * 5000, first=200)
     usual = fit(database, described)
     assert usual is not None
