@@ -6,6 +6,7 @@ network answers when parts of the picture are covered. Logits are measured, sinc
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,12 @@ from rich.console import Console
 from rich.progress import track
 
 from shared.models import evidence
+from shared.models.engines.keras import with_evidence
 from shared.models.evidence import MIDDLE, rim_weights
 from shared.statistics import metrics
 from shared.statistics.intervals import LEVEL, Floats, draw_patients
 from shared.statistics.metrics import Figure
-from trainer import evaluation
+from trainer import evaluation, fit
 from trainer.datasets import Dataset
 from trainer.evaluation import Predict
 
@@ -96,6 +98,19 @@ def measure(data: Dataset, logits: Predict, answer: Answer | None, console: Cons
         **{each.name: figure for each in MEASURES if (figure := figures.get(each.name)) is not None},
         "method": METHOD,
     }
+
+
+def measure_fitted(model: Any, data: Dataset, console: Console) -> dict[str, Any]:
+    """The same for a Keras model that was just fitted."""
+    extended = with_evidence(model)
+    if extended is None:
+        return measure(data, partial(fit.logits, model), None, console)
+
+    def answer(pixels: Pixels) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        logits, maps = extended.predict_on_batch(pixels.astype(np.float32))
+        return np.asarray(logits)[:, 0], np.asarray(maps)
+
+    return measure(data, partial(fit.logits, model), answer, console)
 
 
 def sentence(measured: dict[str, Any]) -> str:

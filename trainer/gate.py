@@ -187,8 +187,8 @@ def _note_evidence(models: Path, versions: Sequence[Published]) -> list[str]:
     for version in versions[:2]:
         with suppress(BrokenModel):
             measured = manifest.read(models / version.version, version.manifest_sha256).metrics.get(MEASURED)
-            said = evidence.sentence(measured) if measured else "where it looks was not measured."
-            notes.append(f"Evidence of {version.version}: {said}")
+            if measured:
+                notes.append(f"Evidence of {version.version}: {evidence.sentence(measured)}")
     return notes
 
 

@@ -11,13 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 
 from shared.base.errors import WorkFailed
 from shared.models import manifest, training_images
 from shared.models.engines.keras import ENGINE as KERAS
-from shared.models.engines.keras import with_evidence
 from shared.models.evidence import MEASURED
 from shared.models.manifest import Export, Manifest
 from trainer import (
@@ -114,7 +112,7 @@ def train_on(
         soft_wrap=True,
     )
 
-    measured[MEASURED] = _measure_evidence(network, monitored, console)
+    measured[MEASURED] = evidence.measure_fitted(network, monitored, console)
     created_at = datetime.now(UTC).replace(microsecond=0)
     exports = (Export(engine=KERAS.name, file=KERAS.file),)
     data = _describe_data(everything, chosen, training, validation)
@@ -152,19 +150,6 @@ def train_on(
     logs = plan.work if is_crossed else run.work / fit.LOGS
     console.print(f"how the fit went: tensorboard --logdir {shlex.quote(str(logs))}", soft_wrap=True, markup=False)
     return trained
-
-
-def _measure_evidence(network: Any, data: Dataset, console: Console) -> dict[str, Any]:
-    """Where the network looks, on the patients who are held out."""
-    extended = with_evidence(network)
-    if extended is None:
-        return evidence.measure(data, partial(fit.logits, network), None, console)
-
-    def answer(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        logits, maps = extended.predict_on_batch(pixels.astype(np.float32))
-        return np.asarray(logits)[:, 0], np.asarray(maps)
-
-    return evidence.measure(data, partial(fit.logits, network), answer, console)
 
 
 def discard(*folders: Path) -> None:

@@ -15,7 +15,18 @@ from shared.models import manifest, training_images
 from shared.models.manifest import Manifest
 from tests.models import describe, make_linear_version
 from tests.radiographs import labelled
-from trainer import adaptation, datasets, description, fit, listing, litert_export, pipeline, tracking
+from trainer import (
+    adaptation,
+    datasets,
+    description,
+    evidence,
+    fit,
+    listing,
+    litert_export,
+    pipeline,
+    robustness,
+    tracking,
+)
 from trainer.datasets import Dataset
 from trainer.description import Description
 from trainer.pipeline import Plan
@@ -84,6 +95,9 @@ def train(
     monkeypatch.setattr(pipeline, "begin", lambda plan, fresh: Network)
     monkeypatch.setattr(adaptation, "measure", lambda *_: {})
     monkeypatch.setattr(litert_export, "convert", lambda *_: "it is no network")
+    monkeypatch.setattr(evidence, "measure_fitted", lambda *_: {"images": 0, "patients": 0, "method": "stood in for"})
+    unchanged = robustness.Changed(np.empty(0, np.intp), {})
+    monkeypatch.setattr(robustness, "predict_changed", lambda *_: unchanged)
     plan = Plan("tiny7", tmp_path / "out", tmp_path / "work", epochs=3, start_from=start_from)
     trained = pipeline.train(plan, labelled(tmp_path / "data", patients), Console(width=300), Description())
     return trained.manifest, Fits.crossed
