@@ -135,7 +135,7 @@ def operating_points(
     ] = None,
 ) -> None:
     """Measure what an operating point from a few words gives, beside the version's own threshold and fine-tuning."""
-    from cli.console import err, table
+    from cli.console import err, out, table
     from local import announcing
     from queries import versions
     from shared.base import settings
@@ -156,6 +156,9 @@ def operating_points(
         start, work = versions.folder_of(chosen, version), chosen.home / "training"
         plan = Plan(loaded.manifest.architecture, work, work, fine_tune, start_from=start, site=site)
     rows = site_points.measure(loaded, data, numbers, recall, groups, err, site, rounds, plan)
+    for name, area in site_points.measure_auc(loaded, data, groups, err, site).items():
+        if area is not None:
+            out.print(f"AUC, {name}: {area['value']:.3f} ({area['low']:.3f} to {area['high']:.3f})", markup=False)
     names = list(rows[0].rates)
     heads = [f"{figure}, {name}" for name in names for figure in ("recall", "specificity")]
     table(

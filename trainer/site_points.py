@@ -16,7 +16,9 @@ from rich.progress import track
 from shared.base.errors import WorkFailed, WrongSettings
 from shared.models.manifest import is_positive
 from shared.models.registry import Loaded
-from shared.statistics import operating_point
+from shared.statistics import metrics, operating_point
+from shared.statistics.intervals import LEVEL, draw_patients
+from shared.statistics.metrics import ROUNDS, Figure
 from shared.statistics.operating_point import Readings
 from trainer import calibration, datasets, evaluation, fit, labels_file
 from trainer.datasets import Dataset
@@ -27,6 +29,7 @@ FOLDS = 5
 KNOWN = 0.25
 """Of the patients of a fold's training side: fine-tuning chooses its epoch, calibration and threshold on them."""
 EVERYTHING = "all"
+TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 Mask = NDArray[np.bool_]
 Decided = tuple[Mask, Mask]
 """Which images were decided about, and which were called PNEUMONIA; each of shape (n,)."""
@@ -96,6 +99,26 @@ def measure(
     if tuning is not None:
         rows.append(_row(f"fine-tuned, {FOLDS} folds", data, groups, _tuned(tuning, data, console)))
     return rows
+
+
+def measure_auc(
+    loaded: Loaded, folder: Path, column: str | None, console: Console, site: Site
+) -> dict[str, Figure | None]:
+    """The AUC by group, which no threshold moves, with intervals over patients; None where a group has one class."""
+    data = datasets.read(folder, loaded.manifest.preprocessing, console, site=site)
+    logits = evaluation.predict(loaded.network.logits, evaluation.batches(data.pixels))
+    groups = {EVERYTHING: np.ones(len(data), dtype=np.bool_), **_groups(folder, data, column)}
+    areas: dict[str, Figure | None] = {}
+    for name, rows in groups.items():
+        part = datasets.select(data, rows)
+        found = metrics.auc(logits[rows], part.labels == 1)
+        if found is None:
+            areas[name] = None
+            continue
+        drawn = [metrics.aucs(logits[rows], part.labels == 1, each) for each in draw_patients(part.patients, ROUNDS, 0)]
+        low, high = np.nanquantile(np.concatenate([each for each in drawn if each is not None]), TAILS)
+        areas[name] = Figure(value=found, low=float(low), high=float(high))
+    return areas
 
 
 def _groups(folder: Path, data: Dataset, column: str | None) -> dict[str, Mask]:

@@ -143,7 +143,9 @@ def test_the_command_prints_a_row_for_each_and_refuses_what_is_no_number_of_word
     measure = ("models", "measure", "operating-points", "--data", folder, "--home", tmp_path, "--rounds", 6)
     code, printed, _ = run_command(*measure, "--words", "10,20", "--groups", "view", "--fine-tune", 2)
     assert code == 0
-    for name in ("v1, its own threshold", "10 words", "20 words", "fine-tuned, 5 folds", "specificity, PA"):
+    for name in ("AUC, all: ", "AUC, PA: ", "v1, its own threshold", "10 words", "20 words", "fine-tuned, 5 folds"):
+        assert name in printed
+    for name in ("recall, AP", "specificity, PA"):
         assert name in printed
     assert "recall of 0.95 wanted" in printed
     assert {run.epochs for run, _, _ in tunings} == {2}
