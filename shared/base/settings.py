@@ -1,5 +1,6 @@
 """Settings: one frozen object, built once by an entry point from the environment and a TOML file."""
 
+import ipaddress
 import os
 import tomllib
 from datetime import tzinfo
@@ -77,8 +78,33 @@ class Settings(BaseSettings):
     worker_metrics_port: int = Field(default=0, ge=0, le=65535)
     flower_host: str = "127.0.0.1"
     flower_password: SecretStr | None = Field(default=None, min_length=8)
+    web_host: str = "127.0.0.1"
+    web_port: int = Field(default=8600, ge=0, le=65535)
+    web_url: str | None = None
+    web_certificate: Path | None = None
+    web_key: Path | None = None
+    trusted_proxy: tuple[str, ...] = ()
+    proxy_user_header: str | None = Field(default=None, pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")
+    admin_database_url: SecretStr | None = None
 
-    @field_validator("training_data", "backup_dir")
+    @field_validator("trusted_proxy")
+    @classmethod
+    def _are_networks(cls, addresses: tuple[str, ...]) -> tuple[str, ...]:
+        for address in addresses:
+            try:
+                ipaddress.ip_network(address)
+            except ValueError as error:
+                raise ValueError(f"{address!r} is no address or network such as 10.0.0.7 or 10.0.0.0/24") from error
+        return addresses
+
+    @field_validator("web_url")
+    @classmethod
+    def _is_web(cls, url: str | None) -> str | None:
+        if url is not None and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname):
+            raise ValueError("it is no address that a browser opens, such as https://xray.hospital.example")
+        return url and url.rstrip("/")
+
+    @field_validator("training_data", "backup_dir", "web_certificate", "web_key")
     @classmethod
     def _whole_data(cls, data: Path | None) -> Path | None:
         return whole(data) if data else None

@@ -1,0 +1,5 @@
+"""Pages: a grid of plain negatives."""
+
+from starlette.routing import BaseRoute
+
+ROUTES: list[BaseRoute] = []

@@ -1,0 +1,5 @@
+"""Pages: how it goes."""
+
+from starlette.routing import BaseRoute
+
+ROUTES: list[BaseRoute] = []

@@ -1,0 +1,5 @@
+"""Pages: the worklist."""
+
+from starlette.routing import BaseRoute
+
+ROUTES: list[BaseRoute] = []
