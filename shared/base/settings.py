@@ -16,7 +16,16 @@ from shared.base import service_links
 from shared.base.errors import WrongSettings
 from shared.base.home import announcement, find_home, resolve
 from shared.base.renamed import OLD_VARIABLE, Renaming, SourceNames
-from shared.base.source_settings import OWN_SOURCES, AuditShare, FolderSettings, Seconds, overlap, whole
+from shared.base.source_settings import (
+    OWN_SOURCES,
+    AuditShare,
+    FolderSettings,
+    Reading,
+    ReadingRule,
+    Seconds,
+    overlap,
+    whole,
+)
 from shared.base.weekly_hours import find_zone
 
 EngineName = Literal["auto", "tensorflow", "litert"]
@@ -59,6 +68,9 @@ class Settings(BaseSettings):
     senior_readers: tuple[str, ...] = ()
     audit_share: AuditShare = AuditShare()
     audit_days: float = Field(default=30.0, gt=0, le=3650)
+    reading: Reading = Reading.BLIND
+    second_reading_share: float = Field(default=0.05, ge=0, le=1)
+    viewer_url: str | None = None
     lease: Seconds = 60.0
     resend_after: Seconds = 120.0
     recover_every: Seconds = 5.0
@@ -126,6 +138,13 @@ class Settings(BaseSettings):
                 raise ValueError(f"backups may not lie in a source, as {folder} does in {name} ({source.path})")
         return folder
 
+    @field_validator("viewer_url")
+    @classmethod
+    def _is_a_link(cls, url: str | None) -> str | None:
+        if url is not None and not (url.startswith(("https://", "http://")) and "{accession_number}" in url):
+            raise ValueError("it is an http(s) address with {accession_number} in it")
+        return url
+
     @field_validator("broker_url")
     @classmethod
     def _redis(cls, url: SecretStr | None) -> SecretStr | None:
@@ -161,6 +180,11 @@ class Settings(BaseSettings):
     def audit_share_of(self, source: str) -> AuditShare:
         own = self.sources.get(source)
         return own.audit_share if own is not None and own.audit_share is not None else self.audit_share
+
+    def reading_rule_of(self, source: str) -> ReadingRule:
+        own = self.sources.get(source)
+        mode, share = (own.reading, own.second_reading_share) if own is not None else (None, None)
+        return ReadingRule(mode or self.reading, self.second_reading_share if share is None else share)
 
     @property
     def zone(self) -> tzinfo | None:

@@ -39,6 +39,7 @@ from shared.database.tables import (
     VersionState,
     Worker,
 )
+from shared.database.tables_reading import Disagreement, ReadingItem, ReadingLease, Shown, WaitsFor
 from shared.database.tables_web import (
     AccountRow,
     ApiToken,
@@ -98,6 +99,7 @@ __all__ = [
     "TrainingRun",
     "VersionNote",
     "VersionState",
+    "WaitsFor",
     "WebSession",
     "Worker",
     "connect",
