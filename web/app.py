@@ -1,5 +1,6 @@
 """The web service as one ASGI application. `build` opens nothing that a test could not give it."""
 
+import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -21,13 +22,15 @@ from web import (
     pages_batch,
     pages_login,
     pages_overview,
+    pages_pictures,
     pages_reading,
     pages_worklist,
 )
 from web.access import page
+from web.pictures import Pictures
 from web.rendering import FOLDER
 
-MODULES = (pages_login, pages_worklist, pages_reading, pages_batch, pages_overview, api_reading)
+MODULES = (pages_login, pages_worklist, pages_reading, pages_batch, pages_overview, pages_pictures, api_reading)
 """Each has a list ROUTES."""
 
 
@@ -50,14 +53,17 @@ def build(settings: Settings) -> Starlette:
     )
     app.state.settings = settings
     app.state.database = database.connect(settings.database)
+    app.state.pictures = Pictures(settings)
     return app
 
 
 @asynccontextmanager
 async def _lifespan(app: Starlette) -> AsyncIterator[Mapping[str, Any]]:
+    threading.Thread(target=app.state.pictures.warm_up, name="warm up", daemon=True).start()
     try:
         yield {}
     finally:
+        app.state.pictures.close()
         app.state.database.close()
 
 
