@@ -52,6 +52,14 @@ class AccountListing:
     disabled_at: datetime | None
     last_seen_at: datetime | None
 
+    @property
+    def state(self) -> str:
+        if self.disabled_at is not None:
+            return "disabled"
+        if self.has_open_link:
+            return "has a link to choose a password"
+        return "active" if self.has_password else "no password"
+
 
 @dataclass(frozen=True)
 class SessionListing:

@@ -1,6 +1,6 @@
 """The SQL database: the truth about every image. SQLite and PostgreSQL run the same statements."""
 
-from shared.database.connection import Database, connect, opened
+from shared.database.connection import Database, connect, opened, opened_by_admin
 from shared.database.refusals import OUT_OF_REACH
 from shared.database.tables import (
     CLASS_LABELS,
@@ -104,4 +104,5 @@ __all__ = [
     "Worker",
     "connect",
     "opened",
+    "opened_by_admin",
 ]
