@@ -113,6 +113,12 @@ class DicomHeader(Base):
     __table_args__ = (
         Index("ix_dicom_headers_study_uid", "study_uid"),
         Index("ix_dicom_headers_accession_number", "accession_number"),
+        Index(
+            "ix_dicom_headers_patient_key",
+            "patient_key",
+            sqlite_where=text("patient_key IS NOT NULL"),
+            postgresql_where=text("patient_key IS NOT NULL"),
+        ),
     )
 
     sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
@@ -271,6 +277,14 @@ class Review(Base):
         Index("ix_reviews_sha256", "sha256"),
         Index("ix_reviews_sighting_id", "sighting_id"),
         Index("ix_reviews_reviewer", "reviewer", "id"),
+        Index(
+            "uq_reviews_submission",
+            "reviewer",
+            "submission",
+            unique=True,
+            sqlite_where=text("submission IS NOT NULL"),
+            postgresql_where=text("submission IS NOT NULL"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -281,7 +295,9 @@ class Review(Base):
     note: Mapped[str | None]
     created_at: Mapped[datetime]
     method: Mapped[str | None] = mapped_column(String(8))  # a ReviewMethod
-    is_blind: Mapped[bool | None]  # given without sight of probability, label, reason or another reader's word
+    # Given without sight of probability, label, reason or another reader's word; a senior who decides between two words
+    # sees these, but neither names nor the model's answer.
+    is_blind: Mapped[bool | None]
     after_model: Mapped[bool | None]  # given after the model's answer was shown to this reader
     is_senior: Mapped[bool | None]  # the reader's role on that day: a senior's word outweighs the others
     draw_id: Mapped[int | None] = mapped_column(ForeignKey("draws.id"))  # the random draw for which it was asked
@@ -291,6 +307,9 @@ class Review(Base):
     shown: Mapped[str | None] = mapped_column(String(8))  # what the reader saw before the word: a Shown
     other_finding: Mapped[bool | None]  # there is something else: a senior looks, and it trains and counts nowhere
     disagreement: Mapped[str | None] = mapped_column(String(8))  # why the word is another than the model's
+    submission: Mapped[str | None] = mapped_column(
+        String(64)
+    )  # the page's own number of it: sent twice, it is one word
 
 
 class Draw(Base):

@@ -23,7 +23,23 @@ def upgrade() -> None:
     op.add_column("reviews", sa.Column("shown", sa.String(8), nullable=True))
     op.add_column("reviews", sa.Column("other_finding", sa.Boolean(), nullable=True))
     op.add_column("reviews", sa.Column("disagreement", sa.String(8), nullable=True))
+    op.add_column("reviews", sa.Column("submission", sa.String(64), nullable=True))
     op.create_index("ix_reviews_reviewer", "reviews", ["reviewer", "id"])
+    submitted = sa.text("submission IS NOT NULL")
+    op.create_index(
+        "uq_reviews_submission",
+        "reviews",
+        ["reviewer", "submission"],
+        unique=True,
+        sqlite_where=submitted,
+        postgresql_where=submitted,
+    )
+    known = sa.text("patient_key IS NOT NULL")
+    op.create_index(
+        *("ix_dicom_headers_patient_key", "dicom_headers", ["patient_key"]),
+        sqlite_where=known,
+        postgresql_where=known,
+    )
     op.create_table(
         "reading_leases",
         sa.Column("sha256", sa.String(64), nullable=False),
