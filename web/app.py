@@ -14,11 +14,13 @@ from starlette.staticfiles import StaticFiles
 
 from shared import database
 from shared.base.settings import Settings
-from shared.database import Role
+from shared.database import Database, Role
 from web import (
+    api,
     api_reading,
     errors,
     middleware,
+    pages_account,
     pages_batch,
     pages_login,
     pages_overview,
@@ -30,7 +32,17 @@ from web.access import page
 from web.pictures import Pictures
 from web.rendering import FOLDER
 
-MODULES = (pages_login, pages_worklist, pages_reading, pages_batch, pages_overview, pages_pictures, api_reading)
+MODULES = (
+    pages_login,
+    pages_account,
+    pages_worklist,
+    pages_reading,
+    pages_batch,
+    pages_overview,
+    pages_pictures,
+    api,
+    api_reading,
+)
 """Each has a list ROUTES."""
 
 
@@ -53,8 +65,16 @@ def build(settings: Settings) -> Starlette:
     )
     app.state.settings = settings
     app.state.database = database.connect(settings.database)
+    app.state.admin_database = _admin_database(settings, app.state.database)
     app.state.pictures = Pictures(settings)
     return app
+
+
+def _admin_database(settings: Settings, own: Database) -> Database | None:
+    """For accounts, draws and operating points. A file has no roles: whoever may write to it may do all of it."""
+    if settings.admin_database_url is not None:
+        return database.connect(settings.admin_database_url.get_secret_value())
+    return own if own.engine.dialect.name == "sqlite" else None
 
 
 @asynccontextmanager
@@ -64,7 +84,8 @@ async def _lifespan(app: Starlette) -> AsyncIterator[Mapping[str, Any]]:
         yield {}
     finally:
         app.state.pictures.close()
-        app.state.database.close()
+        for each in {app.state.database, app.state.admin_database} - {None}:
+            each.close()
 
 
 def _home(_request: Request) -> Response:
