@@ -120,6 +120,11 @@ def find_session(session: Session, token: str, now: datetime) -> LoggedIn | None
     return LoggedIn(as_account(account), row.id, row.csrf_token, LoginMethod(row.method), row.seen_at)
 
 
+def logged_in_at(session: Session, number: int) -> datetime | None:
+    """When a session began."""
+    return session.scalar(select(WebSession.created_at).where(WebSession.id == number))
+
+
 def find_token(session: Session, token: str) -> tuple[ApiToken, Account] | None:
     found = session.execute(
         select(ApiToken, AccountRow)

@@ -24,6 +24,7 @@ from shared.database import (
     Sighting,
     SightingState,
     WaitsFor,
+    WebSession,
 )
 from shared.database.views import RESULTS
 from shared.ledger.latest import IS_RESULT, is_newest
@@ -237,3 +238,8 @@ def _earlier(session: Session, image: Sighting, patient: str | None) -> list[Ear
 def _newer(session: Session, image: Sighting) -> int | None:
     same = (Sighting.source == image.source) & (Sighting.path == image.path) & (Sighting.id > image.id)
     return session.scalar(select(func.max(Sighting.id)).where(same, Sighting.state != SightingState.SUPERSEDED))
+
+
+def logged_in_at(session: Session, web_session: int) -> datetime | None:
+    """When this log-in was: words that are older need a reason to be taken back."""
+    return session.scalar(select(WebSession.created_at).where(WebSession.id == web_session))

@@ -1,6 +1,6 @@
 """Pages from templates. Everything that is put into one is escaped."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ def environment() -> Environment:
     )
     made.globals.update(t=texts, version=__version__)
     made.filters["moment"] = moment
+    made.filters["wait"] = wait
     return made
 
 
@@ -43,6 +44,14 @@ def render(request: Request, template: str, *, status: int = 200, **context: Any
         )
     )
     return HTMLResponse(text, status)
+
+
+def wait(span: timedelta) -> str:
+    """How long something waits, as people say it."""
+    minutes = max(0, int(span.total_seconds())) // 60
+    if minutes < 120:
+        return f"{minutes} min"
+    return f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes // (24 * 60)} days"
 
 
 def moment(at: datetime | None) -> str:

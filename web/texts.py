@@ -228,7 +228,7 @@ KEYS = (
     ("/", "search"),
     ("?", "these keys"),
     ("Esc", "to the list"),
-    ("z + − =", "zoom on and off, in, out, fit"),
+    ("z + - =", "zoom on and off, in, out, fit"),
     ("i r l h v", "invert, rotate right, left, flip, flip upside down"),
     ("w", "next contrast"),
     ("Space", "reset"),
