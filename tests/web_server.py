@@ -76,7 +76,9 @@ class WebServer:
 
     def client(self, **headers: str) -> httpx.Client:
         """A browser that nobody has logged in with; it says that what it sends comes from our own pages."""
-        client = httpx.Client(base_url=self.url, headers={"Sec-Fetch-Site": "same-origin", **headers}, timeout=60, trust_env=False)
+        client = httpx.Client(
+            base_url=self.url, headers={"Sec-Fetch-Site": "same-origin", **headers}, timeout=60, trust_env=False
+        )
         self._clients.append(client)
         return client
 

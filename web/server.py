@@ -1,5 +1,6 @@
 """Runs the web service: uvicorn in this process, until it is asked to end."""
 
+import logging
 import ssl
 from pathlib import Path
 
@@ -56,12 +57,14 @@ def _check_certificate(certificate: Path, key: Path) -> None:
 
 
 def configuration(settings: Settings, port: int) -> uvicorn.Config:
+    # It would log addresses with whatever was typed into them, tokens of links among it; ours has none of that.
+    logging.getLogger("uvicorn.access").disabled = True
     return uvicorn.Config(
         build(settings),
         host=settings.web_host,
         port=port,
         log_config=None,
-        access_log=False,  # it would hold addresses with whatever was typed into them: ours has none
+        access_log=False,
         proxy_headers=False,  # `web.network` decides whom to believe
         server_header=False,
         date_header=True,
