@@ -6,10 +6,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import combinations
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import exists, or_, select
+from sqlalchemy.orm import Session, aliased
 
-from shared.database import CLASS_LABELS, Review, ReviewMethod, Screening, Sighting
+from shared.database import (
+    CLASS_LABELS,
+    AuditSample,
+    DrawMember,
+    ReadingItem,
+    Review,
+    ReviewMethod,
+    Screening,
+    Sighting,
+)
 from shared.ledger.latest import IS_RESULT
 
 MAX_LISTED = 200
@@ -78,14 +87,24 @@ def kappa(labels: Iterable[tuple[str, str]]) -> float | None:
     return None if expected == 1 else (observed - expected) / (1 - expected)
 
 
-def disagreements(session: Session, limit: int = MAX_LISTED) -> list[DisagreementRow]:
-    """The newest words that differ from the result, missed pneumonias first."""
+def disagreements(session: Session, viewer: str, limit: int = MAX_LISTED) -> list[DisagreementRow]:
+    """The newest words that differ from the result, missed pneumonias first.
+
+    Without images of a random draw, and those that this viewer may still be asked about: the list tells the answer.
+    """
+    mine = aliased(Review)
+    is_mine = (mine.sha256 == Review.sha256) & (mine.reviewer == viewer) & mine.withdrawn_at.is_(None)
+    is_closed = exists().where(ReadingItem.sighting_id == Sighting.id, ReadingItem.waits_for.is_(None))
+    is_drawn = or_(
+        exists().where(AuditSample.sha256 == Sighting.sha256), exists().where(DrawMember.sha256 == Sighting.sha256)
+    )
     rows = session.execute(
         select(Sighting.id, Sighting.source, Review.label, Screening.label, Review.disagreement, Review.created_at)
         .select_from(Review)
         .join(Sighting, Sighting.id == Review.sighting_id)
         .join(Screening, IS_RESULT)
         .where(Review.withdrawn_at.is_(None), Review.label.in_(CLASS_LABELS), Review.label != Screening.label)
+        .where(or_(is_closed, exists().where(is_mine)), ~is_drawn)
         .order_by(Review.id.desc())
         .limit(limit)
     )
