@@ -168,9 +168,11 @@ def web(
     ] = None,
 ) -> None:
     """Serve the pages on which people see the pictures and say their word; on this machine only, unless by TLS."""
+    from local.services import check_metrics_port
     from web.server import serve
 
     settings = _load_service(home)
+    check_metrics_port(settings, "web")
     serve(settings, port or settings.web_port)
 
 

@@ -152,6 +152,8 @@ def run(
         web_port = port_for_web(chosen, web)
         services.check_metrics_port(chosen, "producer")
         services.check_metrics_port(chosen, "worker")
+        if web_port:
+            services.check_metrics_port(chosen, "web")
         services.check_semaphores()
         if chosen.broker_url is None:
             broker = private_broker.prepare(home)

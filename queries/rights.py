@@ -50,9 +50,8 @@ REVIEWER_WRITES = {
         "login_attempts",
         "api_tokens",
         "reading_leases",
-        "reading_list",
     ),
-    "UPDATE": ("reading_leases", "reading_list"),
+    "UPDATE": ("reading_leases",),
     "DELETE": ("web_sessions", "login_attempts", "reading_leases"),
 }
 REVIEWER_COUNTED = ("reviews", "audit_log", "web_sessions", "login_attempts", "api_tokens")

@@ -1,14 +1,14 @@
 """The web service as one ASGI application. `build` opens nothing that a test could not give it."""
 
-import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+from sqlalchemy import text
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount
 from starlette.staticfiles import StaticFiles
 
@@ -29,6 +29,7 @@ from web import (
     pages_worklist,
 )
 from web.access import page
+from web.metrics import Metrics
 from web.pictures import Pictures
 from web.rendering import FOLDER
 
@@ -48,7 +49,7 @@ MODULES = (
 
 def build(settings: Settings) -> Starlette:
     """The application; it connects to the database with the first request. Raises WrongSettings."""
-    routes: list[BaseRoute] = [page("/", _home, role=Role.READER)]
+    routes: list[BaseRoute] = [page("/", _home, role=Role.READER), page("/health", _check_health, role=None)]
     for module in MODULES:
         routes += module.ROUTES
     routes.append(Mount("/static", StaticFiles(directory=FOLDER / "static"), name="static"))
@@ -65,8 +66,9 @@ def build(settings: Settings) -> Starlette:
     )
     app.state.settings = settings
     app.state.database = database.connect(settings.database)
+    app.state.metrics = Metrics()
     app.state.admin_database = _admin_database(settings, app.state.database)
-    app.state.pictures = Pictures(settings)
+    app.state.pictures = Pictures(settings, on_failure=app.state.metrics.note_broken_process)
     return app
 
 
@@ -79,13 +81,19 @@ def _admin_database(settings: Settings, own: Database) -> Database | None:
 
 @asynccontextmanager
 async def _lifespan(app: Starlette) -> AsyncIterator[Mapping[str, Any]]:
-    threading.Thread(target=app.state.pictures.warm_up, name="warm up", daemon=True).start()
     try:
         yield {}
     finally:
         app.state.pictures.close()
         for each in {app.state.database, app.state.admin_database} - {None}:
             each.close()
+
+
+def _check_health(request: Request) -> Response:
+    """For monitors: whether the pages can be used. A database out of reach is answered with 503."""
+    with request.app.state.database.read() as session:
+        session.execute(text("SELECT 1"))
+    return PlainTextResponse("ok")
 
 
 def _home(_request: Request) -> Response:

@@ -87,9 +87,7 @@ class RequestLog:
         finally:
             route = route_of(scope)
             seconds = time.monotonic() - began
-            metrics = scope["app"].state.metrics if hasattr(scope["app"].state, "metrics") else None
-            if metrics is not None:
-                metrics.note(route, status, seconds)
+            scope["app"].state.metrics.note_request(route, status, seconds)
             number = scope.get("path_params", {}).get("sighting")
             which = f" (sighting {number})" if isinstance(number, int) else ""
             log.info("%s %s%s: %d in %d ms", scope["method"], route, which, status, 1000 * seconds)

@@ -32,6 +32,7 @@ def log_in(request: Request) -> Response:
         network.client_address(request),
         now,
     )
+    request.app.state.metrics.note_login(is_admitted=opened is not None)
     if opened is None:
         return render(request, "login.html", status=WRONG, next=back, is_wrong=True)
     response = RedirectResponse(back, 303)

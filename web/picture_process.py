@@ -12,7 +12,7 @@ import sys
 from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from shared.base import settings as settings_module
 from shared.base import surroundings
@@ -22,9 +22,11 @@ from shared.base.settings import Settings
 from shared.imaging import Limits, arrange, decode
 from shared.imaging.notes import Notes
 from shared.imaging.viewing import view
-from shared.models import manifest, registry
-from shared.models.published import Published
 from shared.sources import Source, build
+
+if TYPE_CHECKING:  # what runs networks, and the database with it, is not imported for a picture
+    from shared.models.published import Published
+    from shared.models.registry import Loaded
 
 THUMBNAIL = 160
 """Pixels of the longer side."""
@@ -36,7 +38,7 @@ class Decoder:
         self._settings = settings
         self._limits = Limits.of(settings)
         self._sources: dict[str, Source] = build(settings)
-        self._loaded: registry.Loaded | None = None
+        self._loaded: "Loaded | None" = None
 
     def answer(self, request: dict[str, Any]) -> Answer:
         """Raises PneumoscreenError, and whatever else a decoder raises."""
@@ -88,6 +90,8 @@ class Decoder:
     def _model_view(self, data: bytes, request: dict[str, Any]) -> Answer:
         from PIL import Image
 
+        from shared.models import manifest
+
         version = _version(request)
         described = manifest.read(
             self._settings.models / version.version, version.manifest_sha256, self._settings.signing_key
@@ -99,6 +103,8 @@ class Decoder:
     def _evidence(self, data: bytes, request: dict[str, Any]) -> Answer:
         """The logit's parts, by cell; a network that cannot tell them says so."""
         import numpy as np
+
+        from shared.models import registry
 
         version = _version(request)
         if self._loaded is None or self._loaded.manifest.version != version.version:
@@ -113,7 +119,9 @@ class Decoder:
         return about, values.astype("<f4").tobytes()
 
 
-def _version(request: dict[str, Any]) -> Published:
+def _version(request: dict[str, Any]) -> "Published":
+    from shared.models.published import Published
+
     if request["version"] is None:
         raise OutOfReach("no model version has screened this image")
     return Published(request["version"], request["manifest_sha256"])

@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -119,7 +119,13 @@ class _Process:
 class Pictures:
     """A few processes, made when they are first needed. Close it at the end."""
 
-    def __init__(self, settings: Settings, processes: int = PROCESSES, seconds: float = SECONDS) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        processes: int = PROCESSES,
+        seconds: float = SECONDS,
+        on_failure: Callable[[], None] = lambda: None,
+    ) -> None:
         self._settings, self._seconds = settings, seconds
         self._free: queue.LifoQueue[_Process | None] = queue.LifoQueue()
         for _ in range(processes):
@@ -131,8 +137,7 @@ class Pictures:
         self._kept: OrderedDict[tuple[int, str | None], bytes] = OrderedDict()
         self._lock = threading.Lock()
         self._is_closed = False
-        self.failures = 0
-        """Processes that died or were ended, for the metrics."""
+        self._on_failure = on_failure
 
     def pixels(self, location: Location, max_side: int | None) -> Pixels:
         """Raises ImageError with the reason where there is no picture to show, ServiceUnavailable if all are busy."""
@@ -200,7 +205,7 @@ class Pictures:
                 about, data = slot.process().ask(request, seconds)
             except (TimeoutError, _Died, ValueError) as error:
                 slot.end()
-                self.failures += 1
+                self._on_failure()
                 log.warning("the process that decodes pictures failed (sighting %d)", location.sighting)
                 if isinstance(error, TimeoutError):
                     raise OutOfReach(f"the image could not be decoded within {seconds:.0f} s") from error

@@ -2,6 +2,7 @@
 
 import logging
 import ssl
+import threading
 from pathlib import Path
 
 import uvicorn
@@ -10,6 +11,7 @@ from shared.base import logs
 from shared.base.errors import WrongSettings
 from shared.base.settings import Settings
 from shared.database import opened
+from web import metrics
 from web.app import build
 from web.middleware import LOOPBACK
 
@@ -24,7 +26,11 @@ def serve(settings: Settings, port: int) -> None:
     with opened(settings):
         pass  # fail now with a sentence, not later with an error on each page
     logs.configure(settings)
-    uvicorn.Server(configuration(settings, port)).run()
+    configured = configuration(settings, port)
+    state = configured.app.state  # type: ignore[union-attr]
+    metrics.serve(settings, state.metrics)
+    threading.Thread(target=state.pictures.warm_up, name="warm up", daemon=True).start()
+    uvicorn.Server(configured).run()
 
 
 def check(settings: Settings) -> None:

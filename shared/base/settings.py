@@ -88,6 +88,7 @@ class Settings(BaseSettings):
     metrics_host: str = "127.0.0.1"
     producer_metrics_port: int = Field(default=0, ge=0, le=65535)
     worker_metrics_port: int = Field(default=0, ge=0, le=65535)
+    web_metrics_port: int = Field(default=0, ge=0, le=65535)
     flower_host: str = "127.0.0.1"
     flower_password: SecretStr | None = Field(default=None, min_length=8)
     web_host: str = "127.0.0.1"

@@ -67,7 +67,7 @@ def test_no_route_but_the_door_itself_answers_somebody_who_is_not_logged_in(serv
             response = client.request(method, path)
             is_led_to_login = response.status_code == 303 and response.headers["location"].startswith("/login")
             assert is_led_to_login or response.status_code == 401, f"{method} {path}: {response.status_code}"
-    assert open_routes == {"/login", "/link/{token}", "/api/v1/openapi.json"}
+    assert open_routes == {"/login", "/link/{token}", "/health", "/api/v1/openapi.json"}
 
 
 @ONE_DATABASE
