@@ -1,10 +1,10 @@
 """A source with specimens that were screened, for tests of the pages: real files, and answers of our own choice."""
 
 import hashlib
-import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +52,7 @@ def screen(
     numbers = []
     for count, specimen in enumerate(specimens):
         name = specimen.name or f"{count:03d}-{specimen.file}"
-        data = specimen.data if specimen.data is not None else (SAMPLES / specimen.file).read_bytes()
-        if specimen.data is None and specimen.file.endswith("jpeg"):
-            comment = f"{name} {count}".encode("utf-8", "replace")[:60]
-            data = data[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2) + comment + data[2:]  # each its own content
+        data = specimen.data if specimen.data is not None else _of_its_own(specimen.file, name)
         (ward / name).parent.mkdir(parents=True, exist_ok=True)
         (ward / name).write_bytes(data)
         found = sources.build(settings)["ward"].find(name)
@@ -89,6 +86,18 @@ def screen(
     return numbers
 
 
-def copy_samples(folder: Path) -> None:
-    for file in SAMPLES.glob("*.jpeg"):
-        shutil.copyfile(file, folder / file.name)
+def _of_its_own(file: str, name: str) -> bytes:
+    """A specimen's bytes with a comment, so that each is a content of its own."""
+    data = (SAMPLES / file).read_bytes()
+    comment = name.encode("utf-8", "replace")[:60]
+    if file.endswith("jpeg"):
+        return data[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2) + comment + data[2:]
+    if not file.endswith("dcm"):
+        return data
+    import pydicom
+
+    dataset = pydicom.dcmread(BytesIO(data))
+    dataset.ImageComments = f"Computer-generated specimen, not a patient: {name}"
+    stream = BytesIO()
+    dataset.save_as(stream)
+    return stream.getvalue()

@@ -239,7 +239,7 @@
     if (name !== "model") { picture.choose(picture.image.windows.find((window) => window.name === name)); return; }
     const view = new Image();
     view.src = `/images/${state.sighting}/model-view`;
-    try { await view.decode(); } catch { return; }
+    try { await view.decode(); } catch { tell(`${WINDOW_NAMES.model}: -`); picture.choose(picture.image.windows[0]); return; }
     picture.modelView = view; picture.draw();
   }
   contrast.addEventListener("change", () => { chooseContrast(contrast.value); picture.canvas.focus(); });
