@@ -38,7 +38,7 @@ class Decoder:
         self._settings = settings
         self._limits = Limits.of(settings)
         self._sources: dict[str, Source] = build(settings)
-        self._loaded: "Loaded | None" = None
+        self._loaded: Loaded | None = None
 
     def answer(self, request: dict[str, Any]) -> Answer:
         """Raises PneumoscreenError, and whatever else a decoder raises."""

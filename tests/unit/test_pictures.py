@@ -133,7 +133,7 @@ def test_pixels_are_sent_raw_with_what_a_browser_needs_to_show_them_and_each_is_
 ) -> None:
     number = add(
         server.database,
-        chosen,
+        ward,
         "Mustermann^Erika.dcm",
         dicom.written(dicom.make(RAMP, WindowCenter=612, WindowWidth=400)),
     )
