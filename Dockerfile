@@ -1,7 +1,7 @@
 # Four images from one file, chosen by `target`:
 #   light    producer, migration and Flower: no TensorFlow
 #   backup   light, with PostgreSQL's client programs
-#   network  worker and trainer, on the processor
+#   network  worker, trainer and the pages, on the processor
 #   gpu      worker on an NVIDIA card
 # None holds a secret, all run as user 10001. Health checks stand in docker-compose.yml, for they differ by service.
 
@@ -33,6 +33,7 @@ COPY worker worker
 COPY trainer trainer
 COPY local local
 COPY cli cli
+COPY web web
 RUN pip wheel --no-index --no-deps --no-build-isolation --wheel-dir /wheels .
 # The lock's versions without its hashes, for gpu.
 RUN sed -E '/^ +--hash=/d; s/ *\\$//' requirements.lock > /wheels/constraints.txt

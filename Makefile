@@ -22,8 +22,8 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	@$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: setup  ## the whole system, on computer-generated specimens
-	@$(BIN)/pneumoscreen demo --home demo-home
+demo: setup  ## the whole system, on computer-generated specimens; KEEP=1 leaves it running, to look at the pages
+	@$(BIN)/pneumoscreen demo --home demo-home $(if $(KEEP),--keep)
 
 WORKERS ?= 5
 PYTEST := $(BIN)/pytest --dist loadfile --no-loadscope-reorder  # in the order of tests/plan.py

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from shared.base.errors import InvalidRequest, WorkFailed
 from shared.database import Draw, DrawMember, Prediction, Screening, Sighting, SightingState, audit
-from shared.ledger import retention
+from shared.ledger import reading_list, retention
 from shared.ledger.latest import IS_RESULT, is_newest
 from shared.models import published
 from shared.statistics import strata
@@ -96,6 +96,7 @@ def draw(session: Session, wanted: Wanted, actor: str, now: datetime) -> Drawn:
     members = [member for member in members if member["sighting_id"] in still_there]
     if members:
         session.execute(insert(DrawMember), members)
+        reading_list.refresh(session, {str(member["sha256"]) for member in members})
     images = len(members)
     detail = f"draw {row.id}: {images} of {count} images of {wanted.source}, {version}, seed {wanted.seed}"
     audit.record(session, actor, "draw", detail, at=now)

@@ -23,7 +23,7 @@ from actions.reviews import (
 )
 from shared.base.errors import WorkFailed
 from shared.database import Review, ReviewLabel, audit
-from shared.ledger import lookup
+from shared.ledger import lookup, reading_list
 from shared.ledger.lookup import Key, Meaning
 from shared.ledger.register import parts
 
@@ -83,6 +83,7 @@ def import_words(
     new = _unrecorded(words, _recorded(session, targets, manner), now, manner, seen)
     if new:
         session.execute(insert(Review), [{name: getattr(row, name) for name in WRITTEN} for row in new])
+        reading_list.refresh(session, {row.sha256 for row in new if row.sha256})
     how = f" ({told(manner)})" if manner.is_blind else ""
     for reviewer, added in sorted(Counter(row.reviewer for row in new).items()):
         audit.record(session, reviewer, "review", f"{added} images from a file{how}", at=now)

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from actions.draw_members import DrawMembers
 from shared.base.errors import InvalidRequest, WorkFailed
 from shared.database import Review, ReviewLabel, ReviewMethod, Screening, Sighting, SightingState, audit
-from shared.ledger import lookup, retention
+from shared.ledger import lookup, reading_list, retention
 from shared.ledger.latest import IS_RESULT
 from shared.ledger.lookup import Key, Meaning, Named
 from shared.ledger.register import parts
@@ -87,6 +87,7 @@ def review(session: Session, entry: ReviewEntry, now: datetime, manner: Manner =
     hold(session, [target])
     row = new_row(entry, target, entry.at or now, manner, have_seen(session, [target]))
     session.add(row)
+    reading_list.refresh(session, {target.sha256} if target.sha256 else set())
     how = f" ({told(manner)})" if manner.is_blind else ""
     audit.record(session, entry.reviewer, "review", f"sighting {target.sighting_id}: {entry.label}{how}", at=now)
     of_sighting = select(Screening.label).join(Sighting, IS_RESULT)
@@ -96,9 +97,11 @@ def review(session: Session, entry: ReviewEntry, now: datetime, manner: Manner =
 
 def hold(session: Session, targets: Iterable[Target]) -> None:
     """Keep images until the transaction ends; raises WorkFailed where one was erased since it was looked up."""
+    targets = list(targets)
     wanted = {target.sighting_id for target in targets}
     if gone := len(wanted - retention.hold_sightings(session, wanted)):
         raise WorkFailed(f"nothing was recorded, since {gone} of the images were erased just now: say it again")
+    reading_list.hold(session, {target.sha256 for target in targets if target.sha256})
 
 
 def told(manner: Manner) -> str:

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from shared.base.errors import WorkFailed
 from shared.database import Review, ReviewLabel, audit
-from shared.ledger import lookup
+from shared.ledger import lookup, reading_list
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,8 @@ def withdraw(session: Session, name: str, reader: str, now: datetime) -> Withdra
         and_(~on_sighting, Review.sha256.is_not(None), Review.sha256 == image.sha256),
         and_(on_sighting, Review.sighting_id.in_(sightings)),
     )
+    contents = {image.sha256} if image.sha256 else set()
+    reading_list.hold(session, contents)
     taken_back = session.scalars(
         update(Review)
         .where(is_of_image, Review.reviewer == reader, Review.withdrawn_at.is_(None))
@@ -39,6 +41,7 @@ def withdraw(session: Session, name: str, reader: str, now: datetime) -> Withdra
     ).all()
     if not taken_back:
         raise WorkFailed(f"no word of {reader} stands on {name!r}: each reader takes back their own")
+    reading_list.refresh(session, contents)
     numbers = ", ".join(map(str, sorted(taken_back)))
     audit.record(session, reader, "withdraw", f"sighting {image.id}: reviews {numbers}", at=now)
     return Withdrawn(name, reader, len(taken_back))

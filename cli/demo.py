@@ -1,6 +1,7 @@
 """`demo`: the whole system for half a minute, on computer-generated specimens."""
 
 import os
+import shlex
 import shutil
 import time
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ SUFFIXES = (".jpeg", ".jpg", ".png", ".tiff", ".tif", ".dcm")
 COLUMNS = ("path", "state", "label", "probability", "threshold", "model_version", "reason")
 
 
-def demo(home: Path, samples: Path) -> None:
+def demo(home: Path, samples: Path, *, keep: bool = False) -> None:
     specimens = sorted(path for path in samples.glob("*") if path.suffix in SUFFIXES)
     if not specimens:
         raise InvalidRequest(
@@ -31,7 +32,7 @@ def demo(home: Path, samples: Path) -> None:
     home = home.absolute()
     _clear(home)
     out.print("Starting broker, producer, worker and Flower …")
-    with supervisor.run(home, home / "inbox", supervisor.port_for_flower("auto")) as running:
+    with supervisor.run(home, home / "inbox", supervisor.port_for_flower("auto"), "auto") as running:
         running.wait_until_ready(MAX_SECONDS)
         out.print(f"Flower shows the work at {running.flower} while this runs.")
         with_database = database.connect(running.settings.database)
@@ -41,6 +42,27 @@ def demo(home: Path, samples: Path) -> None:
             rows = sorted(([row[column] for column in COLUMNS] for row in listing.rows), key=lambda row: str(row[0]))
         with_database.close()
         table(COLUMNS, rows, title="Computer-generated specimens, read from the view `results`")
+        if keep:
+            _tell_of_queries(home)
+            _keep(running)
+            return
+    _tell_of_queries(home)
+    out.print("To see the pictures and say your word, start it again, and open the link, which works once:")
+    out.print(f"  pneumoscreen up --home {shlex.quote(str(home))}", markup=False)
+    out.print(f"  {running.first_link}", markup=False)
+
+
+def _keep(running: supervisor.System) -> None:
+    """Until Ctrl-C or SIGTERM, which the caller turns into the end of the program."""
+    out.print(f"The pages are at {running.web}. Log in as admin, by this link, which works once:")
+    out.print(f"  {running.first_link}", markup=False)
+    out.print("Ctrl-C ends it.")
+    while True:
+        running.check()
+        time.sleep(0.5)
+
+
+def _tell_of_queries(home: Path) -> None:
     out.print(
         "Screening aid, not a diagnosis. Two queries to try (any SQLite client; `python -m sqlite3` since Python 3.12):"
     )

@@ -11,6 +11,7 @@ import typer
 
 from cli.calibrate_point import app as calibrate
 from cli.measure import app as measure
+from cli.users import app as users
 from shared import __version__
 from shared.base import stopping, surroundings
 from shared.base.decoder import DECODER_REVISION
@@ -35,6 +36,7 @@ app.add_typer(db, name="db")
 app.add_typer(models, name="models")
 models.add_typer(measure, name="measure")
 app.add_typer(calibrate, name="calibrate")
+app.add_typer(users, name="users")
 
 Home = Annotated[
     Path | None,
@@ -99,25 +101,29 @@ def up(
     ] = None,
     inbox: Annotated[Path | None, typer.Option(help="A folder to watch; made if it is missing.")] = None,
     flower_port: Annotated[str, typer.Option(help="Flower's port on 127.0.0.1: a number, auto or off.")] = "auto",
+    web_port: Annotated[
+        str, typer.Option(help="The pages' port: a number, auto (web_port, or a free one near it) or off.")
+    ] = "auto",
     trainer: Annotated[bool, typer.Option(help="Retrain here too; without, a trainer may run on another host.")] = True,
 ) -> None:
     """Run the whole system on this machine until Ctrl-C or SIGTERM, which finish running batches first."""
     from cli.up import up
     from shared.base.home import default_home
 
-    up(home or default_home(), inbox, flower_port, trainer=trainer)
+    up(home or default_home(), inbox, flower_port, web_port, trainer=trainer)
 
 
 @app.command(epilog="Example: pneumoscreen demo --home demo-home")
 def demo(
     home: Annotated[Path, typer.Option(help="Where the demo's database is left; an earlier demo there is removed.")],
     samples: Annotated[Path, typer.Option(help="The images to drop.")] = Path("samples"),
+    keep: Annotated[bool, typer.Option("--keep", help="Leave it running until Ctrl-C, to look at the pages.")] = False,
 ) -> None:
     """Start everything, drop the computer-generated specimens, show their rows, stop."""
     from cli.demo import demo
 
     with stopping.in_order():
-        demo(home, samples)
+        demo(home, samples, keep=keep)
 
 
 @app.command(epilog="Example: PNEUMOSCREEN_BROKER_URL=redis://broker/0 pneumoscreen producer")
@@ -152,6 +158,22 @@ def flower(
     from local import services
 
     services.flower(_load_service(home), port)
+
+
+@app.command(epilog="Example: pneumoscreen web --port 8600")
+def web(
+    home: Home = None,
+    port: Annotated[
+        int | None, typer.Option(help="The port to listen on; web_port if left out.", min=1, max=65535)
+    ] = None,
+) -> None:
+    """Serve the pages on which people see the pictures and say their word; on this machine only, unless by TLS."""
+    from local.services import check_metrics_port
+    from web.server import serve
+
+    settings = _load_service(home)
+    check_metrics_port(settings, "web")
+    serve(settings, port or settings.web_port)
 
 
 @app.command(epilog="Example: pneumoscreen status")

@@ -21,6 +21,8 @@ def status(settings: Settings) -> None:
     with opened(settings) as database, database.read() as session:
         state = query.status(session, settings, datetime.now(UTC))
     _print_services(state, database.name)
+    if state.web is not None:
+        out.print(f"Pages     {state.web}", markup=False)
     _print_shadows(state)
     _print_backup(state)
     _print_trainings(state)

@@ -28,16 +28,20 @@ PAUSE_FACTOR = 20
 MAX_PAUSE_SECONDS = 30.0
 
 
-def up(home: Path, inbox: Path | None, flower_port: str, *, trainer: bool) -> None:
+def up(home: Path, inbox: Path | None, flower_port: str, web_port: str, *, trainer: bool) -> None:
     home, inbox = resolve(home), inbox and inbox.expanduser().absolute()
     surroundings.settle(home)
     stop = stopping.on_signals()
-    with supervisor.run(home, inbox, supervisor.port_for_flower(flower_port), trainer=trainer) as running:
+    with supervisor.run(home, inbox, supervisor.port_for_flower(flower_port), web_port, trainer=trainer) as running:
         for source in sources.build(running.settings).values():
             if source.is_watched:
                 _tell("Drop X-rays into ", shown(source.place), f" ({source.name}, {source.lane} lane)")
         with_database = database.connect(running.settings.database)
         _tell("Results are in   ", with_database.name, " (view `results`)")
+        if running.web:
+            _tell("The pages are at ", running.web)
+        if running.first_link:
+            _tell("Log in for the first time, as admin, and choose a password (once): ", running.first_link)
         if running.flower:
             _tell("Flower shows the work at ", running.flower)
         if running.candidate:

@@ -73,7 +73,7 @@ def check_semaphores() -> None:
         ) from error
 
 
-def check_metrics_port(settings: Settings, service: Literal["producer", "worker"]) -> None:
+def check_metrics_port(settings: Settings, service: Literal["producer", "worker", "web"]) -> None:
     """Raises WrongSettings if the port for the service's metrics is taken; later only a log would say so."""
     name = f"{service}_metrics_port"
     port = int(getattr(settings, name))

@@ -17,11 +17,12 @@ from typing import TextIO
 
 import psutil
 
-from actions import logits
+from actions import accounts, logits
 from actions.installation import install_bundled
 from local import private_broker, services
 from local.announcing import announce, patient_secret
 from local.inbox import INBOX, make, remember, with_inbox
+from queries.web_address import address_of
 from queries.workers import live_workers
 from shared import database, sources
 from shared.base import home as home_folder
@@ -29,12 +30,13 @@ from shared.base import settings
 from shared.base.errors import WorkFailed, WrongSettings
 from shared.base.settings import Settings
 from shared.base.surroundings import NEUTRAL, python
+from shared.database import opened_by_admin
 from shared.models import registry
 from shared.queue.broker import url as broker_url
 from shared.queue.broker import wait_until_ready
 from shared.sources.links import check_links
 
-STOP_SECONDS = {"producer": 40, "trainer": 20, "worker": 60, "flower": 5, "backup": 10, "broker": 10}
+STOP_SECONDS = {"producer": 40, "trainer": 20, "worker": 60, "flower": 5, "web": 10, "backup": 10, "broker": 10}
 """How long each program has to end by itself; then it is killed, which loses no image either.
 
 A producer may wait for a server that does not answer, for the 30 s after which connections are given up.
@@ -79,10 +81,20 @@ class System:
     """A running system; made by `run`."""
 
     def __init__(
-        self, settings: Settings, process: "subprocess.Popen[bytes]", flower: str | None, candidate: str | None
+        self,
+        settings: Settings,
+        process: "subprocess.Popen[bytes]",
+        flower: str | None,
+        candidate: str | None,
+        web: str | None = None,
+        first_link: str | None = None,
     ) -> None:
         self.settings = settings
         self.flower = flower
+        self.web = web
+        self.first_link = (
+            first_link  # by which the first account's owner chooses a password, where it was made just now
+        )
         self.candidate = candidate  # a model version that came with the program, and that nobody has taken yet
         self._process = process
 
@@ -117,8 +129,10 @@ class System:
 
 
 @contextmanager
-def run(home: Path, inbox: Path | None, flower_port: int | None, *, trainer: bool = True) -> Iterator[System]:
-    """Start the system in a home folder and stop it at the end.
+def run(
+    home: Path, inbox: Path | None, flower_port: int | None, web: str = "off", *, trainer: bool = True
+) -> Iterator[System]:
+    """Start the system in a home folder and stop it at the end. `web` is the pages' port: a number, auto or off.
 
     Raises WrongSettings if a system runs there already, a port is taken, or the sources overlap.
     """
@@ -135,8 +149,11 @@ def run(home: Path, inbox: Path | None, flower_port: int | None, *, trainer: boo
         if inbox is not None:
             chosen = with_inbox(chosen, inbox)
         check_links(chosen)
+        web_port = port_for_web(chosen, web)
         services.check_metrics_port(chosen, "producer")
         services.check_metrics_port(chosen, "worker")
+        if web_port:
+            services.check_metrics_port(chosen, "web")
         services.check_semaphores()
         if chosen.broker_url is None:
             broker = private_broker.prepare(home)
@@ -161,11 +178,16 @@ def run(home: Path, inbox: Path | None, flower_port: int | None, *, trainer: boo
             "database_url": chosen.database,
             "patient_secret": patient_secret(chosen),
         }
+        if web_port:
+            announced["web_url"] = address_of(chosen.model_copy(update={"web_port": web_port}))
         announce(home, announced, chosen.sources)
         chosen = settings.load(home, sources=chosen.sources)
         with home_folder.registered(home):
-            process = _supervise(chosen, broker, flower_port, trainer=trainer)
-            system = System(chosen, process, f"http://127.0.0.1:{flower_port}" if flower_port else None, candidate)
+            address = address_of(chosen) if web_port else None
+            first_link = _add_first_account(chosen) if web_port else None
+            process = _supervise(chosen, broker, flower_port, web_port, trainer=trainer)
+            flower = f"http://127.0.0.1:{flower_port}" if flower_port else None
+            system = System(chosen, process, flower, candidate, address, first_link)
             try:
                 if broker:
                     wait_until_ready(broker.url, BROKER_SECONDS)
@@ -186,6 +208,29 @@ def port_for_flower(wanted: str) -> int | None:
     if not _is_free(int(wanted)):
         raise WrongSettings(f"Port {wanted} is taken on this machine: choose another with --flower-port, or off.")
     return int(wanted)
+
+
+def port_for_web(chosen: Settings, wanted: str) -> int | None:
+    """As `port_for_flower`. With `auto`, the setting `web_port` must be free where somebody has set it; 0 is off."""
+    if wanted == "off" or (wanted == "auto" and chosen.web_port == 0):
+        return None
+    is_set = "web_port" in chosen.model_fields_set
+    if wanted == "auto" and not is_set:
+        near = range(chosen.web_port, chosen.web_port + 40)
+        return next((port for port in near if _is_free(port)), private_broker.free_port())
+    if wanted != "auto" and not (wanted.isdecimal() and 0 < int(wanted) < 65536):
+        raise WrongSettings(f"--web-port must be a port number, auto or off, not {wanted!r}.")
+    port = chosen.web_port if wanted == "auto" else int(wanted)
+    if not _is_free(port):
+        raise WrongSettings(f"Port {port} is taken on this machine: choose another with --web-port, or off.")
+    return port
+
+
+def _add_first_account(chosen: Settings) -> str | None:
+    """A fresh system has one account, whose owner is whoever started it: the link to choose its password."""
+    with opened_by_admin(chosen) as with_database, with_database.write() as session:
+        link = accounts.add_first(session, "installation", datetime.now(UTC))
+    return f"{address_of(chosen)}{link.path}" if link else None
 
 
 def _is_free(port: int) -> bool:
@@ -236,7 +281,7 @@ def _is_held(process: psutil.Process) -> bool:
 
 
 def _supervise(
-    chosen: Settings, broker: private_broker.PrivateBroker | None, port: int | None, *, trainer: bool
+    chosen: Settings, broker: private_broker.PrivateBroker | None, port: int | None, web: int | None, *, trainer: bool
 ) -> "subprocess.Popen[bytes]":
     programs = {"producer": python("cli.main", "producer"), "worker": python("cli.main", "worker")}
     if trainer:
@@ -245,6 +290,8 @@ def _supervise(
         programs["backup"] = python("cli.main", "db", "backup", "--repeat")
     if port:
         programs["flower"] = python("cli.main", "flower", f"--port={port}")
+    if web:
+        programs["web"] = python("cli.main", "web", f"--port={web}")
     text = CONFIGURATION.format(services=",".join(programs))
     if broker:
         programs["broker"] = broker.command

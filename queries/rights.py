@@ -1,4 +1,7 @@
-"""Which rights a role lacks that the services need: what `docs/roles.sql` grants, checked in the database itself."""
+"""Which rights a role lacks that the services need: what `docs/roles.sql` grants, checked in the database itself.
+
+Producers and workers have one role, the web service has another.
+"""
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -6,14 +9,18 @@ from sqlalchemy.orm import Session
 from shared.base.errors import ServiceUnavailable
 from shared.database.tables import Base, Job
 
+REVIEWER = "pneumoscreen_reviewer"
+"""The web service's role."""
+OF_ACCOUNTS = ("accounts", "web_sessions", "login_attempts", "one_time_links", "api_tokens")
+"""Tables that are nobody's business but the web service's and the owner's."""
 VIEWS = ("results", "results_history", "accuracy", "alembic_version")
 WRITES = {
     "INSERT": (
         *("sightings", "predictions", "screenings", "dicom_headers", "reviews", "audit_log", "dead_letters"),
         *("workers", "broker_epoch", "source_states", "shadow_scores", "audit_samples", "draws", "draw_members"),
-        *("drift_references", "drift_checks"),
+        *("drift_references", "drift_checks", "reading_list"),
     ),
-    "UPDATE": ("sightings", "workers", "broker_epoch", "source_states"),
+    "UPDATE": ("sightings", "workers", "broker_epoch", "source_states", "reading_list"),
     "DELETE": ("workers",),
 }
 """By privilege, the tables in which producers and workers write."""
@@ -24,14 +31,40 @@ COUNTED = (
 """Tables whose numbers come from a sequence, which needs a right of its own."""
 OF_JOBS = tuple(column.name for column in Job.__table__.columns if column.name not in ("id", "override"))
 """The owner of the tables alone may write `override`."""
+OF_REVIEWS = ("withdrawn_at", "withdrawn_by", "withdrawn_because", "disagreement")
+"""A word itself is never changed."""
 COLUMNS = {
     ("UPDATE", "predictions"): ("decoder_revision", "decoded_with"),
-    ("UPDATE", "reviews"): ("withdrawn_at", "withdrawn_by"),
+    ("UPDATE", "reviews"): OF_REVIEWS,
     ("UPDATE", "drift_references"): ("images", "since", "until", "sample"),
     ("INSERT", "jobs"): OF_JOBS,
     ("UPDATE", "jobs"): OF_JOBS,
 }
 """Of which alone something is written."""
+
+REVIEWER_WRITES = {
+    "INSERT": (
+        "reviews",
+        "audit_log",
+        "web_sessions",
+        "login_attempts",
+        "api_tokens",
+        "reading_leases",
+    ),
+    "UPDATE": ("reading_leases",),
+    "DELETE": ("web_sessions", "login_attempts", "reading_leases"),
+}
+REVIEWER_COUNTED = ("reviews", "audit_log", "web_sessions", "login_attempts", "api_tokens")
+REVIEWER_COLUMNS = {
+    ("UPDATE", "accounts"): ("password_hash", "password_at"),
+    ("UPDATE", "web_sessions"): ("seen_at", "revoked_at"),
+    ("UPDATE", "login_attempts"): ("succeeded",),
+    ("UPDATE", "one_time_links"): ("used_at",),
+    ("UPDATE", "api_tokens"): ("used_at", "revoked_at"),
+    ("UPDATE", "reading_list"): ("waits_for", "readers"),
+    ("UPDATE", "reviews"): OF_REVIEWS,
+    ("UPDATE", "sightings"): ("hint",),  # PostgreSQL lets nobody hold a row who may change none of its columns
+}
 
 
 MAY_OVERRIDE = text("SELECT has_column_privilege(current_user, 'jobs', 'override', 'INSERT'), current_user")
@@ -53,11 +86,14 @@ QUERY = text("""
 def missing_rights(session: Session, role: str | None = None) -> list[str]:
     """What a role (whoever asks, if None) may not do of what the services do, such as "INSERT on screenings".
 
+    Of the role REVIEWER, what it may not do of what the web service does.
+
     Empty on SQLite, which knows no roles. Tables that are not there are passed over: that is the schema's affair.
     """
     if session.get_bind().dialect.name != "postgresql":
         return []
-    privileges, names, parts = zip(*_wanted(), strict=True)
+    asked = role or session.scalar(text("SELECT current_user"))
+    privileges, names, parts = zip(*(_wanted_by_reviewer() if asked == REVIEWER else _wanted()), strict=True)
     lists = {"privileges": list(privileges), "names": list(names), "parts": list(parts)}
     rows = session.execute(QUERY, {**lists, "role": role})
     return [f"{privilege}{f' of {part}' if part else ''} on {name}" for privilege, name, part in rows]
@@ -86,7 +122,15 @@ def is_of_a_service(missing: list[str]) -> bool:
 
 def _wanted() -> list[tuple[str, str, str]]:
     """Privilege, table or sequence, and the column where it is about one, else an empty text."""
-    wanted = [("SELECT", name, "") for name in (*sorted(Base.metadata.tables), *VIEWS)]
+    read = [name for name in sorted(Base.metadata.tables) if name not in (*OF_ACCOUNTS, "reading_leases")]
+    wanted = [("SELECT", name, "") for name in (*read, *VIEWS)]
     wanted += [(privilege, name, "") for privilege, names in WRITES.items() for name in names]
     wanted += [(*right, column) for right, columns in COLUMNS.items() for column in columns]
     return [*wanted, *(("USAGE", f"{name}_id_seq", "") for name in COUNTED)]
+
+
+def _wanted_by_reviewer() -> list[tuple[str, str, str]]:
+    wanted = [("SELECT", name, "") for name in (*sorted(Base.metadata.tables), *VIEWS)]
+    wanted += [(privilege, name, "") for privilege, names in REVIEWER_WRITES.items() for name in names]
+    wanted += [(*right, column) for right, columns in REVIEWER_COLUMNS.items() for column in columns]
+    return [*wanted, *(("USAGE", f"{name}_id_seq", "") for name in REVIEWER_COUNTED)]

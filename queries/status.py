@@ -108,6 +108,7 @@ class Status:
     retried: tuple[str, ...] = ()  # what is tried again without anybody
     hints: tuple[str, ...] = ()  # what somebody may do at leisure
     shadows: tuple[ShadowOverview, ...] = ()  # versions that score beside the live one
+    web: str | None = None  # where people find the pages, as it is set or as a running `up` says
 
 
 def status(session: Session, settings: Settings, now: datetime) -> Status:
@@ -128,6 +129,7 @@ def status(session: Session, settings: Settings, now: datetime) -> Status:
         quarantined=_quarantined(session),
         backup=backups.newest(session, backups.MADE),
         shadows=tuple(shadow.overviews(session, open_only=True, newest=shadow.NEWEST)),
+        web=settings.web_url,
     )
     put_off_needs, retried = needs.put_off(session, now)
     overviews = sources.overview(session, settings, now)

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from queries import backups, setting_names
 from queries.backups import Backup
-from queries.rights import VIEWS, missing_rights
+from queries.rights import OF_ACCOUNTS, REVIEWER, VIEWS, missing_rights
 from shared.base.errors import ServiceUnavailable
 from shared.base.schema import SCHEMA
 from shared.base.settings import Settings
@@ -147,7 +147,10 @@ def _gaps(session: Session, tables: set[str], *, is_migrated: bool) -> tuple[Rol
     views = [f"SELECT on {view}" for view in VIEWS if is_migrated and view != "alembic_version"]
     lacking = {}
     if _exists(session, WORKER):
-        lacking[WORKER] = [*missing_rights(session, WORKER), *new, *views]
+        ours = [right for right in new if not any(f" {table} " in right for table in OF_ACCOUNTS)]
+        lacking[WORKER] = [*missing_rights(session, WORKER), *ours, *views]
+    if _exists(session, REVIEWER):
+        lacking[REVIEWER] = [*missing_rights(session, REVIEWER), *new, *views]
     if _exists(session, READER):
         lacking[READER] = [*_missing_to_read(session), *views]
     gaps = (RoleGap(role, tuple(dict.fromkeys(lacks))) for role, lacks in lacking.items())

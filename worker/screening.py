@@ -229,9 +229,9 @@ def _classify(process: WorkerProcess, loaded: Loaded, points: Applied, prepared:
 
 def _finish(process: WorkerProcess, outcomes: Sequence[Outcome], *, is_last: bool = False) -> list[Outcome]:
     began = time.monotonic()
-    share_of = process.settings.audit_share_of
+    share_of, rule_of = process.settings.audit_share_of, process.settings.reading_rule_of
     counted = _write(
-        process, lambda session: work.finish(session, outcomes, datetime.now(UTC), share_of), is_last=is_last
+        process, lambda session: work.finish(session, outcomes, datetime.now(UTC), share_of, rule_of), is_last=is_last
     )
     process.metrics.commit.observe(time.monotonic() - began)
     process.metrics.count(counted)

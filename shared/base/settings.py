@@ -1,5 +1,6 @@
 """Settings: one frozen object, built once by an entry point from the environment and a TOML file."""
 
+import ipaddress
 import os
 import tomllib
 from datetime import tzinfo
@@ -15,7 +16,16 @@ from shared.base import service_links
 from shared.base.errors import WrongSettings
 from shared.base.home import announcement, find_home, resolve
 from shared.base.renamed import OLD_VARIABLE, Renaming, SourceNames
-from shared.base.source_settings import OWN_SOURCES, AuditShare, FolderSettings, Seconds, overlap, whole
+from shared.base.source_settings import (
+    OWN_SOURCES,
+    AuditShare,
+    FolderSettings,
+    Reading,
+    ReadingRule,
+    Seconds,
+    overlap,
+    whole,
+)
 from shared.base.weekly_hours import find_zone
 
 EngineName = Literal["auto", "tensorflow", "litert"]
@@ -59,6 +69,9 @@ class Settings(BaseSettings):
     audit_share: AuditShare = AuditShare()
     store_evidence: bool = False
     audit_days: float = Field(default=30.0, gt=0, le=3650)
+    reading: Reading = Reading.BLIND
+    second_reading_share: float = Field(default=0.05, ge=0, le=1)
+    viewer_url: str | None = None
     lease: Seconds = 60.0
     resend_after: Seconds = 120.0
     recover_every: Seconds = 5.0
@@ -76,10 +89,36 @@ class Settings(BaseSettings):
     metrics_host: str = "127.0.0.1"
     producer_metrics_port: int = Field(default=0, ge=0, le=65535)
     worker_metrics_port: int = Field(default=0, ge=0, le=65535)
+    web_metrics_port: int = Field(default=0, ge=0, le=65535)
     flower_host: str = "127.0.0.1"
     flower_password: SecretStr | None = Field(default=None, min_length=8)
+    web_host: str = "127.0.0.1"
+    web_port: int = Field(default=8600, ge=0, le=65535)
+    web_url: str | None = None
+    web_certificate: Path | None = None
+    web_key: Path | None = None
+    trusted_proxy: tuple[str, ...] = ()
+    proxy_user_header: str | None = Field(default=None, pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")
+    admin_database_url: SecretStr | None = None
 
-    @field_validator("training_data", "backup_dir")
+    @field_validator("trusted_proxy")
+    @classmethod
+    def _are_networks(cls, addresses: tuple[str, ...]) -> tuple[str, ...]:
+        for address in addresses:
+            try:
+                ipaddress.ip_network(address)
+            except ValueError as error:
+                raise ValueError(f"{address!r} is no address or network such as 10.0.0.7 or 10.0.0.0/24") from error
+        return addresses
+
+    @field_validator("web_url")
+    @classmethod
+    def _is_web(cls, url: str | None) -> str | None:
+        if url is not None and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname):
+            raise ValueError("it is no address that a browser opens, such as https://xray.hospital.example")
+        return url and url.rstrip("/")
+
+    @field_validator("training_data", "backup_dir", "web_certificate", "web_key")
     @classmethod
     def _whole_data(cls, data: Path | None) -> Path | None:
         return whole(data) if data else None
@@ -100,6 +139,13 @@ class Settings(BaseSettings):
             if Path(os.path.normpath(folder)).is_relative_to(os.path.normpath(source.path)):
                 raise ValueError(f"backups may not lie in a source, as {folder} does in {name} ({source.path})")
         return folder
+
+    @field_validator("viewer_url")
+    @classmethod
+    def _is_a_link(cls, url: str | None) -> str | None:
+        if url is not None and not (url.startswith(("https://", "http://")) and "{accession_number}" in url):
+            raise ValueError("it is an http(s) address with {accession_number} in it")
+        return url
 
     @field_validator("broker_url")
     @classmethod
@@ -136,6 +182,11 @@ class Settings(BaseSettings):
     def audit_share_of(self, source: str) -> AuditShare:
         own = self.sources.get(source)
         return own.audit_share if own is not None and own.audit_share is not None else self.audit_share
+
+    def reading_rule_of(self, source: str) -> ReadingRule:
+        own = self.sources.get(source)
+        mode, share = (own.reading, own.second_reading_share) if own is not None else (None, None)
+        return ReadingRule(mode or self.reading, self.second_reading_share if share is None else share)
 
     @property
     def zone(self) -> tzinfo | None:

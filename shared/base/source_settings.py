@@ -1,8 +1,9 @@
 """Settings of one source, and the rule that sources and the home folder's own folders lie apart."""
 
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -80,6 +81,24 @@ class AuditShare(BaseModel):
         return self.negatives if label == "NORMAL" else self.rest
 
 
+class Reading(StrEnum):
+    """What a reader sees before the first word on an image."""
+
+    BLIND = "blind"  # neither the model's answer nor why the image is on the list
+    ASSISTED = "assisted"  # both, but for images of a random draw
+
+
+class ReadingRule(NamedTuple):
+    """How a source's images are read, and which share of them, from 0 to 1, by two people."""
+
+    mode: Reading = Reading.BLIND
+    second_share: float = 0.05
+
+    @property
+    def is_blind(self) -> bool:
+        return self.mode is Reading.BLIND
+
+
 class FolderSettings(BaseModel):
     """A source of the kind `folder`; its name stands in every result."""
 
@@ -93,6 +112,8 @@ class FolderSettings(BaseModel):
     marker: str = MARKER
     quiet_after: Seconds | None = None
     audit_share: AuditShare | None = None
+    reading: Reading | None = None
+    second_reading_share: float | None = Field(default=None, ge=0, le=1)
     expected: tuple[str, ...] = ()
 
     @field_validator("path")

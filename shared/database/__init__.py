@@ -1,6 +1,6 @@
 """The SQL database: the truth about every image. SQLite and PostgreSQL run the same statements."""
 
-from shared.database.connection import Database, connect, opened
+from shared.database.connection import Database, connect, opened, opened_by_admin
 from shared.database.refusals import OUT_OF_REACH
 from shared.database.tables import (
     CLASS_LABELS,
@@ -39,6 +39,17 @@ from shared.database.tables import (
     VersionState,
     Worker,
 )
+from shared.database.tables_reading import Disagreement, ReadingItem, ReadingLease, Shown, WaitsFor
+from shared.database.tables_web import (
+    AccountRow,
+    ApiToken,
+    LinkPurpose,
+    LoginAttempt,
+    LoginMethod,
+    OneTimeLink,
+    Role,
+    WebSession,
+)
 
 __all__ = [
     "CLASS_LABELS",
@@ -46,30 +57,41 @@ __all__ = [
     "OUT_OF_REACH",
     "TRAINER_ALIVE",
     "WORKER_ALIVE",
+    "AccountRow",
+    "ApiToken",
     "AuditEntry",
     "AuditSample",
     "BrokerEpoch",
     "Database",
     "DeadLetter",
     "DicomHeader",
+    "Disagreement",
     "Draw",
     "DrawMember",
     "DriftCheck",
     "DriftReference",
     "Job",
     "JobState",
+    "LinkPurpose",
+    "LoginAttempt",
+    "LoginMethod",
     "ModelVersion",
+    "OneTimeLink",
     "OperatingPoint",
     "Prediction",
     "Promotion",
+    "ReadingItem",
+    "ReadingLease",
     "Resolution",
     "Review",
     "ReviewLabel",
     "ReviewMethod",
+    "Role",
     "RunState",
     "Screening",
     "ShadowRun",
     "ShadowScore",
+    "Shown",
     "Sighting",
     "SightingState",
     "SourceArrival",
@@ -77,7 +99,10 @@ __all__ = [
     "TrainingRun",
     "VersionNote",
     "VersionState",
+    "WaitsFor",
+    "WebSession",
     "Worker",
     "connect",
     "opened",
+    "opened_by_admin",
 ]

@@ -232,6 +232,24 @@ def opened(settings: "Settings") -> Iterator[Database]:
         database.close()
 
 
+@contextmanager
+def opened_by_admin(settings: "Settings") -> Iterator[Database]:
+    """The database by `admin_database_url` where it is set, for what the services' own roles may not do.
+
+    Raises as `opened`.
+    """
+    if settings.admin_database_url is None:
+        with opened(settings) as database:
+            yield database
+        return
+    database = connect(settings.admin_database_url.get_secret_value())
+    try:
+        database.check()
+        yield database
+    finally:
+        database.close()
+
+
 def _postgresql(url: URL) -> Engine:
     limits = {name: value for name, value in REACH.items() if name not in url.query}
     options = {**limits, "prepare_threshold": None}  # a pooler may give each transaction another connection

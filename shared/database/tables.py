@@ -79,7 +79,7 @@ class Base(DeclarativeBase):
     type_annotation_map: ClassVar[dict[Any, Any]] = {datetime: Instant, int: BigId, str: Text}
 
 
-def _one_of(column: str, values: type[StrEnum]) -> CheckConstraint:
+def one_of(column: str, values: type[StrEnum]) -> CheckConstraint:
     return CheckConstraint(f"{column} IN ({', '.join(repr(str(value)) for value in values)})", name=column)
 
 
@@ -114,6 +114,12 @@ class DicomHeader(Base):
     __table_args__ = (
         Index("ix_dicom_headers_study_uid", "study_uid"),
         Index("ix_dicom_headers_accession_number", "accession_number"),
+        Index(
+            "ix_dicom_headers_patient_key",
+            "patient_key",
+            sqlite_where=text("patient_key IS NOT NULL"),
+            postgresql_where=text("patient_key IS NOT NULL"),
+        ),
     )
 
     sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
@@ -154,7 +160,7 @@ class Sighting(Base):
             sqlite_where=text("origin IS NOT NULL"),
             postgresql_where=text("origin IS NOT NULL"),
         ),
-        _one_of("state", SightingState),
+        one_of("state", SightingState),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -212,8 +218,8 @@ class Job(Base):
             postgresql_where=text("state <> 'finished'"),
         ),
         Index("ix_jobs_sighting_id", "sighting_id"),
-        _one_of("state", JobState),
-        _one_of("lane", Lane),
+        one_of("state", JobState),
+        one_of("lane", Lane),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -268,7 +274,19 @@ class Review(Base):
     """
 
     __tablename__ = "reviews"
-    __table_args__ = (Index("ix_reviews_sha256", "sha256"), Index("ix_reviews_sighting_id", "sighting_id"))
+    __table_args__ = (
+        Index("ix_reviews_sha256", "sha256"),
+        Index("ix_reviews_sighting_id", "sighting_id"),
+        Index("ix_reviews_reviewer", "reviewer", "id"),
+        Index(
+            "uq_reviews_submission",
+            "reviewer",
+            "submission",
+            unique=True,
+            sqlite_where=text("submission IS NOT NULL"),
+            postgresql_where=text("submission IS NOT NULL"),
+        ),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     sha256: Mapped[str | None] = mapped_column(String(64))  # None for a word on an image that could not be read
@@ -278,12 +296,21 @@ class Review(Base):
     note: Mapped[str | None]
     created_at: Mapped[datetime]
     method: Mapped[str | None] = mapped_column(String(8))  # a ReviewMethod
-    is_blind: Mapped[bool | None]  # given without sight of probability, label, reason or another reader's word
+    # Given without sight of probability, label, reason or another reader's word; a senior who decides between two words
+    # sees these, but neither names nor the model's answer.
+    is_blind: Mapped[bool | None]
     after_model: Mapped[bool | None]  # given after the model's answer was shown to this reader
     is_senior: Mapped[bool | None]  # the reader's role on that day: a senior's word outweighs the others
     draw_id: Mapped[int | None] = mapped_column(ForeignKey("draws.id"))  # the random draw for which it was asked
     withdrawn_at: Mapped[datetime | None]
     withdrawn_by: Mapped[str | None]
+    withdrawn_because: Mapped[str | None]
+    shown: Mapped[str | None] = mapped_column(String(8))  # what the reader saw before the word: a Shown
+    other_finding: Mapped[bool | None]  # there is something else: a senior looks, and it trains and counts nowhere
+    disagreement: Mapped[str | None] = mapped_column(String(8))  # why the word is another than the model's
+    submission: Mapped[str | None] = mapped_column(
+        String(64)
+    )  # the page's own number of it: sent twice, it is one word
 
 
 class Draw(Base):
@@ -477,7 +504,7 @@ class ModelVersion(Base):
     """A published version: an immutable folder in the home's `models`, known by its manifest's checksum."""
 
     __tablename__ = "model_versions"
-    __table_args__ = (_one_of("state", VersionState),)
+    __table_args__ = (one_of("state", VersionState),)
 
     version: Mapped[str] = mapped_column(String(64), primary_key=True)
     manifest_sha256: Mapped[str] = mapped_column(String(64))
@@ -532,7 +559,7 @@ class TrainingRun(Base):
             sqlite_where=text("state = 'running'"),
             postgresql_where=text("state = 'running'"),
         ),
-        _one_of("state", RunState),
+        one_of("state", RunState),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

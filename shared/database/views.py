@@ -20,11 +20,38 @@ from sqlalchemy import (
 from shared.database.tables import Instant
 from shared.database.truth import BLIND, STANDING, counting_words
 
-_LAST_WORD = """(SELECT w.label FROM reviews w
-        WHERE w.withdrawn_at IS NULL AND ((w.sha256 = p.sha256 AND w.label <> 'NOT_READABLE')
+_HAS_WORD = """EXISTS (SELECT 1 FROM reviews w WHERE w.sha256 = s.sha256 AND w.withdrawn_at IS NULL)"""
+"""Asked first: of what nobody has read, no rule needs to be worked out."""
+_OF_IMAGE = counting_words("r.sha256 = s.sha256", "r.label")
+
+
+def _counting(column: str) -> str:
+    return f"CASE WHEN {_HAS_WORD} THEN (SELECT v.{column} FROM ({_OF_IMAGE}) v) END"  # noqa: S608 - our own text
+
+
+def _last(column: str) -> str:
+    """Of the last word: on the pixels, which follows the content, or that this very image is not readable."""
+    return f"""(SELECT w.{column} FROM reviews w
+        WHERE w.withdrawn_at IS NULL AND ((w.sha256 = s.sha256 AND w.label <> 'NOT_READABLE')
            OR (w.sighting_id = s.id AND w.label = 'NOT_READABLE'))
-        ORDER BY w.created_at DESC, w.id DESC LIMIT 1)"""
-"""The last word of a person: on the pixels, which follows the content, or that this very image is not readable."""
+        ORDER BY CASE WHEN w.method = 'batch' THEN 1 ELSE 0 END, w.created_at DESC, w.id DESC LIMIT 1)"""  # noqa: S608
+
+
+_WORD = f"coalesce({_counting('label')}, {_last('label')})"
+"""The word that counts; where nobody names a class, the last that was said."""
+_READING_STATE = f"""CASE coalesce({_counting("rule")}, '')
+        WHEN 'senior' THEN 'decided'
+        WHEN 'agreement' THEN 'agreed'
+        WHEN 'single' THEN 'read'
+        WHEN 'newest' THEN 'disputed'
+        ELSE CASE {_last("label")}
+            WHEN 'UNCLEAR' THEN 'unclear'
+            WHEN 'NOT_READABLE' THEN 'not readable'
+            WHEN 'NORMAL' THEN 'batch'
+            WHEN 'PNEUMONIA' THEN 'batch'
+            ELSE 'unread'
+        END
+    END"""
 
 _AWAITS_BLIND_READING = f"""EXISTS (
         SELECT 1 FROM audit_samples a WHERE a.source = s.source AND a.sha256 = s.sha256
@@ -46,8 +73,11 @@ _COLUMNS = f"""s.id AS sighting_id,
     r.unfamiliar AS unfamiliar,
     s.reason AS reason,
     s.sha256 AS sha256,
-    CASE {_LAST_WORD} WHEN 'NORMAL' THEN 'NORMAL' WHEN 'PNEUMONIA' THEN 'PNEUMONIA' END AS reviewed_label,
-    {_LAST_WORD} AS reviewed_word,
+    CASE {_WORD} WHEN 'NORMAL' THEN 'NORMAL' WHEN 'PNEUMONIA' THEN 'PNEUMONIA' END AS reviewed_label,
+    {_WORD} AS reviewed_word,
+    coalesce({_counting("reader")}, {_last("reviewer")}) AS reviewed_by,
+    coalesce({_counting("rule")}, CASE WHEN {_last("label")} IS NOT NULL THEN 'newest' END) AS reviewed_rule,
+    {_READING_STATE} AS reading_state,
     s.size AS size,
     s.seen_at AS seen_at,
     s.finished_at AS finished_at,
@@ -192,6 +222,9 @@ def _view(name: str, *more: "Column[object]") -> Table:
         Column("sha256", Text),
         Column("reviewed_label", Text),
         Column("reviewed_word", Text),
+        Column("reviewed_by", Text),
+        Column("reviewed_rule", Text),
+        Column("reading_state", Text),
         Column("size", BigInteger),
         Column("seen_at", Instant),
         Column("finished_at", Instant),

@@ -5,8 +5,11 @@ Nothing here logs or repeats what a header says about the patient.
 
 import math
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +44,7 @@ from shared.imaging.limits import Limits, check_size
 from shared.imaging.notes import Notes
 from shared.imaging.scaling import average, choose_step
 from shared.imaging.stored_values import choose_layout
+from shared.imaging.stretching import Mask
 
 MODALITIES = ("CR", "DX", "RG", "DR")
 """DR is no term of DICOM's, and is written for DX."""
@@ -90,6 +94,13 @@ def decode(data: bytes, at_least: tuple[int, int], limits: Limits, notes: Notes 
     Raises Unreadable with the reason for any other file, Unfinished for one that ends too early.
     """
     notes = Notes() if notes is None else notes
+    dataset = open_dataset(data, limits, notes)
+    with pixels_of(dataset):
+        return Image.fromarray(_render(dataset, at_least, notes))
+
+
+def open_dataset(data: bytes, limits: Limits, notes: Notes) -> Dataset:
+    """The elements of a frontal chest radiograph whose pixels can be decoded. Raises as `decode`."""
     dataset = parse(data, stop_before_pixels=False, notes=notes)
     try:
         _check_kind(dataset)
@@ -99,8 +110,14 @@ def decode(data: bytes, at_least: tuple[int, int], limits: Limits, notes: Notes 
         raise
     except Exception as error:
         raise Unreadable("the DICOM file is damaged: an element of its header cannot be read") from error
+    return dataset
+
+
+@contextmanager
+def pixels_of(dataset: Dataset) -> Iterator[None]:
+    """Whatever decoding raises becomes an error of ours."""
     try:
-        return Image.fromarray(_render(dataset, at_least, notes))
+        yield
     except (ImageError, MemoryError):
         raise
     except Exception as error:
@@ -206,8 +223,32 @@ def _take_depth(dataset: Dataset, stream: codestream.Codestream, notes: Notes) -
         dataset.BitsStored, dataset.HighBit = bits, bits - 1
 
 
+@dataclass(frozen=True)
+class Values:
+    """Stored values of shape (height, width), a mask of what is picture (None: all), and how they are to be shown.
+
+    `scale` is how many pixels of the file make one of these on each axis.
+    """
+
+    stored: NDArray[Any]
+    picture: Mask | None
+    is_inverted: bool
+    scale: int
+
+
 def _render(dataset: Dataset, at_least: tuple[int, int], notes: Notes) -> NDArray[np.uint8]:
     """8-bit grey of a single greyscale frame, cut to the part that is picture, and scaled down to cover `at_least`."""
+    values = read_values(dataset, at_least, notes)
+    grey = greyscale.render(values.stored, dataset, values.picture, values.is_inverted, notes)
+    return orientation.turn(grey, orientation_of(dataset), notes)
+
+
+def orientation_of(dataset: Dataset) -> tuple[str, ...]:
+    return letters_of(dataset, "PatientOrientation")
+
+
+def read_values(dataset: Dataset, at_least: tuple[int, int], notes: Notes) -> Values:
+    """The frame's values, cut to the part that is picture, and scaled down to cover `at_least`."""
     size = number_of(dataset, "Columns") or 0, number_of(dataset, "Rows") or 0
     halvings = int(math.log2(choose_step(size, at_least, WAVELET_OVERSAMPLING)))
     is_whole = not extent.may_be_cut(dataset)  # padding and shutters are found at full size
@@ -223,9 +264,23 @@ def _render(dataset: Dataset, at_least: tuple[int, int], notes: Notes) -> NDArra
         values, picture = values[cut], picture[cut]
         size = values.shape[1], values.shape[0]
     if picture is None or picture.all():
-        values, picture = average(values, max(1, choose_step(size, at_least) // frame.scale)), None
-    grey = greyscale.render(values, dataset, picture, _is_inverted(dataset, notes), notes)
-    return orientation.turn(grey, letters_of(dataset, "PatientOrientation"), notes)
+        step = max(1, choose_step(size, at_least) // frame.scale)
+        return Values(average(values, step), None, _is_inverted(dataset, notes), step * frame.scale)
+    return Values(values, picture, _is_inverted(dataset, notes), frame.scale)
+
+
+def view_of(dataset: Dataset) -> str | None:
+    """As the header states it, for a person to read: AP, PA, or a site's own word."""
+    return word_of(dataset, "ViewPosition") or None
+
+
+def numbers_of(dataset: Dataset, name: str) -> list[float]:
+    """The numbers of an element; none if it is missing or one of them is damaged."""
+    try:
+        numbers = [float(number) for number in dataset.get(name) or ()]
+    except Exception:  # noqa: BLE001 - a damaged element is a missing one
+        return []
+    return numbers if all(map(math.isfinite, numbers)) else []
 
 
 def _age(dataset: Dataset) -> float | None:

@@ -41,7 +41,7 @@ def render(
     """
     values = rescale(stored, dataset, notes)
     shown = values.ravel() if picture is None else values[picture]
-    brightness = next((apply(values) for apply in _usable(shown, dataset, is_inverted, notes)), values)
+    brightness = next((voi.apply(values) for voi in _usable(shown, dataset, is_inverted, notes)), values)
     grey = stretch(brightness, picture)
     if is_inverted:
         grey = 255 - grey
@@ -65,29 +65,48 @@ def rescale(stored: NDArray[Any], dataset: Dataset, notes: Notes) -> Floats:
     return np.asarray(values + np.float32(intercept or 0.0), dtype=np.float32)
 
 
-def _usable(shown: Floats, dataset: Dataset, is_inverted: bool, notes: Notes) -> Iterator[Apply]:
+@dataclass(frozen=True)
+class Voi:
+    """A VOI table or window. `window` is the values that are shown as black and as white, None for a table.
+
+    Of a sigmoid it is the straight line that touches it in the middle.
+    """
+
+    name: str
+    apply: Apply
+    window: tuple[float, float] | None
+
+
+def usable_voi(values: Floats, dataset: Dataset, picture: Mask | None, is_inverted: bool, notes: Notes) -> list[Voi]:
+    """Those that make sense on the picture's rescaled values; the first is the one that `render` uses."""
+    shown = values.ravel() if picture is None else values[picture]
+    return list(_usable(shown, dataset, is_inverted, notes))
+
+
+def _usable(shown: Floats, dataset: Dataset, is_inverted: bool, notes: Notes) -> Iterator[Voi]:
     """The VOI tables and windows that make sense on the picture's values, in the order of PS3.3 C.11.2."""
-    for name, apply in _voi(shown, dataset, notes):
-        if _makes_sense(apply, shown, is_inverted):
-            yield apply
+    for voi in _voi(shown, dataset, notes):
+        if _makes_sense(voi.apply, shown, is_inverted):
+            yield voi
         else:
-            notes.add(f"{name} makes no sense on these pixels and is not used")
+            notes.add(f"{voi.name} makes no sense on these pixels and is not used")
 
 
-def _voi(shown: Floats, dataset: Dataset, notes: Notes) -> Iterator[tuple[str, Apply]]:
+def _voi(shown: Floats, dataset: Dataset, notes: Notes) -> Iterator[Voi]:
     for item in _items(dataset, "VOILUTSequence"):
         table = _table(item, dataset)
         if table is None:
             notes.add("the VOI LUT cannot be read and is not used")
         else:
-            yield "the VOI LUT", table.placed_on(shown).brightness
+            yield Voi("the VOI LUT", table.placed_on(shown).brightness, None)
     centers, widths = _decimals(dataset, "WindowCenter"), _decimals(dataset, "WindowWidth")
     function = str(dataset.get("VOILUTFunction") or "LINEAR").strip().upper()
     for center, width in zip(centers, widths, strict=False):
         if center is None or width is None or width <= 0:
             notes.add("the window cannot be read and is not used")
         else:
-            yield f"the window {center:g}/{width:g}", _window(center, width, function)
+            ends = (center - width / 2, center + width / 2)
+            yield Voi(f"the window {center:g}/{width:g}", _window(center, width, function), ends)
 
 
 def _makes_sense(apply: Apply, shown: Floats, is_inverted: bool) -> bool:

@@ -4,20 +4,21 @@ Radiographs are shown with the head on top and the patient's left at the right. 
 read: nothing is guessed.
 """
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.imaging.notes import Notes
 
+Grey = TypeVar("Grey", np.uint8, np.uint16)
 OPPOSITE = {"L": "R", "R": "L", "H": "F", "F": "H"}
 UPSIDE_DOWN = -0.1
 """The abdomen is brighter than the neck, along the middle. Of 699 upright radiographs (children and adults) 2 % have
 it the other way round, and none by so much of the brightest value."""
 
 
-def turn(picture: NDArray[np.uint8], orientation: tuple[str, ...], notes: Notes) -> NDArray[np.uint8]:
+def turn(picture: NDArray[Grey], orientation: tuple[str, ...], notes: Notes) -> NDArray[Grey]:
     """Turn and mirror so that rows run to the patient's left and columns to the feet.
 
     `orientation` is towards what rows and columns run: two of the letters L, R, H, F. Anything else changes nothing.
@@ -38,7 +39,7 @@ def turn(picture: NDArray[np.uint8], orientation: tuple[str, ...], notes: Notes)
     return np.ascontiguousarray(turned)
 
 
-def _is_upside_down(picture: NDArray[np.uint8]) -> bool:
+def _is_upside_down(picture: NDArray[Any]) -> bool:
     height, width = picture.shape
-    middle = picture[:, width // 4 : width - width // 4].astype(np.float64) / 255
+    middle = picture[:, width // 4 : width - width // 4].astype(np.float64) / np.iinfo(picture.dtype).max
     return bool(middle[-(height // 4) :].mean() - middle[: height // 4].mean() < UPSIDE_DOWN)

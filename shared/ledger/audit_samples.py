@@ -7,7 +7,7 @@ two sightings of one content in a source are one sample.
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.orm import Session
 
@@ -27,9 +27,9 @@ ShareOf = Callable[[str], "AuditShare"]
 
 def draw(
     session: Session, screened: Sequence["Screened"], results: Mapping[int, "Known"], share_of: ShareOf, now: datetime
-) -> None:
-    """Draw from images that were screened for the first time: a rescreen changes no sample."""
-    samples = []
+) -> set[int]:
+    """Draw from images that were screened for the first time: a rescreen changes no sample. Returns their sightings."""
+    samples: list[dict[str, Any]] = []
     for outcome in screened:
         claimed = outcome.claimed
         result = results.get(claimed.sighting)
@@ -50,6 +50,7 @@ def draw(
             )
     if samples:
         session.connection().execute(insert_new(session, AuditSample.__table__), samples)
+    return {int(sample["sighting_id"]) for sample in samples}
 
 
 def position(source: str, sha256: str) -> float:

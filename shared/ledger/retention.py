@@ -18,6 +18,8 @@ from shared.database import (
     Job,
     JobState,
     Prediction,
+    ReadingItem,
+    ReadingLease,
     Review,
     ReviewLabel,
     Screening,
@@ -136,7 +138,7 @@ def delete_sightings(session: Session, sightings: Sequence[int]) -> tuple[int, i
         counts[2] += len(session.scalars(delete(Review).where(_is_of_sighting(part)).returning(Review.id)).all())
         session.execute(update(Review).where(Review.sighting_id.in_(part)).values(sighting_id=None))
         _pass_on_samples(session, part)
-        for table in (Screening, ShadowScore, AuditSample):
+        for table in (Screening, ShadowScore, AuditSample, ReadingItem, ReadingLease):
             session.execute(delete(table).where(table.sighting_id.in_(part)))
         counts[0] += len(session.scalars(delete(Sighting).where(Sighting.id.in_(part)).returning(Sighting.id)).all())
     return counts[0], counts[1], counts[2]

@@ -11,10 +11,12 @@ from shared.base.decoder import DECODER_REVISION
 from shared.base.errors import Removed
 from shared.base.found import Found
 from shared.base.lanes import Lane
+from shared.base.source_settings import ReadingRule
 from shared.database import DicomHeader, Job, JobState, Prediction, Resolution, Sighting, SightingState
 from shared.database.among import among
-from shared.ledger import audit_samples, checks, latest, screenings
+from shared.ledger import audit_samples, checks, latest, reading_list, screenings
 from shared.ledger.audit_samples import ShareOf
+from shared.ledger.reading_list import RuleOf
 from shared.ledger.register import JOBS, SIGHTINGS, add, as_path, as_text, insert_new
 from shared.ledger.screenings import Known
 from shared.queue.messages import Message
@@ -195,20 +197,25 @@ def renew(session: Session, message: Message, now: datetime, lease: float) -> No
 
 
 def finish(
-    session: Session, outcomes: Sequence[Outcome], now: datetime, audit_share_of: ShareOf | None = None
+    session: Session,
+    outcomes: Sequence[Outcome],
+    now: datetime,
+    audit_share_of: ShareOf | None = None,
+    reading_rule_of: RuleOf = lambda _: ReadingRule(),
 ) -> list[Outcome]:
     """Write outcomes of a message's jobs; returns those that count, with the figures that stand.
 
     Jobs that another worker got meanwhile do not count.
-    `audit_share_of` says which share of a source's images is put on the reading list; None: none is.
+    `audit_share_of` says which share of a source's images is drawn to be read blind; None: none is.
+    `reading_rule_of` says how the source's images are read.
     """
     held = _release(session, outcomes)
     counted = [_as_check(outcome) for outcome in outcomes if outcome.claimed.job in held]
     _write_identifiers(session, [o for o in counted if isinstance(o, Screened | Quarantined)])
     screened = [o for o in counted if isinstance(o, Screened)]
     results = screenings.write(session, screened, now)
-    if audit_share_of is not None:
-        audit_samples.draw(session, screened, results, audit_share_of, now)
+    drawn = audit_samples.draw(session, screened, results, audit_share_of, now) if audit_share_of else set()
+    reading_list.add(session, screened, results, drawn, reading_rule_of)
     screened_before = _screened_before(session, [o for o in counted if isinstance(o, Quarantined | Superseded)])
     for outcome in counted:
         match outcome:

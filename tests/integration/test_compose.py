@@ -44,8 +44,8 @@ from tests.system import drop, specimens
 
 ROOT = Path(__file__).parents[2]
 SECONDS = pace.seconds(60)
-OURS = ("migrate", "producer", "worker", "flower", "trainer")
-LASTING = ("producer", "worker", "trainer", "flower")
+OURS = ("migrate", "producer", "worker", "flower", "trainer", "web")
+LASTING = ("producer", "worker", "trainer", "flower", "web")
 SECRETS = {
     "REDIS_PASSWORD": "broker-2f9a61c07d",
     "POSTGRES_PASSWORD": "database-81be40d5",
@@ -142,10 +142,10 @@ def test_only_who_needs_a_secret_is_given_it() -> None:
         for name, secret in SECRETS.items()
     }
     assert holders == {
-        "REDIS_PASSWORD": {"redis", "migrate", "producer", "worker", "trainer", "flower"},
-        "POSTGRES_PASSWORD": {"postgres", "migrate", "producer", "worker", "trainer"},
+        "REDIS_PASSWORD": {"redis", "migrate", "producer", "worker", "trainer", "flower", "web"},
+        "POSTGRES_PASSWORD": {"postgres", "migrate", "producer", "worker", "trainer", "web"},
         "FLOWER_PASSWORD": {"flower"},
-        "PATIENT_SECRET": {"worker"},
+        "PATIENT_SECRET": {"worker", "web"},
     }
 
 
@@ -221,14 +221,15 @@ def test_what_runs_for_long_is_watched_restarted_and_given_time_to_finish(name: 
         assert service["stop_grace_period"] == "90s"
 
 
-def test_flower_alone_is_published_and_on_this_machine_only() -> None:
-    assert {name: s["ports"] for name, s in services().items() if "ports" in s} == {"flower": ["127.0.0.1:5555:5555"]}
+def test_flower_and_the_pages_alone_are_published_and_on_this_machine_only() -> None:
+    published = {name: s["ports"] for name, s in services().items() if "ports" in s}
+    assert published == {"flower": ["127.0.0.1:5555:5555"], "web": ["127.0.0.1:8600:8600"]}
     assert services(SECRETS | {"FLOWER_PORT": "8080"})["flower"]["ports"] == ["127.0.0.1:8080:5555"]
 
 
-def test_what_reads_the_images_has_no_way_out() -> None:
+def test_what_reads_the_images_has_no_way_out_but_for_the_pages_that_people_open() -> None:
     assert raw()["networks"]["inside"] == {"internal": True}
-    assert {name for name, service in services().items() if service["networks"] != ["inside"]} == {"flower"}
+    assert {name for name, service in services().items() if service["networks"] != ["inside"]} == {"flower", "web"}
 
 
 def test_every_image_and_its_base_is_pinned_to_a_version() -> None:
@@ -253,7 +254,7 @@ def test_what_is_installed_was_checked_against_the_lock_but_for_graphics_cards()
 def test_every_target_that_compose_builds_exists() -> None:
     stages = set(re.findall(r"^FROM \S+ AS (\w+)$", dockerfile(), re.MULTILINE))
     targets = {name: service["build"]["target"] for name, service in services().items() if "build" in service}
-    network = {"worker": "network", "trainer": "network"}
+    network = {"worker": "network", "trainer": "network", "web": "network"}
     assert targets == {"migrate": "light", "producer": "light", "flower": "light", **network}
     assert {*targets.values(), raw("compose.gpu.yml")["services"]["worker"]["build"]["target"]} <= stages
 
@@ -335,7 +336,7 @@ class Stack:
         self.home, self.inbox = folder / "home", folder / "inbox"
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.before: set[Path] = set()
-        self.ports = {name: str(free_port()) for name in ("redis", "5555", "9101", "9102")}
+        self.ports = {name: str(free_port()) for name in ("redis", "5555", "8600", "9101", "9102", "9103")}
         postgresql = make_url(postgresql_url)
         self._outside = {
             "redis:6379": f"127.0.0.1:{self.ports['redis']}",
@@ -343,7 +344,7 @@ class Stack:
             "/var/lib/pneumoscreen": str(self.home),
             "/data/inbox": str(self.inbox),
             "/data/labelled": str(folder / "labelled"),
-        } | {port: self.ports[port] for port in ("5555", "9101", "9102")}
+        } | {port: self.ports[port] for port in ("5555", "8600", "9101", "9102", "9103")}
         self.services = {name: self._mapped(service) for name, service in services().items()}
         for part in (self.home, self.inbox, folder / "labelled", folder / "redis", folder / "cwd", folder / "tmp"):
             part.mkdir()

@@ -32,6 +32,7 @@ from tests.unit.steps import NOW, claim, drop, send_all
 from tests.unit.test_helpers import share, wait  # noqa: F401 - a fixture
 from tests.unit.test_screening import drop as drop_file
 from tests.unit.test_screening import message, png, process, root  # noqa: F401 - fixtures
+from web.metrics import Metrics as WebMetrics
 from worker import pulse
 from worker.metrics import Metrics, Processes
 from worker.metrics_folder import make_folder
@@ -84,7 +85,8 @@ def test_dashboard_and_alerts_use_metrics_that_exist_and_all_of_them(
     settings: Settings, situation: CollectorRegistry
 ) -> None:
     worker, producer = Metrics().registry, producer_metrics.Metrics(settings).registry
-    known = _names(worker.collect()) | _names(producer.collect()) | _names(situation.collect())
+    web = WebMetrics().registry
+    known = {name for each in (worker, producer, situation, web) for name in _names(each.collect())}
     used = {name for expression in EXPRESSIONS for name in re.findall(r"pneumoscreen_[a-z_]+", expression)}
     assert used - known == set()
     ends = r"_(bucket|sum|count)$"
@@ -92,7 +94,7 @@ def test_dashboard_and_alerts_use_metrics_that_exist_and_all_of_them(
 
 
 def test_metrics_are_named_as_prometheus_advises(settings: Settings, situation: CollectorRegistry) -> None:
-    for registry in (Metrics().registry, producer_metrics.Metrics(settings).registry, situation):
+    for registry in (Metrics().registry, WebMetrics().registry, producer_metrics.Metrics(settings).registry, situation):
         for metric in registry.collect():
             assert metric.name.startswith("pneumoscreen_")
             assert metric.documentation.endswith(".")
@@ -121,11 +123,11 @@ def test_each_alert_says_how_bad_it_is_what_it_means_and_what_to_do(rule: dict[s
     assert rule["expr"].count("(") == rule["expr"].count(")")
 
 
-def test_the_example_asks_producer_and_worker_under_the_names_that_the_alerts_know() -> None:
+def test_the_example_asks_each_service_under_the_names_that_the_alerts_know() -> None:
     jobs = yaml.safe_load((MONITORING / "prometheus.yml").read_text())["scrape_configs"]
     (down,) = [rule for rule in ALERTS if rule["alert"] == "PneumoscreenScrapeDown"]
     (pattern,) = re.findall(r'job=~"(.*?)"', down["expr"])
-    assert {job["job_name"] for job in jobs} == {"pneumoscreen-producer", "pneumoscreen-worker"}
+    assert {job["job_name"] for job in jobs} == {"pneumoscreen-producer", "pneumoscreen-worker", "pneumoscreen-web"}
     assert all(re.fullmatch(pattern, job["job_name"]) for job in jobs)
 
 

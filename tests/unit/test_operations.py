@@ -14,7 +14,7 @@ ALERTS = TOP / "docs" / "monitoring" / "alerts.yml"
 PAGE = (TOP / "docs" / "operations.md").read_text()
 
 NO_SETTINGS = {
-    *("pg_dump", "dead_letters", "is_provisional", "operating_point"),
+    *("pg_dump", "dead_letters", "login_attempts", "is_provisional", "operating_point"),
     *("unfamiliar_score", "outside_population", "drift_references", "drift_checks"),
 }
 

@@ -1,4 +1,4 @@
-"""What the two roles of docs/roles.sql can do on a real PostgreSQL, and what each cannot."""
+"""What the three roles of docs/roles.sql can do on a real PostgreSQL, and what each cannot."""
 
 import json
 import re
@@ -28,7 +28,7 @@ from shared.base.filesystem import MARKER
 from shared.base.lanes import Lane
 from shared.base.settings import load
 from shared.base.source_settings import FolderSettings
-from shared.database import Database, DeadLetter, JobState, Worker, connect
+from shared.database import Database, DeadLetter, JobState, Role, Worker, connect
 from shared.ledger import recover, rescreening, send, work
 from shared.ledger.rescreening import Selection
 from shared.ledger.work import MAX_ATTEMPTS, Identifiers, Quarantined, Screened, Superseded
@@ -38,6 +38,7 @@ from tests.points import add_point, draw_with_words
 from tests.unit.steps import NOW, after, claim, drop, file, finish, in_hand, rows, screened, send_all
 from tests.unit.test_producer_pause import run, settings, states
 from tests.unit.test_screening import png
+from tests.web_server import PASSWORD, add_account, serving
 from worker.process import WorkerProcess
 from worker.screening import screen_message
 
@@ -412,13 +413,15 @@ def test_the_owner_needs_no_right_to_create_roles_once_they_exist(owner: Databas
 @postgresql
 def test_the_script_takes_back_what_was_granted_too_much(owner: Database) -> None:
     with owner.write() as session:
-        session.execute(text("GRANT ALL ON predictions, reviews TO pneumoscreen_worker, pneumoscreen_reader"))
+        session.execute(
+            text("GRANT ALL ON predictions, reviews TO pneumoscreen_worker, pneumoscreen_reviewer, pneumoscreen_reader")
+        )
     apply(owner)
     query = (
         "SELECT has_table_privilege(:role, 'predictions', 'UPDATE'), has_table_privilege(:role, 'reviews', 'DELETE')"
     )
     with owner.read() as session:
-        for role in ("pneumoscreen_worker", "pneumoscreen_reader"):
+        for role in ("pneumoscreen_worker", "pneumoscreen_reviewer", "pneumoscreen_reader"):
             assert session.execute(text(query), {"role": role}).one() == (False, False)
 
 
@@ -467,6 +470,75 @@ def test_the_readers_role_writes_nothing(reader: Database, statement: str) -> No
 def test_the_readers_role_writes_nothing_even_after_it_switched_read_only_off(reader: Database) -> None:
     with pytest.raises(ProgrammingError, match="permission denied"), reader.write() as session:
         session.connection().exec_driver_sql("SET TRANSACTION READ WRITE; DELETE FROM reviews")
+
+
+@postgresql
+@pytest.mark.parametrize("table", ["accounts", "web_sessions", "login_attempts", "one_time_links", "api_tokens"])
+def test_neither_the_services_nor_the_readers_role_sees_who_may_log_in(
+    worker: Database, reader: Database, table: str
+) -> None:
+    for database in (worker, reader):
+        with pytest.raises(ProgrammingError, match="permission denied"), database.read() as session:
+            session.execute(text(f"SELECT * FROM {table}"))
+
+
+@pytest.fixture
+def reviewer(owner: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+    database = connected(owner, "pneumoscreen_reviewer")
+    monkeypatch.setenv("PNEUMOSCREEN_DATABASE_URL", database.engine.url.render_as_string(hide_password=False))
+    yield database
+    database.close()
+
+
+FORBIDDEN_TO_THE_PAGES = [statement for statement in FORBIDDEN if not statement.startswith("CREATE TEMP")] + [
+    "UPDATE accounts SET role = 'admin'",
+    "UPDATE accounts SET disabled_at = NULL",
+    "INSERT INTO accounts (name, name_key, role, created_at, created_by) VALUES ('x', 'x', 'admin', now(), 'x')",
+    "DELETE FROM accounts",
+    "INSERT INTO one_time_links (token_sha256, account_id, purpose, created_at, created_by, expires_at) "
+    "VALUES ('x', 1, 'reset', now(), 'x', now())",
+    "DELETE FROM one_time_links",
+    "UPDATE web_sessions SET account_id = 1",
+    "DELETE FROM api_tokens",
+    "UPDATE sightings SET state = 'done'",
+    "INSERT INTO predictions (sha256, model_version, created_at) VALUES ('x', 'v1', now())",
+    "INSERT INTO draws (source, model_version, seed, until, created_by, created_at) "
+    "VALUES ('ward', 'v1', 1, now(), 'x', now())",
+]
+
+
+@postgresql
+@pytest.mark.parametrize("statement", FORBIDDEN_TO_THE_PAGES)
+def test_the_web_service_s_role_changes_no_result_no_account_and_no_sample(reviewer: Database, statement: str) -> None:
+    with pytest.raises(ProgrammingError, match=r"permission denied|must be owner"), reviewer.write() as session:
+        session.execute(text(statement))
+
+
+@postgresql
+def test_the_web_service_s_role_lets_people_in_and_an_admin_s_connection_does_the_rest(
+    owner: Database, reviewer: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_account(owner, "boss", Role.ADMIN)
+    with reviewer.read() as session:
+        assert missing_rights(session) == []
+    with serving(load(tmp_path), reviewer) as server:
+        client = server.client()
+        assert client.post("/login", data={"name": "boss", "password": PASSWORD}).status_code == 303
+        client = server.logged_in("boss")
+        page = client.get("/accounts").text
+        assert "pneumoscreen users add" in page  # it names the command, since it may not
+        assert client.post("/accounts/add", data={"name": "Dr. Okafor", "role": "reader"}).status_code == 400
+        change = {"old": PASSWORD, "password": "another four word password", "again": "another four word password"}
+        assert client.post("/account/password", data=change).status_code == 200
+        assert client.post("/account/tokens", data={"name": "front end"}).status_code == 200
+        assert client.post("/account/tokens/1/revoke").status_code == 303
+        assert client.post("/logout").status_code == 303
+    url = owner.engine.url.render_as_string(hide_password=False)
+    with serving(load(tmp_path, admin_database_url=url), reviewer) as server:
+        client = server.logged_in("boss")
+        page = client.post("/accounts/add", data={"name": "Dr. Okafor", "role": "reader"}).text
+        link = re.search(r"/link/[\w-]+", page)[0]
+        assert server.client().post(link, data={"password": PASSWORD, "again": PASSWORD}).status_code == 303
 
 
 @postgresql
