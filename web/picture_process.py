@@ -111,10 +111,11 @@ class Decoder:
             key, engine = self._settings.signing_key, self._settings.engine
             self._loaded = registry.load(self._settings.models, version, key, engine)
         network, wanted = self._loaded.network, self._loaded.manifest.preprocessing
-        if not getattr(network, "has_evidence", False):
+        answers = getattr(network, "answers", None)
+        if answers is None or not getattr(network, "has_evidence", False):
             return {"has_evidence": False}, b""
         pixels = arrange(decode(data, (wanted.width, wanted.height), self._limits), wanted)
-        values = np.asarray(network.evidence(pixels[np.newaxis]))[0]  # type: ignore[attr-defined]
+        values = np.asarray(answers(pixels[np.newaxis])[1])[0]
         about = {"has_evidence": True, "rows": values.shape[0], "columns": values.shape[1]}
         return about, values.astype("<f4").tobytes()
 
