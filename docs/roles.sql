@@ -80,6 +80,7 @@ GRANT INSERT, UPDATE, DELETE ON workers TO pneumoscreen_worker; -- a process tha
 GRANT INSERT, UPDATE, DELETE ON source_states TO pneumoscreen_worker; -- what old producers said is removed
 GRANT INSERT, UPDATE ON source_arrivals TO pneumoscreen_worker;
 GRANT SELECT, INSERT, UPDATE ON reading_list TO pneumoscreen_worker; -- what is screened is put on the list of what to read
+GRANT SELECT ON reading_leases TO pneumoscreen_worker;
 GRANT SELECT, INSERT ON drift_references, drift_checks TO pneumoscreen_worker; -- what producers see of the sources' drift
 GRANT UPDATE (images, since, until, sample) ON drift_references TO pneumoscreen_worker; -- when it is complete
 GRANT USAGE ON SEQUENCE drift_references_id_seq, drift_checks_id_seq TO pneumoscreen_worker;

@@ -181,7 +181,7 @@ def list_sessions(session: Session, account: int, now: datetime) -> list[Session
     return [SessionListing(row.id, LoginMethod(row.method), row.address, row.created_at, row.seen_at) for row in rows]
 
 
-def open_sessions(account: int, now: datetime) -> Select[tuple[WebSession]]:
+def open_sessions(account: int, now: datetime) -> Select[WebSession]:
     return select(WebSession).where(
         WebSession.account_id == account,
         WebSession.revoked_at.is_(None),

@@ -122,7 +122,7 @@ def is_of_a_service(missing: list[str]) -> bool:
 
 def _wanted() -> list[tuple[str, str, str]]:
     """Privilege, table or sequence, and the column where it is about one, else an empty text."""
-    read = [name for name in sorted(Base.metadata.tables) if name not in (*OF_ACCOUNTS, "reading_leases")]
+    read = [name for name in sorted(Base.metadata.tables) if name not in OF_ACCOUNTS]
     wanted = [("SELECT", name, "") for name in (*read, *VIEWS)]
     wanted += [(privilege, name, "") for privilege, names in WRITES.items() for name in names]
     wanted += [(*right, column) for right, columns in COLUMNS.items() for column in columns]

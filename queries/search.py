@@ -1,6 +1,6 @@
 """Images by what somebody types: accession number, study UID, patient id, or (a part of) a file's name."""
 
-from sqlalchemy import or_, select
+from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import Session
 
 from shared.base.errors import InvalidRequest
@@ -28,6 +28,7 @@ def find(session: Session, settings: Settings, text: str) -> list[int]:
 
         keys.append(DicomHeader.patient_key == patient_key(text, None, settings.patient_secret))
     contents = set(session.scalars(select(DicomHeader.sha256).where(or_(*keys)).limit(MAX_FOUND)))
+    condition: ColumnElement[bool]
     if contents:
         condition = Sighting.sha256.in_(contents)
     else:

@@ -210,7 +210,7 @@ def _state(state: str, viewer: Viewer) -> Iterator[ColumnElement[bool]]:
     unclear = exists().where(
         Review.sha256 == ReadingItem.sha256,
         Review.withdrawn_at.is_(None),
-        or_(Review.label == ReviewLabel.UNCLEAR, Review.other_finding),
+        or_(Review.label == ReviewLabel.UNCLEAR, Review.other_finding.is_(True)),
     )
     match state:
         case "unread":
@@ -269,7 +269,7 @@ def _of_answer(condition: ColumnElement[bool]) -> ColumnElement[bool]:
 
 def _reason() -> ColumnElement[str]:
     return case(
-        (Screening.unfamiliar, WHY[0]),
+        (Screening.unfamiliar.is_(True), WHY[0]),
         ((Screening.probability - Screening.threshold).between(-NEAR, NEAR), WHY[1]),
         (Screening.label == "PNEUMONIA", WHY[2]),
         else_=WHY[3],

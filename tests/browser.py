@@ -49,7 +49,7 @@ def browser(width: int = 1280, height: int = 800) -> Iterator[Any]:
     ):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    opened = webdriver.Chrome(options=options, service=Service(driver))
+    opened = webdriver.Chrome(options=options, service=Service(driver))  # type: ignore[call-arg]
     try:
         yield opened
     finally:

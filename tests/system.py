@@ -158,6 +158,7 @@ def running(
     folder: Path,
     *,
     flower: bool = False,
+    web: bool = False,
     trainer: bool = False,
     inbox: bool = True,
     settings: dict[str, str] | None = None,
@@ -167,14 +168,14 @@ def running(
     """`up` in folder/home, ready to screen; ended with SIGTERM, and by force if a test left it hanging.
 
     It is started in the folder `cwd`. With `servers` it uses those instead of SQLite and a private broker. Where
-    nothing is learnt it has no trainer, which takes a while to start.
+    nothing is learnt it has no trainer, which takes a while to start; where nobody looks, no pages.
     """
     home, box, port = folder / "home", folder / "inbox", str(free_port()) if flower else "off"
     variables = environment(home, **(QUICK if settings is None else settings))
     if servers:
         variables |= servers.variables
     command = [sys.executable, "-P", "-m", "cli.main", "up", "--home", str(home), "--flower-port", port]
-    command += ["--trainer" if trainer else "--no-trainer"]
+    command += ["--trainer" if trainer else "--no-trainer", "--web-port", str(free_port()) if web else "off"]
     if inbox:
         command += ["--inbox", str(box)]
     with (folder / "up.out").open("w") as output:

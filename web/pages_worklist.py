@@ -1,6 +1,7 @@
 """Pages: the worklist."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -48,7 +49,7 @@ def _show(request: Request, *, only_rows: bool) -> Response:
         else:
             part = worklist_page.page(session, settings, filters, viewer, now, after=after)
         rows = worklist_rows.rows(session, settings, part.sightings, viewer, now)
-        context = {
+        context: dict[str, Any] = {
             "rows": rows,
             "list_query": query_of(parameters),
             "now": now,

@@ -143,7 +143,7 @@ class _Grey:
 
     def take(self, values: Floats) -> NDArray[np.uint16]:
         from_black = self.high - values if self.is_inverted else values - self.low
-        return np.clip(np.rint(from_black / np.float32(self.step)), 0, WHITE).astype(np.uint16)
+        return np.asarray(np.clip(np.rint(from_black / np.float32(self.step)), 0, WHITE), dtype=np.uint16)
 
     def window(self, ends: tuple[float, float]) -> tuple[int, int] | None:
         low, high = (
@@ -174,7 +174,7 @@ def _scaled_down(pixels: NDArray[np.uint16], max_side: int | None) -> NDArray[np
     ratio = max_side / max(height, width)
     size = max(1, round(width * ratio)), max(1, round(height * ratio))
     small = Image.fromarray(pixels.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
-    return np.clip(np.rint(np.asarray(small)), 0, WHITE).astype(np.uint16)
+    return np.asarray(np.clip(np.rint(np.asarray(small)), 0, WHITE), dtype=np.uint16)
 
 
 def _spacing(dataset: Any, scale: float) -> tuple[float | None, bool]:

@@ -8,9 +8,9 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import Table, bindparam, select, update
 from sqlalchemy.orm import Session
 
 from shared.base.lanes import Lane
@@ -43,6 +43,7 @@ first, and drawn images are in either, so that a place tells little about the mo
 SECONDS = 1e10
 """Of a time since 1970, to have a place below 1."""
 KEY = b"pneumoscreen second reading"
+ITEMS = cast(Table, ReadingItem.__table__)
 
 RuleOf = Callable[[str], ReadingRule]
 """How a source's images are read, by its name."""
@@ -90,7 +91,7 @@ def add(
     if not outcomes:
         return
     lanes = _lanes(session, outcomes)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for number, outcome in outcomes.items():
         claimed, figures = outcome.claimed, results[number].figures
         rule = rule_of(claimed.source)
@@ -118,13 +119,16 @@ def add(
             }
         )
     connection = session.connection()
-    connection.execute(insert_new(session, ReadingItem.__table__), rows)
+    connection.execute(insert_new(session, ITEMS), rows)
     again = [row for row in rows if outcomes[row["sighting_id"]].claimed.sha256 is not None]
     if again:
-        table = ReadingItem.__table__
-        moved = {"need": bindparam("new_need"), "place": bindparam("new_place"), "sha256": bindparam("content")}
+        moved: dict[str, Any] = {
+            "need": bindparam("new_need"),
+            "place": bindparam("new_place"),
+            "sha256": bindparam("content"),
+        }
         connection.execute(
-            update(table).where(table.c.sighting_id == bindparam("number")).values(**moved),
+            update(ITEMS).where(ITEMS.c.sighting_id == bindparam("number")).values(**moved),
             [
                 {"number": r["sighting_id"], "new_need": r["need"], "new_place": r["place"], "content": r["sha256"]}
                 for r in again
@@ -167,10 +171,9 @@ def refresh(session: Session, contents: Collection[str]) -> None:
             for item in items
         ]
         if changes:
-            table = ReadingItem.__table__
             session.connection().execute(
-                update(table)
-                .where(table.c.sighting_id == bindparam("number"))
+                update(ITEMS)
+                .where(ITEMS.c.sighting_id == bindparam("number"))
                 .values(waits_for=bindparam("next"), readers=bindparam("count")),
                 changes,
             )

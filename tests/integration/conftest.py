@@ -28,5 +28,5 @@ def system(
     servers = make_servers(request.param)
     make_linear_home(folder / "home", servers.database_url if servers else None)
     (folder / "home" / "pneumoscreen.toml").write_text("backup_every = 86400.0\n")
-    with running(folder, flower=True, trainer=True, servers=servers) as found:
+    with running(folder, flower=True, web=True, trainer=True, servers=servers) as found:
         yield found

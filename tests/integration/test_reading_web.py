@@ -12,7 +12,6 @@ import pytest
 from sqlalchemy import select
 
 from actions import sessions
-from queries import evidence
 from queries.accounts import Account
 from shared.base.settings import Settings
 from shared.database import Database, Review, Role
@@ -213,13 +212,6 @@ def test_a_map_is_refused_with_its_reason(
     (number,) = screen(database, settings, [Specimen(probability=0.9, **more)])
     with serving(settings, database) as server:
         assert sentence in server.logged_in("Dr A").get(f"/read/{number}/map").json()["refusal"]
-
-
-def test_of_evidence_the_share_at_the_rim_is_told() -> None:
-    import numpy as np
-
-    assert evidence.rim_share(np.ones((4, 4), np.float32)) == pytest.approx(12 / 16)
-    assert evidence.rim_share(np.zeros((4, 4), np.float32)) is None
 
 
 def test_without_the_database_the_word_is_not_taken_and_the_page_says_so(

@@ -4,11 +4,14 @@ import csv
 import io
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
 import urllib.request
 from pathlib import Path
+
+import httpx
 
 from tests.system import SECONDS, System, distinct, specimens
 
@@ -45,6 +48,32 @@ def names(system: System) -> set[str]:
     """The Celery nodes that answer."""
     answer = _celery(system, "inspect", "ping", "--json", "--timeout", "3")
     return set(json.loads(answer)) if answer.startswith("{") else set()
+
+
+def test_whoever_started_the_system_opens_its_pages_by_the_link_that_it_printed_and_sees_a_picture(
+    system: System,
+) -> None:
+    printed = (system.home.parent / "up.out").read_text()
+    (address,) = re.findall(r"^The pages are at (\S+)$", printed, re.MULTILINE)
+    (path,) = re.findall(rf"{re.escape(address)}(/link/\S+)$", printed, re.MULTILINE)
+    assert f"Pages     {address}\n" in system.command("status").stdout
+    distinct(specimens()[0], system.inbox / "for-the-page.jpeg", 700)
+    system.row("for-the-page.jpeg")
+    ((number,),) = system.query("SELECT sighting_id FROM results WHERE path = 'for-the-page.jpeg'")
+    password = {"password": "four words of a test", "again": "four words of a test"}
+    with httpx.Client(base_url=address, headers={"Sec-Fetch-Site": "same-origin"}, trust_env=False) as client:
+        client.timeout = SECONDS
+        assert client.get("/login").headers["Content-Security-Policy"]
+        assert client.get("/account").headers["location"] == "/login?next=/account"
+        assert client.post(path, data=password).status_code == 303
+        assert client.get("/worklist").status_code == 200
+        answer = client.get(f"/images/{number}/pixels")
+        assert len(answer.content) == 2 * int(answer.headers["X-Width"]) * int(answer.headers["X-Height"])
+    assert ("admin", "open picture") in system.query("SELECT actor, action FROM audit_log")
+    log = (system.home / "logs" / "web.log").read_text()
+    assert f"GET /images/{{sighting:int}}/pixels (sighting {number}): 200" in log
+    assert "for-the-page" not in log
+    assert path not in log
 
 
 def test_flower_shows_a_batch_received_started_and_succeeded_with_its_number_of_images(system: System) -> None:
