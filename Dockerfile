@@ -31,6 +31,8 @@ COPY actions actions
 COPY producer producer
 COPY worker worker
 COPY trainer trainer
+COPY node node
+COPY courier courier
 COPY local local
 COPY cli cli
 RUN pip wheel --no-index --no-deps --no-build-isolation --wheel-dir /wheels .

@@ -20,7 +20,7 @@ from shared.base.source_settings import IGNORED_BY_DEFAULT, OWN, OWN_SOURCES
 from shared.sources.links import check_links
 
 TOP = Path(__file__).parents[2]
-PARTS = ("shared", "queries", "actions", "producer", "worker", "trainer", "local", "cli")
+PARTS = ("shared", "queries", "actions", "producer", "worker", "trainer", "node", "courier", "local", "cli")
 UNCOMMENTED = r"^# ?(?=[a-z_]+ = |\[|  \"|\])"
 EXAMPLE = TOP / "pneumoscreen.toml.example"
 

@@ -1,0 +1,1 @@
+"""Sends what leaves the house, from the outbox in SQL: a service of its own."""
