@@ -1,1 +1,1 @@
-"""Sends what leaves the house, from the outbox in SQL: a service of its own."""
+"""The courier: sends what the outbox holds."""

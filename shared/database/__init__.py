@@ -1,6 +1,15 @@
 """The SQL database: the truth about every image. SQLite and PostgreSQL run the same statements."""
 
 from shared.database.connection import Database, connect, opened
+from shared.database.outbox import (
+    OPEN_OUTBOX,
+    DestinationState,
+    Installation,
+    OutboxKind,
+    OutboxMark,
+    OutboxRow,
+    OutboxState,
+)
 from shared.database.refusals import OUT_OF_REACH
 from shared.database.tables import (
     CLASS_LABELS,
@@ -43,6 +52,7 @@ from shared.database.tables import (
 __all__ = [
     "CLASS_LABELS",
     "OPEN_JOB",
+    "OPEN_OUTBOX",
     "OUT_OF_REACH",
     "TRAINER_ALIVE",
     "WORKER_ALIVE",
@@ -51,15 +61,21 @@ __all__ = [
     "BrokerEpoch",
     "Database",
     "DeadLetter",
+    "DestinationState",
     "DicomHeader",
     "Draw",
     "DrawMember",
     "DriftCheck",
     "DriftReference",
+    "Installation",
     "Job",
     "JobState",
     "ModelVersion",
     "OperatingPoint",
+    "OutboxKind",
+    "OutboxMark",
+    "OutboxRow",
+    "OutboxState",
     "Prediction",
     "Promotion",
     "Resolution",
