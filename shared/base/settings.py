@@ -17,7 +17,7 @@ from shared.base.dicom_settings import NAME, DicomSettings
 from shared.base.errors import WrongSettings
 from shared.base.home import announcement, find_home, resolve
 from shared.base.renamed import OLD_VARIABLE, Renaming, SourceNames
-from shared.base.source_kinds import SETTINGS, AnySource
+from shared.base.source_kinds import SETTINGS, WRONG_KIND, AnySource
 from shared.base.source_settings import OWN_SOURCES, AuditShare, Seconds, overlap, received, whole
 from shared.base.weekly_hours import find_zone
 
@@ -253,7 +253,7 @@ def _name(error: ErrorDetails) -> str:
     parts = [str(part) for part in error["loc"]]
     if parts[0] == "sources" and len(parts) > 2 and parts[2] in SETTINGS:
         del parts[2]
-    return ".".join(parts)
+    return ".".join([*parts, "kind"] if error["type"] == WRONG_KIND else parts)
 
 
 def _reason(error: ErrorDetails) -> str:

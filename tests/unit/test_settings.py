@@ -463,8 +463,9 @@ def test_the_example_shows_the_defaults() -> None:
 def test_the_example_is_a_valid_file(tmp_path: Path) -> None:
     text = re.sub(UNCOMMENTED, "", EXAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE)
     write(tmp_path, text)
-    (source,) = settings.load(tmp_path).sources.values()
-    assert source.ignore == IGNORED_BY_DEFAULT
+    folder, received = settings.load(tmp_path).sources.values()
+    assert (folder.kind, folder.ignore) == ("folder", IGNORED_BY_DEFAULT)
+    assert (received.kind, received.path) == ("dicom", tmp_path / "received" / "radiology")
 
 
 KUBERNETES = {
