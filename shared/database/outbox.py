@@ -71,15 +71,14 @@ class OutboxRow(Base):
 
 
 class OutboxMark(Base):
-    """What rows were made of for a content in a source; the sweep looks for those that differ by now."""
+    """What rows were made of for a sighting; the sweep looks for those that differ by now."""
 
     __tablename__ = "outbox_marks"
     __table_args__ = ({"sqlite_with_rowid": False},)
 
     sighting_id: Mapped[int] = mapped_column(ForeignKey("sightings.id"), primary_key=True, autoincrement=False)
     prediction_id: Mapped[int | None]
-    word: Mapped[str | None] = mapped_column(String(16))  # the reader's that counted
-    fingerprint: Mapped[str] = mapped_column(String(64))  # of the facts and of the destinations' rules
+    fingerprint: Mapped[str] = mapped_column(String(64))  # of the facts, a reader's word among them
 
 
 class DestinationState(Base):

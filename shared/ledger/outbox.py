@@ -95,7 +95,7 @@ class _SinceBySource:
 
 def _since_by_source(session: Session, destinations: Mapping[str, DestinationSettings]) -> _SinceBySource:
     """A destination that no courier has had yet gets everything, for all that this knows."""
-    known = {name: since for name, since in session.execute(select(DestinationState.name, DestinationState.since))}
+    known = _known_since(session)
     wanting = {name: each for name, each in destinations.items() if isinstance(each, ResultDestination)}
     return _SinceBySource(known, wanting, datetime.min.replace(tzinfo=UTC))
 
@@ -106,8 +106,12 @@ def register_destinations(session: Session, names: Iterable[str], now: datetime)
     for name in wanted:
         session.execute(insert_new(session, DestinationState).values(name=name, since=now, seen_at=now))
     session.execute(update(DestinationState).where(DestinationState.name.in_(wanted)).values(seen_at=now))
-    rows = select(DestinationState.name, DestinationState.since).where(DestinationState.name.in_(wanted))
-    return {name: since for name, since in session.execute(rows)}
+    return {name: since for name, since in _known_since(session).items() if name in wanted}
+
+
+def _known_since(session: Session) -> dict[str, datetime]:
+    rows = session.execute(select(DestinationState.name, DestinationState.since))
+    return {row.name: row.since for row in rows}
 
 
 def take(session: Session, destination: str, most: int, now: datetime, lease: float) -> list[Taken]:

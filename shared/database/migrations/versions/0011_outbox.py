@@ -61,7 +61,6 @@ def upgrade() -> None:
         "outbox_marks",
         sa.Column("sighting_id", BigId, autoincrement=False, nullable=False),
         sa.Column("prediction_id", BigId, nullable=True),
-        sa.Column("word", sa.String(16), nullable=True),
         sa.Column("fingerprint", sa.String(64), nullable=False),
         sa.ForeignKeyConstraint(["sighting_id"], ["sightings.id"], name=op.f("fk_outbox_marks_sighting_id")),
         sa.PrimaryKeyConstraint("sighting_id", name=op.f("pk_outbox_marks")),
