@@ -5,8 +5,19 @@ import ssl
 from contextlib import suppress
 
 from shared.base.destination_settings import MailDestination
-from shared.base.errors import Away, Deferred, Rejected
+from shared.base.errors import Away, Deferred, DeliveryError, Rejected
 from shared.reports.message import Happening, build_mail
+
+LOGIN = range(530, 540)
+"""The account is not accepted: nothing of the mail. It waits until somebody has mended that."""
+CLOSING = 421
+
+
+def judge(code: int, text: str) -> DeliveryError:
+    """What a reply without success means (RFC 5321 4.2.1)."""
+    if code in LOGIN or code == CLOSING or not 400 <= code < 600:
+        return Away(text)
+    return Rejected(text) if code >= 500 else Deferred(text)
 
 
 class MailClient:
@@ -23,13 +34,11 @@ class MailClient:
         try:
             refused = self._connect().send_message(mail)
         except smtplib.SMTPRecipientsRefused as error:
-            codes = {code for code, _ in error.recipients.values()}
-            self._judge(min(codes), f"{self._name} refuses every recipient")
-            raise
+            code = min(code for code, _ in error.recipients.values())
+            raise judge(code, f"{self._name} refuses every recipient ({code})") from error
         except smtplib.SMTPResponseException as error:
             self.close()
-            self._judge(error.smtp_code, f"{self._name} answered {error.smtp_code}")
-            raise
+            raise judge(error.smtp_code, f"{self._name} answered {error.smtp_code}") from error
         except (smtplib.SMTPException, OSError) as error:
             self.close()
             raise Away(f"{self._name} is out of reach: {' '.join(str(error).split())}") from error
@@ -44,9 +53,6 @@ class MailClient:
     @property
     def _name(self) -> str:
         return f"the mail server {self._settings.host}:{self._settings.port}"
-
-    def _judge(self, code: int, text: str) -> None:
-        raise Rejected(text) if 500 <= code < 600 and code not in (530, 535) else Deferred(text)
 
     def _connect(self) -> smtplib.SMTP:
         if self._connection is not None:

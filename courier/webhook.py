@@ -20,7 +20,7 @@ class WebhookClient:
             context = ssl.create_default_context(cafile=settings.ca)
         except (OSError, ssl.SSLError) as error:
             raise Away(f"the certificates for {settings.url} cannot be read: {error}") from error
-        self._client = httpx.Client(verify=context, timeout=settings.timeout, trust_env=False, follow_redirects=False)
+        self._client = httpx.Client(verify=context, timeout=settings.timeout, trust_env=False)
 
     def send(self, happening: Happening) -> str | None:
         body = build_body(happening, details=self._settings.details)

@@ -9,11 +9,12 @@ from redis.exceptions import RedisError
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from queries import backups, needs, operating_points, producers, shadow, sources, trainings
+from queries import backups, needs, operating_points, outbox, producers, shadow, sources, trainings
 from queries.backups import Backup
 from queries.candidates import bundled_candidate
 from queries.counts import Counts, count
 from queries.needs import duration
+from queries.outbox import DestinationOverview
 from queries.shadow import ShadowOverview
 from queries.starting import age_of_up
 from queries.trainings import Training
@@ -108,6 +109,7 @@ class Status:
     retried: tuple[str, ...] = ()  # what is tried again without anybody
     hints: tuple[str, ...] = ()  # what somebody may do at leisure
     shadows: tuple[ShadowOverview, ...] = ()  # versions that score beside the live one
+    destinations: tuple[DestinationOverview, ...] = ()  # of what leaves the house
 
 
 def status(session: Session, settings: Settings, now: datetime) -> Status:
@@ -128,6 +130,7 @@ def status(session: Session, settings: Settings, now: datetime) -> Status:
         quarantined=_quarantined(session),
         backup=backups.newest(session, backups.MADE),
         shadows=tuple(shadow.overviews(session, open_only=True, newest=shadow.NEWEST)),
+        destinations=tuple(outbox.overview(session, settings, now)),
     )
     put_off_needs, retried = needs.put_off(session, now)
     overviews = sources.overview(session, settings, now)
@@ -150,8 +153,9 @@ def status(session: Session, settings: Settings, now: datetime) -> Status:
             *needs.dead_letters(session, now),
             *drift_needs,
             *backups.needs(session, settings, now),
+            *outbox.needs(state.destinations, now),
         ),
-        retried=tuple(retried),
+        retried=(*retried, *outbox.retried(state.destinations, now)),
         hints=(
             *producers.hints(overviews, now),
             *source_hints,

@@ -1,10 +1,10 @@
 """The outbox: a courier takes rows, sends them, and settles them. `reporting` makes the rows."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import and_, exists, func, or_, select, update
+from sqlalchemy import and_, exists, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from shared.base.destination_settings import DestinationSettings, ResultDestination
@@ -18,10 +18,10 @@ from shared.database import (
     Sighting,
     SightingState,
 )
-from shared.ledger.register import insert_new, parts
+from shared.ledger.register import as_path, insert_new, parts
 from shared.ledger.send import AHEAD
 
-FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=5), timedelta(minutes=15)
+FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=5), timedelta(minutes=10)
 GIVE_UP_AFTER, GIVE_UP_ATTEMPTS = timedelta(days=3), 8
 """After so long and so many attempts, what a destination that is there still refuses for now fails for good."""
 
@@ -166,12 +166,15 @@ def _predecessor(session: Session, row: OutboxRow) -> str | None:
     return session.scalar(sent.order_by(OutboxRow.edition.desc()).limit(1))
 
 
-def renew(session: Session, taken: Sequence[Taken], now: datetime, lease: float) -> None:
-    session.execute(
-        update(OutboxRow)
-        .where(OutboxRow.id.in_([each.id for each in taken]), OutboxRow.state == OutboxState.SENDING)
-        .values(lease_until=now + timedelta(seconds=lease))
+def places_of(session: Session, source: str, sha256: str, most: int = 20) -> list[tuple[str, str]]:
+    """Path and revision of the sightings of a content in a source, the newest first."""
+    rows = session.execute(
+        select(Sighting.path, Sighting.path_bytes, Sighting.revision)
+        .where(Sighting.sha256 == sha256, Sighting.source == source)
+        .order_by(Sighting.id.desc())
+        .limit(most)
     )
+    return [(as_path(row.path, row.path_bytes), row.revision) for row in rows]
 
 
 def settle_sent(session: Session, taken: Taken, now: datetime, remark: str | None = None) -> bool:
@@ -245,9 +248,14 @@ def retry(session: Session, ids: Collection[int] | None, destination: str | None
     return len(chosen)
 
 
-def count_open(session: Session, destination: str) -> int:
+def has_work(session: Session, destination: str, now: datetime) -> bool:
+    """Whether a destination has open rows, and may be tried: a look that takes no lock."""
+    next_try = session.scalar(select(DestinationState.next_try).where(DestinationState.name == destination))
+    if next_try is not None and now < next_try < now + AHEAD + LONGEST_PAUSE:
+        return False
     mine = (OPEN_OUTBOX, OutboxRow.destination == destination)
-    return session.scalar(select(func.count()).select_from(OutboxRow).where(*mine)) or 0
+    is_due = or_(OutboxRow.not_before.is_(None), OutboxRow.not_before <= now, OutboxRow.not_before > now + AHEAD)
+    return session.scalar(select(OutboxRow.id).where(*mine, is_due).limit(1)) is not None
 
 
 def _has_newer(session: Session, taken: Taken) -> bool:

@@ -119,6 +119,16 @@ def next_results(session: Session, after: Place) -> tuple[list[int], Place | Non
     return [row.id for row in rows], Place(rows[-1].finished_at, rows[-1].id) if rows else None
 
 
+def find_changed(session: Session, since: datetime, sightings: Iterable[int]) -> list[int]:
+    """Those of at most CHUNK sightings of which other rows would be made today than were made of them."""
+    results = _results(session, sorted(set(sightings)))
+    return [result.sighting for result in results if _is_changed(result, since)]
+
+
+def _is_changed(result: "_Result", since: datetime) -> bool:
+    return result.finished_at >= since and result.fingerprint != result.facts.fingerprint
+
+
 def make_rows(session: Session, wanted: Sequence[Wanted], sightings: Iterable[int], now: datetime) -> int:
     """Make the rows of at most CHUNK sightings that differ from what was made of them; returns how many rows."""
     chosen = sorted(hold_sightings(session, set(sightings))) if wanted else []
@@ -126,8 +136,7 @@ def make_rows(session: Session, wanted: Sequence[Wanted], sightings: Iterable[in
         return 0
     own = identity(session)
     first = min(each.since for each in wanted)
-    results = [result for result in _results(session, chosen) if result.finished_at >= first]
-    changed = [result for result in results if result.fingerprint != result.facts.fingerprint]
+    changed = [result for result in _results(session, chosen) if _is_changed(result, first)]
     speaking = _speaking(session, changed)
     before = _rows_by_line(session, {result.subject for result in changed})
     count = 0

@@ -1,4 +1,4 @@
-"""Messages of events: what a webhook's body and a mail say. Row numbers and UIDs alone, unless details are asked for."""
+"""Messages of events: what webhooks and mails say. Row numbers and UIDs alone, unless details are asked for."""
 
 import hashlib
 import hmac
