@@ -63,8 +63,10 @@ def list_rows(
     table(
         columns,
         [
-            (r.id, r.destination, r.event or r.kind, r.sighting, r.edition, r.state, r.attempts, _time(r.created_at))
-            + (_time(r.settled_at), r.problem)
+            (
+                *(r.id, r.destination, r.event or r.kind, r.sighting, r.edition, r.state, r.attempts),
+                *(_time(r.created_at), _time(r.settled_at), r.problem),
+            )
             for r in rows
         ],
         "Outbox",

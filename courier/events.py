@@ -1,4 +1,4 @@
-"""Events that are nobody's image: a source is silent, another version is live, the recall is below what was promised."""
+"""Events that are nobody's image: a silent source, a swapped version, a recall below what was promised."""
 
 import json
 from collections.abc import Iterator, Sequence

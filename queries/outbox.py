@@ -97,8 +97,8 @@ def overview(session: Session, settings: Settings, now: datetime) -> list[Destin
         select(OutboxRow.destination, func.count())
         .where(OutboxRow.settled_at > now - LATELY, OutboxRow.state == OutboxState.FAILED)
         .group_by(OutboxRow.destination)
-    ).all()
-    failed = {name: count for name, count in failed_rows}
+    )
+    failed = dict(failed_rows.all())
     states = {state.name: state for state in session.scalars(select(DestinationState))}
     found = []
     for name in dict.fromkeys([*settings.destinations, *sorted({*waiting, *failed})]):
