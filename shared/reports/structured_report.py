@@ -89,6 +89,8 @@ def date_and_sign(dataset: Dataset, original: Original, made_at: datetime) -> No
     dataset.InstanceCreationDate, dataset.InstanceCreationTime = date, time
     dataset.SeriesDate, dataset.SeriesTime = date, time
     dataset.ContentDate, dataset.ContentTime = date, time
+    for equipment in dataset.get("ContributingEquipmentSequence", ()):  # highdicom names itself, and this moment
+        equipment.ContributionDateTime = date + time
     original.sign(dataset)
 
 

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import update
 
 from actions import outbox as deed
-from actions.erasure import plan
+from actions.erasure import erase, plan
 from queries import outbox as queries
 from shared.base.errors import InvalidRequest, WorkFailed
 from shared.base.filesystem import MARKER
