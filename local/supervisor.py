@@ -34,7 +34,10 @@ from shared.queue.broker import url as broker_url
 from shared.queue.broker import wait_until_ready
 from shared.sources.links import check_links
 
-STOP_SECONDS = {"producer": 40, "courier": 40, "node": 30, "trainer": 20, "worker": 60, "flower": 5, "backup": 10, "broker": 10}
+STOP_SECONDS = {
+    **{"producer": 40, "courier": 40, "node": 30, "trainer": 20, "worker": 60},
+    **{"flower": 5, "backup": 10, "broker": 10},
+}
 """How long each program has to end by itself; then it is killed, which loses no image either.
 
 A producer may wait for a server that does not answer, for the 30 s after which connections are given up.

@@ -6,6 +6,7 @@ import ssl
 import struct
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -73,6 +74,13 @@ class BoundedSocket(AssociationSocket):
             self.socket.sendall(bytestream)
         except Exception:  # noqa: BLE001 - as pynetdicom's own: the connection is lost
             self.event_queue.put("Evt17")  # transport connection closed
+
+    def _shutdown_socket(self) -> None:
+        """pynetdicom's own leaves it open where the peer was faster."""
+        if self.socket is not None:
+            with suppress(OSError):
+                self.socket.shutdown(socket.SHUT_RDWR)
+            self.socket.close()
 
     def _read_header(self, nr_bytes: int) -> bytearray:
         is_first = not self.assoc.is_established
