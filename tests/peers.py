@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from time import monotonic, sleep
 from typing import Any
 
 from pydicom.dataset import Dataset
@@ -13,6 +14,9 @@ from pydicom.uid import ComprehensiveSRStorage, SecondaryCaptureImageStorage
 from pynetdicom import AE, evt
 
 from local.private_broker import free_port
+from tests import pace
+
+RESULTS = (ComprehensiveSRStorage, SecondaryCaptureImageStorage)
 
 
 @dataclass
@@ -152,10 +156,6 @@ def _talk(connection: socket.socket, peer: MailServer) -> None:
 
 def wait_for(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
     """The first true answer; fails after so long."""
-    from time import monotonic, sleep
-
-    from tests import pace
-
     deadline = monotonic() + pace.seconds(seconds)
     while not (found := condition()):
         assert monotonic() < deadline, "waited too long"
