@@ -3,24 +3,38 @@
 import logging
 import threading
 from datetime import UTC, datetime
+from importlib.util import find_spec
 
 from courier.delivering import Delivery
 from courier.making import Maker
 from courier.metrics import Metrics
 from courier.preparing import Preparer
 from shared import database, sources
-from shared.base.errors import ServiceUnavailable
+from shared.base.errors import ServiceUnavailable, WrongSettings
 from shared.base.settings import Settings
 from shared.database import OUT_OF_REACH
 from shared.imaging import Limits
 
 log = logging.getLogger(__name__)
 TICK = 1.0
+NEEDED = {"dicom": ("pynetdicom", "highdicom"), "stow": ("httpx", "highdicom"), "webhook": ("httpx",), "mail": ()}
+"""By kind of destination, the libraries that the extra `courier` brings."""
 JOIN_SECONDS = 30.0
+
+
+def check_installed(settings: Settings) -> None:
+    for name, chosen in settings.destinations.items():
+        if missing := [library for library in NEEDED[chosen.kind] if find_spec(library) is None]:
+            raise WrongSettings(
+                f"The destination {name} needs {' and '.join(missing)}, which this installation lacks: "
+                "install pneumoscreen[courier]."
+            )
 
 
 class Courier:
     def __init__(self, settings: Settings) -> None:
+        """Raises WrongSettings where what a destination needs is not installed, ServiceUnavailable as the others."""
+        check_installed(settings)
         self.settings = settings
         self.database = database.connect(settings.database)
         try:

@@ -47,8 +47,9 @@ REVOKE ALL ON
     draws, draw_members, audit_samples, operating_points, shadow_runs, shadow_scores, drift_checks, version_notes, accuracy
 FROM pneumoscreen_worker, pneumoscreen_reader;
 REVOKE ALL ON drift_references, drift_checks FROM pneumoscreen_worker, pneumoscreen_reader;
+REVOKE ALL ON outbox, outbox_marks, destination_states, installation FROM pneumoscreen_worker, pneumoscreen_reader;
 
--- Producer, worker, and the commands screen, rescreen, retry, dismiss, review, calibrate draw, accuracy, results, status and models.
+-- Producer, worker, node, courier, and the commands screen, rescreen, retry, dismiss, review, calibrate draw, accuracy, results, status and models.
 -- Of a prediction, once written, they can change no figure; they delete none, nor a result, a review or an entry of the audit log;
 -- they make no model live, start no shadow, and ask for no result of a version that is not in service (jobs.override).
 GRANT SELECT ON
@@ -75,6 +76,11 @@ GRANT INSERT, UPDATE, DELETE ON source_states TO pneumoscreen_worker; -- what ol
 GRANT INSERT, UPDATE ON source_arrivals TO pneumoscreen_worker;
 GRANT SELECT, INSERT ON drift_references, drift_checks TO pneumoscreen_worker; -- what producers see of the sources' drift
 GRANT UPDATE (images, since, until, sample) ON drift_references TO pneumoscreen_worker; -- when it is complete
+GRANT SELECT, INSERT ON outbox, outbox_marks, destination_states, installation TO pneumoscreen_worker; -- what leaves the house
+GRANT UPDATE (state, attempts, lease_until, not_before, problem, settled_at, replaces) ON outbox
+TO pneumoscreen_worker; -- what a row states, and for whom it is, never changes
+GRANT UPDATE ON outbox_marks, destination_states TO pneumoscreen_worker;
+GRANT USAGE ON SEQUENCE outbox_id_seq TO pneumoscreen_worker;
 GRANT USAGE ON SEQUENCE drift_references_id_seq, drift_checks_id_seq TO pneumoscreen_worker;
 GRANT USAGE ON SEQUENCE
     sightings_id_seq, jobs_id_seq, predictions_id_seq, reviews_id_seq, audit_log_id_seq, dead_letters_id_seq,
