@@ -18,7 +18,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
 from local.private_broker import free_port
 from shared.base.errors import WorkFailed
@@ -79,7 +79,7 @@ def _make(folder: Path, objects: int) -> Path:
 def _write(pixels: NDArray[np.uint16], file: Path) -> None:
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.1.1"
+    meta.MediaStorageSOPClassUID = UID("1.2.840.10008.5.1.4.1.1.1.1")
     meta.MediaStorageSOPInstanceUID = generate_uid()
     dataset = FileDataset("", {}, file_meta=meta, preamble=bytes(128))
     dataset.SOPClassUID, dataset.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
@@ -99,22 +99,7 @@ def _send(folders: list[Path], port: int, title: str) -> float:
     command += ["127.0.0.1", str(port), "--scan-directories"]
     began = time.monotonic()
     senders = [
-        subprocess.Popen(
-            [
-                "dcmsend",
-                "--max-send-pdu",
-                "131072",
-                "-aec",
-                title,
-                "127.0.0.1",
-                str(port),
-                "--scan-directories",
-                folder,
-            ],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        subprocess.Popen([*command, folder], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         for folder in folders
     ]
     for sender in senders:

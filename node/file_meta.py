@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from pydicom.dataset import FileMetaDataset
+from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID
@@ -38,7 +39,7 @@ class FileMeta:
         meta.ImplementationVersionName = VERSION_NAME
         if self.calling_title:
             meta.SourceApplicationEntityTitle = self.calling_title
-        file = BytesIO()
+        file = DicomBytesIO()
         write_file_meta_info(file, meta)
         return PREAMBLE + file.getvalue()
 

@@ -100,9 +100,7 @@ class Listener:
             self._server = Server(
                 self._entity,
                 (chosen.host, chosen.port),
-                chosen.ae_title,
-                self._entity.supported_contexts,
-                evt_handlers=handlers,
+                handlers,
                 gate=self.gate,
                 tls=tls_of_server(chosen),
                 max_object=max_object,

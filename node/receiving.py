@@ -2,8 +2,10 @@
 
 import logging
 from enum import StrEnum
+from typing import cast
 
 from pydicom.dataset import Dataset
+from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event
 
 from node import header, lanes
@@ -66,7 +68,7 @@ class Receiver:
         return answer
 
     def _take(self, event: Event) -> tuple[Status, str, Outcome]:
-        request = event.request
+        request = cast(C_STORE, event.request)
         instance, sop_class = str(request.AffectedSOPInstanceUID), str(request.AffectedSOPClassUID)
         if not is_uid(instance):
             return Status.INVALID_INSTANCE, "the SOP Instance UID is no UID", Outcome.INVALID

@@ -177,7 +177,7 @@ class Node:
         reports = {
             name: SourceReport(
                 WatchedBy.NETWORK if inlet.trouble is None else WatchedBy.NOTHING,
-                problem=inlet.trouble and f"the node refuses what is sent: {inlet.trouble}",
+                problem=inlet.trouble and f"takes nothing of what is sent: {inlet.trouble}",
             )
             for name, inlet in self._inlets.items()
         }

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
-from pynetdicom import _config, evt
+from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
@@ -181,15 +181,19 @@ class Server(ThreadedAssociationServer):
 
     def __init__(
         self,
-        *arguments: Any,
+        entity: AE,
+        address: tuple[str, int],
+        handlers: list[evt.EventHandlerType],
+        *,
         gate: Gate,
         tls: ssl.SSLContext | None,
         max_object: int,
         reject: Callable[[str], None],
-        **options: Any,
     ) -> None:
+        """Raises OSError if it cannot listen there."""
         self.gate, self.tls, self.max_object, self.reject = gate, tls, max_object, reject
-        super().__init__(*arguments, request_handler=Handler, **options)
+        title, contexts = entity.ae_title, entity.supported_contexts
+        super().__init__(entity, address, title, contexts, evt_handlers=handlers, request_handler=Handler)
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         reason = self.gate.enter(client_address[0])

@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from queries import backups, needs, operating_points, outbox, producers, shadow, sources, trainings
+from queries import backups, needs, nodes, operating_points, outbox, producers, shadow, sources, trainings
 from queries.backups import Backup
 from queries.candidates import bundled_candidate
 from queries.counts import Counts, count
@@ -145,6 +145,7 @@ def status(session: Session, settings: Settings, now: datetime) -> Status:
             *needs.rights(session),
             *needs.sources_out_of_reach(settings, sources.with_problems(overviews, now)),
             *producers.needs(settings, overviews, now),
+            *nodes.needs(settings, overviews, now),
             *source_needs,
             *audit_needs,
             *needs.quarantined(session, now),
