@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry, Metric
 from redis import Redis
 from sqlalchemy import event, text, update
 
+from courier import metrics as courier_metrics
 from local.services import check_metrics_port
 from producer import metrics as producer_metrics
 from producer import recovering
@@ -85,6 +86,8 @@ def test_dashboard_and_alerts_use_metrics_that_exist_and_all_of_them(
 ) -> None:
     worker, producer = Metrics().registry, producer_metrics.Metrics(settings).registry
     known = _names(worker.collect()) | _names(producer.collect()) | _names(situation.collect())
+    known |= _names(courier_metrics.Metrics(settings).registry.collect())
+    known |= _names(courier_metrics.Situation(settings).collect())
     used = {name for expression in EXPRESSIONS for name in re.findall(r"pneumoscreen_[a-z_]+", expression)}
     assert used - known == set()
     ends = r"_(bucket|sum|count)$"
@@ -125,7 +128,8 @@ def test_the_example_asks_producer_and_worker_under_the_names_that_the_alerts_kn
     jobs = yaml.safe_load((MONITORING / "prometheus.yml").read_text())["scrape_configs"]
     (down,) = [rule for rule in ALERTS if rule["alert"] == "PneumoscreenScrapeDown"]
     (pattern,) = re.findall(r'job=~"(.*?)"', down["expr"])
-    assert {job["job_name"] for job in jobs} == {"pneumoscreen-producer", "pneumoscreen-worker"}
+    services = ("producer", "worker", "courier")
+    assert {job["job_name"] for job in jobs} >= {f"pneumoscreen-{service}" for service in services}
     assert all(re.fullmatch(pattern, job["job_name"]) for job in jobs)
 
 
