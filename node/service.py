@@ -15,7 +15,7 @@ from node.metrics import Metrics
 from node.receiving import Receiver
 from node.registering import Registrar
 from node.storing import Store
-from node.transport import be_quiet
+from node.transport import prepare
 from queries.sources import has_sightings
 from shared import database
 from shared.base import host
@@ -61,7 +61,7 @@ class Node:
                 "There is no source to receive for: name one in pneumoscreen.toml with [sources.NAME] "
                 'kind = "dicom" (docs/dicom.md).'
             )
-        be_quiet()
+        prepare()
         self.settings = settings
         self.database = database.connect(settings.database)
         try:

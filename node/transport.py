@@ -6,7 +6,6 @@ import ssl
 import struct
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -15,6 +14,7 @@ from pynetdicom.association import Association
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
 from node.peers import Gate
+from shared.base import pynetdicom_patch
 from shared.imaging.dicom import RADIOGRAPHS
 
 log = logging.getLogger(__name__)
@@ -74,13 +74,6 @@ class BoundedSocket(AssociationSocket):
             self.socket.sendall(bytestream)
         except Exception:  # noqa: BLE001 - as pynetdicom's own: the connection is lost
             self.event_queue.put("Evt17")  # transport connection closed
-
-    def _shutdown_socket(self) -> None:
-        """pynetdicom's own leaves it open where the peer was faster."""
-        if self.socket is not None:
-            with suppress(OSError):
-                self.socket.shutdown(socket.SHUT_RDWR)
-            self.socket.close()
 
     def _read_header(self, nr_bytes: int) -> bytearray:
         is_first = not self.assoc.is_established
@@ -218,7 +211,8 @@ class Server(ThreadedAssociationServer):
             self.shutdown_request(request)
 
 
-def be_quiet() -> None:
-    """pynetdicom would log headers, and count each refused peer as an error."""
+def prepare() -> None:
+    """Set up pynetdicom for this process: it would log headers, and call each refused peer an error."""
+    pynetdicom_patch.apply()
     _config.LOG_HANDLER_LEVEL = "none"
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)

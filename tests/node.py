@@ -1,25 +1,22 @@
 """A running node in a thread, and senders, for tests."""
 
-import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 from pydicom.dataset import Dataset
 from pynetdicom import AE
 from pynetdicom.association import Association
-from pynetdicom.transport import AssociationSocket
 from sqlalchemy import select
 
 from local.private_broker import free_port
 from node.service import Node
-from shared.base import settings
+from shared.base import pynetdicom_patch, settings
 from shared.base.settings import Settings
 from shared.database import Database, Sighting
 from tests import pace
@@ -27,6 +24,7 @@ from tests.dicom import CR, DX, make
 
 VERIFICATION = "1.2.840.10008.1.1"
 SECONDS = pace.seconds(20)
+pynetdicom_patch.apply()  # for the senders of these tests, where no node runs in this process
 NAME = "pacs"
 
 
@@ -102,23 +100,14 @@ def associated(
         else:
             entity.add_requested_context(context)
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = SECONDS
-    with patch.object(AssociationSocket, "_shutdown_socket", _shut):
-        association = entity.associate(host, port, ae_title=called, **options)
-        try:
-            yield association
-        finally:
-            if association.is_established:
-                association.release()
-            if association.ident is not None:  # else it never began
-                association.join(SECONDS)
-
-
-def _shut(bounded: AssociationSocket) -> None:
-    """pynetdicom leaves a socket open whose other end was faster."""
-    if bounded.socket is not None:
-        with suppress(OSError):
-            bounded.socket.shutdown(socket.SHUT_RDWR)
-        bounded.socket.close()
+    association = entity.associate(host, port, ae_title=called, **options)
+    try:
+        yield association
+    finally:
+        if association.is_established:
+            association.release()
+        if association.ident is not None:  # else it never began
+            association.join(SECONDS)
 
 
 def send(port: int, *datasets: Dataset, **options: Any) -> list[int | None]:
