@@ -47,21 +47,19 @@ def list_rows(
         destinations = outbox.overview(session, settings, now)
         rows = outbox.entries(session, state, destination, sighting, limit)
     if format == "json":
-        found = {"destinations": destinations, "rows": rows}
-        out.print(json.dumps({name: [_plain(each) for each in part] for name, part in found.items()}, indent=2))
+        found = {"destinations": [_plain(each) for each in destinations], "rows": [_plain(each) for each in rows]}
+        out.print(json.dumps(found, indent=2))
         return
-    columns = ("destination", "kind", "open", "failed within a day", "last sent", "away since", "problem")
     table(
-        columns,
+        ("destination", "kind", "open", "failed within a day", "last sent", "away since", "problem"),
         [
             (d.name, d.kind, d.waiting, d.failed, _time(d.last_sent_at), _time(d.away_since), d.problem)
             for d in destinations
         ],
         "Destinations",
     )
-    columns = ("row", "destination", "kind", "sighting", "edition", "state", "attempts", "made", "settled", "problem")
     table(
-        columns,
+        ("row", "destination", "kind", "sighting", "edition", "state", "attempts", "made", "settled", "problem"),
         [
             (
                 *(r.id, r.destination, r.event or r.kind, r.sighting, r.edition, r.state, r.attempts),

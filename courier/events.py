@@ -1,7 +1,7 @@
 """Events that are nobody's image: a silent source, a swapped version, a recall below what was promised."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -26,7 +26,11 @@ class Happened:
     about: str
     """Tells it from others of its kind: it is told once."""
     at: datetime
-    facts: dict[str, object]
+    facts: Mapping[str, object]
+
+
+def events_of(wanted: Wanted) -> tuple[Event, ...]:
+    return wanted.settings.events if isinstance(wanted.settings, EventDestination) else ()
 
 
 class EventWatch:
@@ -40,7 +44,7 @@ class EventWatch:
         if not listening or now < self._next:
             return 0
         self._next = now + EVERY
-        chosen = {event for each in listening for event in each.settings.events}
+        chosen = {event for each in listening for event in events_of(each)}
         with self._database.read() as session:
             happened = list(self._find(session, chosen, min(each.since for each in listening), now))
         if not happened:
@@ -92,10 +96,9 @@ def _tell(session: Session, listening: Sequence[Wanted], happened: Happened, now
     own = reporting.identity(session)
     count = 0
     for each in listening:
-        assert isinstance(each.settings, EventDestination)
         source = happened.facts.get("source")
         is_its = source is None or each.settings.wants(str(source))
-        if happened.event in each.settings.events and is_its and happened.at >= each.since:
-            facts = json.dumps(happened.facts, sort_keys=True)
+        if happened.event in events_of(each) and is_its and happened.at >= each.since:
+            facts = json.dumps(dict(happened.facts), sort_keys=True)
             count += reporting.add_event(session, own, each.name, happened.event, happened.about, facts, now)
     return count

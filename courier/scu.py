@@ -13,6 +13,7 @@ from pydicom.uid import (
 from pynetdicom import AE
 from pynetdicom.association import Association
 
+from shared.base import pynetdicom_patch
 from shared.base.destination_settings import DicomDestination
 from shared.base.errors import Away, Deferred, Rejected
 
@@ -30,6 +31,7 @@ class StoreScu:
     """Not for several threads."""
 
     def __init__(self, settings: DicomDestination) -> None:
+        pynetdicom_patch.apply()
         self._settings = settings
         self._association: Association | None = None
 

@@ -47,7 +47,8 @@ class Taken:
 
 def pause_after(attempts: int) -> timedelta:
     """Exponential back-off."""
-    return min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(max(attempts, 1) - 1, 16))
+    doublings = min(max(attempts, 1) - 1, 16)
+    return min(LONGEST_PAUSE, FIRST_PAUSE * int(2**doublings))
 
 
 def is_reported(session: Session, destinations: Mapping[str, DestinationSettings], sighting: int) -> bool:

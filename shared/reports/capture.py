@@ -58,8 +58,8 @@ def build_capture(
         software_versions=__version__,
         series_description=wording.SERIES["capture"],
     )
-    capture.PatientOrientation = None  # of the copy it is not known: the original says it
-    capture.Laterality = None
+    capture.PatientOrientation = ""  # of the copy it is not known: the original says it
+    capture.Laterality = ""
     capture.ConversionType = "WSD"
     capture.BurnedInAnnotation = "NO"  # no patient's name is in the caption
     capture.ImageComments = wording.AID

@@ -86,7 +86,7 @@ def read_original(data: bytes, sop_instance_uid: str | None) -> Original:
         series_instance_uid=str(uids["SeriesInstanceUID"]),
         study_instance_uid=str(uids["StudyInstanceUID"]),
         laterality=text_of(dataset, "ImageLaterality") or text_of(dataset, "Laterality"),
-        elements=tuple(_raw(dataset, name) for name in COPIED if tag_for_keyword(name) in dataset),
+        elements=tuple(_raw(dataset, name) for name in COPIED if name in dataset),
     )
 
 

@@ -187,8 +187,6 @@ def test_a_pacs_that_takes_no_reports_fails_them_with_that_reason_and_takes_the_
         assert "does not accept" in str(outbox_rows(database)[0].problem)
 
 
-# pynetdicom leaves a socket that did not connect to the collector of garbage.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_nothing_is_lost_while_a_pacs_is_away_and_it_gets_everything_when_it_is_back(
     database: Database, ward: Path, drivers: list[Driver]
 ) -> None:

@@ -5,7 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import delete, update
 
 from actions import outbox as deed
 from actions.erasure import erase, plan
@@ -166,8 +166,8 @@ def test_the_same_parts_give_the_same_uid_and_each_destination_another(database:
     uids = {row.destination: row.uid for row in outbox_rows(database)}
     assert uids["pacs"] != uids["archive"]
     with database.write() as session:  # as after a backup from before was restored
-        session.execute(OutboxRow.__table__.delete())
-        session.execute(OutboxMark.__table__.delete())
+        session.execute(delete(OutboxRow))
+        session.execute(delete(OutboxMark))
     make(database, wanted(pacs=pacs(), archive=pacs()), now=after(500))
     assert {row.destination: row.uid for row in outbox_rows(database)} == uids
 
