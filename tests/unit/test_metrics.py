@@ -20,6 +20,7 @@ from sqlalchemy import event, text, update
 
 from courier import metrics as courier_metrics
 from local.services import check_metrics_port
+from node import metrics as node_metrics
 from producer import metrics as producer_metrics
 from producer import recovering
 from shared.base import host
@@ -86,6 +87,7 @@ def test_dashboard_and_alerts_use_metrics_that_exist_and_all_of_them(
 ) -> None:
     worker, producer = Metrics().registry, producer_metrics.Metrics(settings).registry
     known = _names(worker.collect()) | _names(producer.collect()) | _names(situation.collect())
+    known |= _names(node_metrics.Metrics(["pacs"]).registry.collect())
     known |= _names(courier_metrics.Metrics(settings).registry.collect())
     known |= _names(courier_metrics.Situation(settings).collect())
     used = {name for expression in EXPRESSIONS for name in re.findall(r"pneumoscreen_[a-z_]+", expression)}
@@ -95,7 +97,8 @@ def test_dashboard_and_alerts_use_metrics_that_exist_and_all_of_them(
 
 
 def test_metrics_are_named_as_prometheus_advises(settings: Settings, situation: CollectorRegistry) -> None:
-    for registry in (Metrics().registry, producer_metrics.Metrics(settings).registry, situation):
+    node = node_metrics.Metrics(["pacs"]).registry
+    for registry in (Metrics().registry, producer_metrics.Metrics(settings).registry, situation, node):
         for metric in registry.collect():
             assert metric.name.startswith("pneumoscreen_")
             assert metric.documentation.endswith(".")
@@ -128,7 +131,7 @@ def test_the_example_asks_producer_and_worker_under_the_names_that_the_alerts_kn
     jobs = yaml.safe_load((MONITORING / "prometheus.yml").read_text())["scrape_configs"]
     (down,) = [rule for rule in ALERTS if rule["alert"] == "PneumoscreenScrapeDown"]
     (pattern,) = re.findall(r'job=~"(.*?)"', down["expr"])
-    services = ("producer", "worker", "courier")
+    services = ("producer", "worker", "node", "courier")
     assert {job["job_name"] for job in jobs} >= {f"pneumoscreen-{service}" for service in services}
     assert all(re.fullmatch(pattern, job["job_name"]) for job in jobs)
 
