@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from queries import accuracy, sources
 from shared.base.destination_settings import Event, EventDestination
 from shared.base.settings import Settings
-from shared.database import Database, Promotion
+from shared.database import Database, OutboxRow, Promotion
 from shared.ledger import reporting
 from shared.ledger.reporting import Wanted
 
@@ -47,6 +47,7 @@ class EventWatch:
         chosen = {event for each in listening for event in events_of(each)}
         with self._database.read() as session:
             happened = list(self._find(session, chosen, min(each.since for each in listening), now))
+            happened = _untold(session, happened)
         if not happened:
             return 0
         with self._database.write() as session:
@@ -60,6 +61,13 @@ class EventWatch:
         if Event.ACCURACY_BROKEN in chosen and now >= self._next_accuracy:
             self._next_accuracy = now + ACCURACY_EVERY
             yield from _broken_bounds(session, self._settings, now)
+
+
+def _untold(session: Session, happened: Sequence[Happened]) -> list[Happened]:
+    """Those that nobody was told of yet; most looks find what is known, and take no lock then."""
+    subjects = {reporting.subject_of_event(each.event, each.about) for each in happened}
+    known = set(session.scalars(select(OutboxRow.subject).where(OutboxRow.subject.in_(subjects))))
+    return [each for each in happened if reporting.subject_of_event(each.event, each.about) not in known]
 
 
 def _silences(session: Session, settings: Settings, now: datetime) -> Iterator[Happened]:

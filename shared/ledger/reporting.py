@@ -336,11 +336,15 @@ def _add_event(session: Session, own: bytes, wanted: Wanted, event: Event, resul
     )
 
 
+def subject_of_event(event: Event, about: str) -> str:
+    return f"{event}:{about}"
+
+
 def add_event(
     session: Session, own: bytes, destination: str, event: Event, about: str, facts: str, now: datetime, **of: Any
 ) -> int:
     """A message of an event, once: `about` tells it from others of its kind. Returns how many were added."""
-    subject = f"{event}:{about}"
+    subject = subject_of_event(event, about)
     return _insert(
         session,
         destination=destination,
