@@ -58,7 +58,7 @@ def build_capture(
         software_versions=__version__,
         series_description=wording.SERIES["capture"],
     )
-    capture.PatientOrientation = ""  # of the copy it is not known: the original says it
+    capture.PatientOrientation = []  # of the copy it is not known: the original says it
     capture.Laterality = ""
     capture.ConversionType = "WSD"
     capture.BurnedInAnnotation = "NO"  # no patient's name is in the caption
