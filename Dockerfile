@@ -1,6 +1,7 @@
-# Four images from one file, chosen by `target`:
+# Five images from one file, chosen by `target`:
 #   light    producer, migration and Flower: no TensorFlow
 #   backup   light, with PostgreSQL's client programs
+#   dicom    node and courier
 #   network  worker, trainer and the pages, on the processor
 #   gpu      worker on an NVIDIA card
 # None holds a secret, all run as user 10001. Health checks stand in docker-compose.yml, for they differ by service.
@@ -31,6 +32,8 @@ COPY actions actions
 COPY producer producer
 COPY worker worker
 COPY trainer trainer
+COPY node node
+COPY courier courier
 COPY local local
 COPY cli cli
 COPY web web
@@ -50,6 +53,11 @@ USER 0:0
 RUN apt-get update && apt-get install --yes --no-install-recommends postgresql-common \
     && /usr/share/postgresql-common/pgdg/apt.postgresql.org.sh -y \
     && apt-get install --yes --no-install-recommends postgresql-client-16 && rm -rf /var/lib/apt/lists/*
+USER 10001:10001
+
+FROM base AS dicom
+RUN --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
+    pip install --no-index --find-links /wheels "pneumoscreen[courier,postgresql]"
 USER 10001:10001
 
 FROM base AS network

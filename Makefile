@@ -50,7 +50,7 @@ audit: setup  ## known weaknesses of the locked dependencies (needs the network)
 	@$(BIN)/python .ci/audit.py
 
 lock:  ## write requirements.lock anew (needs uv)
-	uv pip compile pyproject.toml --extra network --extra trainer --extra parquet --extra postgresql --extra imagecodecs --extra mlflow --group test --universal \
+	uv pip compile pyproject.toml --extra network --extra courier --extra trainer --extra parquet --extra postgresql --extra imagecodecs --extra mlflow --group test --universal \
 		--python-version 3.11 --generate-hashes --no-header --no-annotate --quiet -o requirements.lock
 
 release: setup  ## build, try and tag VERSION=x.y.z on main, into dist/; DRY_RUN=1 tags nothing, SKIP=tests tests nothing

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from shared.base.errors import WorkFailed
 from shared.base.filesystem import MARKER
-from shared.database import Database, DicomHeader, DrawMember, Prediction, Review, ShadowScore, Sighting
+from shared.database import Database, DicomHeader, DrawMember, OutboxRow, Prediction, Review, ShadowScore, Sighting
 from shared.database.audit import record
 from shared.database.rewriting import overwrite_deleted, rewrite
 from shared.ledger import lookup, retention
@@ -38,10 +38,12 @@ class Traces:
     """In how many draws they are."""
     scores: int = 0
     """How often a version in shadow scored them."""
+    sent: int = 0
+    """How many objects and messages about them are in the outbox: what was sent cannot be called back."""
 
     @property
     def is_empty(self) -> bool:
-        rows = self.predictions + self.headers + self.reviews + self.drawn + self.scores
+        rows = self.predictions + self.headers + self.reviews + self.drawn + self.scores + self.sent
         return not self.sightings and not rows
 
 
@@ -84,6 +86,7 @@ def erase(database: Database, planned: Plan, actor: str, now: datetime) -> None:
             raise WorkFailed("Nothing was erased: the file was seen again meanwhile. Say `db forget` again.")
         for source, path in planned.copies:
             source.delete(path)
+        sent = retention.delete_contents(session, OutboxRow, traces.contents)
         sightings, jobs, reviews = retention.delete_sightings(session, [s.id for s in traces.sightings])
         predictions, headers, more_reviews = (
             retention.delete_contents(session, table, traces.contents) for table in (Prediction, DicomHeader, Review)
@@ -97,6 +100,7 @@ def erase(database: Database, planned: Plan, actor: str, now: datetime) -> None:
         )
         detail += f", {drawn} images of draws" if drawn else ""
         detail += f", {scores} scores of versions in shadow" if scores else ""
+        detail += f", {sent} rows of the outbox" if sent else ""
         record(session, actor, "forget", detail, at=now)
     rewrite(database)
 
@@ -117,8 +121,9 @@ def _find_traces(session: Session, name: str) -> Traces:
     sightings = retention.sightings_of(session, places, known)
     predictions, headers = (retention.count_contents(session, table, known) for table in (Prediction, DicomHeader))
     reviews = retention.count_reviews(session, known, [s.id for s in sightings])
-    drawn, scores = (retention.count_contents(session, table, known) for table in (DrawMember, ShadowScore))
-    return Traces(sightings, known, predictions, headers, reviews, drawn, scores)
+    tables = (DrawMember, ShadowScore, OutboxRow)
+    drawn, scores, sent = (retention.count_contents(session, table, known) for table in tables)
+    return Traces(sightings, known, predictions, headers, reviews, drawn, scores, sent)
 
 
 def _ambiguous(name: str, sightings: Sequence[Sighting]) -> WorkFailed:

@@ -101,6 +101,7 @@ ROWS: dict[str, Row] = {
     "tiff": _decoding("TIFF of 16 bits", "tiff"),
     "gdcm": Row("GDCM in another process", "gdcm", files="jpeg_lossless", once=True),
     "dicom": Row("the whole system on DICOM of all five syntaxes", "mix", files="dicom", is_compared=True),
+    "node": Row("the node beside storescp, 8 associations, 15 MB", "node", files="small", once=True),
     "simulated_1": Row("stub of 25 ms an image, 1 process", "simulation", {"processes": 1, "stub_seconds": 0.025}),
     "simulated_8": Row("stub of 25 ms an image, 8 processes", "simulation", {"processes": 8, "stub_seconds": 0.025}),
     "saturated": Row("stub of no time, 8 processes, 224-pixel files", "simulation", {"processes": 8}, "small"),
@@ -184,6 +185,7 @@ GOALS = (
     ),
     Goal("GDCM in another process, milliseconds more a frame", _figure("gdcm", "ms_more"), most=10),
     Goal("DICOM of all five syntaxes, times the other checkout", _figure("dicom", "times_the_other"), least=5),
+    Goal("the node's images/s, of those of dcmtk's storescp", _figure("node", "ratio"), least=0.5),
     Goal("two processes on two cores, times one on one core", ratio("two_cores", "one_core"), least=1.8),
     Goal("simulated: 8 processes, times one", ratio("simulated_8", "simulated_1"), least=7.5),
 )

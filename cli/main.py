@@ -11,6 +11,7 @@ import typer
 
 from cli.calibrate_point import app as calibrate
 from cli.measure import app as measure
+from cli.outbox import app as outbox
 from cli.users import app as users
 from shared import __version__
 from shared.base import stopping, surroundings
@@ -34,6 +35,7 @@ db = typer.Typer(no_args_is_help=True, help="Look after the database.")
 models = typer.Typer(no_args_is_help=True, help="Look at model versions.")
 app.add_typer(db, name="db")
 app.add_typer(models, name="models")
+app.add_typer(outbox, name="outbox")
 models.add_typer(measure, name="measure")
 app.add_typer(calibrate, name="calibrate")
 app.add_typer(users, name="users")
@@ -134,12 +136,28 @@ def producer(home: Home = None) -> None:
     services.producer(_load_service(home))
 
 
+@app.command(epilog="Example: PNEUMOSCREEN_NODE_METRICS_PORT=9103 pneumoscreen node")
+def node(home: Home = None) -> None:
+    """Receive images by DICOM, for each source of the kind `dicom`: a service beside the producer, which sends them."""
+    from local import services
+
+    services.node(_load_service(home))
+
+
 @app.command(epilog="Example: PNEUMOSCREEN_PROCESSES=2 pneumoscreen worker")
 def worker(home: Home = None) -> None:
     """Classify what the producers send: a Celery worker that loads the network once per process."""
     from local import services
 
     services.worker(_load_service(home))
+
+
+@app.command(epilog="Example: pneumoscreen courier")
+def courier(home: Home = None) -> None:
+    """Send reports, captures and messages to the destinations of the settings; what they do not take yet waits."""
+    from local import services
+
+    services.courier(_load_service(home))
 
 
 @app.command(epilog="Example: PNEUMOSCREEN_TRAINING_DATA=/data/labelled pneumoscreen trainer")

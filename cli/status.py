@@ -25,6 +25,7 @@ def status(settings: Settings) -> None:
         out.print(f"Pages     {state.web}", markup=False)
     _print_shadows(state)
     _print_backup(state)
+    _print_destinations(state)
     _print_trainings(state)
     _print_images(state)
     _print_workers(state)
@@ -77,6 +78,14 @@ def _print_backup(state: Status) -> None:
         out.print(
             f"Backup    {when}, {state.backup.bytes / 1e6:.1f} MB, {how}: {shown(state.backup.file)}", markup=False
         )
+
+
+def _print_destinations(state: Status) -> None:
+    for each in state.destinations:
+        last = f"last sent {each.last_sent_at:%Y-%m-%d %H:%M} (UTC)" if each.last_sent_at else "nothing sent yet"
+        away = f", out of reach for {duration(state.now - each.away_since)}" if each.away_since else ""
+        name = f"{each.name} ({each.kind or 'in no settings here'})"
+        out.print(f"Outbox    {name}: {each.waiting:,} waiting, {last}{away}", markup=False)
 
 
 def _print_trainings(state: Status) -> None:

@@ -18,6 +18,7 @@ from queries.sources import away
 from queries.workers import live_workers
 from shared import database, sources
 from shared.base import stopping, surroundings
+from shared.base.dicom_settings import DicomSettings
 from shared.base.home import resolve
 from shared.database import Database
 
@@ -36,6 +37,9 @@ def up(home: Path, inbox: Path | None, flower_port: str, web_port: str, *, train
         for source in sources.build(running.settings).values():
             if source.is_watched:
                 _tell("Drop X-rays into ", shown(source.place), f" ({source.name}, {source.lane} lane)")
+        for name, chosen in running.settings.sources.items():
+            if isinstance(chosen, DicomSettings):
+                _tell("Send X-rays by DICOM to ", f"{chosen.ae_title}@{chosen.host}:{chosen.port}", f" ({name})")
         with_database = database.connect(running.settings.database)
         _tell("Results are in   ", with_database.name, " (view `results`)")
         if running.web:

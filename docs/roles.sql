@@ -51,10 +51,10 @@ REVOKE ALL ON
     sightings, jobs, predictions, screenings, dicom_headers, reviews, model_versions, promotions, training_runs, audit_log,
     workers, dead_letters, broker_epoch, source_states, source_arrivals, alembic_version, results, results_history,
     draws, draw_members, audit_samples, operating_points, shadow_runs, shadow_scores, drift_checks, version_notes, accuracy,
-    drift_references, reading_list, reading_leases, accounts, web_sessions, login_attempts, one_time_links, api_tokens
+    drift_references, outbox, outbox_marks, destination_states, installation, reading_list, reading_leases, accounts, web_sessions, login_attempts, one_time_links, api_tokens
 FROM pneumoscreen_worker, pneumoscreen_reviewer, pneumoscreen_reader;
 
--- Producer, worker, and the commands screen, rescreen, retry, dismiss, review, calibrate draw, accuracy, results, status and models.
+-- Producer, worker, node, courier, and the commands screen, rescreen, retry, dismiss, review, calibrate draw, accuracy, results, status and models.
 -- Of a prediction, once written, they can change no figure; they delete none, nor a result, a review or an entry of the audit log;
 -- they make no model live, start no shadow, and ask for no result of a version that is not in service (jobs.override).
 GRANT SELECT ON
@@ -83,6 +83,11 @@ GRANT SELECT, INSERT, UPDATE ON reading_list TO pneumoscreen_worker; -- what is 
 GRANT SELECT ON reading_leases TO pneumoscreen_worker;
 GRANT SELECT, INSERT ON drift_references, drift_checks TO pneumoscreen_worker; -- what producers see of the sources' drift
 GRANT UPDATE (images, since, until, sample) ON drift_references TO pneumoscreen_worker; -- when it is complete
+GRANT SELECT, INSERT ON outbox, outbox_marks, destination_states, installation TO pneumoscreen_worker; -- what leaves the house
+GRANT UPDATE (state, attempts, lease_until, not_before, problem, settled_at, replaces) ON outbox
+TO pneumoscreen_worker; -- what a row states, and for whom it is, never changes
+GRANT UPDATE ON outbox_marks, destination_states TO pneumoscreen_worker;
+GRANT USAGE ON SEQUENCE outbox_id_seq TO pneumoscreen_worker;
 GRANT USAGE ON SEQUENCE drift_references_id_seq, drift_checks_id_seq TO pneumoscreen_worker;
 GRANT USAGE ON SEQUENCE
     sightings_id_seq, jobs_id_seq, predictions_id_seq, reviews_id_seq, audit_log_id_seq, dead_letters_id_seq,

@@ -2,6 +2,7 @@
 
 import json
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from pydantic import SecretStr
 from shared.base.filesystem import replace_file
 from shared.base.home import announcement
 from shared.base.settings import Settings
-from shared.base.source_settings import FolderSettings
+from shared.base.source_settings import SourceSettings
 
 
 def patient_secret(chosen: Settings) -> str:
@@ -31,7 +32,7 @@ def known_secret(chosen: Settings) -> SecretStr | None:
     return SecretStr(patient_secret(chosen))
 
 
-def announce(home: Path, values: dict[str, str], configured: dict[str, FolderSettings]) -> None:
+def announce(home: Path, values: dict[str, str], configured: Mapping[str, SourceSettings]) -> None:
     """Write the settings that a second shell cannot know, passwords among them, and the sources as they are watched."""
     lines = [f"{name} = {_as_toml(value)}" for name, value in values.items()]
     for name, source in configured.items():

@@ -34,6 +34,32 @@ def producer(settings: Settings) -> None:
     service.run(stop)
 
 
+def node(settings: Settings) -> None:
+    from node import metrics
+    from node.service import Node
+
+    check_links(settings)
+    check_metrics_port(settings, "node")
+    logs.configure(settings)
+    stop = stopping.on_signals()
+    service = Node(settings)
+    metrics.serve(settings, service.metrics)
+    service.run(stop)
+
+
+def courier(settings: Settings) -> None:
+    from courier import metrics
+    from courier.service import Courier
+
+    check_links(settings)
+    check_metrics_port(settings, "courier")
+    logs.configure(settings)
+    stop = stopping.on_signals()
+    service = Courier(settings)
+    metrics.serve(settings, service.metrics)
+    service.run(stop)
+
+
 def worker(settings: Settings) -> None:
     from worker.metrics_folder import FOLDER, make_folder
 
@@ -73,7 +99,7 @@ def check_semaphores() -> None:
         ) from error
 
 
-def check_metrics_port(settings: Settings, service: Literal["producer", "worker", "web"]) -> None:
+def check_metrics_port(settings: Settings, service: Literal["producer", "worker", "node", "courier", "web"]) -> None:
     """Raises WrongSettings if the port for the service's metrics is taken; later only a log would say so."""
     name = f"{service}_metrics_port"
     port = int(getattr(settings, name))

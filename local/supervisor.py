@@ -36,7 +36,10 @@ from shared.queue.broker import url as broker_url
 from shared.queue.broker import wait_until_ready
 from shared.sources.links import check_links
 
-STOP_SECONDS = {"producer": 40, "trainer": 20, "worker": 60, "flower": 5, "web": 10, "backup": 10, "broker": 10}
+STOP_SECONDS = {
+    **{"producer": 40, "courier": 40, "node": 30, "trainer": 20, "worker": 60},
+    **{"flower": 5, "web": 10, "backup": 10, "broker": 10},
+}
 """How long each program has to end by itself; then it is killed, which loses no image either.
 
 A producer may wait for a server that does not answer, for the 30 s after which connections are given up.
@@ -154,6 +157,8 @@ def run(
         services.check_metrics_port(chosen, "worker")
         if web_port:
             services.check_metrics_port(chosen, "web")
+        services.check_metrics_port(chosen, "courier")
+        services.check_metrics_port(chosen, "node")
         services.check_semaphores()
         if chosen.broker_url is None:
             broker = private_broker.prepare(home)
@@ -284,6 +289,10 @@ def _supervise(
     chosen: Settings, broker: private_broker.PrivateBroker | None, port: int | None, web: int | None, *, trainer: bool
 ) -> "subprocess.Popen[bytes]":
     programs = {"producer": python("cli.main", "producer"), "worker": python("cli.main", "worker")}
+    if any(source.kind == "dicom" for source in chosen.sources.values()):
+        programs["node"] = python("cli.main", "node")
+    if chosen.destinations:
+        programs["courier"] = python("cli.main", "courier")
     if trainer:
         programs["trainer"] = python("cli.main", "trainer")
     if chosen.backup_every:

@@ -19,14 +19,18 @@ WRITES = {
         *("sightings", "predictions", "screenings", "dicom_headers", "reviews", "audit_log", "dead_letters"),
         *("workers", "broker_epoch", "source_states", "shadow_scores", "audit_samples", "draws", "draw_members"),
         *("drift_references", "drift_checks", "reading_list"),
+        *("outbox", "outbox_marks", "destination_states", "installation"),
     ),
-    "UPDATE": ("sightings", "workers", "broker_epoch", "source_states", "reading_list"),
+    "UPDATE": (
+        *("sightings", "workers", "broker_epoch", "source_states", "reading_list"),
+        *("outbox_marks", "destination_states"),
+    ),
     "DELETE": ("workers",),
 }
 """By privilege, the tables in which producers and workers write."""
 COUNTED = (
     *("sightings", "jobs", "predictions", "reviews", "audit_log", "dead_letters"),
-    *("draws", "drift_references", "drift_checks", "shadow_scores"),
+    *("draws", "drift_references", "drift_checks", "shadow_scores", "outbox"),
 )
 """Tables whose numbers come from a sequence, which needs a right of its own."""
 OF_JOBS = tuple(column.name for column in Job.__table__.columns if column.name not in ("id", "override"))
@@ -36,6 +40,7 @@ OF_REVIEWS = ("withdrawn_at", "withdrawn_by", "withdrawn_because", "disagreement
 COLUMNS = {
     ("UPDATE", "predictions"): ("decoder_revision", "decoded_with"),
     ("UPDATE", "reviews"): OF_REVIEWS,
+    ("UPDATE", "outbox"): ("state", "attempts", "lease_until", "not_before", "problem", "settled_at", "replaces"),
     ("UPDATE", "drift_references"): ("images", "since", "until", "sample"),
     ("INSERT", "jobs"): OF_JOBS,
     ("UPDATE", "jobs"): OF_JOBS,

@@ -10,7 +10,7 @@ from typing import Any
 from shared.base import service_links
 from shared.base.renamed import OLD_VARIABLE
 from shared.base.settings import Settings
-from shared.base.source_settings import FolderSettings
+from shared.base.source_kinds import SETTINGS
 
 PREFIX = "PNEUMOSCREEN_"
 
@@ -53,6 +53,9 @@ def _of_environment() -> Iterator[str]:
 
 def _of_sources(place: str, value: Any) -> Iterator[str]:
     for source, chosen in value.items() if isinstance(value, dict) else ():
-        for name in chosen if isinstance(chosen, dict) else ():
-            if name not in FolderSettings.model_fields:
+        if not isinstance(chosen, dict):
+            continue
+        known = SETTINGS.get(str(chosen.get("kind")), SETTINGS["folder"]).model_fields
+        for name in chosen:
+            if name not in known:
                 yield f"{place}: a source has no setting {name}, but {source} has one"

@@ -9,11 +9,12 @@ from redis.exceptions import RedisError
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from queries import backups, needs, operating_points, producers, shadow, sources, trainings
+from queries import backups, needs, nodes, operating_points, outbox, producers, shadow, sources, trainings
 from queries.backups import Backup
 from queries.candidates import bundled_candidate
 from queries.counts import Counts, count
 from queries.needs import duration
+from queries.outbox import DestinationOverview
 from queries.shadow import ShadowOverview
 from queries.starting import age_of_up
 from queries.trainings import Training
@@ -109,6 +110,7 @@ class Status:
     hints: tuple[str, ...] = ()  # what somebody may do at leisure
     shadows: tuple[ShadowOverview, ...] = ()  # versions that score beside the live one
     web: str | None = None  # where people find the pages, as it is set or as a running `up` says
+    destinations: tuple[DestinationOverview, ...] = ()  # of what leaves the house
 
 
 def status(session: Session, settings: Settings, now: datetime) -> Status:
@@ -130,6 +132,7 @@ def status(session: Session, settings: Settings, now: datetime) -> Status:
         backup=backups.newest(session, backups.MADE),
         shadows=tuple(shadow.overviews(session, open_only=True, newest=shadow.NEWEST)),
         web=settings.web_url,
+        destinations=tuple(outbox.overview(session, settings, now)),
     )
     put_off_needs, retried = needs.put_off(session, now)
     overviews = sources.overview(session, settings, now)
@@ -144,6 +147,7 @@ def status(session: Session, settings: Settings, now: datetime) -> Status:
             *needs.rights(session),
             *needs.sources_out_of_reach(settings, sources.with_problems(overviews, now)),
             *producers.needs(settings, overviews, now),
+            *nodes.needs(settings, overviews, now),
             *source_needs,
             *audit_needs,
             *needs.quarantined(session, now),
@@ -152,8 +156,9 @@ def status(session: Session, settings: Settings, now: datetime) -> Status:
             *needs.dead_letters(session, now),
             *drift_needs,
             *backups.needs(session, settings, now),
+            *outbox.needs(state.destinations, now),
         ),
-        retried=tuple(retried),
+        retried=(*retried, *outbox.retried(state.destinations, now)),
         hints=(
             *producers.hints(overviews, now),
             *source_hints,

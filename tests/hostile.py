@@ -5,7 +5,22 @@ from pathlib import Path
 IMPORTED = (
     *("redis", "celery", "kombu", "billiard", "flower", "supervisor", "typer", "rich", "pydantic", "sqlalchemy"),
     *("numpy", "PIL", "pydicom", "gdcm", "watchdog", "alembic", "psutil", "tensorflow", "keras", "ai_edge_litert"),
-    *("json", "logging", "re", "random", "tempfile", "sqlite3", "ssl", "cli", "shared", "worker", "trainer", "local"),
+    *(
+        "json",
+        "logging",
+        "re",
+        "random",
+        "tempfile",
+        "sqlite3",
+        "ssl",
+        "cli",
+        "shared",
+        "worker",
+        "trainer",
+        "node",
+        "courier",
+        "local",
+    ),
     *("celeryconfig", "flowerconfig"),
 )
 AT_START = ("sitecustomize", "usercustomize")

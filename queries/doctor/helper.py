@@ -14,9 +14,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from queries.doctor import folders, settings_file
+from queries.doctor import folders, receiving, settings_file
 from queries.doctor.finding import Finding
 from shared.base import settings
+from shared.base.dicom_settings import DicomSettings
+from shared.base.source_settings import received
 from shared.sources.folder.helper import Lines, check_version, end_with_parent
 
 IMPORTING = threading.Lock()
@@ -35,7 +37,10 @@ def look_for_secrets(home: Path) -> list[dict[str, Any]]:
 
 
 def look_into_source(home: Path, name: str) -> list[dict[str, Any]]:
-    return _rows(folders.examine(name, settings.load(home).sources[name]))
+    chosen = settings.load(home).sources[name]
+    if isinstance(chosen, DicomSettings):
+        return _rows(receiving.examine(name, chosen, is_at_home=chosen.path == received(home, name)))
+    return _rows(folders.examine(name, chosen))
 
 
 def examine(home: Path, check: str) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ FLOWER = 5555
 
 def examine(settings: Settings) -> list[Finding]:
     wanted = [("Flower", settings.flower_host, FLOWER, True)]
-    for service in ("producer", "worker"):
+    for service in ("producer", "worker", "node"):
         if port := int(getattr(settings, f"{service}_metrics_port")):
             wanted.append((f"{service}_metrics_port", settings.metrics_host, port, False))
     return [_look(settings, *each) for each in wanted]

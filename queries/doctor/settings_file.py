@@ -11,7 +11,8 @@ from shared.base.home import announcement
 from shared.base.settings import Settings
 
 CHECK = "settings"
-SECRETS = ("database_url", "broker_url", "patient_secret", "signing_key", "flower_password")
+OF_DESTINATIONS = ("secret", "password", "token")
+SECRETS = ("database_url", "broker_url", "patient_secret", "signing_key", "flower_password", *OF_DESTINATIONS)
 
 
 def load(home: Path) -> tuple[list[Finding], Settings | None]:

@@ -7,6 +7,10 @@
     ├── InvalidRequest      the request makes no sense                          exit code 2, HTTP 400
     ├── WorkFailed          the work was tried and failed, or needs a person     exit code 1
     │   └── BrokenModel     a model version is missing, damaged or not loadable
+    ├── DeliveryError       something did not leave the house
+    │   ├── Away            the destination is out of reach: everything for it waits
+    │   ├── Deferred        it is there, and refuses this for now: retried, for days
+    │   └── Rejected        a permanent failure: a person decides
     ├── MalformedMessage    a message in the queue is not one of ours
     │   └── NewerMessage    it is ours, from a newer producer
     └── ImageError          one image could not be screened
@@ -48,6 +52,22 @@ class WorkFailed(PneumoscreenError):
 
 
 class BrokenModel(WorkFailed):
+    pass
+
+
+class DeliveryError(PneumoscreenError):
+    """Its text is the problem that people read in `outbox list` and `status`."""
+
+
+class Away(DeliveryError):
+    pass
+
+
+class Deferred(DeliveryError):
+    pass
+
+
+class Rejected(DeliveryError):
     pass
 
 

@@ -13,17 +13,20 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from shared.base import service_links
+from shared.base.destination_settings import DestinationSettings, check_names
+from shared.base.dicom_settings import NAME, DicomSettings
 from shared.base.errors import WrongSettings
 from shared.base.home import announcement, find_home, resolve
 from shared.base.renamed import OLD_VARIABLE, Renaming, SourceNames
+from shared.base.source_kinds import SETTINGS, WRONG_KIND, AnySource
 from shared.base.source_settings import (
     OWN_SOURCES,
     AuditShare,
-    FolderSettings,
     Reading,
     ReadingRule,
     Seconds,
     overlap,
+    received,
     whole,
 )
 from shared.base.weekly_hours import find_zone
@@ -49,7 +52,8 @@ class Settings(BaseSettings):
     broker_url: SecretStr | None = None
     patient_secret: SecretStr | None = Field(default=None, min_length=16)
     signing_key: SecretStr | None = Field(default=None, min_length=16)
-    sources: dict[str, FolderSettings] = {}
+    sources: dict[str, AnySource] = {}
+    destinations: dict[str, DestinationSettings] = {}
     settle: float = Field(default=2.0, ge=0, le=3600)
     sweep_every: Seconds = 30.0
     source_timeout: float = Field(default=20.0, ge=1, le=3600)
@@ -90,6 +94,8 @@ class Settings(BaseSettings):
     producer_metrics_port: int = Field(default=0, ge=0, le=65535)
     worker_metrics_port: int = Field(default=0, ge=0, le=65535)
     web_metrics_port: int = Field(default=0, ge=0, le=65535)
+    node_metrics_port: int = Field(default=0, ge=0, le=65535)
+    courier_metrics_port: int = Field(default=0, ge=0, le=65535)
     flower_host: str = "127.0.0.1"
     flower_password: SecretStr | None = Field(default=None, min_length=8)
     web_host: str = "127.0.0.1"
@@ -122,6 +128,11 @@ class Settings(BaseSettings):
     @classmethod
     def _whole_data(cls, data: Path | None) -> Path | None:
         return whole(data) if data else None
+
+    @field_validator("destinations")
+    @classmethod
+    def _have_names(cls, destinations: dict[str, DestinationSettings]) -> dict[str, DestinationSettings]:
+        return check_names(destinations)
 
     @field_validator("time_zone")
     @classmethod
@@ -171,8 +182,11 @@ class Settings(BaseSettings):
 
     @field_validator("sources")
     @classmethod
-    def _apart(cls, sources: dict[str, FolderSettings], info: ValidationInfo) -> dict[str, FolderSettings]:
+    def _apart(cls, sources: dict[str, AnySource], info: ValidationInfo) -> dict[str, AnySource]:
         """As they are spelled: a share that hangs must not hold up a command that does not look into it."""
+        if home := info.data.get("home"):
+            sources = {name: _placed(name, source, home) for name, source in sources.items()}
+        _check_ports(sources)
         if reserved := next((name for name in OWN_SOURCES if name in sources), None):
             raise ValueError(f"the name '{reserved}' is reserved for files given to Pneumoscreen itself")
         if "home" in info.data and (wrong := overlap(info.data["home"], sources, os.path.normpath)):
@@ -231,6 +245,23 @@ class Settings(BaseSettings):
         )
 
 
+def _placed(name: str, source: AnySource, home: Path) -> AnySource:
+    """A source that receives keeps its files in the home unless a folder is named."""
+    if not isinstance(source, DicomSettings) or source.path != Path():
+        return source
+    if not NAME.fullmatch(name):
+        raise ValueError(f"{name!r} names a folder in {home}: use letters, digits, '.', '_' and '-'")
+    return source.model_copy(update={"path": received(home, name)})
+
+
+def _check_ports(sources: dict[str, AnySource]) -> None:
+    """Two sources cannot listen on one port of a machine."""
+    taken: dict[int, str] = {}
+    for name, source in sources.items():
+        if isinstance(source, DicomSettings) and (other := taken.setdefault(source.port, name)) != name:
+            raise ValueError(f"{other} and {name} both listen on port {source.port}: give one of them another `port`")
+
+
 class _SettingsFile(TomlConfigSettingsSource):
     """Windows' editors begin a file with a mark of its encoding, which TOML does not know."""
 
@@ -270,7 +301,11 @@ def _no_such(names: list[str]) -> WrongSettings:
 
 
 def _name(error: ErrorDetails) -> str:
-    return ".".join(str(part) for part in error["loc"])
+    """Without the kind of a source, which stands behind its name where there are several kinds."""
+    parts = [str(part) for part in error["loc"]]
+    if parts[0] == "sources" and len(parts) > 2 and parts[2] in SETTINGS:
+        del parts[2]
+    return ".".join([*parts, "kind"] if error["type"] == WRONG_KIND else parts)
 
 
 def _reason(error: ErrorDetails) -> str:

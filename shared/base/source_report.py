@@ -9,6 +9,7 @@ from typing import Any
 class WatchedBy(StrEnum):
     EVENTS = "events"  # the file system reports new files; sweeps find what it missed
     POLLING = "polling"  # sweeps alone
+    NETWORK = "network"  # a node receives what is sent
     NOTHING = "nothing"  # the source is away
 
 

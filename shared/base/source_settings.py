@@ -1,6 +1,6 @@
 """Settings of one source, and the rule that sources and the home folder's own folders lie apart."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -15,7 +15,7 @@ Seconds = Annotated[float, Field(gt=0, le=30 * 24 * 3600)]
 
 OWN_SOURCES = ("submitted",)
 """Sources that `shared.sources` adds to the configured ones; each keeps its files in the home's folder of that name."""
-OWN = ("broker", "backups", "candidates", "logs", "models", "run", "training", "weights", *OWN_SOURCES)
+OWN = ("broker", "backups", "candidates", "logs", "models", "received", "run", "training", "weights", *OWN_SOURCES)
 """The home's own folders. Another folder in it may be a source, as HOME/inbox is, but none of these."""
 IGNORED_BY_DEFAULT = (
     # Beside exported images: what describes, opens or checks them.
@@ -99,17 +99,14 @@ class ReadingRule(NamedTuple):
         return self.mode is Reading.BLIND
 
 
-class FolderSettings(BaseModel):
-    """A source of the kind `folder`; its name stands in every result."""
+class SourceSettings(BaseModel):
+    """What a source of any kind may be told; its name stands in every result."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["folder"] = "folder"
+    kind: str
     path: Path
     lane: Lane = Lane.ROUTINE
-    polling: bool | None = None
-    ignore: tuple[Annotated[str, Field(min_length=1)], ...] = IGNORED_BY_DEFAULT
-    marker: str = MARKER
     quiet_after: Seconds | None = None
     audit_share: AuditShare | None = None
     reading: Reading | None = None
@@ -120,13 +117,6 @@ class FolderSettings(BaseModel):
     @classmethod
     def _whole(cls, path: Path) -> Path:
         return whole(path)
-
-    @field_validator("marker")
-    @classmethod
-    def _within(cls, marker: str) -> str:
-        if not marker.strip("/. ") or "\0" in marker or marker.startswith("/") or ".." in Path(marker).parts:
-            raise ValueError(f"the marker must be the name of a file in the folder, or '{NO_MARKER}', not {marker!r}")
-        return marker
 
     @field_validator("expected")
     @classmethod
@@ -142,15 +132,41 @@ class FolderSettings(BaseModel):
         return lane
 
 
-def overlap(home: Path, sources: dict[str, FolderSettings], plain: Callable[[Path], str]) -> str | None:
+class FolderSettings(SourceSettings):
+    """A source of the kind `folder`: a folder of this host that is watched."""
+
+    kind: Literal["folder"] = "folder"
+    polling: bool | None = None
+    ignore: tuple[Annotated[str, Field(min_length=1)], ...] = IGNORED_BY_DEFAULT
+    marker: str = MARKER
+
+    @field_validator("marker")
+    @classmethod
+    def _within(cls, marker: str) -> str:
+        if not marker.strip("/. ") or "\0" in marker or marker.startswith("/") or ".." in Path(marker).parts:
+            raise ValueError(f"the marker must be the name of a file in the folder, or '{NO_MARKER}', not {marker!r}")
+        return marker
+
+
+def received(home: Path, name: str) -> Path:
+    """Where a source of the kind `dicom` keeps its files unless its settings name another folder."""
+    return home / "received" / name
+
+
+def overlap(home: Path, sources: Mapping[str, SourceSettings], plain: Callable[[Path], str]) -> str | None:
     """Names a source that is, holds or lies in another or a folder of the home's own; None if there is none.
+
+    What a node receives has its place in the home: HOME/received/NAME.
 
     `plain` is os.path.normpath for the paths as they are spelled, os.path.realpath for where their links lead.
     """
     taken = {f"the home folder's own {name}": home / name for name in OWN}
     for name, source in sources.items():
         path = Path(plain(source.path))
+        is_at_home = source.path == received(home, name)
         for other, place in taken.items():
+            if is_at_home and place == source.path.parent:
+                continue
             there = Path(plain(place))
             if path.is_relative_to(there) or there.is_relative_to(path):
                 return f"{name} ({source.path}) overlaps with {other} ({place}): choose folders that lie apart"

@@ -1,6 +1,15 @@
 """The SQL database: the truth about every image. SQLite and PostgreSQL run the same statements."""
 
 from shared.database.connection import Database, connect, opened, opened_by_admin
+from shared.database.outbox import (
+    OPEN_OUTBOX,
+    DestinationState,
+    Installation,
+    OutboxKind,
+    OutboxMark,
+    OutboxRow,
+    OutboxState,
+)
 from shared.database.refusals import OUT_OF_REACH
 from shared.database.tables import (
     CLASS_LABELS,
@@ -54,6 +63,7 @@ from shared.database.tables_web import (
 __all__ = [
     "CLASS_LABELS",
     "OPEN_JOB",
+    "OPEN_OUTBOX",
     "OUT_OF_REACH",
     "TRAINER_ALIVE",
     "WORKER_ALIVE",
@@ -64,12 +74,14 @@ __all__ = [
     "BrokerEpoch",
     "Database",
     "DeadLetter",
+    "DestinationState",
     "DicomHeader",
     "Disagreement",
     "Draw",
     "DrawMember",
     "DriftCheck",
     "DriftReference",
+    "Installation",
     "Job",
     "JobState",
     "LinkPurpose",
@@ -78,6 +90,10 @@ __all__ = [
     "ModelVersion",
     "OneTimeLink",
     "OperatingPoint",
+    "OutboxKind",
+    "OutboxMark",
+    "OutboxRow",
+    "OutboxState",
     "Prediction",
     "Promotion",
     "ReadingItem",

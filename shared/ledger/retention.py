@@ -17,6 +17,8 @@ from shared.database import (
     DrawMember,
     Job,
     JobState,
+    OutboxMark,
+    OutboxRow,
     Prediction,
     ReadingItem,
     ReadingLease,
@@ -31,7 +33,7 @@ from shared.ledger.latest import is_newest
 from shared.ledger.register import MAX_ROWS, parts
 
 T = TypeVar("T")
-Contents = type[Prediction] | type[DicomHeader] | type[Review] | type[DrawMember] | type[ShadowScore]
+Contents = type[Prediction] | type[DicomHeader] | type[Review] | type[DrawMember] | type[ShadowScore] | type[OutboxRow]
 Place = tuple[str, str]
 """A source, and a path in it."""
 
@@ -124,7 +126,7 @@ def delete_old(session: Session, sightings: Sequence[int], cutoff: datetime) -> 
 
 
 def delete_sightings(session: Session, sightings: Sequence[int]) -> tuple[int, int, int]:
-    """Delete sightings with their jobs, screenings, audit samples and the reviews of them alone.
+    """Delete sightings with their jobs, screenings, audit samples, outbox rows and the reviews of them alone.
 
     A sample goes over to the newest other sighting of its content in its source, if there is one.
     Reviews of their contents stay, but name no sighting: SQLite gives the number of a deleted row to a new one.
@@ -138,7 +140,7 @@ def delete_sightings(session: Session, sightings: Sequence[int]) -> tuple[int, i
         counts[2] += len(session.scalars(delete(Review).where(_is_of_sighting(part)).returning(Review.id)).all())
         session.execute(update(Review).where(Review.sighting_id.in_(part)).values(sighting_id=None))
         _pass_on_samples(session, part)
-        for table in (Screening, ShadowScore, AuditSample, ReadingItem, ReadingLease):
+        for table in (Screening, ShadowScore, AuditSample, ReadingItem, ReadingLease, OutboxMark, OutboxRow):
             session.execute(delete(table).where(table.sighting_id.in_(part)))
         counts[0] += len(session.scalars(delete(Sighting).where(Sighting.id.in_(part)).returning(Sighting.id)).all())
     return counts[0], counts[1], counts[2]

@@ -1,11 +1,12 @@
 """Where images come from: the sources of the settings and the system's own, each of a kind that is registered here."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from shared.sources.protocol import Poller, Source, Unknown
 
 if TYPE_CHECKING:
+    from shared.base.dicom_settings import DicomSettings
     from shared.base.settings import Settings
     from shared.base.source_settings import FolderSettings
 
@@ -19,13 +20,19 @@ def _folder(name: str, chosen: "FolderSettings", settings: "Settings") -> Source
     return source.from_settings(name, chosen, settings)
 
 
+def _dicom(name: str, chosen: "DicomSettings", settings: "Settings") -> Source:
+    from shared.sources import dicom
+
+    return dicom.from_settings(name, chosen, settings)
+
+
 def _submitted(settings: "Settings") -> Source:
     from shared.sources import submitted
 
     return submitted.from_settings(settings)
 
 
-KINDS: "dict[str, Callable[[str, FolderSettings, Settings], Source]]" = {"folder": _folder}
+KINDS: "dict[str, Callable[[str, Any, Settings], Source]]" = {"folder": _folder, "dicom": _dicom}
 """How a source of the settings is made, by its `kind`."""
 OWN: "dict[str, Callable[[Settings], Source]]" = {"submitted": _submitted}
 """The system's own sources, by their names, which the settings reserve."""

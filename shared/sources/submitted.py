@@ -1,19 +1,15 @@
 """Files that people submit with `screen PATH` and that lie in no other source: copies in the home folder."""
 
-import os
 import shutil
-import threading
 import uuid
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from shared.base.errors import WorkFailed
 from shared.base.filesystem import MARKER, sync
-from shared.sources.folder.source import FolderSource
+from shared.sources.owned import OwnedFolder
 
 if TYPE_CHECKING:
     from shared.base.settings import Settings
@@ -32,18 +28,10 @@ def from_settings(settings: "Settings") -> "SubmittedSource":
 
 
 @dataclass(frozen=True)
-class SubmittedSource(FolderSource):
+class SubmittedSource(OwnedFolder):
     """Nobody watches it: whoever takes a file into it registers it."""
 
     kind: ClassVar[str] = NAME
-    is_owned: ClassVar[bool] = True
-    is_watched: ClassVar[bool] = False
-
-    def prepare(self) -> None:
-        self.root.mkdir(exist_ok=True)
-
-    def poller(self, wake: threading.Event) -> None:
-        return None
 
     def take(self, file: Path) -> str:
         """Copy a file aside, then rename: in a folder of its own each keeps its name and never meets another's.
@@ -62,16 +50,6 @@ class SubmittedSource(FolderSource):
             shutil.rmtree(folder, ignore_errors=True)
             raise
         return str((folder / file.name).relative_to(self.root))
-
-    def delete(self, path: str) -> None:
-        """Delete a copy, and the folders that were made for it."""
-        copy = self.root / path
-        if not Path(os.path.realpath(copy.parent)).is_relative_to(os.path.realpath(self.root)):
-            raise WorkFailed(f"{copy} lies outside {self.root} by a link, so it is not ours to delete: do so by hand.")
-        copy.unlink(missing_ok=True)
-        for folder in list(Path(path).parents)[:-1]:
-            with suppress(OSError):  # others lie in it
-                (self.root / folder).rmdir()
 
 
 def of(sources: "Mapping[str, Source]") -> SubmittedSource:

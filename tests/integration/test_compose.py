@@ -35,7 +35,7 @@ from local import private_broker
 from local.private_broker import free_port
 from shared import database
 from shared.base.filesystem import MARKER
-from shared.base.settings import Settings
+from shared.base.settings import Settings, load
 from shared.models import registry
 from shared.queue.broker import wait_until_ready
 from tests import pace
@@ -45,6 +45,8 @@ from tests.system import drop, specimens
 ROOT = Path(__file__).parents[2]
 SECONDS = pace.seconds(60)
 OURS = ("migrate", "producer", "worker", "flower", "trainer", "web")
+INSTALLED = ("light", "dicom", "network")
+"""Images that hold the product and nothing that the lock does not have."""
 LASTING = ("producer", "worker", "trainer", "flower", "web")
 SECRETS = {
     "REDIS_PASSWORD": "broker-2f9a61c07d",
@@ -89,7 +91,8 @@ def services(variables: Mapping[str, str] = SECRETS) -> dict[str, dict[str, Any]
 
 
 def used_variables() -> set[str]:
-    texts = ((ROOT / name).read_text() for name in ("docker-compose.yml", "compose.backup.yml"))
+    files = ("docker-compose.yml", "compose.backup.yml", "compose.dicom.yml")
+    texts = ((ROOT / name).read_text() for name in files)
     return {found["name"] for text in texts for found in VARIABLE.finditer(text) if found["name"]}
 
 
@@ -193,8 +196,8 @@ def test_no_service_is_root_keeps_a_capability_or_writes_outside_its_volumes(nam
 def test_services_of_ours_run_as_the_user_of_the_image() -> None:
     assert {service["user"] for name, service in services().items() if name in OURS} == {"10001:10001"}
     stages = re.split(r"^FROM ", dockerfile(), flags=re.MULTILINE)
-    finals = [stage for stage in stages if re.search(r" AS (light|backup|network|gpu)$", stage.splitlines()[0])]
-    assert len(finals) == 4
+    finals = [stage for stage in stages if re.search(r" AS (light|backup|dicom|network|gpu)$", stage.splitlines()[0])]
+    assert len(finals) == 5
     assert all(stage.rstrip().split("\nUSER ")[-1].split()[0] == "10001:10001" for stage in finals)
 
 
@@ -246,8 +249,8 @@ def test_what_is_installed_was_checked_against_the_lock_but_for_graphics_cards()
         found[1]: found[2] for found in re.finditer(r"^FROM \S+ AS (\w+)\n(.*?)(?=^FROM|\Z)", dockerfile(), re.M | re.S)
     }
     assert "pip download --require-hashes --only-binary :all:" in stages["wheels"]
-    assert {name for name, stage in stages.items() if "pip install" in stage} == {"wheels", "light", "network", "gpu"}
-    assert all("pip install --no-index " in stages[name] for name in ("wheels", "light", "network"))
+    assert {name for name, stage in stages.items() if "pip install" in stage} == {"wheels", *INSTALLED, "gpu"}
+    assert all("pip install --no-index " in stages[name] for name in ("wheels", *INSTALLED))
     assert "--constraint /wheels/constraints.txt" in stages["gpu"]
 
 
@@ -272,7 +275,7 @@ def test_the_image_gets_every_folder_that_the_wheel_packs_and_every_extra_exists
     extras = {
         extra for group in re.findall(r"\[([a-z,]+)\]\"$", dockerfile(), re.MULTILINE) for extra in group.split(",")
     }
-    assert extras == {"postgresql", "network", "gpu", "trainer", "parquet"}
+    assert extras == {"postgresql", "courier", "network", "gpu", "trainer", "parquet"}
     assert extras <= set(project["project"]["optional-dependencies"])
 
 
@@ -292,13 +295,54 @@ def test_the_file_for_backups_adds_one_service_as_confined_as_the_others_with_th
     assert f"postgresql-client-{server} " in dockerfile() and backup["build"]["target"] == "backup"
 
 
-@pytest.mark.parametrize("addition", [(), ("compose.backup.yml",), ("compose.gpu.yml",)], ids=" ".join)
+DICOM = {
+    "DICOM_SENDERS": '["10.1.2.3"]',
+    "DICOM_DESTINATIONS": '{"pacs": {"kind": "dicom", "host": "10.1.2.3", "port": 104, "ae_title": "PACS"}}',
+}
+
+
+def test_the_file_for_dicom_adds_two_services_as_confined_as_the_others_and_one_source_for_all(tmp_path: Path) -> None:
+    added = interpolated(raw("compose.dicom.yml"), SECRETS | DICOM)
+    mine = added["services"]
+    assert set(mine) == {"migrate", "producer", "worker", "trainer", "node", "courier"}
+    for name in ("node", "courier"):
+        service, other = mine[name], services()["producer"]
+        for key in ("user", "read_only", "cap_drop", "security_opt", "tmpfs", "init", "logging", "restart"):
+            assert service[key] == other[key], (name, key)
+        assert service["networks"] == ["inside", "hospital"]
+        assert service["build"]["target"] == "dicom"
+        assert set(service["environment"]) <= {"PNEUMOSCREEN_" + key.upper() for key in Settings.model_fields}
+        assert SECRETS["POSTGRES_PASSWORD"] not in json.dumps({**service, "environment": {}})
+    assert mine["courier"]["volumes"][0] == "home:/var/lib/pneumoscreen:ro"
+    assert mine["node"]["ports"] == ["11112:11112"] and "ports" not in mine["courier"]
+    texts = {mine[name]["environment"]["PNEUMOSCREEN_SOURCES"] for name in mine}
+    (text,) = texts
+    of_others = json.loads(services()["producer"]["environment"]["PNEUMOSCREEN_SOURCES"])
+    chosen = json.loads(text)
+    assert chosen.pop("radiology") and chosen == of_others
+    loaded = load(
+        tmp_path,
+        sources=json.loads(text),
+        destinations=json.loads(mine["node"]["environment"]["PNEUMOSCREEN_DESTINATIONS"]),
+    )
+    assert loaded.sources["radiology"].port == 11112
+    for name in DICOM:
+        with pytest.raises(Refused, match=name):
+            interpolated(
+                raw("compose.dicom.yml"), {key: value for key, value in (SECRETS | DICOM).items() if key != name}
+            )
+
+
+ADDITIONS = [(), ("compose.backup.yml",), ("compose.dicom.yml",), ("compose.gpu.yml",)]
+
+
+@pytest.mark.parametrize("addition", ADDITIONS, ids=" ".join)
 def test_compose_itself_takes_each_file_where_there_is_one(addition: tuple[str, ...], tmp_path: Path) -> None:
     if subprocess.run(["sh", "-c", "docker compose version"], capture_output=True, check=False).returncode:
         pytest.skip("`docker compose` is not installed, so only what these tests know of its format is looked at")
     files = [part for name in ("docker-compose.yml", *addition) for part in ("--file", str(ROOT / name))]
     command = ["docker", "compose", "--project-directory", str(ROOT), *files, "config", "--format", "json"]
-    variables = {**os.environ, **{name: text.replace("$", "") for name, text in SECRETS.items()}}
+    variables = {**os.environ, **{name: text.replace("$", "") for name, text in (SECRETS | DICOM).items()}}
     run = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     merged = json.loads(run.stdout)["services"]

@@ -36,7 +36,7 @@ os._Environ.__getitem__ = no_settings
 sys.meta_path.insert(0, NoTensorFlow())
 sys.addaudithook(forbid)
 names = []
-for package in ("shared", "queries", "actions", "producer", "worker", "local", "cli", "web"):
+for package in ("shared", "queries", "actions", "producer", "worker", "node", "courier", "local", "cli", "web"):
     names.append(package)
     found = importlib.import_module(package)
     for module in pkgutil.walk_packages(found.__path__, package + "."):

@@ -18,7 +18,9 @@ from prometheus_client import CollectorRegistry, Metric
 from redis import Redis
 from sqlalchemy import event, text, update
 
+from courier import metrics as courier_metrics
 from local.services import check_metrics_port
+from node import metrics as node_metrics
 from producer import metrics as producer_metrics
 from producer import recovering
 from shared.base import host
@@ -85,8 +87,11 @@ def test_dashboard_and_alerts_use_metrics_that_exist_and_all_of_them(
     settings: Settings, situation: CollectorRegistry
 ) -> None:
     worker, producer = Metrics().registry, producer_metrics.Metrics(settings).registry
-    web = WebMetrics().registry
-    known = {name for each in (worker, producer, situation, web) for name in _names(each.collect())}
+    known = _names(worker.collect()) | _names(producer.collect()) | _names(situation.collect())
+    known |= _names(WebMetrics().registry.collect())
+    known |= _names(node_metrics.Metrics(["pacs"]).registry.collect())
+    known |= _names(courier_metrics.Metrics(settings).registry.collect())
+    known |= _names(courier_metrics.Situation(settings).collect())
     used = {name for expression in EXPRESSIONS for name in re.findall(r"pneumoscreen_[a-z_]+", expression)}
     assert used - known == set()
     ends = r"_(bucket|sum|count)$"
@@ -94,7 +99,8 @@ def test_dashboard_and_alerts_use_metrics_that_exist_and_all_of_them(
 
 
 def test_metrics_are_named_as_prometheus_advises(settings: Settings, situation: CollectorRegistry) -> None:
-    for registry in (Metrics().registry, WebMetrics().registry, producer_metrics.Metrics(settings).registry, situation):
+    node, web = node_metrics.Metrics(["pacs"]).registry, WebMetrics().registry
+    for registry in (Metrics().registry, web, producer_metrics.Metrics(settings).registry, situation, node):
         for metric in registry.collect():
             assert metric.name.startswith("pneumoscreen_")
             assert metric.documentation.endswith(".")
@@ -127,7 +133,8 @@ def test_the_example_asks_each_service_under_the_names_that_the_alerts_know() ->
     jobs = yaml.safe_load((MONITORING / "prometheus.yml").read_text())["scrape_configs"]
     (down,) = [rule for rule in ALERTS if rule["alert"] == "PneumoscreenScrapeDown"]
     (pattern,) = re.findall(r'job=~"(.*?)"', down["expr"])
-    assert {job["job_name"] for job in jobs} == {"pneumoscreen-producer", "pneumoscreen-worker", "pneumoscreen-web"}
+    services = ("producer", "worker", "web", "node", "courier")
+    assert {job["job_name"] for job in jobs} >= {f"pneumoscreen-{service}" for service in services}
     assert all(re.fullmatch(pattern, job["job_name"]) for job in jobs)
 
 

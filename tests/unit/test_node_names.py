@@ -40,7 +40,7 @@ def test_where_no_lock_can_be_had_the_process_number_tells_workers_apart(
 
 
 def test_one_module_alone_asks_the_system_for_the_name_of_the_host() -> None:
-    floors = ("shared", "queries", "actions", "producer", "worker", "trainer", "local", "cli")
+    floors = ("shared", "queries", "actions", "producer", "worker", "trainer", "node", "courier", "local", "cli")
     asking = ("gethostname", "getfqdn", "platform.node", "os.uname")
     files = [file for floor in floors for file in (TOP / floor).rglob("*.py")]
     found = {file.relative_to(TOP).as_posix() for file in files if any(name in file.read_text() for name in asking)}

@@ -34,7 +34,19 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_holds_the_program_with_its_migrations_and_its_bundled_model(wheel: Path) -> None:
     packages = {path.name for path in wheel.iterdir() if not path.name.endswith(".dist-info")}
-    assert packages == {"shared", "queries", "actions", "producer", "worker", "trainer", "local", "cli", "web"}
+    assert packages == {
+        "shared",
+        "queries",
+        "actions",
+        "producer",
+        "worker",
+        "trainer",
+        "node",
+        "courier",
+        "local",
+        "cli",
+        "web",
+    }
     migrations, bundled = Path("shared/database/migrations"), Path("shared/models/bundled")
     for folder in (migrations, bundled, Path("web/templates"), Path("web/static")):
         kept = {path.relative_to(TOP) for path in (TOP / folder).rglob("*") if "__pycache__" not in path.parts}

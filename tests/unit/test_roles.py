@@ -29,12 +29,13 @@ from shared.base.lanes import Lane
 from shared.base.settings import load
 from shared.base.source_settings import FolderSettings
 from shared.database import Database, DeadLetter, JobState, Role, Worker, connect
-from shared.ledger import recover, rescreening, send, work
+from shared.ledger import outbox, recover, rescreening, send, work
 from shared.ledger.rescreening import Selection
 from shared.ledger.work import MAX_ATTEMPTS, Identifiers, Quarantined, Screened, Superseded
 from shared.sources.folder.facts import Facts
 from tests.models import go_live, make_linear_version
 from tests.points import add_point, draw_with_words
+from tests.unit.outbox_steps import done, make, pacs, sent, take, wanted
 from tests.unit.steps import NOW, after, claim, drop, file, finish, in_hand, rows, screened, send_all
 from tests.unit.test_producer_pause import run, settings, states
 from tests.unit.test_screening import png
@@ -276,6 +277,10 @@ FORBIDDEN = [
     "DELETE FROM drift_references",
     "UPDATE version_notes SET note = 'bad'",
     "INSERT INTO version_notes (version, author, note, created_at) VALUES ('v1', 'me', 'good', now())",
+    "UPDATE outbox SET facts = '{}'",
+    "UPDATE outbox SET destination = 'another'",
+    "DELETE FROM outbox",
+    "UPDATE installation SET identity = ''",
     "UPDATE alembic_version SET version_num = 'x'",
     "TRUNCATE sightings CASCADE",
     "DROP TABLE jobs",
@@ -290,6 +295,18 @@ def test_services_start_under_a_role_that_may_not_install_a_candidate(worker: Da
     assert (installation.live, installation.candidate) == ("v1", None)
     assert installation.problem is not None
     assert "may not publish versions" in installation.problem
+
+
+@postgresql
+def test_the_services_role_can_do_all_that_a_courier_does(worker: Database) -> None:
+    destinations = wanted(pacs=pacs())
+    done(worker, "a")
+    assert make(worker, destinations) == 1
+    (taken,) = take(worker)
+    with worker.write() as session:
+        outbox.note_away(session, "pacs", NOW, "no answer")
+        outbox.put_back(session, taken, NOW, None)
+    assert len(sent(worker, now=after(5))) == 1
 
 
 @postgresql

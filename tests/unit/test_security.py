@@ -23,7 +23,7 @@ from shared.queue import broker
 from shared.queue.messages import TASK, Message
 
 TOP = Path(__file__).parents[2]
-PACKAGES = ("shared", "producer", "worker", "trainer", "cli", "bench", "samples")
+PACKAGES = ("shared", "producer", "worker", "trainer", "node", "courier", "cli", "bench", "samples")
 MODULES = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "dbm", "jsonpickle"}
 CALLS = {"eval", "exec", "compile", "__import__"}
 ATTRIBUTES = {

@@ -20,7 +20,7 @@ from shared.base.source_settings import IGNORED_BY_DEFAULT, OWN, OWN_SOURCES
 from shared.sources.links import check_links
 
 TOP = Path(__file__).parents[2]
-PARTS = ("shared", "queries", "actions", "producer", "worker", "trainer", "local", "cli")
+PARTS = ("shared", "queries", "actions", "producer", "worker", "trainer", "node", "courier", "local", "cli")
 UNCOMMENTED = r"^# ?(?=[a-z_]+ = |\[|  \"|\])"
 EXAMPLE = TOP / "pneumoscreen.toml.example"
 
@@ -454,7 +454,7 @@ def test_every_setting_stands_in_the_example_and_no_other() -> None:
 def test_the_example_shows_the_defaults() -> None:
     shown = example()
     for name, field in Settings.model_fields.items():
-        if name == "sources" or field.default in (None, PydanticUndefined):
+        if name in ("sources", "destinations") or field.default in (None, PydanticUndefined):
             continue  # what has no fixed default is shown with a value such as people write
         default = list(field.default) if isinstance(field.default, tuple) else field.default
         assert shown[name] == (default.model_dump() if isinstance(default, BaseModel) else default), name
@@ -463,8 +463,44 @@ def test_the_example_shows_the_defaults() -> None:
 def test_the_example_is_a_valid_file(tmp_path: Path) -> None:
     text = re.sub(UNCOMMENTED, "", EXAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE)
     write(tmp_path, text)
-    (source,) = settings.load(tmp_path).sources.values()
-    assert source.ignore == IGNORED_BY_DEFAULT
+    folder, received = settings.load(tmp_path).sources.values()
+    assert (folder.kind, folder.ignore) == ("folder", IGNORED_BY_DEFAULT)
+    assert (received.kind, received.path) == ("dicom", tmp_path / "received" / "radiology")
+    kinds = [destination.kind for destination in settings.load(tmp_path).destinations.values()]
+    assert kinds == ["dicom", "stow", "webhook", "mail"]
+
+
+MAIL = {"kind": "mail", "host": "m", "sender": "a@b.example", "recipients": ["c@d.example"]}
+
+
+@pytest.mark.parametrize(
+    ("chosen", "says"),
+    [
+        ({"kind": "dicom", "host": "pacs", "port": 104, "ae_title": "A_TITLE_THAT_IS_TOO_LONG"}, "ae_title"),
+        ({"kind": "dicom", "host": "pacs", "port": 104, "ae_title": "PACS", "key": "/k.pem"}, "need tls"),
+        ({"kind": "dicom", "host": "pacs", "port": 104, "ae_title": "PACS", "objects": []}, "report"),
+        ({"kind": "stow", "url": "https://user:geheim@pacs.example"}, "no password"),
+        ({"kind": "stow", "url": "ftp://pacs.example"}, "http"),
+        ({"kind": "webhook", "url": "https://pager.example", "secret": "short"}, "at least 16 characters"),
+        ({"kind": "webhook", "url": "https://pager.example"}, "secret"),
+        (
+            {"kind": "mail", "host": "m", "sender": "a@b.example", "recipients": ["c@d.example\nBcc: x@y.example"]},
+            "no address",
+        ),
+        (
+            {"kind": "mail", "host": "m", "sender": "a@b.example", "recipients": ["c@d.example"], "encryption": "none"}
+            | {"user": "u", "password": "geheim"},
+            "never sent without encryption",
+        ),
+        ({"kind": "pigeon"}, "kind"),
+    ],
+)
+def test_a_destination_that_makes_no_sense_is_refused_in_a_sentence_without_its_secrets(
+    tmp_path: Path, chosen: dict[str, object], says: str
+) -> None:
+    with pytest.raises(WrongSettings, match=says) as refusal:
+        settings.load(tmp_path, destinations={"pacs": chosen})
+    assert "geheim" not in str(refusal.value)
 
 
 KUBERNETES = {

@@ -227,6 +227,8 @@ SEAMS: dict[str, Sequence[tuple[str, Any]]] = {
         ("prepare", before("decode", key=lambda data, *_: data)),
         ("prepare", deadly),
     ],
+    "node.storing": [("Store._write_aside", after("aside")), ("Store._name", after("named"))],
+    "node.registering": [("Registrar.register", after("registered"))],
     "shared.sources.folder.source": [
         ("FolderSource.read", before("read", key=lambda source, path, *_: path.encode(errors="replace"))),
         ("FolderSource.read", slow),

@@ -1,0 +1,1 @@
+"""The courier: sends what the outbox holds."""

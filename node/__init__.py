@@ -1,0 +1,1 @@
+"""Receives images by DICOM: a service of its own, beside the producer."""
