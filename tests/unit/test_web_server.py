@@ -12,6 +12,7 @@ from local.private_broker import free_port
 from shared.base import settings
 from shared.base.errors import WrongSettings
 from shared.database import Database
+from tests.web_server import PASSWORD, add_account, serving
 from web import server
 
 Run = Callable[..., tuple[int, str, str]]
@@ -43,6 +44,20 @@ def test_half_a_certificate_a_wrong_one_and_a_header_that_anybody_could_send_are
         server.check(settings.load(tmp_path, web_certificate=key, web_key=tmp_path / "none"))
     with pytest.raises(WrongSettings, match="anybody could send it"):
         server.check(settings.load(tmp_path, proxy_user_header="X-Remote-User"))
+
+
+@SQLITE
+def test_over_tls_the_cookie_goes_over_tls_alone(database: Database, tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    add_account(database, "reader")
+    with serving(settings.load(tmp_path, web_certificate=certificate, web_key=key), database) as running:
+        client = running.client()
+        answer = client.post("/login", data={"name": "reader", "password": PASSWORD})
+        assert answer.status_code == 303
+        assert answer.headers["set-cookie"].startswith("__Host-pneumoscreen=")
+        assert "Secure" in answer.headers["set-cookie"]
+        assert answer.headers["Strict-Transport-Security"] == "max-age=31536000"
+        assert client.get("/account").status_code == 200
 
 
 @pytest.mark.parametrize(
