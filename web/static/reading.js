@@ -329,7 +329,7 @@
     state.saving = false;
     if (answer === null || answer.status >= 500 || answer.status === 401 || answer.status === 403) {
       room.dataset.unsent = "1";
-      tell(room.dataset.notSaved, true);
+      tell(answer && answer.status === 401 ? room.dataset.loggedOut : room.dataset.notSaved, true);
       setTimeout(retry, 1000 * RETRY_SECONDS, answer ? answer.status : 0);
       return;
     }
