@@ -1,6 +1,5 @@
 """Whether a reader may see the evidence map of an image, and why not."""
 
-import json
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,8 +13,8 @@ from shared.base.settings import Settings
 from shared.models import manifest
 from shared.models.published import Published
 
-OCCLUSION = "occlusion"
-"""What the figures of a version are called that say how far its map can be believed."""
+MEASURED = "evidence"
+"""Of a manifest's `metrics`: what was measured of the version's maps, by occlusion among others."""
 
 
 def refusal(settings: Settings, image: ReadingImage, version: Published | None) -> str | None:
@@ -41,7 +40,7 @@ def _has_figures(folder: Path, checksum: str, key: SecretStr | None) -> bool:
         described = manifest.read(folder, checksum, key)
     except BrokenModel:
         return False
-    return OCCLUSION in json.dumps(described.metrics)
+    return MEASURED in described.metrics
 
 
 def rim_share(values: NDArray[np.float32]) -> float | None:
