@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import TextIO
 
 import psutil
+from sqlalchemy.exc import DBAPIError
 
 from actions import accounts, logits
 from actions.installation import install_bundled
-from local import private_broker, services
+from local import private_broker, services, web_settings
 from local.announcing import announce, patient_secret
 from local.inbox import INBOX, make, remember, with_inbox
 from queries.web_address import address_of
@@ -31,6 +32,7 @@ from shared.base.errors import WorkFailed, WrongSettings
 from shared.base.settings import Settings
 from shared.base.surroundings import NEUTRAL, python
 from shared.database import opened_by_admin
+from shared.database.connection import is_refused
 from shared.models import registry
 from shared.queue.broker import url as broker_url
 from shared.queue.broker import wait_until_ready
@@ -153,6 +155,8 @@ def run(
             chosen = with_inbox(chosen, inbox)
         check_links(chosen)
         web_port = port_for_web(chosen, web)
+        if web_port:
+            web_settings.check(chosen)
         services.check_metrics_port(chosen, "producer")
         services.check_metrics_port(chosen, "worker")
         if web_port:
@@ -233,8 +237,13 @@ def port_for_web(chosen: Settings, wanted: str) -> int | None:
 
 def _add_first_account(chosen: Settings) -> str | None:
     """A fresh system has one account, whose owner is whoever started it: the link to choose its password."""
-    with opened_by_admin(chosen) as with_database, with_database.write() as session:
-        link = accounts.add_first(session, "installation", datetime.now(UTC))
+    try:
+        with opened_by_admin(chosen) as with_database, with_database.write() as session:
+            link = accounts.add_first(session, "installation", datetime.now(UTC))
+    except DBAPIError as error:
+        if not is_refused(error.orig):
+            raise
+        return None  # the owner of the tables makes accounts: `pneumoscreen users add`
     return f"{address_of(chosen)}{link.path}" if link else None
 
 

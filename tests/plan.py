@@ -35,6 +35,7 @@ LONGEST = (
     "tests/integration/test_swaps.py",
     "tests/integration/test_privacy.py",
     "tests/integration/test_compose.py",
+    "tests/integration/test_reading_browser.py",
     "tests/unit/test_train.py",
     "tests/unit/test_architectures.py",
     "tests/unit/test_novelty.py",

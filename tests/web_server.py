@@ -53,7 +53,8 @@ class WebServer:
         self._socket = socket.socket()
         self._socket.bind(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        scheme = "https" if settings.web_certificate else "http"
+        self.url = f"{scheme}://127.0.0.1:{self.port}"
         config = configuration(settings, self.port)
         self.app = config.app
         self._server = uvicorn.Server(config)
@@ -76,9 +77,9 @@ class WebServer:
 
     def client(self, **headers: str) -> httpx.Client:
         """A browser that nobody has logged in with; it says that what it sends comes from our own pages."""
-        client = httpx.Client(
-            base_url=self.url, headers={"Sec-Fetch-Site": "same-origin", **headers}, timeout=60, trust_env=False
-        )
+        ours = {"Sec-Fetch-Site": "same-origin", **headers}
+        is_checked = self.settings.web_certificate is None  # nobody vouches for a test's certificate
+        client = httpx.Client(base_url=self.url, headers=ours, timeout=60, trust_env=False, verify=is_checked)
         self._clients.append(client)
         return client
 

@@ -5,13 +5,16 @@ the browser says so itself (Sec-Fetch-Site, or Origin), and the session's own to
 """
 
 import json
+import logging
 import secrets
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
@@ -21,11 +24,12 @@ from starlette.routing import Route
 
 from actions import sessions
 from queries.accounts import Account, LoggedIn, find_session, find_token, name_key
-from shared.base.errors import InvalidRequest
+from shared.base.errors import InvalidRequest, PneumoscreenError
 from shared.base.settings import Settings
 from shared.database import Database, LoginMethod, Role
 from web import network
 
+log = logging.getLogger(__name__)
 Handler = Callable[[Request], Response]
 """Runs in a thread, so it may wait for the database."""
 SAFE = ("GET", "HEAD", "OPTIONS")
@@ -88,7 +92,15 @@ def _endpoint(guard: Guard) -> Callable[[Request], Any]:
                 state.body = _parse(await request.body())
             else:
                 state.form = await request.form(max_files=0, max_fields=MAX_FIELDS)
-        return await run_in_threadpool(_answer, request, guard)
+        try:
+            return await run_in_threadpool(_answer, request, guard)
+        except (LoginNeeded, HTTPException, PneumoscreenError, SQLAlchemyError):
+            raise  # `web.errors` answers these
+        except Exception as error:
+            where = "".join(traceback.format_tb(error.__traceback__))
+            log.error("a request failed in an unknown way: %s\n%s", type(error).__name__, where)  # noqa: TRY400
+            log.debug("its message, which may hold names", exc_info=error)
+            raise HTTPException(500) from None
 
     endpoint.guard = guard  # type: ignore[attr-defined]  # for the test that looks at every route
     return endpoint

@@ -83,7 +83,7 @@ def _image(request: Request) -> dict[str, Any]:
         image = _load(request, session, request.path_params["sighting"], datetime.now(UTC))
     found = _plain(asdict(image))
     found["answer"] = _answer(image.answer)
-    return {name: value for name, value in found.items() if name not in ("sha256", "mine")}
+    return {name: value for name, value in found.items() if name not in ("sha256", "mine", "is_drawn", "draw")}
 
 
 def _answer(answer: Answer | None) -> dict[str, Any] | None:

@@ -241,7 +241,7 @@ def test_where_reader_and_model_differ_the_page_stays_shows_the_answer_and_asks_
     from selenium.webdriver.common.keys import Keys
 
     assert "Pneumonia" not in room.text(".side .facts") and not room.driver.find_elements("id", "answer")
-    assert "comes after your word" in room.text("#mode")
+    assert "You speak first" in room.text("#mode")
     room.press("1", Keys.ENTER)
     wait_for(room.driver, lambda driver: driver.find_elements("id", "disagreement"), "it does not ask why")
     assert "Model: Pneumonia" in room.text("#answer") and "No percentage" in room.text("#answer")

@@ -18,6 +18,8 @@ from shared.database import Database, Review, Role
 from tests.reading_room import Specimen, home_of, screen
 from tests.web_server import WebServer, add_account, serving
 
+SQLITE = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+"""What rests on SQL is tested on both databases by the unit tests."""
 ASSISTED = {"reading": "assisted", "second_reading_share": 0.0}
 
 
@@ -46,6 +48,7 @@ def reviews(database: Database) -> list[Review]:
         return list(session.scalars(select(Review).order_by(Review.id)))
 
 
+@SQLITE
 def test_before_the_word_no_page_tells_what_the_model_says(server: WebServer, image: int) -> None:
     client = server.logged_in("Dr A")
     for address in (
@@ -66,12 +69,14 @@ def test_before_the_word_no_page_tells_what_the_model_says(server: WebServer, im
     assert 'id="answer"' not in server.logged_in("Dr B").get(f"/read/{image}").text
 
 
+@SQLITE
 def test_the_sites_own_viewer_is_linked_without_a_referrer(server: WebServer, image: int) -> None:
     page = server.logged_in("Dr A").get(f"/read/{image}").text
     assert 'href="https://pacs.example/?acc=A%2F1%20%26x" target="_blank" rel="noreferrer noopener"' in page
     assert "outside the ages" in page
 
 
+@SQLITE
 def test_what_makes_no_sense_is_refused_and_what_is_not_there_is_not_found(server: WebServer, image: int) -> None:
     client = server.logged_in("Dr A")
     for address in "/worklist?state=none", "/worklist?after=x", "/worklist?since=yesterday", "/worklist?lane=fast":
@@ -85,6 +90,7 @@ def test_what_makes_no_sense_is_refused_and_what_is_not_there_is_not_found(serve
     assert changed.status_code == 409 and changed.json()["changed"]
 
 
+@SQLITE
 def test_nothing_changes_without_the_sessions_token_or_from_another_site(
     server: WebServer, image: int, database: Database
 ) -> None:
@@ -105,6 +111,7 @@ def test_nothing_changes_without_the_sessions_token_or_from_another_site(
     assert reviews(database) == []
 
 
+@SQLITE
 def test_the_reviewer_is_the_session_never_a_typed_name(server: WebServer, image: int, database: Database) -> None:
     client = server.logged_in("Dr A")
     said = word(image, client.get(f"/read/{image}/panel").json(), reviewer="Dr Z", by="Dr Z", is_senior="1")
@@ -127,6 +134,7 @@ def test_undo_is_a_click_since_the_log_in_and_another_readers_word_is_not_mine(
     assert client.post("/words/last/undo", data={"reason": "the wrong key"}).status_code == 200
 
 
+@SQLITE
 def test_a_search_leaves_what_was_typed_out_of_address_and_log(
     server: WebServer, image: int, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -140,6 +148,7 @@ def test_a_search_leaves_what_was_typed_out_of_address_and_log(
     assert "over" in server.logged_in("Dr B").get(address).text, "a search is its reader's own"
 
 
+@SQLITE
 def test_how_it_goes_has_a_table_and_a_csv_for_each_chart(server: WebServer, image: int) -> None:
     client = server.logged_in("Dr A")
     page = client.get("/overview").text
@@ -191,6 +200,7 @@ def test_a_program_reads_the_list_says_a_word_and_takes_it_back(
     assert len(reviews(database)) == 1
 
 
+@SQLITE
 def test_the_api_is_described(server: WebServer) -> None:
     paths = server.client().get("/api/v1/openapi.json").json()["paths"]
     assert {
@@ -201,6 +211,7 @@ def test_the_api_is_described(server: WebServer) -> None:
     } <= set(paths)
 
 
+@SQLITE
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [({"unfamiliar": True}, "unlike what the model knows"), ({}, "does not say how far its map can be believed")],
@@ -214,6 +225,7 @@ def test_a_map_is_refused_with_its_reason(
         assert sentence in server.logged_in("Dr A").get(f"/read/{number}/map").json()["refusal"]
 
 
+@SQLITE
 def test_without_the_database_the_word_is_not_taken_and_the_page_says_so(
     server: WebServer, image: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

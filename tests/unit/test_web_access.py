@@ -485,6 +485,24 @@ def test_on_loopback_the_service_is_known_by_this_machine_s_own_names_alone(serv
 
 
 @ONE_DATABASE
+def test_an_unknown_error_leaves_its_place_in_the_log_and_nothing_of_its_message(
+    server: WebServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = server.logged_in("reader")
+
+    def fail(*_: object) -> None:
+        raise OSError("/data/Mustermann^Erika.dcm")
+
+    monkeypatch.setattr("web.pages_account.list_sessions", fail)
+    page = client.get("/account")
+    assert page.status_code == 500
+    assert "Something went wrong here" in page.text
+    assert "OSError" in caplog.text
+    assert "pages_account.py" in caplog.text
+    assert "Mustermann" not in caplog.text + page.text
+
+
+@ONE_DATABASE
 def test_a_body_that_is_too_long_is_not_read_to_its_end(server: WebServer) -> None:
     assert server.client().post("/login", data={"name": "x" * 300_000}).status_code == 413
 

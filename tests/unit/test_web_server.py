@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from local import supervisor
+from local import supervisor, web_settings
 from local.private_broker import free_port
 from shared.base import settings
 from shared.base.errors import WrongSettings
 from shared.database import Database
-from web import server
+from tests.web_server import PASSWORD, add_account, serving
 
 Run = Callable[..., tuple[int, str, str]]
 SQLITE = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
@@ -28,21 +28,35 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
 
 def test_another_address_needs_tls_or_a_proxy(tmp_path: Path) -> None:
     with pytest.raises(WrongSettings, match="without TLS"):
-        server.check(settings.load(tmp_path, web_host="0.0.0.0"))
-    server.check(settings.load(tmp_path))
-    server.check(settings.load(tmp_path, web_host="0.0.0.0", trusted_proxy=["10.0.0.2"]))
+        web_settings.check(settings.load(tmp_path, web_host="0.0.0.0"))
+    web_settings.check(settings.load(tmp_path))
+    web_settings.check(settings.load(tmp_path, web_host="0.0.0.0", trusted_proxy=["10.0.0.2"]))
     certificate, key = make_certificate(tmp_path)
-    server.check(settings.load(tmp_path, web_host="0.0.0.0", web_certificate=certificate, web_key=key))
+    web_settings.check(settings.load(tmp_path, web_host="0.0.0.0", web_certificate=certificate, web_key=key))
 
 
 def test_half_a_certificate_a_wrong_one_and_a_header_that_anybody_could_send_are_refused(tmp_path: Path) -> None:
     certificate, key = make_certificate(tmp_path)
     with pytest.raises(WrongSettings, match="both web_certificate and web_key"):
-        server.check(settings.load(tmp_path, web_certificate=certificate))
+        web_settings.check(settings.load(tmp_path, web_certificate=certificate))
     with pytest.raises(WrongSettings, match="cannot be used"):
-        server.check(settings.load(tmp_path, web_certificate=key, web_key=tmp_path / "none"))
+        web_settings.check(settings.load(tmp_path, web_certificate=key, web_key=tmp_path / "none"))
     with pytest.raises(WrongSettings, match="anybody could send it"):
-        server.check(settings.load(tmp_path, proxy_user_header="X-Remote-User"))
+        web_settings.check(settings.load(tmp_path, proxy_user_header="X-Remote-User"))
+
+
+@SQLITE
+def test_over_tls_the_cookie_goes_over_tls_alone(database: Database, tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    add_account(database, "reader")
+    with serving(settings.load(tmp_path, web_certificate=certificate, web_key=key), database) as running:
+        client = running.client()
+        answer = client.post("/login", data={"name": "reader", "password": PASSWORD})
+        assert answer.status_code == 303
+        assert answer.headers["set-cookie"].startswith("__Host-pneumoscreen=")
+        assert "Secure" in answer.headers["set-cookie"]
+        assert answer.headers["Strict-Transport-Security"] == "max-age=31536000"
+        assert client.get("/account").status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@
       const { rows, columns, values, most, opacity } = this.evidence;
       for (let row = 0; row < rows; row += 1) for (let column = 0; column < columns; column += 1) {
         const value = values[row * columns + column] / most;
-        context.fillStyle = value > 0 ? `rgba(235,60,40,${Math.abs(value) * opacity})` : `rgba(50,110,255,${Math.abs(value) * opacity})`;
+        context.fillStyle = value > 0 ? `rgba(213,94,0,${Math.abs(value) * opacity})` : `rgba(0,114,178,${Math.abs(value) * opacity})`;
         const x = -width / 2 + column * width / columns, y = -height / 2 + row * height / rows;
         context.fillRect(x, y, width / columns, height / rows);
       }
@@ -268,7 +268,7 @@
     const scale = document.getElementById("map-scale").getContext("2d");
     for (let x = 0; x < 160; x += 1) {
       const value = x / 79.5 - 1;
-      scale.fillStyle = value > 0 ? `rgba(235,60,40,${value})` : `rgba(50,110,255,${-value})`;
+      scale.fillStyle = value > 0 ? `rgba(213,94,0,${value})` : `rgba(0,114,178,${-value})`;
       scale.fillRect(x, 0, 1, 12);
     }
     picture.draw();
@@ -329,7 +329,7 @@
     state.saving = false;
     if (answer === null || answer.status >= 500 || answer.status === 401 || answer.status === 403) {
       room.dataset.unsent = "1";
-      tell(room.dataset.notSaved, true);
+      tell(answer && answer.status === 401 ? room.dataset.loggedOut : room.dataset.notSaved, true);
       setTimeout(retry, 1000 * RETRY_SECONDS, answer ? answer.status : 0);
       return;
     }
