@@ -488,10 +488,10 @@ def test_on_loopback_the_service_is_known_by_this_machine_s_own_names_alone(serv
 def test_an_unknown_error_leaves_its_place_in_the_log_and_nothing_of_its_message(
     server: WebServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client = server.logged_in("reader")
+    client, file = server.logged_in("reader"), "/data/Mustermann^Erika.dcm"
 
     def fail(*_: object) -> None:
-        raise OSError("/data/Mustermann^Erika.dcm")
+        raise OSError(file)
 
     monkeypatch.setattr("web.pages_account.list_sessions", fail)
     page = client.get("/account")
