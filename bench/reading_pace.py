@@ -57,10 +57,12 @@ def _read(driver: Any, images: int, look: float) -> tuple[list[float], float]:
     for place in range(images):
         shown = driver.execute_script(state)
         time.sleep(look)
-        ActionChains(driver).send_keys("1").perform()
+        keyboard: Any = ActionChains(driver)
+        keyboard.send_keys("1").perform()
         time.sleep(KEY_SECONDS)
         pressed = time.monotonic()
-        ActionChains(driver).send_keys(Keys.ENTER).perform()
+        keyboard = ActionChains(driver)
+        keyboard.send_keys(Keys.ENTER).perform()
         if place < images - 1:
             wait_for(
                 driver, lambda _, shown=shown: driver.execute_script(state) not in (None, shown), "no next picture"

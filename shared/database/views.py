@@ -39,6 +39,10 @@ def _last(column: str) -> str:
 
 _WORD = f"coalesce({_counting('label')}, {_last('label')})"
 """The word that counts; where nobody names a class, the last that was said."""
+_OTHER_RULE = f"""CASE
+        WHEN {_last("method")} = 'batch' THEN 'batch'
+        WHEN {_last("label")} IS NOT NULL THEN 'newest'
+    END"""
 _READING_STATE = f"""CASE coalesce({_counting("rule")}, '')
         WHEN 'senior' THEN 'decided'
         WHEN 'agreement' THEN 'agreed'
@@ -76,7 +80,7 @@ _COLUMNS = f"""s.id AS sighting_id,
     CASE {_WORD} WHEN 'NORMAL' THEN 'NORMAL' WHEN 'PNEUMONIA' THEN 'PNEUMONIA' END AS reviewed_label,
     {_WORD} AS reviewed_word,
     coalesce({_counting("reader")}, {_last("reviewer")}) AS reviewed_by,
-    coalesce({_counting("rule")}, CASE WHEN {_last("label")} IS NOT NULL THEN 'newest' END) AS reviewed_rule,
+    coalesce({_counting("rule")}, {_OTHER_RULE}) AS reviewed_rule,
     {_READING_STATE} AS reading_state,
     s.size AS size,
     s.seen_at AS seen_at,

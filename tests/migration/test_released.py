@@ -410,3 +410,26 @@ def test_what_was_rolled_back_before_the_upgrade_counts_no_more_unless_it_was_pr
         assert published.rolled_back(session) == {"b": "too many missed"}
         assert [row.version for row in published.live(session)][:2] == ["c", "a"]
         assert published.newest_promotion(session) == "c"
+
+
+def test_what_was_screened_before_the_upgrade_is_on_the_list_of_what_to_read(old: Database) -> None:
+    """But for what somebody has read; of two images, the one that the model is unsure of comes first."""
+    make(old, "0007")
+    with old.write() as session:
+        for table in ("audit_samples", "reviews"):
+            session.execute(text(f"DELETE FROM {table}"))
+        session.execute(
+            text("UPDATE sightings SET state = 'done', sha256 = 'c' || id, prediction_id = id, lane = NULL")
+        )
+        session.execute(text("UPDATE screenings SET prediction_id = sighting_id, probability = 0.01, threshold = 0.5"))
+        session.execute(text("UPDATE screenings SET label = 'NORMAL', unfamiliar = false"))
+        session.execute(text("UPDATE screenings SET probability = 0.45 WHERE sighting_id = 2"))
+        session.execute(
+            text("INSERT INTO reviews (sha256, label, reviewer, created_at) VALUES ('c1', 'NORMAL', 'Ada', :now)"),
+            {"now": DAY},
+        )
+    old.upgrade()
+    with old.read() as session:
+        query = "SELECT sighting_id, waits_for, need, lane, readers FROM reading_list ORDER BY sighting_id LIMIT 3"
+        rows = [tuple(row) for row in session.execute(text(query))]
+    assert rows[:2] == [(1, None, 4, "routine", 1), (2, "first", 2, "routine", 0)]

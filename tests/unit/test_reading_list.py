@@ -9,7 +9,7 @@ from actions import draws
 from actions.reviews import Manner, ReviewEntry, review
 from actions.withdrawal import withdraw
 from shared.base.source_settings import AuditShare, Reading, ReadingRule
-from shared.database import Database, ReadingItem, ReviewLabel, WaitsFor
+from shared.database import Database, ReadingItem, ReviewLabel, ReviewMethod, WaitsFor
 from shared.ledger import reading_list, work
 from shared.ledger.reading_list import StandingWord, waits_for
 from shared.ledger.screenings import Figures
@@ -180,3 +180,11 @@ def test_who_cannot_tell_leaves_the_image_unclear_until_somebody_can(database: D
     assert state(database) == ("UNCLEAR", "A", "newest", "unclear")
     say(database, "0.png", "NORMAL", "B")
     assert state(database) == ("NORMAL", "B", "single", "read")
+
+
+def test_a_word_of_a_batch_is_shown_as_such_and_any_single_word_goes_before_it(database: Database) -> None:
+    put(database, BLIND, 0.1)
+    say(database, "0.png", "NORMAL", "A", method=ReviewMethod.BATCH)
+    assert state(database) == ("NORMAL", "A", "batch", "batch")
+    say(database, "0.png", "PNEUMONIA", "B")
+    assert state(database) == ("PNEUMONIA", "B", "single", "read")

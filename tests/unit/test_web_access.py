@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -51,6 +52,11 @@ def audited(database: Database) -> list[tuple[str, str]]:
 # Every route
 
 
+def guard_of(route: Route) -> Any:
+    """What the route asks for before its handler is called; each has one."""
+    return vars(route.endpoint)["guard"]
+
+
 @ONE_DATABASE
 def test_no_route_but_the_door_itself_answers_somebody_who_is_not_logged_in(server: WebServer) -> None:
     client, open_routes = server.client(), set()
@@ -58,7 +64,7 @@ def test_no_route_but_the_door_itself_answers_somebody_who_is_not_logged_in(serv
         if isinstance(route, Mount):
             continue
         assert isinstance(route, Route)
-        guard = route.endpoint.guard
+        guard = guard_of(route)
         if guard.role is None:
             open_routes.add(route.path)
             continue
@@ -77,7 +83,7 @@ def test_no_route_changes_anything_without_the_session_s_token_or_at_the_word_of
     client = server.logged_in("reader")
     token = client.headers.pop("X-CSRF-Token")
     for route in server.app.routes:
-        if not isinstance(route, Route) or route.endpoint.guard.is_api or route.endpoint.guard.role is None:
+        if not isinstance(route, Route) or guard_of(route).is_api or guard_of(route).role is None:
             continue
         path = re.sub(r"\{\w+(:int)?\}", "1", route.path)
         for method in (route.methods or set()) - {"GET", "HEAD"}:
@@ -488,10 +494,10 @@ def test_on_loopback_the_service_is_known_by_this_machine_s_own_names_alone(serv
 def test_an_unknown_error_leaves_its_place_in_the_log_and_nothing_of_its_message(
     server: WebServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client = server.logged_in("reader")
+    client, file = server.logged_in("reader"), "/data/Mustermann^Erika.dcm"
 
     def fail(*_: object) -> None:
-        raise OSError("/data/Mustermann^Erika.dcm")
+        raise OSError(file)
 
     monkeypatch.setattr("web.pages_account.list_sessions", fail)
     page = client.get("/account")
