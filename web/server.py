@@ -1,6 +1,7 @@
 """Runs the web service: uvicorn in this process, until it is asked to end."""
 
 import logging
+import signal
 import threading
 
 import uvicorn
@@ -27,6 +28,9 @@ def serve(settings: Settings, port: int) -> None:
     state = configured.app.state  # type: ignore[union-attr]
     metrics.serve(settings, state.metrics)
     threading.Thread(target=state.pictures.warm_up, name="warm up", daemon=True).start()
+    # Once it has ended in good order, uvicorn raises the signal that ended it again: then it is heard by nobody.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
     uvicorn.Server(configured).run()
 
 
