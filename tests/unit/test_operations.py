@@ -48,7 +48,10 @@ def test_every_link_leads_somewhere() -> None:
 def test_every_setting_that_is_named_exists() -> None:
     named = set(re.findall(r"`(?:PNEUMOSCREEN_)?([a-z]+_[a-z_]+)(?: = [^`]*)?`", PAGE))
     named = {name for name in named if not name.startswith("pneumoscreen_")}  # metrics, and roles of the database
-    assert named - NO_SETTINGS <= {*Settings.model_fields, *(name for kind in SETTINGS.values() for name in kind.model_fields)}
+    assert named - NO_SETTINGS <= {
+        *Settings.model_fields,
+        *(name for kind in SETTINGS.values() for name in kind.model_fields),
+    }
 
 
 def test_an_alert_on_a_waiting_lane_begins_where_status_says_that_it_waits_too_long() -> None:
