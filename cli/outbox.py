@@ -4,11 +4,12 @@ import dataclasses
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shared.base.settings import Settings
+if TYPE_CHECKING:
+    from shared.base.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Look at what leaves the house: reports, captures, messages.")
 Home = Annotated[
@@ -17,7 +18,7 @@ Home = Annotated[
 ]
 
 
-def _load(home: Path | None) -> Settings:
+def _load(home: Path | None) -> "Settings":
     from shared.base import settings, surroundings
 
     chosen = settings.load(home)
