@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from pydicom.uid import UID
 from pynetdicom import AE, evt
+from pynetdicom.association import Association
 from pynetdicom.events import Event
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification  # type: ignore[attr-defined]
 
@@ -127,7 +128,7 @@ class Listener:
         self._server.shutdown()
         deadline = time.monotonic() + seconds
         associations = self._entity.active_associations
-        while any(each.dimse.message is not None or each.dimse.msg_queue.qsize() for each in associations):
+        while any(_is_receiving(each) for each in associations):
             if time.monotonic() > deadline:
                 break
             time.sleep(0.05)
@@ -137,3 +138,9 @@ class Listener:
 
     def _note_rejection(self, _: Event) -> None:
         self._metrics.count_rejection(self._name, "negotiation")
+
+
+def _is_receiving(association: Association) -> bool:
+    """Whether an object is under way; one whose peer is gone never arrives."""
+    has_some = association.dimse.message is not None or association.dimse.msg_queue.qsize() > 0
+    return association.is_alive() and association.dul.is_alive() and association.is_established and has_some

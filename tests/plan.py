@@ -18,6 +18,7 @@ ONE_WORKER = {
 LONGEST = (
     "tests/faults/test_workers.py",
     "tests/faults/test_hanging.py",
+    "tests/faults/test_pacs.py",
     "tests/faults/test_stopping.py",
     "tests/faults/test_folders.py",
     "tests/acceptance/test_training.py",
@@ -50,6 +51,7 @@ SLOW = (
     "tests/unit/test_backup.py",
     "tests/unit/test_backup_schedule.py",
     "tests/unit/test_calibration.py",
+    "tests/unit/test_courier.py",
     "tests/unit/test_doctor.py",
     "tests/unit/test_release.py",
     "tests/unit/test_statistics.py",

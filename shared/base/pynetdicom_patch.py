@@ -12,7 +12,7 @@ def apply() -> None:
     """For this process; a second call changes nothing."""
     from pynetdicom.transport import AssociationSocket
 
-    AssociationSocket._shutdown_socket = _shut  # type: ignore[method-assign]
+    AssociationSocket._shutdown_socket = _shut  # type: ignore[assignment,method-assign]
 
 
 def _shut(wrapped: Any) -> None:
