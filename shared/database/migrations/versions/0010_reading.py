@@ -9,7 +9,7 @@ revision = "0010"
 down_revision = "0009"
 branch_labels = None
 depends_on = None
-rewrites = ()
+rewrites = ("sightings", "screenings")
 
 OPEN = sa.text("waits_for IS NOT NULL")
 SENIOR = sa.text("waits_for = 'senior'")
