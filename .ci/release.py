@@ -24,7 +24,7 @@ PROGRAM, CHANGELOG = Path("shared/__init__.py"), Path("CHANGELOG.md")
 COMING = "## Coming release"
 IN_PROGRAM = re.compile(r'^__version__ = "([^"]+)"', re.MULTILINE)
 VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
-PACKAGES = {"shared", "queries", "actions", "producer", "worker", "trainer", "node", "courier", "local", "cli"}
+PACKAGES = {"shared", "queries", "actions", "producer", "worker", "trainer", "node", "courier", "local", "cli", "web"}
 NEEDED = ("Name", "Version", "Summary", "Requires-Python", "License-Expression", "Description-Content-Type")
 IN_SDIST = ("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "docs/operations.md", "docs/roles.sql")
 

@@ -13,13 +13,15 @@ REVIEWER = "pneumoscreen_reviewer"
 """The web service's role."""
 OF_ACCOUNTS = ("accounts", "web_sessions", "login_attempts", "one_time_links", "api_tokens")
 """Tables that are nobody's business but the web service's and the owner's."""
+OF_REPORTS = ("outbox", "outbox_marks", "destination_states", "installation")
+"""Tables of what leaves the house, which the web service has no business with."""
 VIEWS = ("results", "results_history", "accuracy", "alembic_version")
 WRITES = {
     "INSERT": (
         *("sightings", "predictions", "screenings", "dicom_headers", "reviews", "audit_log", "dead_letters"),
         *("workers", "broker_epoch", "source_states", "shadow_scores", "audit_samples", "draws", "draw_members"),
         *("drift_references", "drift_checks", "reading_list"),
-        *("outbox", "outbox_marks", "destination_states", "installation"),
+        *OF_REPORTS,
     ),
     "UPDATE": (
         *("sightings", "workers", "broker_epoch", "source_states", "reading_list"),
@@ -135,7 +137,8 @@ def _wanted() -> list[tuple[str, str, str]]:
 
 
 def _wanted_by_reviewer() -> list[tuple[str, str, str]]:
-    wanted = [("SELECT", name, "") for name in (*sorted(Base.metadata.tables), *VIEWS)]
+    read = set(Base.metadata.tables) - set(OF_REPORTS)
+    wanted = [("SELECT", name, "") for name in (*sorted(read), *VIEWS)]
     wanted += [(privilege, name, "") for privilege, names in REVIEWER_WRITES.items() for name in names]
     wanted += [(*right, column) for right, columns in REVIEWER_COLUMNS.items() for column in columns]
     return [*wanted, *(("USAGE", f"{name}_id_seq", "") for name in REVIEWER_COUNTED)]

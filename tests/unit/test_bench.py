@@ -69,6 +69,7 @@ NAMES = (
     "mb_at_most",
     "ratio",
     "ms_more",
+    "ms_per_page",
     "times_the_other",
     *(f"{command}_cpu_seconds" for command in startup.COMMANDS),
 )

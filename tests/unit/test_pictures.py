@@ -217,8 +217,8 @@ def one_process(chosen: Settings) -> Iterator[Pictures]:
 
 
 def children(before: Collection[psutil.Process] = ()) -> list[psutil.Process]:
-    found = psutil.Process().children()
-    return [one for one in found if one not in before and "web.picture_process" in " ".join(one.cmdline())]
+    found = [one for one in psutil.Process().children() if one not in before and one.status() != psutil.STATUS_ZOMBIE]
+    return [one for one in found if "web.picture_process" in " ".join(one.cmdline())]
 
 
 def test_a_process_that_dies_or_hangs_costs_one_request_and_is_replaced(
