@@ -70,6 +70,8 @@ NAMES = (
     "ratio",
     "ms_more",
     "ms_per_page",
+    "words_lost",
+    "words_doubled",
     "times_the_other",
     *(f"{command}_cpu_seconds" for command in startup.COMMANDS),
 )
