@@ -45,6 +45,12 @@ class Room:
         return list(screen(self.database, self.settings, named, **more))
 
     def open(self, sighting: int, query: str = "") -> None:
+        before = self.driver.current_window_handle  # a new tab: Chromium loaded no page after some twenty in one
+        self.driver.switch_to.new_window("tab")
+        opened = self.driver.current_window_handle
+        self.driver.switch_to.window(before)
+        self.driver.close()
+        self.driver.switch_to.window(opened)
         self.driver.get(f"{self.server.url}/read/{sighting}{query}")
         self.ready(sighting)
 
