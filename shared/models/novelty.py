@@ -49,8 +49,12 @@ class NoveltyCheck:
         return np.array([self.is_unfamiliar(score) for score in self.scores(batch).tolist()], dtype=np.bool_)
 
     def is_unfamiliar(self, score: float) -> bool:
-        """The only place where a score becomes a flag."""
-        return score > self.limit
+        return exceeds(score, self.limit)
+
+
+def exceeds(score: float, limit: float) -> bool:
+    """The only place where a score becomes a flag: by the version's limit, or by that of a source's operating point."""
+    return score > limit
 
 
 def limit_of(scores: NDArray[np.float64], share: float) -> float:

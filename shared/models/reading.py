@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from shared.ledger.operating_points import Applied, AppliedPoint
+from shared.models import novelty
 from shared.models.manifest import Label, Manifest, is_positive
 from shared.statistics.platt import Line
 
@@ -23,7 +24,7 @@ class Reading:
 
     def is_unfamiliar(self, score: float | None) -> bool | None:
         """Whether an image with this novelty score is unlike what is known; None where there is no check."""
-        return None if score is None or self.novelty_limit is None else score > self.novelty_limit
+        return None if score is None or self.novelty_limit is None else novelty.exceeds(score, self.novelty_limit)
 
 
 def of_source(manifest: Manifest, points: Applied, source: str) -> Reading:
