@@ -72,7 +72,7 @@ def novelty(
     loaded = versions.load_for_measuring(chosen, version)
     report = novelty.measure(loaded, data, images, err, Site.of(chosen, announcing.known_secret(chosen)), elsewhere)
     check = "its own check" if report.is_own else "a check fitted to this data"
-    rows = (*report.xrays, *([report.there] if report.there else []), *report.families, *report.changed)
+    rows = (*report.xrays, *report.there, *report.families, *report.changed)
     there, columns = "", 1
     if report.limit_there is not None:
         there, columns = f", of the other site {report.limit_there:.3f}", 2

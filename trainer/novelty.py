@@ -129,7 +129,7 @@ class Report:
     families: list[Measured]
     changed: list[Measured]
     limit_there: float | None = None
-    there: Measured | None = None
+    there: tuple[Measured, ...] = ()  # the other site's X-rays as they are, and inverted, upside down and so on
 
 
 def measure(
@@ -156,7 +156,8 @@ def measure(
     validation = datasets.select(everything, held_out)
     check = loaded.network.novelty or _fit_check(datasets.select(everything, ~held_out), size)
 
-    limit_there, there = _fit_elsewhere(check, elsewhere, size, console, site) if elsewhere else (None, None)
+    foreign = datasets.read(elsewhere, size, console, site=site) if elsewhere else None
+    limit_there = None if foreign is None else limit_for(check.scores(foreign.pixels), check.limit)
 
     def count(name: str, pixels: NDArray[np.uint8]) -> Measured:
         scores = check.scores(pixels)
@@ -175,22 +176,23 @@ def measure(
         count(f"X-rays, {name}", ood_samples.prepared(map(change, originals), size))
         for name, change in (track(CHANGES.items(), "measuring", console=console) if originals else ())
     ]
-    return Report(loaded.network.novelty is not None, check.limit, xrays, families, changed, limit_there, there)
+    there: list[Measured] = []
+    if foreign is not None:
+        others = ood_samples.distorted(ood_samples.originals(foreign), size)
+        there = [_count_elsewhere(check, foreign), *(count(f"of these, {name}", each) for name, each in others.items())]
+    return Report(loaded.network.novelty is not None, check.limit, xrays, families, changed, limit_there, tuple(there))
 
 
-def _fit_elsewhere(
-    check: NoveltyCheck, folder: Path, size: Preprocessing, console: Console, site: Site | None
-) -> tuple[float, Measured]:
-    """The limit of another site, and what either limit flags of its images."""
+def _count_elsewhere(check: NoveltyCheck, data: Dataset) -> Measured:
+    """What the version's limit flags of another site's images, and what a limit flags that is fitted to others."""
     from sklearn.model_selection import GroupKFold
 
-    data = datasets.read(folder, size, console, site=site)
     scores = check.scores(data.pixels)
     above = np.empty(len(scores), dtype=np.bool_)
     for others, fold in GroupKFold(FOLDS).split(scores, groups=np.asarray(data.patients)):
         above[fold] = scores[fold] > limit_for(scores[others], check.limit)
     own = float((scores > check.limit).mean())
-    return limit_for(scores, check.limit), Measured("X-rays of the other site", len(scores), own, float(above.mean()))
+    return Measured("X-rays of the other site", len(scores), own, float(above.mean()))
 
 
 def _fit_check(train: Dataset, size: Preprocessing) -> NoveltyCheck:

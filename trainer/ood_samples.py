@@ -37,21 +37,27 @@ def families(xrays: list[Image.Image], preprocessing: Preprocessing) -> dict[str
 
     A family is left out if the library or the X-rays it is made from are missing.
     """
-    random = np.random.default_rng(1)
     images: dict[str, Iterable[Image.Image]] = {
         "photographs": _parts(_photographs()),
         "drawings and documents": _drawn(PAGES),
         "other body parts": _drawn(PARTS),
         "other modalities": (each for picture in _modalities() for each in (picture, ImageOps.mirror(picture))),
         "blank and noise": _drawn(BLANKS),
+    }
+    return _prepared_by_family(images, preprocessing) | distorted(xrays, preprocessing)
+
+
+def distorted(xrays: list[Image.Image], preprocessing: Preprocessing) -> dict[str, NDArray[np.uint8]]:
+    """The families among `families` that are made of X-rays."""
+    random = np.random.default_rng(1)
+    images: dict[str, Iterable[Image.Image]] = {
         "inverted": map(ImageOps.invert, xrays),
         "rotated by 90°": (xray.rotate((90, 270)[number % 2], expand=True) for number, xray in enumerate(xrays)),
         "upside down": (xray.rotate(180) for xray in xrays),
         "strongly cropped: middle third": (_third(xray, 1 / 3, 1 / 3) for xray in xrays),
         "strongly cropped: any third": (_third(xray, *random.uniform(0, 2 / 3, 2)) for xray in xrays),
     }
-    pixels = {name: prepared(pictures, preprocessing) for name, pictures in images.items()}
-    return {name: each for name, each in pixels.items() if len(each)}
+    return _prepared_by_family(images, preprocessing)
 
 
 def families_in(folder: Path, preprocessing: Preprocessing) -> dict[str, NDArray[np.uint8]]:
@@ -74,6 +80,13 @@ def prepared(pictures: Iterable[Image.Image], preprocessing: Preprocessing) -> N
     """Pixels of n pictures, shape (n, height, width, channels)."""
     empty = np.empty((0, preprocessing.height, preprocessing.width, preprocessing.channels), np.uint8)
     return np.concatenate([empty, *(arrange(picture, preprocessing)[np.newaxis] for picture in pictures)])
+
+
+def _prepared_by_family(
+    images: dict[str, Iterable[Image.Image]], preprocessing: Preprocessing
+) -> dict[str, NDArray[np.uint8]]:
+    pixels = {name: prepared(pictures, preprocessing) for name, pictures in images.items()}
+    return {name: each for name, each in pixels.items() if len(each)}
 
 
 def _readable(paths: Iterable[Path]) -> list[Image.Image]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 from rich.console import Console
 from threadpoolctl import threadpool_limits
 
@@ -391,6 +391,29 @@ def test_the_command_prints_every_family_and_those_of_a_folder(
     assert code == 0
     assert f"its own check, limit {fitted.field.limit:.3f}" in printed
     assert before != (version / manifest.NAME).read_bytes()
+
+
+def test_another_sites_framing_is_strange_no_more_by_its_own_limit_and_its_x_rays_upside_down_are(
+    folder: Path, tmp_path: Path, run_command: Run, fitted: Fitted
+) -> None:
+    version = make_linear_version(tmp_path, "v1")
+    give_check(version, fitted.field, fitted.parameters)
+    for name, stem in (("NORMAL", "IM-"), ("PNEUMONIA", "person")):
+        (tmp_path / "site" / name).mkdir(parents=True)
+        for number in range(35):
+            xray = radiograph(5000 + 2 * number, is_ill=name == "PNEUMONIA")
+            framed = ImageOps.expand(xray.crop((3, 3, 93, 93)), 4, fill=0)
+            framed.save(tmp_path / "site" / name / f"{stem}{9000 + number}_1.png")
+    options = ("models", "measure", "novelty", version, "--data", folder, "--home", tmp_path)
+    code, printed, errors = run_command(*options, "--elsewhere", tmp_path / "site")
+    assert code == 0, errors
+    lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed.splitlines()]
+    shown = {cells[0]: [float(cell) for cell in cells[2:] if cell] for cells in lines[2:] if len(cells) == 4}
+    by_version, by_site = shown["X-rays of the other site"]
+    assert by_version > 0.5
+    assert by_site <= 0.1
+    assert shown["of these, upside down"][1] >= 0.9
+    assert shown["of these, inverted"][1] >= 0.9
 
 
 def test_the_command_says_what_is_missing(folder: Path, tmp_path: Path, run_command: Run) -> None:
