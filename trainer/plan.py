@@ -1,10 +1,12 @@
 """What is to be trained, from what, and where: a plan, and the run that follows from it."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from shared import __version__
 from shared.base.errors import BrokenModel
 from shared.imaging import Preprocessing
 from shared.models import manifest
@@ -13,6 +15,7 @@ from trainer import architectures
 from trainer.datasets import Dataset
 from trainer.fit import Run
 from trainer.listing import Site
+from trainer.recipes import Recipe
 
 FINE_TUNING = 0.1
 """Of the recipe's learning rate, so that a network keeps what it has learnt."""
@@ -51,14 +54,19 @@ def preprocessing(plan: Plan) -> Preprocessing:
 
 
 def run_for(plan: Plan, training: Dataset) -> Run:
-    """The run for a plan; other arguments, other data or another recipe start afresh, in another folder."""
+    """The run for a plan; other arguments, data, another recipe or release start afresh, in another folder."""
     recipe = architectures.recipe(plan.architecture)
     if plan.start_from is not None:
         recipe = replace(recipe, learning_rate=FINE_TUNING * recipe.learning_rate)
     epochs = plan.epochs or recipe.epochs
     start = "" if plan.start_from is None else f"-from-{plan.start_from.name}"
-    name = f"{architectures.file_name(plan.architecture)}-{epochs}-{plan.seed}-{training.fingerprint()[:8]}{start}"
+    name = f"{architectures.file_name(plan.architecture)}-{epochs}-{plan.seed}-{_fingerprint(recipe, training)}{start}"
     return Run(begin(plan), recipe, epochs, plan.seed, plan.work / name, plan.mixed_precision)
+
+
+def _fingerprint(recipe: Recipe, training: Dataset) -> str:
+    told = training.fingerprint(), replace(recipe, change=None), recipe.change and recipe.change.__name__, __version__
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:8]
 
 
 def begin(plan: Plan, fresh: bool = False) -> Callable[[], Any]:

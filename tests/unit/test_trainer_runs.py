@@ -1,6 +1,7 @@
 """When a training is due and who may do it, on both databases; time is an argument."""
 
 import os
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from queries.trainings import progress
 from shared.base.settings import Settings, load
 from shared.database import Database, Review, RunState, TrainingRun
 from tests.unit.steps import NOW, after
-from trainer import fit, leases
+from trainer import architectures, augmentation, fit, leases
 from trainer.datasets import Dataset
 from trainer.leases import Lease
 from trainer.plan import Plan, run_for
@@ -178,3 +179,20 @@ def test_a_training_by_hand_from_before_a_run_is_not_its_progress(
     with database.read() as session:
         row = session.get_one(TrainingRun, 1)
     assert progress(settings.home, row.id, row.started_at) is None
+
+
+def test_another_recipe_or_release_does_not_go_on_from_this_ones_checkpoints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = Plan("tiny7", tmp_path / "candidates", tmp_path / "training")
+    data = Dataset(np.zeros((1, 1, 1, 1), np.uint8), np.zeros(1, np.uint8), (Path("a"),), ("a",), ("0" * 64,))
+    recipe = architectures.recipe("tiny7")
+    first = run_for(plan, data).work
+    assert run_for(plan, data).work == first
+    others = [replace(recipe, learning_rate=0.5), replace(recipe, change=augmentation.attend_to_middle)]
+    for other in others:
+        with monkeypatch.context() as patched:
+            patched.setattr(architectures, "recipe", lambda name, other=other: other)
+            assert run_for(plan, data).work != first
+    monkeypatch.setattr("trainer.plan.__version__", "99.0.0")
+    assert run_for(plan, data).work != first
