@@ -55,6 +55,7 @@ def _setting(name: str, value: int) -> dict[str, str]:
 ROWS: dict[str, Row] = {
     "decode": Row("floor: read and decode alone", "limit", {"part": "decode"}),
     "forward": Row("floor: the network alone, batches of 32", "limit", {"part": "forward"}),
+    "evidence": Row("the network with its evidence map, beside itself without", "evidence", once=True),
     "limit": Row("the limit: both, in one process", "limit"),
     "forward_tensorflow": Row("the network alone, TensorFlow", "limit", {"part": "forward", "engine": "tensorflow"}),
     "limit_tensorflow": Row("both in one process, TensorFlow", "limit", {"engine": "tensorflow"}),
@@ -151,6 +152,8 @@ GOALS = (
     Goal("the whole system, times plain Celery", ratio("system", "per_image"), least=2),
     Goal("the whole system, times Ray Data", ratio("system", "ray"), least=1),
     Goal("the whole system, times LitServe", ratio("system", "litserve"), least=1),
+    Goal("the network with its map, times without, LiteRT", _figure("evidence", "ratio_litert"), most=1.03),
+    Goal("the same, TensorFlow", _figure("evidence", "ratio_tensorflow"), most=1.03),
     Goal("a single file, median, in seconds", _figure("latency", "seconds_median"), most=0.5),
     Goal("a single file, 99th percentile, in seconds", _figure("latency", "seconds_99th_percentile"), most=0.5),
     Goal("images/s beside 1,000,000 rows, of those beside none, SQLite", ratio("million", "system"), least=0.90),

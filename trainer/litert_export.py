@@ -40,7 +40,7 @@ def convert(model: Any, size: Preprocessing, pixels: NDArray[np.uint8]) -> Conve
     if not _is_separable(model):
         return "its convolutions are plain ones, for which LiteRT is no faster than TensorFlow"
     try:
-        data = _convert(model, size)
+        data = convert_exactly(with_evidence(model) or model, size)
         compared = pixels[:MAX_IMAGES]
         logits, reference = LiteRTNetwork(data, size).logits(compared), fit.logits(model, compared)
     except Exception as error:  # noqa: BLE001 - the converter raises whatever a layer leads it to
@@ -72,10 +72,10 @@ def _layers(model: Any) -> Iterator[Any]:
         yield from _layers(layer) if hasattr(layer, "layers") else ()
 
 
-def _convert(model: Any, size: Preprocessing) -> bytes:
-    """For a batch of one: each thread of a worker takes one image at a time. With the evidence map, if it has one."""
+def convert_exactly(model: Any, size: Preprocessing) -> bytes:
+    """Convert these outputs and no others, for a batch of one: each thread of a worker takes one image at a time."""
     import tensorflow as tf
 
-    call = traced(with_evidence(model) or model, (1, size.height, size.width, size.channels))
+    call = traced(model, (1, size.height, size.width, size.channels))
     logging.getLogger("absl").setLevel(logging.ERROR)
     return bytes(tf.lite.TFLiteConverter.from_concrete_functions([call.get_concrete_function()]).convert())

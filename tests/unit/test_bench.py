@@ -68,6 +68,8 @@ NAMES = (
     "restart_seconds",
     "mb_at_most",
     "ratio",
+    "ratio_litert",
+    "ratio_tensorflow",
     "ms_more",
     "ms_per_page",
     "words_lost",
