@@ -132,7 +132,7 @@ def test_the_command_makes_a_version_and_another_one_from_it(tmp_path: Path) -> 
     home, data = tmp_path / "home", tmp_path / "data"
     known_sides(data / "train")
     known_sides(data / "test")  # the same patients, the same files: all of them duplicates
-    options = ("--data", data, "--epochs", 9)
+    options = ("--data", data, "--epochs", 4)
     done = command(home, "train", *options, "--architecture", "tiny7")
     assert done.returncode == 0, done.stderr
     (folder,) = (home / "candidates").iterdir()
@@ -142,7 +142,7 @@ def test_the_command_makes_a_version_and_another_one_from_it(tmp_path: Path) -> 
     assert found.novelty is not None, "there are enough X-rays to fit a check for unfamiliar pictures to"
     assert found.novelty.file in found.files
     assert "of the held-out X-rays as unfamiliar" in done.stderr
-    assert found.data["command"] == "pneumoscreen train --architecture tiny7 --data DIR --epochs 9 --seed 1"
+    assert found.data["command"] == "pneumoscreen train --architecture tiny7 --data DIR --epochs 4 --seed 1"
     assert f"pneumoscreen models publish {folder}" in done.stdout
     assert value(found.metrics["validation"]["auc"]) > 0.9
     (left,) = (home / "training").iterdir()
@@ -160,7 +160,7 @@ def test_the_command_makes_a_version_and_another_one_from_it(tmp_path: Path) -> 
     database = connect(f"sqlite:///{home / 'pneumoscreen.db'}")
     go_live(database, home / "models" / folder.name)
     database.close()
-    again = command(home, "train", *options[:2], "--epochs", 2, "--from", folder.name, "--original", data / "train")
+    again = command(home, "train", *options[:2], "--epochs", 1, "--from", folder.name, "--original", data / "train")
     assert again.returncode == 0, again.stderr
     (tuned,) = [path for path in (home / "candidates").iterdir() if path != folder]
     assert manifest.read(tuned).architecture == "tiny7"
