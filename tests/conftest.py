@@ -190,6 +190,14 @@ class Databases:
         self._shapes: dict[str, str] = {}
         self._free: list[str] = []
 
+    def after(self, prepare: Callable[[Database], None]) -> "Databases":
+        """Databases that were prepared alike: once, in a template of their own."""
+        template = _copy_of(self.server, self._template)
+        database = connect(f"{self.server}/{template}")
+        prepare(database)
+        database.close()
+        return Databases(self.server, template)
+
     def take(self) -> str:
         if self._free:
             return self._free.pop()

@@ -1,6 +1,6 @@
-"""Which files of tests share a worker of pytest-xdist, which start first, and which `make check` leaves out."""
+"""Which files of tests share a worker of pytest-xdist, which start first, and which tests run where."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import pytest
 from _pytest.mark import ParameterSet
@@ -67,6 +67,37 @@ SLOW = (
 )
 """Unit tests with a network, with many processes or with long computations, which `make check` has no time for."""
 
+BOTH_DATABASES = (
+    "tests/unit/test_accuracy.py",
+    "tests/unit/test_backup.py",
+    "tests/unit/test_docs.py",
+    "tests/unit/test_drift_looks.py",
+    "tests/unit/test_identity.py",
+    "tests/unit/test_ledger_recover.py",
+    "tests/unit/test_ledger_register.py",
+    "tests/unit/test_ledger_send.py",
+    "tests/unit/test_ledger_work.py",
+    "tests/unit/test_lookup.py",
+    "tests/unit/test_metrics.py",
+    "tests/unit/test_operating_points.py",
+    "tests/unit/test_outbox.py",
+    "tests/unit/test_prune.py",
+    "tests/unit/test_received.py",
+    "tests/unit/test_refusals.py",
+    "tests/unit/test_roles.py",
+    "tests/unit/test_shadow.py",
+    "tests/unit/test_trainer_runs.py",
+    "tests/unit/test_upgrade.py",
+    "tests/unit/test_upgrade_check.py",
+    "tests/unit/test_views.py",
+    "tests/unit/test_worker_process.py",
+    "tests/unit/test_worklist_page.py",
+)
+"""Unit tests of what SQLite and PostgreSQL may do differently: locks, upserts, arrays, times, plans, rights.
+
+All others do with SQLite in `make test`; `make soak` takes them to PostgreSQL too.
+"""
+
 
 def short(chosen: Iterable[object], values: Iterable[object]) -> list[ParameterSet]:
     """Parameters of a test or a fixture, of which `make test` takes only the chosen ones, and `make soak` all."""
@@ -92,9 +123,21 @@ def put_longest_first(items: list[pytest.Item]) -> None:
 
 
 def mark(items: Sequence[pytest.Item]) -> None:
-    """`slow` and `postgresql`, which `make check` leaves out."""
+    """`slow` and `postgresql`, which `make check` leaves out, and `soak`."""
+    names = {item.nodeid for item in items}
     for item in items:
+        if is_second(item, names):
+            item.add_marker(pytest.mark.soak)
         if file_of(item) in SLOW:
             item.add_marker(pytest.mark.slow)
         if "postgresql" in item.name or "postgresql_url" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.postgresql)
+
+
+def is_second(item: pytest.Item, names: Collection[str]) -> bool:
+    """Whether it is a unit test's run on PostgreSQL where the one on SQLite is enough for `make test`."""
+    file = file_of(item)
+    if not file.startswith("tests/unit/") or file in BOTH_DATABASES:
+        return False
+    test, _, parameters = item.nodeid.partition("[")
+    return "postgresql" in parameters and f"{test}[{parameters.replace('postgresql', 'sqlite')}" in names

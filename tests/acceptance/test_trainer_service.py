@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests import pace
+from tests.acceptance.test_training import known_sides
 from tests.faults.trial import IS_LONG, SEAMS
 from tests.system import QUICK, System, distinct, make_linear_home, running, specimens
-from tests.unit.test_train import specimens as labelled
 from trainer.fit import HISTORY, losses
 
 pytestmark = pytest.mark.timeout(600)  # a real network is fitted, and machines differ
@@ -19,8 +19,6 @@ ARCHITECTURE = "tiny7"
 """The network whose recipe is over first."""
 EPOCHS = 40 if IS_LONG else 5
 """As in the recipe, or as many as are enough for blobs."""
-PATIENTS = 220
-"""Of each class: thirty of them are held out, which is the least that the gate decides by."""
 SECONDS = pace.seconds(180)
 
 
@@ -28,7 +26,7 @@ SECONDS = pace.seconds(180)
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     folder = tmp_path_factory.mktemp("trainer")
     make_linear_home(folder / "home")
-    data = labelled(folder / "labelled", PATIENTS)
+    data = known_sides(folder / "labelled")
     training = {"PNEUMOSCREEN_TRAINING_DATA": str(data), "PNEUMOSCREEN_ARCHITECTURE": ARCHITECTURE}
     training |= {"PYTHONPATH": str(SEAMS), "EPOCHS": str(EPOCHS)}  # the number of epochs is no setting
     with running(folder, flower=True, trainer=True, settings=QUICK | training) as found:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from trainer import datasets
 
 pytestmark = pytest.mark.timeout(420)  # real networks are fitted, and machines differ
 TOP = Path(__file__).parents[2]
+EPOCHS = 4
+"""Enough for blobs, of which the network tells all apart in the third."""
 SHORT = {
     "screen": (2, 1e-3),
     "tiny7": (18, 2e-3),
@@ -128,24 +131,40 @@ def known_sides(root: Path) -> Path:
     return root
 
 
-def test_the_command_makes_a_version_and_another_one_from_it(tmp_path: Path) -> None:
-    home, data = tmp_path / "home", tmp_path / "data"
+@dataclass(frozen=True)
+class Trained:
+    """A home with the one version that the command made of `data`, and what the command said."""
+
+    home: Path
+    data: Path
+    folder: Path
+    done: "subprocess.CompletedProcess[str]"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    top = tmp_path_factory.mktemp("trained")
+    home, data = top / "home", top / "data"
     known_sides(data / "train")
     known_sides(data / "test")  # the same patients, the same files: all of them duplicates
-    options = ("--data", data, "--epochs", 9)
-    done = command(home, "train", *options, "--architecture", "tiny7")
+    done = command(home, "train", "--data", data, "--epochs", EPOCHS, "--architecture", "tiny7")
     assert done.returncode == 0, done.stderr
     (folder,) = (home / "candidates").iterdir()
+    return Trained(home, data, folder, done)
+
+
+def test_the_command_makes_a_version(trained: Trained) -> None:
+    folder, done = trained.folder, trained.done
     found = manifest.read(folder)
     assert (found.architecture, found.parameters) == ("tiny7", 77_633)
     assert found.data["duplicates"] == 160
     assert found.novelty is not None, "there are enough X-rays to fit a check for unfamiliar pictures to"
     assert found.novelty.file in found.files
     assert "of the held-out X-rays as unfamiliar" in done.stderr
-    assert found.data["command"] == "pneumoscreen train --architecture tiny7 --data DIR --epochs 9 --seed 1"
+    assert found.data["command"] == f"pneumoscreen train --architecture tiny7 --data DIR --epochs {EPOCHS} --seed 1"
     assert f"pneumoscreen models publish {folder}" in done.stdout
     assert value(found.metrics["validation"]["auc"]) > 0.9
-    (left,) = (home / "training").iterdir()
+    (left,) = (trained.home / "training").iterdir()
     assert {path.name for path in left.iterdir()} == {"logs"}
     assert found.metrics["validation"]["images"] == 60, "enough are held out to measure on: no patient is crossed"
     assert "Figures on patients held out from this data" in done.stdout
@@ -153,6 +172,10 @@ def test_the_command_makes_a_version_and_another_one_from_it(tmp_path: Path) -> 
     told = "160 patients in 160 images: 160 images by names as in Kermany's set"
     assert told in done.stderr and "| patients told by |" in (folder / "card.md").read_text()
 
+
+@pytest.mark.soak  # what is measured of one: tests/unit/test_pipeline.py
+def test_the_command_makes_another_version_from_it(trained: Trained) -> None:
+    home, data, folder = trained.home, trained.data, trained.folder
     assert command(home, "db", "upgrade").returncode == 0
     (home / "models" / folder.name).mkdir(parents=True)
     for file in folder.iterdir():
@@ -160,7 +183,8 @@ def test_the_command_makes_a_version_and_another_one_from_it(tmp_path: Path) -> 
     database = connect(f"sqlite:///{home / 'pneumoscreen.db'}")
     go_live(database, home / "models" / folder.name)
     database.close()
-    again = command(home, "train", *options[:2], "--epochs", 2, "--from", folder.name, "--original", data / "train")
+    options = ("--data", data, "--from", folder.name)
+    again = command(home, "train", *options, "--epochs", 2, "--original", data / "train")
     assert again.returncode == 0, again.stderr
     (tuned,) = [path for path in (home / "candidates").iterdir() if path != folder]
     assert manifest.read(tuned).architecture == "tiny7"
@@ -169,7 +193,7 @@ def test_the_command_makes_a_version_and_another_one_from_it(tmp_path: Path) -> 
     assert measured["before adaptation"] == measured["original data, before adaptation"], "both are the same data here"
     assert value(measured["original data, after adaptation"]["auc"]) > 0.9
     assert "| the original held-out patients | recall |" in (tuned / "card.md").read_text()
-    assert command(home, "train", *options, "--from", folder.name, "--architecture", "rgb224").returncode == 2
+    assert command(home, "train", *options, "--architecture", "rgb224").returncode == 2
 
 
 def value(figure: Any) -> float:

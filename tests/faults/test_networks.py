@@ -71,7 +71,7 @@ LINES = {
     "worker from both": ["worker-broker", "worker-database"],
     "producer from both": ["producer-broker", "producer-database"],
 }
-CASES = short(("worker from broker", "worker from database", "all from all"), LINES)
+CASES = short(["all from all"], LINES)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -20,11 +20,6 @@ SEAMS = ("unsent", "marked", "published")
 StartTrial = Callable[[System, str], Trial]
 
 
-def over(*kinds: str) -> pytest.MarkDecorator:
-    """The systems that a test runs in; the long form takes each test to both."""
-    return pytest.mark.parametrize("system", short(kinds, KINDS), indirect=True)
-
-
 @pytest.fixture(scope="module")
 def system(
     request: pytest.FixtureRequest,
@@ -37,7 +32,8 @@ def system(
         yield found
 
 
-@over("postgresql")
+@pytest.mark.soak  # among several producers, one is killed in each of these steps below
+@pytest.mark.parametrize("system", KINDS, indirect=True)
 @pytest.mark.parametrize("seam", SEAMS)
 def test_a_producer_killed_in_any_step_of_sending_loses_nothing(system: System, trial: StartTrial, seam: str) -> None:
     fault = trial(system, f"producer killed: {seam}")
@@ -64,7 +60,8 @@ def test_a_producer_killed_before_its_registration_is_committed_finds_the_files_
     fault.end()
 
 
-@over("sqlite")
+@pytest.mark.soak
+@pytest.mark.parametrize("system", KINDS, indirect=True)
 def test_a_producer_killed_at_any_moment_after_files_came_loses_nothing(system: System, trial: StartTrial) -> None:
     fault = trial(system, "producer killed: any moment after files came")
 
@@ -79,7 +76,7 @@ def test_a_producer_killed_at_any_moment_after_files_came_loses_nothing(system: 
     fault.end()
 
 
-@over("sqlite")
+@pytest.mark.parametrize("system", short(["postgresql"], KINDS), indirect=True)
 @pytest.mark.parametrize("producers", short([3], [2, 3]))
 def test_producers_on_one_folder_of_which_some_are_killed_do_nothing_twice(
     system: System, trial: StartTrial, producers: int

@@ -14,6 +14,7 @@ import pytest
 
 from tests import hostile
 from tests.faults.trial import DATABASES, EACH_WAY, IMAGES, IS_LONG, LENGTHY, STRIKES, Trial, alive, struck
+from tests.plan import short
 from tests.servers import Servers
 from tests.system import SECONDS, System
 
@@ -30,6 +31,8 @@ READY = {"producer": "watching source", "worker": " ready.", "trainer": " ready.
 """What each writes into its log when it has started."""
 ENDS = (("up", signal.SIGTERM, 0), ("up", signal.SIGKILL, -signal.SIGKILL), ("supervisor", signal.SIGKILL, 1))
 """What is ended, by which signal, and the exit code of `up` then."""
+TIMES, WAYS = (EACH_WAY, "SIGTERM, SIGKILL, or with its supervisor") if IS_LONG else (2, "SIGTERM or SIGKILL")
+"""How often it is ended, and how."""
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +44,7 @@ def system(tmp_path_factory: pytest.TempPathFactory, make_servers: Callable[[str
         yield found
 
 
-@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("service", short(["producer", "worker"], SERVICES))
 def test_sigterm_to_a_service_under_load_ends_it_in_good_order(system: System, trial: StartTrial, service: str) -> None:
     fault = trial(system, f"SIGTERM to the {service}")
 
@@ -80,11 +83,11 @@ def test_up_ended_under_load_leaves_no_process_and_the_next_start_goes_on(
 ) -> None:
     servers = make_servers(kind)
     fault = None
-    for number in range(EACH_WAY):
+    for number in range(TIMES):
         # Not in turn: what a killed supervisor's worker had in hand is suspect, in good order nothing may be.
-        whom, how, code = ENDS[number * len(ENDS) // EACH_WAY]
+        whom, how, code = ENDS[number * len(ENDS) // TIMES]
         with struck(tmp_path, servers, trainer=IS_LONG or number == 0) as system:  # it takes a while to start
-            fault = fault or trial(system, f"up ended by SIGTERM, SIGKILL, or with its supervisor, {kind}")
+            fault = fault or trial(system, f"up ended by {WAYS}, {kind}")
             fault.system = system
             fault.strike(partial(_end, system, whom, how, code))
         if whom == "up":  # in good order, however it ended itself

@@ -218,7 +218,8 @@ def test_a_trainer_killed_in_any_step_publishes_its_version_once_or_rejects_it(
             check_folders(system)
 
 
-@pytest.mark.parametrize("is_alone", short([True], [True, False]), ids=lambda is_alone: "alone" if is_alone else "all")
+@pytest.mark.soak
+@pytest.mark.parametrize("is_alone", [True, False], ids=lambda is_alone: "alone" if is_alone else "all")
 def test_a_trainer_service_that_is_killed_is_followed_by_another(
     system: System, trial: StartTrial, is_alone: bool
 ) -> None:
@@ -306,6 +307,7 @@ def unreadable(folder: Path) -> Iterator[None]:
         aside.rename(folder)
 
 
+@pytest.mark.soak  # the parts of it: test_worker_models.py, test_worker_process.py, test_trainer_tasks.py
 def test_a_folder_of_models_that_cannot_be_read_stops_neither_screening_nor_the_next_training(
     system: System, trial: StartTrial
 ) -> None:

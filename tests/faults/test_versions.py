@@ -100,6 +100,7 @@ def test_an_older_worker_leaves_a_newer_producer_s_images_to_a_newer_worker(star
         assert system.query("SELECT count(*) FROM jobs WHERE deaths > 0") == [(0,)]
 
 
+@pytest.mark.soak
 def test_a_newer_worker_screens_what_older_and_newer_producers_send(start: Start, trial: StartTrial) -> None:
     with start(NEWER_WORKER) as system:
         fault = trial(system, "older producer beside a newer worker, joined by a newer producer")

@@ -31,7 +31,7 @@ MIN_IMAGES = 200
 """An account of fewer would say little."""
 MAX_TRIES = 5
 POLL_SECONDS, COUNT_SECONDS = 0.1, 0.3
-"""How often a condition is looked at, and how often the images are counted: each takes a connection of its own."""
+"""How often a condition is looked at, and how often the images are counted."""
 BOUND = seconds(90)
 """Seconds within which work goes on after any fault, with the settings of these tests: `docs/reliability.md`."""
 SEAMS = Path(__file__).parent / "seams"

@@ -52,6 +52,20 @@ TABLE = (
     "&columns[0][data]=name"
 )
 
+INSPECTED = ("active", "reserved", "scheduled", "stats", "conf")
+INSPECT = """
+import json, sys
+from concurrent.futures import ThreadPoolExecutor
+from worker.app import app
+
+def ask(kind):
+    return json.dumps(getattr(app.control.inspect(timeout=5), kind)())
+
+with ThreadPoolExecutor() as pool:
+    print(*pool.map(ask, sys.argv[1:]), sep="\\n")
+"""
+"""What `celery inspect` asks, side by side, for each waits for late answers."""
+
 
 def words_in(text: str) -> set[str]:
     """Which planted words a text holds, in plain, escaped for an address or for JSON, or in base64."""
@@ -327,12 +341,11 @@ def _look_around(found: Evidence, moment: str) -> None:
         keys = {key: kinds[redis.type(key)](key) for key in redis.scan_iter()}
     assert keys
     found.add(f"broker: keys {moment}", "\n".join(f"{key} {value}" for key, value in keys.items()))
-    asked = {}
-    for kind in ("active", "reserved", "scheduled", "stats", "conf"):  # side by side, for each waits for late answers
-        command = [sys.executable, "-m", "celery", "-A", "worker.app", "inspect", kind, "--timeout", "5"]
-        asked[kind] = subprocess.Popen(command, env=system.environment, stdout=subprocess.PIPE, text=True)
-    for kind, process in asked.items():
-        found.add(f"celery inspect: {kind} {moment}", process.communicate(timeout=SECONDS)[0])
+    command = [sys.executable, "-c", INSPECT, *INSPECTED]
+    asked = subprocess.run(command, env=system.environment, capture_output=True, text=True, timeout=SECONDS)
+    assert asked.returncode == 0, asked.stderr
+    for kind, answer in zip(INSPECTED, asked.stdout.splitlines(), strict=True):
+        found.add(f"celery inspect: {kind} {moment}", answer)
     for name in ("PRODUCER", "WORKER"):
         port = system.environment[f"PNEUMOSCREEN_{name}_METRICS_PORT"]
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=SECONDS) as answer:

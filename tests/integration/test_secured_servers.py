@@ -33,6 +33,7 @@ from shared.base.errors import ServiceUnavailable
 from shared.base.settings import load
 from shared.queue import broker
 from shared.queue.broker import wait_until_ready
+from tests.plan import short
 from tests.servers import Servers, postgresql
 from tests.system import QUICK, SECONDS, System, drop, environment, make_linear_home, running, specimens
 
@@ -324,16 +325,18 @@ def test_an_address_without_options_trusts_no_unknown_certificate(secured: Secur
         connection.ensure_connection(max_retries=1, interval_start=0)
 
 
-@pytest.mark.parametrize(
-    ("command", "service"),
-    [
-        *(("up", "broker"), ("up", "database"), ("status", "database")),
-        *(("producer", "broker"), ("producer", "database"), ("flower", "broker")),
-    ],
-)
+REFUSING = [
+    *(("up", "broker"), ("up", "database"), ("status", "database")),
+    *(("producer", "broker"), ("producer", "database"), ("flower", "broker")),
+]
+"""Commands, and the server that each of them refuses."""
+
+
+@pytest.mark.parametrize("refusing", short([("up", "broker"), ("producer", "database")], REFUSING), ids="-".join)
 def test_a_server_with_another_certificate_is_refused_in_a_sentence(
-    secured: Secured, strangers_ca: Path, tmp_path: Path, command: str, service: str
+    secured: Secured, strangers_ca: Path, tmp_path: Path, refusing: tuple[str, str]
 ) -> None:
+    command, service = refusing
     name = f"PNEUMOSCREEN_{service.upper()}_URL"
     variables = secured.servers.variables
     variables[name] = variables[name].replace(str(secured.ca), str(strangers_ca))

@@ -167,6 +167,7 @@ def test_a_rescreen_runs_beside_the_live_version_and_the_history_stays(site: Sit
     assert site.system.query("SELECT count(*) FROM results_history") == [(history + site.images - 1,)]
 
 
+@pytest.mark.soak  # takes another system
 def test_a_cold_start_under_a_broken_live_version_uses_the_one_before_it(tmp_path: Path) -> None:
     with made(tmp_path) as cold:
         cold.go_live("good")

@@ -123,27 +123,38 @@ def test_what_is_saved_is_what_the_worker_loads(name: str, built: dict[str, Any]
     assert found["difference"] < 1e-3
 
 
-def test_a_backbone_whose_weights_cannot_be_fetched_starts_from_random_ones_with_a_warning(tmp_path: Path) -> None:
-    code = "from trainer.architectures import build; print(build('transfer:MobileNet', 'imagenet').count_params())"
-    nowhere = "http://127.0.0.1:9"
-    done = python(code, HTTPS_PROXY=nowhere, https_proxy=nowhere, KERAS_HOME=str(tmp_path))
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "3229889"
-    assert "MobileNet starts from random weights" in done.stderr
-
-
-def test_the_weights_of_a_backbone_come_from_a_file_where_one_is_given(tmp_path: Path) -> None:
-    code = """
+BACKBONES = """
 import sys; from pathlib import Path; import keras, numpy as np; from trainer.architectures import build
+print(build("transfer:MobileNet", "imagenet").count_params())
 file = Path(sys.argv[1])
 theirs = keras.applications.MobileNet(include_top=False, weights=None, input_shape=(224, 224, 3))
 theirs.save_weights(file)
 ours = build("transfer:mobile-net", file).get_weights()
 print(all(np.array_equal(a, b) for a, b in zip(theirs.get_weights(), ours)))
 """
-    done = python(code, str(tmp_path / "mobilenet.weights.h5"))
+
+
+@pytest.fixture(scope="module")
+def backbones(tmp_path_factory: pytest.TempPathFactory) -> "subprocess.CompletedProcess[str]":
+    """A backbone built without a network, and another one with weights from a file."""
+    folder, nowhere = tmp_path_factory.mktemp("backbones"), "http://127.0.0.1:9"
+    file = str(folder / "mobilenet.weights.h5")
+    done = python(BACKBONES, file, HTTPS_PROXY=nowhere, https_proxy=nowhere, KERAS_HOME=str(folder))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "True"
+    return done
+
+
+def test_a_backbone_whose_weights_cannot_be_fetched_starts_from_random_ones_with_a_warning(
+    backbones: "subprocess.CompletedProcess[str]",
+) -> None:
+    assert backbones.stdout.splitlines()[-2] == "3229889"
+    assert "MobileNet starts from random weights" in backbones.stderr
+
+
+def test_the_weights_of_a_backbone_come_from_a_file_where_one_is_given(
+    backbones: "subprocess.CompletedProcess[str]",
+) -> None:
+    assert backbones.stdout.splitlines()[-1] == "True"
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,6 @@ def test_a_limit_is_never_shorter_than_on_the_reference_machine() -> None:
     assert float(pace.setting(3.0)) >= 3.0
 
 
-@pytest.mark.parametrize("file", sorted({*plan.ONE_WORKER, *plan.LONGEST, *plan.SLOW}))
+@pytest.mark.parametrize("file", sorted({*plan.ONE_WORKER, *plan.LONGEST, *plan.SLOW, *plan.BOTH_DATABASES}))
 def test_every_file_of_the_plan_exists(file: str) -> None:
     assert (TOP / file).is_file()

@@ -17,6 +17,7 @@ from tests.models import describe, make_linear_version
 from tests.radiographs import labelled
 from trainer import (
     adaptation,
+    calibration,
     datasets,
     description,
     evidence,
@@ -34,6 +35,7 @@ from trainer.plan import run_for
 
 CONSOLE = Console(quiet=True)
 HISTORY = '{"loss": 0.5, "val_loss": 0.25}\n'
+ORIGINAL = (adaptation.ORIGINAL_BEFORE, adaptation.ORIGINAL_AFTER)
 DOCUMENTED = Path(__file__).parents[2] / "docs" / "kermany.toml"
 
 
@@ -165,3 +167,21 @@ def test_the_bundled_version_says_of_its_data_what_the_documented_file_says() ->
     bundled, documented = manifest.read(registry.bundled()), description.read(DOCUMENTED)
     assert bundled.population == documented.population
     assert documented.source.items() <= bundled.data.items()
+
+
+def test_a_tuned_version_is_measured_beside_the_one_it_came_from_at_the_site_and_on_that_one_s_own_data(
+    tmp_path: Path,
+) -> None:
+    start = make_linear_version(tmp_path, "v1")
+    data = datasets.read(labelled(tmp_path / "data", 30), Preprocessing(width=32, height=32), CONSOLE)
+    answers = {pixels.tobytes(): 4.0 * label - 2.0 for pixels, label in zip(data.pixels, data.labels, strict=True)}
+
+    def predict(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+        return np.array([answers[each.tobytes()] for each in pixels])
+
+    examination = calibration.examine(predict(data.pixels), data.labels, data.patients)
+    measured = adaptation.measure(start, examination, predict, data, data)
+    before, original, tuned = (measured[name] for name in (adaptation.BEFORE, *ORIGINAL))
+    assert before == original, "both are the same images here"
+    assert tuned["auc"]["value"] == 1.0 > before["auc"]["value"]
+    assert set(adaptation.measure(start, examination, predict, data, None)) == {adaptation.BEFORE}

@@ -33,6 +33,7 @@ from shared.ledger import outbox, recover, rescreening, send, work
 from shared.ledger.rescreening import Selection
 from shared.ledger.work import MAX_ATTEMPTS, Identifiers, Quarantined, Screened, Superseded
 from shared.sources.folder.facts import Facts
+from tests.conftest import Databases
 from tests.models import go_live, make_linear_version
 from tests.points import add_point, draw_with_words
 from tests.unit.outbox_steps import done, make, pacs, sent, take, wanted
@@ -58,11 +59,20 @@ def apply(database: Database) -> None:
     assert "ERROR" not in done.stderr
 
 
+@pytest.fixture(scope="module")
+def databases(databases: Databases) -> Databases:
+    """Databases to which the script was applied twice."""
+
+    def apply_twice(database: Database) -> None:
+        for _ in range(2):
+            apply(database)
+
+    return databases.after(apply_twice)
+
+
 @pytest.fixture
 def owner(database: Database, tmp_path: Path) -> Database:
-    """A database to which the script was applied twice, with a live version in it."""
-    for _ in range(2):
-        apply(database)
+    """A database with a live version in it."""
     go_live(database, make_linear_version(tmp_path / "models", "v1"))
     return database
 
