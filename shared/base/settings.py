@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from shared.base import service_links
-from shared.base.destination_settings import DestinationSettings, check_names
+from shared.base.destination_settings import DestinationSettings, ResultDestination, check_names
 from shared.base.dicom_settings import NAME, DicomSettings
 from shared.base.errors import WrongSettings
 from shared.base.home import announcement, find_home, resolve
@@ -201,6 +201,13 @@ class Settings(BaseSettings):
         own = self.sources.get(source)
         mode, share = (own.reading, own.second_reading_share) if own is not None else (None, None)
         return ReadingRule(mode or self.reading, self.second_reading_share if share is None else share)
+
+    @property
+    def keeps_evidence(self) -> bool:
+        """Also where a destination gets captures, since they show the map."""
+        return self.store_evidence or any(
+            isinstance(each, ResultDestination) and "capture" in each.objects for each in self.destinations.values()
+        )
 
     @property
     def zone(self) -> tzinfo | None:

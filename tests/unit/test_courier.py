@@ -27,7 +27,6 @@ from shared.base.lanes import Lane
 from shared.base.settings import Settings, load
 from shared.base.source_settings import FolderSettings
 from shared.database import Database, Promotion, Review
-from shared.imaging import Limits
 from shared.ledger import outbox, register, work
 from shared.ledger.work import Identifiers, Screened
 from shared.reports.message import sign
@@ -87,7 +86,7 @@ class Driver:
     def __init__(self, settings: Settings, database: Database) -> None:
         self.database = database
         self.maker = Maker(settings, database)
-        preparer = Preparer(database, sources.build(settings), Limits.of(settings), settings.zone)
+        preparer = Preparer(database, settings)
         self.deliveries = {
             name: Delivery(name, chosen, database, preparer, Metrics(settings))
             for name, chosen in settings.destinations.items()
