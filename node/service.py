@@ -197,8 +197,9 @@ class Node:
             days = inlet.chosen.keep_days
             if days is None or not inlet.is_swept or not inlet.source.is_in_reach():
                 continue
+            keep, audit = timedelta(days=days), timedelta(days=self.settings.audit_days)
             destinations, at = self.settings.destinations, datetime.now(UTC)
-            number = release(self.database, inlet.source, destinations, timedelta(days=days), ACTOR, at, stop.is_set)
+            number = release(self.database, inlet.source, destinations, keep, audit, ACTOR, at, stop.is_set)
             if number:
                 log.info("source %s: %d received files were deleted: they are reported and old", name, number)
         self._next_release = now + RELEASE_SECONDS

@@ -3,8 +3,6 @@
 import hashlib
 import json
 import logging
-import ssl
-import subprocess
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -31,6 +29,8 @@ from shared.database import Database, Promotion, Review
 from shared.ledger import outbox, register, work
 from shared.ledger.work import Identifiers, Screened
 from shared.reports.message import sign
+from tests.certificates import make as make_certificates
+from tests.certificates import server_context
 from tests.dicom import NAME, PATIENT, make, written
 from tests.models import go_live, make_linear_version
 from tests.peers import mail_server, receiver, wait_for, web_server
@@ -225,31 +225,90 @@ def test_a_title_that_the_pacs_does_not_know_is_said_and_nothing_fails(
             assert "rejects the association" in str(session.get(outbox.DestinationState, "pacs").problem)
 
 
-def certificate(folder: Path) -> tuple[Path, Path]:
-    key, file = folder / "key.pem", folder / "certificate.pem"
-    subject = ("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1")
-    kind = ("-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
-    command = ["openssl", "req", *kind, "-keyout", key, "-out", file, *subject]
-    subprocess.run(command, check=True, capture_output=True)
-    return file, key
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_certificates(tmp_path_factory.mktemp("tls"), "server", "courier")
 
 
 def test_tls_to_a_pacs_checks_its_certificate_and_shows_one(
-    database: Database, ward: Path, drivers: list[Driver]
+    database: Database, ward: Path, drivers: list[Driver], certificates: Path
 ) -> None:
-    file, key = certificate(ward.parent)
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=file)
-    context.load_cert_chain(file, key)
-    context.verify_mode = ssl.CERT_REQUIRED
+    context = server_context(certificates, "server", asks_for_certificate=True)
     with receiver(ssl_context=context) as peer:
-        good = pacs(peer.port, tls=True, ca=file, certificate=file, key=key)
-        bad = pacs(peer.port, tls=True, certificate=file, key=key)
-        driver = start(drivers, database, ward.parent, good=good, unknown_authority=bad)
+        ours = {"tls": True, "certificate": certificates / "courier.pem", "key": certificates / "courier.key"}
+        good = pacs(peer.port, ca=certificates / "authority.pem", **ours)
+        driver = start(drivers, database, ward.parent, good=good, unknown_authority=pacs(peer.port, **ours))
         screen(database, ward)
         driver.step()
         states = {row.destination: row.state for row in outbox_rows(database)}
         assert states == {"good": "sent", "unknown_authority": "waiting"}
         assert len(peer.received) == 1
+
+
+@pytest.mark.parametrize("ca", ["authority.pem", None, "stranger.pem"])
+def test_webhook_and_stow_go_to_a_server_that_the_site_s_own_authority_vouches_for_and_to_no_other(
+    database: Database, ward: Path, drivers: list[Driver], certificates: Path, ca: str | None
+) -> None:
+    with web_server(server_context(certificates, "server")) as peer:
+        trusted = {} if ca is None else {"ca": certificates / ca}
+        web = {"kind": "stow", "url": f"{peer.url}/dicom-web", "token": "t", "timeout": 5, **trusted}
+        told_to = {**hook(peer.url, "urgent_positive"), **trusted}
+        driver = start(drivers, database, ward.parent, web=web, hook=told_to)
+        screen(database, ward, lane="stat")
+        driver.step()
+        is_trusted = ca == "authority.pem"
+        assert {row.state for row in outbox_rows(database)} == {"sent" if is_trusted else "waiting"}
+        assert len(peer.requests) == 2 * is_trusted
+
+
+def test_stow_shows_a_certificate_where_the_server_asks_for_one(
+    database: Database, ward: Path, drivers: list[Driver], certificates: Path
+) -> None:
+    with web_server(server_context(certificates, "server", asks_for_certificate=True)) as peer:
+        web = {"kind": "stow", "url": peer.url, "ca": certificates / "authority.pem", "timeout": 5}
+        ours = {"certificate": certificates / "courier.pem", "key": certificates / "courier.key"}
+        driver = start(drivers, database, ward.parent, known={**web, **ours}, unknown=web)
+        screen(database, ward)
+        driver.step()
+        states = {row.destination: row.state for row in outbox_rows(database)}
+        assert states == {"known": "sent", "unknown": "waiting"}
+
+
+@pytest.mark.parametrize("encryption", ["starttls", "tls"])
+@pytest.mark.parametrize("ca", ["authority.pem", "stranger.pem"])
+def test_a_mail_and_its_password_go_encrypted_to_a_server_whose_certificate_was_checked(
+    database: Database, ward: Path, drivers: list[Driver], certificates: Path, encryption: str, ca: str
+) -> None:
+    context = server_context(certificates, "server")
+    with mail_server(context, is_encrypted_at_once=encryption == "tls") as peer:
+        mail = {
+            **{"kind": "mail", "host": "127.0.0.1", "port": peer.port, "encryption": encryption, "timeout": 5},
+            **{"ca": certificates / ca, "user": "ps", "password": "geheim"},
+            **{"sender": "ps@hospital.example", "recipients": ["a@hospital.example"]},
+        }
+        driver = start(drivers, database, ward.parent, mail=mail)
+        screen(database, ward, lane="stat")
+        driver.step()
+        is_trusted = ca == "authority.pem"
+        assert outbox_rows(database)[0].state == ("sent" if is_trusted else "waiting")
+        assert len(peer.mails) == is_trusted
+        assert ("AUTH" in peer.encrypted) == is_trusted
+        assert not {"AUTH", "MAIL"} & set(peer.plain)
+
+
+def test_a_mail_server_that_offers_no_encryption_gets_neither_mail_nor_password(
+    database: Database, ward: Path, drivers: list[Driver]
+) -> None:
+    with mail_server() as peer:
+        mail = {
+            **{"kind": "mail", "host": "127.0.0.1", "port": peer.port, "user": "ps", "password": "geheim"},
+            **{"sender": "ps@hospital.example", "recipients": ["a@hospital.example"]},
+        }
+        driver = start(drivers, database, ward.parent, mail=mail)
+        screen(database, ward, lane="stat")
+        driver.step()
+        assert outbox_rows(database)[0].state == "waiting"
+        assert not {"AUTH", "MAIL"} & set(peer.plain)
 
 
 def test_where_the_file_with_the_identity_is_gone_the_row_fails_for_good_with_that_reason(
