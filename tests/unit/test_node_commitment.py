@@ -151,8 +151,8 @@ def test_orthanc_asks_over_tls_whether_what_it_sent_is_safe(
     chosen = {name: certificates / file for name, file in files.items()}
     with orthanc(tmp_path / "orthanc", **tls) as pacs:
         asked = (f"ORTHANC@127.0.0.1:{pacs.dicom_port}",)
-        with running(home, port=port, commitment=asked, **chosen) as node:
-            sent = image()
+        with running(home, port=port, commitment=asked, **chosen):
+            sent = image(SeriesInstanceUID=generate_uid())
             pacs.send("node", [str(pacs.upload(written(sent))["ID"])])
             objects = [[str(DX), str(sent.SOPInstanceUID)], [str(DX), "1.2.3"]]
             told = [_commit(pacs, [objects[0]]), _commit(pacs, objects)]
