@@ -7,15 +7,17 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
-from shared.database import Database, DeadLetter, DicomHeader, Job, Prediction, Sighting
+from shared.database import Database, DeadLetter, DicomHeader, Job, OutboxRow, Prediction, Sighting
 from shared.database.audit import record
 from shared.ledger import retention
+from shared.ledger.outbox import EVENT_MEMORY
 from shared.ledger.register import as_path
 from shared.sources import Source
 
 JOBS, REPLACED, GONE = "finished jobs", "replaced sightings", "sightings whose file is gone"
 LETTERS, PREDICTIONS, HEADERS = "dead letters", "predictions", "DICOM headers"
 REVIEWS = "reviews of deleted sightings alone"
+EVENTS = "events that were told"
 Advance = Callable[[str, int], None]
 """Called with what is being deleted, and how many more rows were looked at."""
 
@@ -47,6 +49,7 @@ def prune(
     run.delete_replaced()
     run.delete_gone()
     run.delete_letters()
+    run.delete_events(now - EVENT_MEMORY)
     run.delete_contents()
     if not dry_run:
         detail = ", ".join(f"{count} {name}" for name, count in run.counts.items())
@@ -61,7 +64,7 @@ class _Run:
     def __init__(
         self, database: Database, sources: Mapping[str, Source], cutoff: datetime, dry_run: bool, advance: Advance
     ) -> None:
-        self.counts = dict.fromkeys((JOBS, REPLACED, GONE, LETTERS, PREDICTIONS, HEADERS, REVIEWS), 0)
+        self.counts = dict.fromkeys((JOBS, REPLACED, GONE, LETTERS, PREDICTIONS, HEADERS, REVIEWS, EVENTS), 0)
         self.kept, self.out_of_reach = 0, Counter[str]()
         self._database, self._sources, self._cutoff = database, sources, cutoff
         self._dry_run, self._advance, self._deleted = dry_run, advance, set[int]()
@@ -71,6 +74,14 @@ class _Run:
 
     def delete_letters(self) -> None:
         self._delete_all(LETTERS, retention.old_letters, lambda ids: self._delete_rows(LETTERS, DeadLetter, ids))
+
+    def delete_events(self, known_for: datetime) -> None:
+        cutoff = min(self._cutoff, known_for)
+        self._delete_all(
+            EVENTS,
+            lambda session, _, after: retention.old_events(session, cutoff, after),
+            lambda ids: self._delete_rows(EVENTS, OutboxRow, ids),
+        )
 
     def delete_replaced(self) -> None:
         self._delete_all(REPLACED, retention.replaced, lambda ids: self._delete_sightings(REPLACED, ids))
@@ -127,7 +138,9 @@ class _Run:
             delete(ids)
             self._advance(name, len(ids))
 
-    def _delete_rows(self, name: str, table: type[Job] | type[DeadLetter], ids: Sequence[int]) -> None:
+    def _delete_rows(
+        self, name: str, table: type[Job] | type[DeadLetter] | type[OutboxRow], ids: Sequence[int]
+    ) -> None:
         if self._dry_run:
             self.counts[name] += len(ids)
             return

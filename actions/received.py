@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
-from sqlalchemy import exists, select
+from sqlalchemy import ColumnElement, exists, select
 from sqlalchemy.orm import Session
 
 from shared.base.destination_settings import DestinationSettings
-from shared.database import OPEN_JOB, Database, Job, Resolution, Sighting, SightingState
+from shared.database import OPEN_JOB, AuditSample, Database, Job, Resolution, Review, Sighting, SightingState
 from shared.database.audit import record
 from shared.ledger.latest import is_newest
 from shared.ledger.outbox import reported
@@ -26,6 +26,7 @@ def release(
     source: DicomSource,
     destinations: Mapping[str, DestinationSettings],
     keep: timedelta,
+    audit: timedelta,
     actor: str,
     now: datetime,
     should_stop: Stop = lambda: False,
@@ -33,13 +34,13 @@ def release(
     """Delete the files of a source that came before `now - keep` and are done with; returns how many.
 
     Their rows stay. A quarantined file stays until a person dismisses it, and one that waits, is screened again or
-    has a report under way stays as well.
+    has a report under way stays as well. One that was drawn to be read blind stays until it is, or for `audit`.
     """
     count, cutoff = 0, now - keep
     old = (found.path for found, stat in sweep(source.root) if datetime.fromtimestamp(stat.st_mtime, UTC) < cutoff)
     while not should_stop() and (part := list(islice(old, MAX_FILES))):
         with database.write() as session:
-            gone = _deletable(session, source.name, destinations, part, cutoff)
+            gone = _deletable(session, source.name, destinations, part, cutoff, now - audit)
             for path in gone:
                 source.delete(path)
             if gone:
@@ -55,6 +56,7 @@ def _deletable(
     destinations: Mapping[str, DestinationSettings],
     paths: Sequence[str],
     cutoff: datetime,
+    drawn_since: datetime,
 ) -> list[str]:
     """Held until the transaction ends: a job or a report that somebody adds meanwhile waits, and finds no file then."""
     texts = [as_text(path)[0] for path in paths]
@@ -63,9 +65,18 @@ def _deletable(
     rows = session.scalars(
         select(Sighting)
         .where(Sighting.source == source, Sighting.path.in_(texts), is_newest())
-        .where(is_done, Sighting.finished_at < cutoff, ~has_work)
+        .where(is_done, Sighting.finished_at < cutoff, ~has_work, ~_is_unread_sample(drawn_since))
         .order_by(Sighting.id)
         .with_for_update()
     ).all()
     settled = reported(session, destinations, [row.id for row in rows])
     return [as_path(row.path, row.path_bytes) for row in rows if row.id in settled]
+
+
+def _is_unread_sample(drawn_since: datetime) -> ColumnElement[bool]:
+    """Drawn since then to be read blind, and not read: without its file, nobody could."""
+    of_it = (AuditSample.source == Sighting.source, AuditSample.sha256 == Sighting.sha256)
+    has_word = exists().where(
+        Review.sha256 == AuditSample.sha256, Review.is_blind.is_(True), Review.withdrawn_at.is_(None)
+    )
+    return exists().where(*of_it, AuditSample.drawn_at > drawn_since, ~has_word)

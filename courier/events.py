@@ -13,6 +13,7 @@ from shared.base.destination_settings import Event, EventDestination
 from shared.base.settings import Settings
 from shared.database import Database, OutboxRow, Promotion
 from shared.ledger import reporting
+from shared.ledger.outbox import EVENT_MEMORY
 from shared.ledger.reporting import Wanted
 
 EVERY = timedelta(seconds=30)
@@ -46,7 +47,8 @@ class EventWatch:
         self._next = now + EVERY
         chosen = {event for each in listening for event in events_of(each)}
         with self._database.read() as session:
-            happened = list(self._find(session, chosen, min(each.since for each in listening), now))
+            since = max(min(each.since for each in listening), now - EVENT_MEMORY)
+            happened = [each for each in self._find(session, chosen, since, now) if each.at >= since]
             happened = _untold(session, happened)
         if not happened:
             return 0

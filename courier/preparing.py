@@ -2,31 +2,31 @@
 
 import json
 import logging
-from collections.abc import Mapping
-from datetime import tzinfo
 from hashlib import sha256
 
 from pydicom.dataset import Dataset
 
+from queries import evidence
+from shared import sources
 from shared.base.destination_settings import Event
 from shared.base.errors import Deferred, DeliveryError, ImageError, OutOfReach, Rejected
 from shared.base.host_failures import describe_host_failure
+from shared.base.settings import Settings
 from shared.database import Database, OutboxKind
 from shared.imaging import Limits
 from shared.ledger.outbox import Taken, places_of
 from shared.ledger.result_facts import ResultFacts
+from shared.models.evidence import Map
 from shared.reports.message import Happening
-from shared.sources import Source
 
 log = logging.getLogger(__name__)
 GONE = "the file with the patient's identity is gone, or is another one by now"
 
 
 class Preparer:
-    """`zone` is the site's time zone, None the host's: dates in a study are local."""
-
-    def __init__(self, database: Database, sources: Mapping[str, Source], limits: Limits, zone: tzinfo | None) -> None:
-        self._database, self._sources, self._limits, self._zone = database, sources, limits, zone
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database, self._settings = database, settings
+        self._sources, self._limits = sources.build(settings), Limits.of(settings)
 
     def build_happening(self, taken: Taken) -> Happening:
         facts = json.loads(taken.facts)
@@ -52,12 +52,20 @@ class Preparer:
 
         facts = ResultFacts.parse(taken.facts)
         original = read_original(data, facts.sop_instance_uid)
-        made_at = taken.created_at.astimezone(self._zone)
+        made_at = taken.created_at.astimezone(self._settings.zone)  # dates in a study are local
         if taken.kind is OutboxKind.REPORT:
             return build_report(facts, original, taken.uid, taken.replaces, made_at)
         from shared.reports.capture import build_capture
 
-        return build_capture(facts, original, data, self._limits, taken.uid, taken.replaces, made_at)
+        shown = self._evidence(taken, facts)
+        return build_capture(facts, original, data, self._limits, taken.uid, taken.replaces, made_at, shown)
+
+    def _evidence(self, taken: Taken, facts: ResultFacts) -> Map | str:
+        is_unfamiliar = bool(facts.unfamiliar)
+        with self._database.read() as session:
+            return evidence.of_result(
+                session, self._settings, str(taken.sha256), facts.model_version, is_unfamiliar=is_unfamiliar
+            )
 
     def _read(self, taken: Taken) -> bytes:
         """The bytes of the content, from wherever in its source it still lies."""

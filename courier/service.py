@@ -9,11 +9,10 @@ from courier.delivering import Delivery
 from courier.making import Maker
 from courier.metrics import Metrics
 from courier.preparing import Preparer
-from shared import database, sources
+from shared import database
 from shared.base.errors import ServiceUnavailable, WrongSettings
 from shared.base.settings import Settings
 from shared.database import OUT_OF_REACH
-from shared.imaging import Limits
 
 log = logging.getLogger(__name__)
 TICK = 1.0
@@ -44,7 +43,7 @@ class Courier:
             raise
         self.metrics = Metrics(settings)
         self.maker = Maker(settings, self.database)
-        preparer = Preparer(self.database, sources.build(settings), Limits.of(settings), settings.zone)
+        preparer = Preparer(self.database, settings)
         self.deliveries = {
             name: Delivery(name, chosen, self.database, preparer, self.metrics)
             for name, chosen in settings.destinations.items()

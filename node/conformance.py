@@ -11,7 +11,7 @@ from pydicom.uid import UID
 
 from node import commitment, header, listening, transport
 from node.implementation import CLASS_UID, VERSION_NAME
-from node.statuses import MEANINGS
+from node.statuses import MEANINGS, ONLY_BY_WEB, STOW_STATUSES
 from shared.base.dicom_settings import DicomSettings
 
 PAGE = Path("docs/dicom-conformance.md")
@@ -59,6 +59,18 @@ def _count(number: int) -> str:
 def _statuses() -> Iterator[str]:
     yield from ("### Answers to C-STORE", "", "| status | meaning |", "| --- | --- |")
     for status, meaning in MEANINGS.items():
+        yield f"| `0x{status:04X}` | {meaning} |"
+    yield from ("", "### Answers to STOW-RS", "", "| status | meaning |", "| --- | --- |")
+    for code, meaning in STOW_STATUSES.items():
+        yield f"| `{code}` | {meaning} |"
+    yield from (
+        "",
+        "Failure Reasons are the statuses of C-STORE above, and:",
+        "",
+        "| reason | meaning |",
+        "| --- | --- |",
+    )
+    for status, meaning in ONLY_BY_WEB.items():
         yield f"| `0x{status:04X}` | {meaning} |"
     yield ""
 

@@ -57,6 +57,15 @@ class FileMeta:
         return cls(*values), start
 
 
+def decode_others(file: BinaryIO) -> tuple[FileMeta, int]:
+    """As `decode`, of a file that another program wrote: whatever stands in its preamble. Raises ValueError."""
+    head = file.read(MAX_META)
+    try:
+        return FileMeta.decode(BytesIO(PREAMBLE[:128] + head[128:]))
+    except Exception as error:
+        raise ValueError("no DICOM file, or one without a group length") from error
+
+
 def read(file: Path) -> FileMeta | None:
     """What a file of a node says of itself; None if it is none. Raises OSError."""
     with file.open("rb") as opened:

@@ -22,6 +22,7 @@ class Head:
 
     sop_class: str = ""
     sop_instance: str = ""
+    study: str = ""
     priorities: tuple[str, ...] = ()
 
 
@@ -47,4 +48,7 @@ def _head(body: memoryview, syntax: str) -> bytes:
 
 def _of(dataset: Dataset) -> Head:
     priorities = tuple(word for name in PRIORITIES if (word := word_of(dataset, name)))
-    return Head(text_of(dataset, "SOPClassUID") or "", text_of(dataset, "SOPInstanceUID") or "", priorities)
+    sop_class, instance, study = (
+        text_of(dataset, name) or "" for name in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID")
+    )
+    return Head(sop_class, instance, study, priorities)

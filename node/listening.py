@@ -12,6 +12,7 @@ from pynetdicom.association import Association
 from pynetdicom.events import Event
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification  # type: ignore[attr-defined]
 
+from node import c_store
 from node.commitment import Commitments
 from node.implementation import CLASS_UID, VERSION_NAME
 from node.metrics import Metrics
@@ -91,7 +92,7 @@ class Listener:
         self._name, self._entity, self._metrics = name, entity(chosen), metrics
         self.gate = Gate(chosen.allowed_addresses, chosen.max_associations)
         handlers: list[evt.EventHandlerType] = [
-            (evt.EVT_C_STORE, receiver.handle),
+            (evt.EVT_C_STORE, c_store.handler(receiver)),
             (evt.EVT_C_ECHO, lambda _: 0x0000),
             (evt.EVT_REJECTED, self._note_rejection),
         ]

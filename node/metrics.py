@@ -64,11 +64,10 @@ class Metrics:
             self._associations.labels(source)
             self._ready.labels(source)
 
-    def count_object(self, source: str, outcome: "Outcome") -> None:
+    def count_object(self, source: str, outcome: "Outcome", stored: int) -> None:
+        """`stored`: bytes."""
         self._objects.labels(source, outcome).inc()
-
-    def count_bytes(self, source: str, number: int) -> None:
-        self._bytes.labels(source).inc(number)
+        self._bytes.labels(source).inc(stored)
 
     def count_rejection(self, source: str, reason: str) -> None:
         """`reason` is one of REJECTIONS."""

@@ -1,16 +1,12 @@
-"""Answers C-STORE: success only once the file is on the disk and its row is committed."""
+"""Takes objects, however they came: success only once the file is on the disk and its row is committed."""
 
 import logging
+from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import cast
-
-from pydicom.dataset import Dataset
-from pynetdicom.dimse_primitives import C_STORE
-from pynetdicom.events import Event
 
 from node import header, lanes
 from node.file_meta import FileMeta
-from node.metrics import Metrics
 from node.naming import is_uid
 from node.registering import Registrar
 from node.statuses import Status
@@ -20,8 +16,6 @@ from shared.base.errors import DiskLow, OutOfReach, ServiceUnavailable
 from shared.database import OUT_OF_REACH, refusals
 
 log = logging.getLogger(__name__)
-MAX_COMMENT = 64
-"""Characters of an Error Comment (0000,0902)."""
 
 
 class Outcome(StrEnum):
@@ -34,12 +28,25 @@ class Outcome(StrEnum):
     REFUSED = "refused"  # the environment's fault: to be sent again
 
 
-class Receiver:
-    """Of one source; called by the threads of its associations."""
+@dataclass(frozen=True)
+class Answer:
+    """What the sender is told of an object; the comment is empty with success."""
 
-    def __init__(self, name: str, chosen: DicomSettings, store: Store, registrar: Registrar, metrics: Metrics) -> None:
+    status: Status
+    comment: str
+    outcome: Outcome
+
+
+Note = Callable[[Outcome, int], None]
+"""Is told of each object: what became of it, and how many bytes were stored."""
+
+
+class Receiver:
+    """Of one source; called by the threads in which objects come."""
+
+    def __init__(self, name: str, chosen: DicomSettings, store: Store, registrar: Registrar, note: Note) -> None:
         self._name, self._chosen = name, chosen
-        self._store, self._registrar, self._metrics = store, registrar, metrics
+        self._store, self._registrar, self._note = store, registrar, note
         self._trouble: str | None = None
         self.has_leftovers = False
         """Whether a file may lie in the folder that has no row, because the database was away."""
@@ -49,39 +56,35 @@ class Receiver:
         """Why the last object was refused; None if it was taken."""
         return self._trouble
 
-    def handle(self, event: Event) -> Dataset:
-        """The answer to a C-STORE request. Never raises: pynetdicom would blame the object (0xC211)."""
+    def take(self, meta: FileMeta, body: memoryview | None, study: str | None = None) -> Answer:
+        """Store and register a data set, of a study if one is given. Never raises, and releases the body."""
+        stored_bytes = 0
         try:
-            status, comment, outcome = self._take(event)
+            answer, stored_bytes = self._take(meta, body, study)
         except (*OUT_OF_REACH, ServiceUnavailable, OutOfReach, OSError, MemoryError) as error:
-            status, comment, outcome = Status.OUT_OF_RESOURCES, _public(error), Outcome.REFUSED
+            answer = Answer(Status.OUT_OF_RESOURCES, _public(error), Outcome.REFUSED)
             self._complain(_describe(error))
         except Exception:
             log.exception("a fault of the node: the object is refused for now")
-            status, comment, outcome = Status.OUT_OF_RESOURCES, "a fault of the node, see its log", Outcome.REFUSED
+            answer = Answer(Status.OUT_OF_RESOURCES, "a fault of the node, see its log", Outcome.REFUSED)
             self._complain("a fault of the node: see its log")
-        self._metrics.count_object(self._name, outcome)
-        answer = Dataset()
-        answer.Status = int(status)
-        if comment:
-            answer.ErrorComment = comment[:MAX_COMMENT]
+        self._note(answer.outcome, stored_bytes)
         return answer
 
-    def _take(self, event: Event) -> tuple[Status, str, Outcome]:
-        request = cast(C_STORE, event.request)
-        instance, sop_class = str(request.AffectedSOPInstanceUID), str(request.AffectedSOPClassUID)
-        if not is_uid(instance):
-            return Status.INVALID_INSTANCE, "the SOP Instance UID is no UID", Outcome.INVALID
-        if request.DataSet is None:
-            return Status.DOES_NOT_MATCH, "there is no data set", Outcome.INVALID
-        body, syntax = request.DataSet.getbuffer(), str(event.context.transfer_syntax)
+    def _take(self, meta: FileMeta, body: memoryview | None, study: str | None) -> tuple[Answer, int]:
+        if not is_uid(meta.sop_instance):
+            return Answer(Status.INVALID_INSTANCE, "the SOP Instance UID is no UID", Outcome.INVALID), 0
+        if body is None:
+            return Answer(Status.DOES_NOT_MATCH, "there is no data set", Outcome.INVALID), 0
         try:
-            head = header.read(body, syntax)
-            if (head.sop_class or sop_class, head.sop_instance or instance) != (sop_class, instance):
-                return Status.DOES_NOT_MATCH, "the data set states another class or UID", Outcome.INVALID
-            calling = event.assoc.requestor.ae_title.strip()
-            lane = lanes.choose(self._chosen, calling, head)
-            stored = self._store.store(FileMeta(sop_class, instance, syntax, calling), body)
+            head = header.read(body, meta.syntax)
+            stated = (head.sop_class or meta.sop_class, head.sop_instance or meta.sop_instance)
+            if stated != (meta.sop_class, meta.sop_instance):
+                return Answer(Status.DOES_NOT_MATCH, "the data set states another class or UID", Outcome.INVALID), 0
+            if study is not None and head.study != study:
+                return Answer(Status.DOES_NOT_MATCH, "the data set states another study", Outcome.INVALID), 0
+            lane = lanes.choose(self._chosen, meta.calling_title, head)
+            stored = self._store.store(meta, body)
             size = len(body)
         finally:
             body.release()
@@ -93,12 +96,10 @@ class Receiver:
         if self._trouble:
             log.info("source %s receives again", self._name)
             self._trouble = None
-        if stored.is_new:
-            self._metrics.count_bytes(self._name, size)
         if stored.is_other and stored.is_new:
             log.warning("source %s: another content came under a known SOP Instance UID: both are kept", self._name)
-            return Status.SUCCESS, "", Outcome.OTHER_CONTENT
-        return Status.SUCCESS, "", Outcome.STORED if stored.is_new else Outcome.AGAIN
+            return Answer(Status.SUCCESS, "", Outcome.OTHER_CONTENT), size
+        return Answer(Status.SUCCESS, "", Outcome.STORED if stored.is_new else Outcome.AGAIN), size * stored.is_new
 
     def _complain(self, trouble: str) -> None:
         """Once for each trouble, however often senders try."""

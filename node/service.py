@@ -5,6 +5,7 @@ import threading
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from actions.received import release
 from node.commitment import Commitments
@@ -79,7 +80,7 @@ class Node:
         source = build(self.settings)[name]
         assert isinstance(source, DicomSource)
         store = Store(source, self.settings.min_free_disk)
-        receiver = Receiver(name, chosen, store, self._registrar, self.metrics)
+        receiver = Receiver(name, chosen, store, self._registrar, partial(self.metrics.count_object, name))
         commitments = None
         if chosen.commitment:
             holdings = Holdings(source, self.database)
@@ -191,11 +192,14 @@ class Node:
         if now < self._next_release:
             return
         for name, inlet in self._inlets.items():
+            if inlet.chosen.stow_accounts:  # the web service may have been killed between a file and its row
+                inlet.receiver.has_leftovers = True
             days = inlet.chosen.keep_days
             if days is None or not inlet.is_swept or not inlet.source.is_in_reach():
                 continue
+            keep, audit = timedelta(days=days), timedelta(days=self.settings.audit_days)
             destinations, at = self.settings.destinations, datetime.now(UTC)
-            number = release(self.database, inlet.source, destinations, timedelta(days=days), ACTOR, at, stop.is_set)
+            number = release(self.database, inlet.source, destinations, keep, audit, ACTOR, at, stop.is_set)
             if number:
                 log.info("source %s: %d received files were deleted: they are reported and old", name, number)
         self._next_release = now + RELEASE_SECONDS

@@ -1,12 +1,14 @@
 """A received object becomes a file: written aside, synced, and given its name, which no other content ever takes."""
 
 import errno
+import fcntl
 import os
 import shutil
 import threading
 import time
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +24,7 @@ from shared.sources.folder.marker import why_away
 ASIDE = ".incoming"
 """The folder in the source in which files are written; its name begins with a dot, so nothing in it is an image."""
 OLD_SECONDS = 3600.0
-"""A file in it that is older was left by a node that was killed: objects are written once they are complete."""
+"""A file in it that is older was left by a process that was killed: each is written without long pauses."""
 PIECE = 1 << 20
 TRIES = 5
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
@@ -36,6 +38,18 @@ class Stored:
     found: Found
     is_new: bool
     is_other: bool
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """To itself among the processes of this host, where the file system has locks."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 class Store:
@@ -119,10 +133,14 @@ class Store:
         except FileNotFoundError:
             return False
 
-    def _write_aside(self, meta: FileMeta, body: memoryview) -> Path:
+    def new_aside(self) -> Path:
+        """Where a file can be written that is not an image yet; whoever makes one removes it."""
         folder = self._source.root / ASIDE
         folder.mkdir(mode=0o700, exist_ok=True)
-        aside = folder / f"{uuid.uuid4().hex}.part"
+        return folder / f"{uuid.uuid4().hex}.part"
+
+    def _write_aside(self, meta: FileMeta, body: memoryview) -> Path:
+        aside = self.new_aside()
         try:
             with aside.open("xb", buffering=0) as file:
                 for part in (meta.encode(), body):
@@ -162,7 +180,7 @@ class Store:
 
     def _rename(self, aside: Path, place: Path) -> bool:
         """Where the file system knows no links: one at a time, since a rename replaces what is there."""
-        with self._renaming:
+        with self._renaming, _locked(aside.parent):  # the web service stores, too
             if place.exists():
                 return False
             aside.rename(place)

@@ -34,9 +34,12 @@ def need(program: str) -> None:
 
 
 class Orthanc:
-    """The peer `ORTHANC`; `modalities` are those that it sends to: title and port on this host, by name."""
+    """The peer `ORTHANC`; `modalities` are those that it sends to: title and port on this host, by name.
 
-    def __init__(self, folder: Path, modalities: dict[str, tuple[str, int]] | None = None) -> None:
+    `more` are settings of Orthanc's own.
+    """
+
+    def __init__(self, folder: Path, modalities: dict[str, tuple[str, int]] | None = None, **more: Any) -> None:
         self.folder = folder
         self.dicom_port, self.http_port = free_port(), free_port()
         folder.mkdir(parents=True, exist_ok=True)
@@ -58,6 +61,7 @@ class Orthanc:
             "DicomModalities": {name: [title, "127.0.0.1", port] for name, (title, port) in (modalities or {}).items()},
             "Plugins": [str(WEB_PLUGIN)] if WEB_PLUGIN.exists() else [],
             "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+            **more,
         }
         (folder / "orthanc.json").write_text(json.dumps(self.configuration))
         self.process: subprocess.Popen[bytes] | None = None
@@ -133,9 +137,9 @@ class Orthanc:
 
 
 @contextmanager
-def orthanc(folder: Path, modalities: dict[str, tuple[str, int]] | None = None) -> Iterator[Orthanc]:
+def orthanc(folder: Path, modalities: dict[str, tuple[str, int]] | None = None, **more: Any) -> Iterator[Orthanc]:
     need_orthanc()
-    server = Orthanc(folder, modalities)
+    server = Orthanc(folder, modalities, **more)
     try:
         server.start()
         yield server

@@ -1,6 +1,7 @@
 """Small real peers for tests: a DICOM receiver, a web server and a mail server, each of which can refuse."""
 
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -71,7 +72,9 @@ class WebServer:
 
 
 @contextmanager
-def web_server() -> Iterator[WebServer]:
+def web_server(context: ssl.SSLContext | None = None) -> Iterator[WebServer]:
+    """With a context, by TLS."""
+
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -86,7 +89,10 @@ def web_server() -> Iterator[WebServer]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    peer = WebServer(f"http://127.0.0.1:{server.server_port}")
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a client that does not trust us breaks off
+    if context is not None:
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    peer = WebServer(f"{'http' if context is None else 'https'}://127.0.0.1:{server.server_port}")
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
@@ -99,15 +105,21 @@ def web_server() -> Iterator[WebServer]:
 
 @dataclass
 class MailServer:
-    """Speaks enough of SMTP to take mails; `replies` may replace its reply to a command."""
+    """Speaks enough of SMTP to take mails; `replies` may replace its reply to a command.
+
+    `plain` and `encrypted` are the commands that came before and after TLS.
+    """
 
     port: int
+    plain: list[str] = field(default_factory=list)
+    encrypted: list[str] = field(default_factory=list)
     mails: list[str] = field(default_factory=list)
     replies: dict[str, str] = field(default_factory=dict)
 
 
 @contextmanager
-def mail_server() -> Iterator[MailServer]:
+def mail_server(context: ssl.SSLContext | None = None, *, is_encrypted_at_once: bool = False) -> Iterator[MailServer]:
+    """With a context it offers STARTTLS, or speaks TLS from the beginning."""
     listener = socket.create_server(("127.0.0.1", 0))
     peer = MailServer(listener.getsockname()[1])
 
@@ -116,7 +128,11 @@ def mail_server() -> Iterator[MailServer]:
             while True:
                 connection, _ = listener.accept()
                 with connection, suppress(OSError):
-                    _talk(connection, peer)
+                    if is_encrypted_at_once and context is not None:
+                        with context.wrap_socket(connection, server_side=True) as encrypted:
+                            _talk(encrypted, peer, peer.encrypted)
+                    else:
+                        _talk(connection, peer, peer.plain, context)
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
@@ -128,18 +144,32 @@ def mail_server() -> Iterator[MailServer]:
         thread.join(5)
 
 
-def _talk(connection: socket.socket, peer: MailServer) -> None:
+def _talk(
+    connection: socket.socket,
+    peer: MailServer,
+    heard: list[str],
+    context: ssl.SSLContext | None = None,
+    *,
+    is_greeted: bool = False,
+) -> None:
     connection.settimeout(10)
     lines = connection.makefile("rb")
 
     def say(text: str) -> None:
         connection.sendall(f"{text}\r\n".encode())
 
-    say("220 tests")
+    if not is_greeted:
+        say("220 tests")
     while line := lines.readline():
         command = line.decode().split(" ")[0].strip().upper()
+        heard.append(command)
         if command in peer.replies:
             say(peer.replies[command])
+        elif command == "STARTTLS" and context is not None:
+            say("220 go on")
+            with context.wrap_socket(connection, server_side=True) as encrypted:
+                _talk(encrypted, peer, peer.encrypted, is_greeted=True)
+            return
         elif command == "DATA":
             say("354 go on")
             body: list[bytes] = []
@@ -150,8 +180,12 @@ def _talk(connection: socket.socket, peer: MailServer) -> None:
         elif command == "QUIT":
             say("221 bye")
             return
+        elif command == "EHLO":
+            say("250-tests\r\n250-STARTTLS\r\n250 AUTH PLAIN" if context is not None else "250-tests\r\n250 AUTH PLAIN")
+        elif command == "AUTH":
+            say("235 welcome")
         else:
-            say("250 tests" if command == "EHLO" else "250 ok")
+            say("250 ok")
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 20.0) -> Any:

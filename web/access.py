@@ -8,7 +8,8 @@ import json
 import logging
 import secrets
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -24,6 +25,7 @@ from starlette.routing import Route
 
 from actions import sessions
 from queries.accounts import Account, LoggedIn, find_session, find_token, name_key
+from shared.base.dicom_settings import DicomSettings
 from shared.base.errors import InvalidRequest, PneumoscreenError
 from shared.base.settings import Settings
 from shared.database import Database, LoginMethod, Role
@@ -32,6 +34,9 @@ from web import network
 log = logging.getLogger(__name__)
 Handler = Callable[[Request], Response]
 """Runs in a thread, so it may wait for the database."""
+AsyncHandler = Callable[[Request], Awaitable[Response]]
+SENDER = "This account sends images (stow_accounts): its tokens do nothing else."
+NO_SENDER = "No source takes images from this account: stow_accounts names those that may send."
 SAFE = ("GET", "HEAD", "OPTIONS")
 MAX_FIELDS = 1000
 CSRF_HEADER, CSRF_FIELD = "X-CSRF-Token", "csrf"
@@ -45,10 +50,11 @@ class LoginNeeded(Exception):
 class Guard:
     """What a route asks for before its handler is called."""
 
-    handler: Handler
+    handler: Handler | AsyncHandler
     role: Role | None
     keeps_alive: bool
     is_api: bool
+    is_upload: bool = False
 
 
 def page(
@@ -82,25 +88,50 @@ def api(
     return Route(path, _endpoint(guard), methods=list(methods), name=name)
 
 
+def upload(path: str, handler: AsyncHandler, *, name: str | None = None) -> Route:
+    """A route for programs that send more than may be held: the handler reads the request's body itself."""
+    guard = Guard(handler, Role.READER, keeps_alive=False, is_api=True, is_upload=True)
+
+    async def endpoint(request: Request) -> Response:
+        _begin(request)
+        with _faults_hidden():
+            await run_in_threadpool(_admit, request, guard)
+            return await handler(request)
+
+    endpoint.guard = guard  # type: ignore[attr-defined]
+    return Route(path, endpoint, methods=["POST"], name=name)
+
+
+def _begin(request: Request) -> None:
+    state = request.state
+    state.account, state.who, state.csrf, state.new_cookie = None, None, "", None
+    state.form, state.body = FormData(), None
+
+
+@contextmanager
+def _faults_hidden() -> Iterator[None]:
+    """An error of an unknown kind is logged without its message, which may hold names."""
+    try:
+        yield
+    except (LoginNeeded, HTTPException, PneumoscreenError, SQLAlchemyError):
+        raise  # `web.errors` answers these
+    except Exception as error:
+        where = "".join(traceback.format_tb(error.__traceback__))
+        log.error("a request failed in an unknown way: %s\n%s", type(error).__name__, where)  # noqa: TRY400
+        log.debug("its message, which may hold names", exc_info=error)
+        raise HTTPException(500) from None
+
+
 def _endpoint(guard: Guard) -> Callable[[Request], Any]:
     async def endpoint(request: Request) -> Response:
-        state = request.state
-        state.account, state.who, state.csrf, state.new_cookie = None, None, "", None
-        state.form, state.body = FormData(), None
+        _begin(request)
         if request.method not in SAFE:
             if guard.is_api:
-                state.body = _parse(await request.body())
+                request.state.body = _parse(await request.body())
             else:
-                state.form = await request.form(max_files=0, max_fields=MAX_FIELDS)
-        try:
+                request.state.form = await request.form(max_files=0, max_fields=MAX_FIELDS)
+        with _faults_hidden():
             return await run_in_threadpool(_answer, request, guard)
-        except (LoginNeeded, HTTPException, PneumoscreenError, SQLAlchemyError):
-            raise  # `web.errors` answers these
-        except Exception as error:
-            where = "".join(traceback.format_tb(error.__traceback__))
-            log.error("a request failed in an unknown way: %s\n%s", type(error).__name__, where)  # noqa: TRY400
-            log.debug("its message, which may hold names", exc_info=error)
-            raise HTTPException(500) from None
 
     endpoint.guard = guard  # type: ignore[attr-defined]  # for the test that looks at every route
     return endpoint
@@ -116,6 +147,16 @@ def _parse(body: bytes) -> Any:
 
 
 def _answer(request: Request, guard: Guard) -> Response:
+    _admit(request, guard)
+    response = guard.handler(request)
+    assert isinstance(response, Response)
+    if request.state.new_cookie is not None:
+        set_cookie(request, response, request.state.new_cookie)
+    return response
+
+
+def _admit(request: Request, guard: Guard) -> None:
+    """Raises LoginNeeded or HTTPException unless whoever asks may ask for this."""
     is_change = request.method not in SAFE
     if guard.is_api:
         _identify_program(request)
@@ -128,12 +169,10 @@ def _answer(request: Request, guard: Guard) -> Response:
             raise LoginNeeded
         if not request.state.account.may(guard.role):
             raise HTTPException(403, f"This is for the role {guard.role}.")
+        if guard.is_api and guard.is_upload != (sends_to(request) is not None):
+            raise HTTPException(403, NO_SENDER if guard.is_upload else SENDER)
     if is_change and request.state.who is not None:
         _check_token(request)
-    response = guard.handler(request)
-    if request.state.new_cookie is not None:
-        set_cookie(request, response, request.state.new_cookie)
-    return response
 
 
 def _identify_browser(request: Request, guard: Guard) -> None:
@@ -216,6 +255,15 @@ def login_address(request: Request) -> str:
     is_page = request.method == "GET" and "HX-Request" not in request.headers
     here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     return f"/login?next={quote(here, safe='/')}" if is_page and here != "/" else "/login"
+
+
+def sends_to(request: Request) -> str | None:
+    """The source to which the account that asks sends images; None if it is no sender."""
+    own = name_key(account_of(request).name)
+    for name, source in settings_of(request).sources.items():
+        if isinstance(source, DicomSettings) and own in map(name_key, source.stow_accounts):
+            return name
+    return None
 
 
 def account_of(request: Request) -> Account:

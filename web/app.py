@@ -18,6 +18,7 @@ from shared.database import Database, Role
 from web import (
     api,
     api_reading,
+    dicomweb,
     errors,
     middleware,
     pages_account,
@@ -29,6 +30,7 @@ from web import (
     pages_worklist,
 )
 from web.access import page
+from web.inlets import Inlets
 from web.metrics import Metrics
 from web.pictures import Pictures
 from web.rendering import FOLDER
@@ -43,6 +45,7 @@ MODULES = (
     pages_pictures,
     api,
     api_reading,
+    dicomweb,
 )
 """Each has a list ROUTES."""
 
@@ -68,6 +71,7 @@ def build(settings: Settings) -> Starlette:
     app.state.database = database.connect(settings.database)
     app.state.metrics = Metrics()
     app.state.admin_database = _admin_database(settings, app.state.database)
+    app.state.inlets = Inlets(settings, _receiving_database(settings, app.state.database), app.state.metrics)
     app.state.pictures = Pictures(settings, on_failure=app.state.metrics.note_broken_process)
     return app
 
@@ -79,13 +83,20 @@ def _admin_database(settings: Settings, own: Database) -> Database | None:
     return own if own.engine.dialect.name == "sqlite" else None
 
 
+def _receiving_database(settings: Settings, own: Database) -> Database:
+    """For the rows of what is sent by STOW-RS, which the role of the pages may not write."""
+    url = settings.stow_database_url
+    return own if url is None else database.connect(url.get_secret_value())
+
+
 @asynccontextmanager
 async def _lifespan(app: Starlette) -> AsyncIterator[Mapping[str, Any]]:
     try:
         yield {}
     finally:
         app.state.pictures.close()
-        for each in {app.state.database, app.state.admin_database} - {None}:
+        app.state.inlets.close()
+        for each in {app.state.database, app.state.admin_database, app.state.inlets.database} - {None}:
             each.close()
 
 

@@ -13,6 +13,7 @@ from shared.base.errors import ImageError, InvalidRequest, PneumoscreenError, Se
 from shared.database import OUT_OF_REACH
 from web import texts
 from web.access import LoginNeeded, login_address
+from web.middleware import UPLOADS
 from web.rendering import render
 
 log = logging.getLogger(__name__)
@@ -36,8 +37,12 @@ def respond(request: Request, status: int, explanation: str, headers: Mapping[st
     return response
 
 
+def is_program(request: Request) -> bool:
+    return request.url.path.startswith(("/api/", f"{UPLOADS}/"))
+
+
 def wants_json(request: Request) -> bool:
-    return request.url.path.startswith("/api/") or "application/json" in request.headers.get("Accept", "")
+    return is_program(request) or "application/json" in request.headers.get("Accept", "")
 
 
 async def _of_ours(request: Request, error: Exception) -> Response:
@@ -68,7 +73,7 @@ async def _of_anything(request: Request, error: Exception) -> Response:
 
 async def _log_in_first(request: Request, _error: Exception) -> Response:
     if wants_json(request):
-        bearer = {"WWW-Authenticate": "Bearer"} if request.url.path.startswith("/api/") else {}
+        bearer = {"WWW-Authenticate": "Bearer"} if is_program(request) else {}
         return respond(request, 401, texts.ERRORS[401], bearer)
     if "HX-Request" in request.headers:
         return Response(status_code=401, headers={"HX-Redirect": "/login"})

@@ -37,6 +37,12 @@ class Metrics:
             "Processes that decode pictures and that died, or took too long and were ended.",
             registry=registry,
         )
+        self._objects = Counter(
+            "pneumoscreen_web_objects",
+            "Objects that were sent by STOW-RS, by what became of them.",
+            ["source", "outcome"],
+            registry=registry,
+        )
         for outcome in OUTCOMES:  # each starts at 0, or the first event would count for no rate
             self._logins.labels(outcome)
 
@@ -46,6 +52,10 @@ class Metrics:
 
     def note_login(self, *, is_admitted: bool) -> None:
         self._logins.labels("admitted" if is_admitted else "refused").inc()
+
+    def note_object(self, source: str, outcome: str, _stored: int) -> None:
+        """`outcome` is one of `node.receiving`'s."""
+        self._objects.labels(source, outcome).inc()
 
     def note_broken_process(self) -> None:
         self._broken.inc()

@@ -198,7 +198,7 @@ def _classify(process: WorkerProcess, loaded: Loaded, points: Applied, prepared:
     process.metrics.infer.observe(time.monotonic() - began)
     process.metrics.batch.observe(len(prepared))
     outcomes: list[Outcome] = []
-    kept_maps = maps if process.settings.store_evidence and maps is not None else [None] * len(batch)
+    kept_maps = maps if process.settings.keeps_evidence and maps is not None else [None] * len(batch)
     for image, logit, score, kept in zip(prepared, logits, scores, kept_maps, strict=True):
         if not np.isfinite(logit):
             outcomes.append(put_off(image.claimed, "the network's answer is not a number"))

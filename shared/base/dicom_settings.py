@@ -46,6 +46,7 @@ class DicomSettings(SourceSettings):
     allowed_titles: tuple[str, ...] = ()
     allowed_addresses: tuple[str, ...] = ()
     max_associations: int = Field(default=16, ge=1, le=200)
+    stow_accounts: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     stat_titles: tuple[str, ...] = ()
     stat_priorities: tuple[str, ...] = ("STAT", "HIGH")
     commitment: tuple[str, ...] = ()

@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from shared.base import service_links
-from shared.base.destination_settings import DestinationSettings, check_names
+from shared.base.destination_settings import DestinationSettings, ResultDestination, check_names
 from shared.base.dicom_settings import NAME, DicomSettings
 from shared.base.errors import WrongSettings
 from shared.base.home import announcement, find_home, resolve
@@ -106,6 +106,7 @@ class Settings(BaseSettings):
     trusted_proxy: tuple[str, ...] = ()
     proxy_user_header: str | None = Field(default=None, pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")
     admin_database_url: SecretStr | None = None
+    stow_database_url: SecretStr | None = None
 
     @field_validator("trusted_proxy")
     @classmethod
@@ -187,6 +188,7 @@ class Settings(BaseSettings):
         if home := info.data.get("home"):
             sources = {name: _placed(name, source, home) for name, source in sources.items()}
         _check_ports(sources)
+        _check_senders(sources)
         if reserved := next((name for name in OWN_SOURCES if name in sources), None):
             raise ValueError(f"the name '{reserved}' is reserved for files given to Pneumoscreen itself")
         if "home" in info.data and (wrong := overlap(info.data["home"], sources, os.path.normpath)):
@@ -201,6 +203,13 @@ class Settings(BaseSettings):
         own = self.sources.get(source)
         mode, share = (own.reading, own.second_reading_share) if own is not None else (None, None)
         return ReadingRule(mode or self.reading, self.second_reading_share if share is None else share)
+
+    @property
+    def keeps_evidence(self) -> bool:
+        """Also where a destination gets captures, since they show the map."""
+        return self.store_evidence or any(
+            isinstance(each, ResultDestination) and "capture" in each.objects for each in self.destinations.values()
+        )
 
     @property
     def zone(self) -> tzinfo | None:
@@ -260,6 +269,15 @@ def _check_ports(sources: dict[str, AnySource]) -> None:
     for name, source in sources.items():
         if isinstance(source, DicomSettings) and (other := taken.setdefault(source.port, name)) != name:
             raise ValueError(f"{other} and {name} both listen on port {source.port}: give one of them another `port`")
+
+
+def _check_senders(sources: dict[str, AnySource]) -> None:
+    """Who sends by STOW-RS says thereby which source it is."""
+    taken: dict[str, str] = {}
+    for name, source in sources.items():
+        for account in source.stow_accounts if isinstance(source, DicomSettings) else ():
+            if (other := taken.setdefault(account, name)) != name:
+                raise ValueError(f"{account} sends to {other} and to {name}: an account stands in one stow_accounts")
 
 
 class _SettingsFile(TomlConfigSettingsSource):

@@ -24,6 +24,9 @@ from shared.ledger.send import AHEAD
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=5), timedelta(minutes=10)
 GIVE_UP_AFTER, GIVE_UP_ATTEMPTS = timedelta(days=3), 8
 """After so long and so many attempts, what a destination that is there still refuses for now fails for good."""
+EVENT_MEMORY = timedelta(days=31)
+"""Rows of events that are nobody's image are kept for so long at least, and older events are never told: each is told
+once, though its row is deleted some day."""
 
 
 @dataclass(frozen=True)

@@ -101,6 +101,13 @@ def old_letters(session: Session, cutoff: datetime, after: int) -> list[int]:
     return list(session.scalars(query.order_by(DeadLetter.id).limit(MAX_ROWS)))
 
 
+def old_events(session: Session, cutoff: datetime, after: int) -> list[int]:
+    """Settled outbox rows that are nobody's image; those of an image go with their sighting."""
+    is_settled = and_(OutboxRow.sighting_id.is_(None), OutboxRow.settled_at < cutoff)
+    query = select(OutboxRow.id).where(is_settled, OutboxRow.id > after)
+    return list(session.scalars(query.order_by(OutboxRow.id).limit(MAX_ROWS)))
+
+
 def unreferenced(
     session: Session, table: Contents, after: str, deleted: Collection[int]
 ) -> tuple[list[str], str | None]:

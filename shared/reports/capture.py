@@ -1,4 +1,4 @@
-"""A result as a picture: a secondary capture of the image with the score and the caption under it."""
+"""A result as a picture: a secondary capture of the image, its evidence map, the score and the caption."""
 
 from datetime import datetime
 
@@ -15,12 +15,16 @@ from shared.base.errors import ImageError, OutOfReach, Rejected
 from shared.imaging import Limits
 from shared.imaging import dicom as dicom_images
 from shared.ledger.result_facts import ResultFacts
+from shared.models import evidence as maps
+from shared.models.evidence import Map
 from shared.reports import wording
 from shared.reports.identity import Original
 from shared.reports.structured_report import SCHEME, date_and_sign, series_of
 
 SIDE = 1024
 """Pixels of the picture's longer side: enough to see which image it is. The original is beside it in the study."""
+MAP_SIDE = 512
+"""Pixels of its width where it stands beside its map."""
 LINE, MARGIN = 22, 12
 SOURCE = Code("121322", "DCM", "Source Image for Image Processing Operation")
 PREDECESSOR = Code("PREDECESSOR", SCHEME, "Capture that this one replaces")
@@ -34,17 +38,22 @@ def build_capture(
     uid: str,
     replaces: str | None,
     made_at: datetime,
+    evidence: Map | str,
 ) -> Dataset:
-    """The capture as a data set of 8-bit grey. Raises Rejected if the image cannot be decoded any more."""
+    """The capture as a data set, of 8-bit RGB with a map, else grey; `evidence` is the map, or why there is none.
+
+    Raises Rejected if the image cannot be decoded any more.
+    """
     try:
         picture = dicom_images.decode(data, (SIDE // 2, SIDE // 2), limits)
     except OutOfReach:
         raise
     except ImageError as error:
         raise Rejected(f"the image cannot be decoded for a capture: {error}") from error
+    pixels = draw(picture, evidence, facts)
     capture = SCImage(
-        pixel_array=draw(picture, wording.caption(facts)),
-        photometric_interpretation="MONOCHROME2",
+        pixel_array=pixels,
+        photometric_interpretation="MONOCHROME2" if pixels.ndim == 2 else "RGB",
         bits_allocated=8,
         coordinate_system="PATIENT",
         study_instance_uid=original.study_instance_uid,
@@ -73,18 +82,23 @@ def build_capture(
     return capture
 
 
-def draw(picture: Image.Image, lines: list[str]) -> NDArray[np.uint8]:
-    """A grey picture, at most SIDE on its longer side, above its caption: uint8 of shape (rows, columns)."""
-    picture = picture.convert("L")
-    picture.thumbnail((SIDE, SIDE))
+def draw(picture: Image.Image, evidence: Map | str, facts: ResultFacts) -> NDArray[np.uint8]:
+    """The picture, beside its map if there is one, above the caption: uint8, (rows, columns), with a map (…, 3)."""
+    lines = wording.caption(facts)
+    if isinstance(evidence, str):
+        shown = picture.convert("L")
+        shown.thumbnail((SIDE, SIDE))
+        lines = [*lines, evidence]
+    else:
+        shown = maps.draw(picture, evidence, f"{wording.MANUFACTURER}: the picture, and its evidence map", MAP_SIDE)
     font = ImageFont.load_default(size=16)
     longest = max(round(font.getlength(line)) for line in lines)
-    width = max(picture.width, longest + 2 * MARGIN)
-    canvas = Image.new("L", (width, picture.height + LINE * len(lines) + 2 * MARGIN))
-    canvas.paste(picture, ((width - picture.width) // 2, 0))
+    width = max(shown.width, longest + 2 * MARGIN)
+    canvas = Image.new(shown.mode, (width, shown.height + LINE * len(lines) + 2 * MARGIN))
+    canvas.paste(shown, ((width - shown.width) // 2, 0))
     pen = ImageDraw.Draw(canvas)
     for number, line in enumerate(lines):
-        pen.text((MARGIN, picture.height + MARGIN + number * LINE), line, fill=255, font=font)
+        pen.text((MARGIN, shown.height + MARGIN + number * LINE), line, fill="white", font=font)
     return np.asarray(canvas)
 
 

@@ -3,11 +3,9 @@
 import hashlib
 import json
 import logging
-import ssl
-import subprocess
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import numpy as np
 import pytest
 
 from courier.delivering import Delivery
+from courier.events import EventWatch
 from courier.making import Maker
 from courier.metrics import Metrics
 from courier.preparing import GONE, Preparer
@@ -25,12 +24,13 @@ from shared.base.filesystem import MARKER
 from shared.base.found import Found
 from shared.base.lanes import Lane
 from shared.base.settings import Settings, load
-from shared.base.source_settings import FolderSettings
+from shared.base.source_settings import AuditShare, FolderSettings
 from shared.database import Database, Promotion, Review
-from shared.imaging import Limits
 from shared.ledger import outbox, register, work
 from shared.ledger.work import Identifiers, Screened
 from shared.reports.message import sign
+from tests.certificates import make as make_certificates
+from tests.certificates import server_context
 from tests.dicom import NAME, PATIENT, make, written
 from tests.models import go_live, make_linear_version
 from tests.peers import mail_server, receiver, wait_for, web_server
@@ -39,6 +39,7 @@ from tests.unit.steps import claim, send_all
 
 SECRET = "a secret of some length"
 STOP = threading.Event()
+NOTHING_DRAWN = AuditShare(negatives=0.0, rest=0.0)
 
 
 @pytest.fixture
@@ -49,8 +50,8 @@ def ward(tmp_path: Path) -> Path:
     return folder
 
 
-def settings_of(home: Path, **destinations: dict[str, Any]) -> Settings:
-    folder = FolderSettings(path=home / "ward")
+def settings_of(home: Path, *, quiet_after: float | None = None, **destinations: dict[str, Any]) -> Settings:
+    folder = FolderSettings(path=home / "ward", quiet_after=quiet_after)
     return load(home, sources={"ward": folder}, destinations=destinations)
 
 
@@ -58,14 +59,23 @@ def pacs(port: int, **more: Any) -> dict[str, Any]:
     return {"kind": "dicom", "host": "127.0.0.1", "port": port, "ae_title": "PACS", "timeout": 5, **more}
 
 
-def screen(database: Database, ward: Path, number: int = 1, *, lane: str = "routine", probability: float = 0.9) -> str:
+def screen(
+    database: Database,
+    ward: Path,
+    number: int = 1,
+    *,
+    lane: str = "routine",
+    probability: float = 0.9,
+    share: AuditShare = NOTHING_DRAWN,
+    now: datetime | None = None,
+) -> str:
     """A DICOM file in the ward with a result; returns the SHA-256 of its content."""
     pixels = np.full((100, 90), 1000 + number, np.uint16)
     uids = {"SOPInstanceUID": f"1.2.{number}.1", "StudyInstanceUID": f"1.2.{number}", "SeriesInstanceUID": "1.3"}
     data = written(make(pixels, **uids))
     file = ward / f"{number}.dcm"
     file.write_bytes(data)
-    now = datetime.now(UTC)
+    now = now or datetime.now(UTC)
     source = sources.build(settings_of(ward.parent))["ward"]
     found = source.find(file.name)
     assert isinstance(found, Found)
@@ -77,7 +87,7 @@ def screen(database: Database, ward: Path, number: int = 1, *, lane: str = "rout
     headers = Identifiers(f"1.2.{number}", f"1.2.{number}.1", "A-1", None)
     outcome = Screened(claimed, digest, "v1", probability, 0.5, label, identifiers=headers)
     with database.write() as session:
-        work.finish(session, [outcome], datetime.now(UTC))
+        work.finish(session, [outcome], now, lambda _: share)
     return digest
 
 
@@ -85,19 +95,18 @@ class Driver:
     """A courier whose steps are taken one by one."""
 
     def __init__(self, settings: Settings, database: Database) -> None:
-        self.database = database
+        self.settings, self.database = settings, database
         self.maker = Maker(settings, database)
-        preparer = Preparer(database, sources.build(settings), Limits.of(settings), settings.zone)
+        preparer = Preparer(database, settings)
         self.deliveries = {
             name: Delivery(name, chosen, database, preparer, Metrics(settings))
             for name, chosen in settings.destinations.items()
         }
         self.maker.make(datetime.now(UTC))  # the destinations are known from now on
 
-    def step(self) -> None:
+    def step(self, now: datetime | None = None) -> None:
         """Make what is due, and deliver until nothing is due."""
-        now = datetime.now(UTC)
-        self.maker.make(now)
+        self.maker.make(now or datetime.now(UTC))
         for delivery in self.deliveries.values():
             while delivery.deliver_next(datetime.now(UTC), STOP):
                 pass
@@ -115,7 +124,7 @@ def drivers() -> Iterator[list[Driver]]:
         driver.close()
 
 
-def start(drivers: list[Driver], database: Database, home: Path, **destinations: dict[str, Any]) -> Driver:
+def start(drivers: list[Driver], database: Database, home: Path, **destinations: Any) -> Driver:
     drivers.append(Driver(settings_of(home, **destinations), database))
     return drivers[-1]
 
@@ -216,31 +225,90 @@ def test_a_title_that_the_pacs_does_not_know_is_said_and_nothing_fails(
             assert "rejects the association" in str(session.get(outbox.DestinationState, "pacs").problem)
 
 
-def certificate(folder: Path) -> tuple[Path, Path]:
-    key, file = folder / "key.pem", folder / "certificate.pem"
-    subject = ("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1")
-    kind = ("-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
-    command = ["openssl", "req", *kind, "-keyout", key, "-out", file, *subject]
-    subprocess.run(command, check=True, capture_output=True)
-    return file, key
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_certificates(tmp_path_factory.mktemp("tls"), "server", "courier")
 
 
 def test_tls_to_a_pacs_checks_its_certificate_and_shows_one(
-    database: Database, ward: Path, drivers: list[Driver]
+    database: Database, ward: Path, drivers: list[Driver], certificates: Path
 ) -> None:
-    file, key = certificate(ward.parent)
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=file)
-    context.load_cert_chain(file, key)
-    context.verify_mode = ssl.CERT_REQUIRED
+    context = server_context(certificates, "server", asks_for_certificate=True)
     with receiver(ssl_context=context) as peer:
-        good = pacs(peer.port, tls=True, ca=file, certificate=file, key=key)
-        bad = pacs(peer.port, tls=True, certificate=file, key=key)
-        driver = start(drivers, database, ward.parent, good=good, unknown_authority=bad)
+        ours = {"tls": True, "certificate": certificates / "courier.pem", "key": certificates / "courier.key"}
+        good = pacs(peer.port, ca=certificates / "authority.pem", **ours)
+        driver = start(drivers, database, ward.parent, good=good, unknown_authority=pacs(peer.port, **ours))
         screen(database, ward)
         driver.step()
         states = {row.destination: row.state for row in outbox_rows(database)}
         assert states == {"good": "sent", "unknown_authority": "waiting"}
         assert len(peer.received) == 1
+
+
+@pytest.mark.parametrize("ca", ["authority.pem", None, "stranger.pem"])
+def test_webhook_and_stow_go_to_a_server_that_the_site_s_own_authority_vouches_for_and_to_no_other(
+    database: Database, ward: Path, drivers: list[Driver], certificates: Path, ca: str | None
+) -> None:
+    with web_server(server_context(certificates, "server")) as peer:
+        trusted = {} if ca is None else {"ca": certificates / ca}
+        web = {"kind": "stow", "url": f"{peer.url}/dicom-web", "token": "t", "timeout": 5, **trusted}
+        told_to = {**hook(peer.url, "urgent_positive"), **trusted}
+        driver = start(drivers, database, ward.parent, web=web, hook=told_to)
+        screen(database, ward, lane="stat")
+        driver.step()
+        is_trusted = ca == "authority.pem"
+        assert {row.state for row in outbox_rows(database)} == {"sent" if is_trusted else "waiting"}
+        assert len(peer.requests) == 2 * is_trusted
+
+
+def test_stow_shows_a_certificate_where_the_server_asks_for_one(
+    database: Database, ward: Path, drivers: list[Driver], certificates: Path
+) -> None:
+    with web_server(server_context(certificates, "server", asks_for_certificate=True)) as peer:
+        web = {"kind": "stow", "url": peer.url, "ca": certificates / "authority.pem", "timeout": 5}
+        ours = {"certificate": certificates / "courier.pem", "key": certificates / "courier.key"}
+        driver = start(drivers, database, ward.parent, known={**web, **ours}, unknown=web)
+        screen(database, ward)
+        driver.step()
+        states = {row.destination: row.state for row in outbox_rows(database)}
+        assert states == {"known": "sent", "unknown": "waiting"}
+
+
+@pytest.mark.parametrize("encryption", ["starttls", "tls"])
+@pytest.mark.parametrize("ca", ["authority.pem", "stranger.pem"])
+def test_a_mail_and_its_password_go_encrypted_to_a_server_whose_certificate_was_checked(
+    database: Database, ward: Path, drivers: list[Driver], certificates: Path, encryption: str, ca: str
+) -> None:
+    context = server_context(certificates, "server")
+    with mail_server(context, is_encrypted_at_once=encryption == "tls") as peer:
+        mail = {
+            **{"kind": "mail", "host": "127.0.0.1", "port": peer.port, "encryption": encryption, "timeout": 5},
+            **{"ca": certificates / ca, "user": "ps", "password": "geheim"},
+            **{"sender": "ps@hospital.example", "recipients": ["a@hospital.example"]},
+        }
+        driver = start(drivers, database, ward.parent, mail=mail)
+        screen(database, ward, lane="stat")
+        driver.step()
+        is_trusted = ca == "authority.pem"
+        assert outbox_rows(database)[0].state == ("sent" if is_trusted else "waiting")
+        assert len(peer.mails) == is_trusted
+        assert ("AUTH" in peer.encrypted) == is_trusted
+        assert not {"AUTH", "MAIL"} & set(peer.plain)
+
+
+def test_a_mail_server_that_offers_no_encryption_gets_neither_mail_nor_password(
+    database: Database, ward: Path, drivers: list[Driver]
+) -> None:
+    with mail_server() as peer:
+        mail = {
+            **{"kind": "mail", "host": "127.0.0.1", "port": peer.port, "user": "ps", "password": "geheim"},
+            **{"sender": "ps@hospital.example", "recipients": ["a@hospital.example"]},
+        }
+        driver = start(drivers, database, ward.parent, mail=mail)
+        screen(database, ward, lane="stat")
+        driver.step()
+        assert outbox_rows(database)[0].state == "waiting"
+        assert not {"AUTH", "MAIL"} & set(peer.plain)
 
 
 def test_where_the_file_with_the_identity_is_gone_the_row_fails_for_good_with_that_reason(
@@ -381,21 +449,83 @@ def test_mail_goes_to_every_recipient_and_holds_no_score_and_no_name(
         assert [row.state for row in outbox_rows(database)] == ["sent", "waiting", "waiting"]
 
 
-def test_a_swap_of_the_model_version_and_a_silent_source_are_told_once(
+def messages(requests: list[Any]) -> list[dict[str, Any]]:
+    return [json.loads(body) for _, _, body in requests]
+
+
+def hook(url: str, *events: str) -> dict[str, Any]:
+    return {"kind": "webhook", "url": url, "secret": SECRET, "events": events}
+
+
+def look_again(driver: Driver, now: datetime) -> None:
+    """As at that moment, however short ago the last look was."""
+    driver.maker._events = EventWatch(driver.settings, driver.database)
+    driver.step(now)
+
+
+def test_a_swap_of_the_model_version_is_told_once(database: Database, ward: Path, drivers: list[Driver]) -> None:
+    with web_server() as peer:
+        driver = start(drivers, database, ward.parent, hook=hook(peer.url, "version_swapped"))
+        go_live(database, make_linear_version(ward.parent / "models", "v1"), datetime.now(UTC))
+        for _ in range(2):
+            look_again(driver, datetime.now(UTC))
+        (told_of,) = messages(peer.requests)
+        assert told_of["model_version"] == "v1"
+        with database.read() as session:
+            assert session.query(Promotion).count() == 1
+
+
+def test_a_source_that_falls_silent_is_told_once_and_again_when_it_falls_silent_the_next_time(
     database: Database, ward: Path, drivers: list[Driver]
 ) -> None:
     with web_server() as peer:
-        events = ["version_swapped", "source_silent", "accuracy_broken"]
-        hook = {"kind": "webhook", "url": peer.url, "secret": SECRET, "events": events}
-        driver = start(drivers, database, ward.parent, hook=hook)
+        driver = start(drivers, database, ward.parent, quiet_after=60.0, hook=hook(peer.url, "source_silent"))
+        screen(database, ward)
+        began = datetime.now(UTC)
+        for seconds in (0, 50):
+            look_again(driver, began + timedelta(seconds=seconds))
+        assert peer.requests == []
+        for seconds in (70, 3600):
+            look_again(driver, began + timedelta(seconds=seconds))
+        (first,) = messages(peer.requests)
+        assert (first["event"], first["source"]) == ("source_silent", "ward")
+        screen(database, ward, 2, now=began + timedelta(hours=2))
+        look_again(driver, began + timedelta(hours=2, seconds=30))
+        assert len(peer.requests) == 1
+        look_again(driver, began + timedelta(hours=2, seconds=70))
+        _, second = messages(peer.requests)
+        assert second["last_image"] > first["last_image"]
+
+
+def test_a_recall_below_what_was_promised_is_told_once_a_month_by_what_blind_readers_said(
+    database: Database, ward: Path, drivers: list[Driver]
+) -> None:
+    with web_server() as peer:
+        driver = start(drivers, database, ward.parent, hook=hook(peer.url, "accuracy_broken"))
         go_live(database, make_linear_version(ward.parent / "models", "v1"), datetime.now(UTC))
+        drawn = AuditShare(negatives=1.0, rest=1.0)
+        called_ill = [screen(database, ward, number, share=drawn) for number in range(1, 5)]
+        called_well = [screen(database, ward, number, probability=0.1, share=drawn) for number in range(5, 11)]
+        read(database, "PNEUMONIA", *called_ill)
+        read(database, "NORMAL", *called_well[2:])
+        now = datetime.now(UTC)
+        look_again(driver, now)
+        assert peer.requests == [], "nobody was missed so far"
+        read(database, "PNEUMONIA", *called_well[:2])
         for _ in range(2):
-            driver.maker._events._next = datetime.min.replace(tzinfo=UTC)
-            driver.step()
-        ((_, _, body),) = peer.requests
-        assert json.loads(body)["model_version"] == "v1"
-        with database.read() as session:
-            assert session.query(Promotion).count() == 1
+            look_again(driver, now)
+        (told_of,) = messages(peer.requests)
+        assert (told_of["event"], told_of["source"], told_of["model_version"]) == ("accuracy_broken", "ward", "v1")
+        assert (told_of["missed"], told_of["promised_recall"]) == (2, 0.95)
+        assert told_of["recall"] == pytest.approx(4 / 6)
+        look_again(driver, now + timedelta(days=32))
+        assert len(peer.requests) == 2
+
+
+def read(database: Database, label: str, *contents: str) -> None:
+    given = {"method": "cli", "is_blind": True, "created_at": datetime.now(UTC), "reviewer": "Dr. Okafor"}
+    with database.write() as session:
+        session.add_all(Review(sha256=digest, label=label, **given) for digest in contents)
 
 
 def test_the_service_makes_and_delivers_by_itself_logs_no_name_and_ends_when_told(

@@ -11,6 +11,7 @@ from PIL import Image
 from sqlalchemy import select
 
 from actions import erasure
+from queries.evidence import of_result
 from shared import sources
 from shared.base.errors import WorkFailed
 from shared.base.settings import Settings, load
@@ -187,6 +188,31 @@ def test_a_kept_map_adds_up_to_the_logit_and_is_erased_with_its_image(database: 
     erasure.erase(database, planned, "Ada", datetime.now(UTC))
     with database.read() as session:
         assert session.scalars(select(Prediction)).all() == []
+
+
+def test_a_capture_gets_the_kept_map_or_the_reason_why_there_is_none(
+    database: Database, chosen: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with database.read() as session:
+        (row,) = session.scalars(select(Prediction)).all()
+
+    def ask(*, is_unfamiliar: bool = False) -> Any:
+        with database.read() as session:
+            return of_result(session, chosen, row.sha256, "v1", is_unfamiliar=is_unfamiliar)
+
+    assert "card does not say" in ask()
+    monkeypatch.setattr("queries.evidence.has_figures", lambda *_: True)
+    np.testing.assert_array_equal(ask(), evidence.unpack(row.evidence))
+    assert "unlike what the model knows" in ask(is_unfamiliar=True)
+    with database.write() as session:
+        session.get_one(Prediction, row.id).evidence = None
+    assert "none was kept" in ask()
+
+
+@pytest.mark.parametrize(("objects", "is_kept"), [(["report"], False), (["report", "capture"], True)])
+def test_maps_are_kept_where_a_destination_gets_captures(tmp_path: Path, objects: list[str], is_kept: bool) -> None:
+    pacs = {"kind": "stow", "url": "https://pacs.example/dicom-web", "objects": objects}
+    assert load(tmp_path, destinations={"pacs": pacs}).keeps_evidence is is_kept
 
 
 def test_explain_draws_the_picture_and_its_map(chosen: Settings, run_command: Run, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
@@ -20,15 +21,23 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 from local.private_broker import free_port
 from node.commitment import Reference
 from shared.database import Database
-from tests.dicom import CR, DX
+from tests.certificates import client_context, make, server_context
+from tests.dicom import CR, DX, written
 from tests.node import Running, associated, image, running, send, wait_until
+from tests.orthanc import Orthanc, orthanc
 
 
 class Asker:
     """An application that stored images and wants to know that they are safe."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, certificates: Path | None = None) -> None:
+        """With a folder of certificates, it speaks TLS alone."""
         self.port = port
+        self._listening: dict[str, Any] = {}
+        self._asking: dict[str, Any] = {}
+        if certificates is not None:
+            self._listening["ssl_context"] = server_context(certificates, "pacs", asks_for_certificate=True)
+            self._asking["tls_args"] = (client_context(certificates, "pacs"), None)
         self.reports: list[tuple[int, Dataset]] = []
         self.status = 0x0000
         self._came = threading.Event()
@@ -38,7 +47,7 @@ class Asker:
         entity = AE(ae_title="PACS")
         entity.add_supported_context(StorageCommitmentPushModel, scu_role=True, scp_role=True)
         handlers = [(evt.EVT_N_EVENT_REPORT, self._take)]
-        server = entity.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)
+        server = entity.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers, **self._listening)
         try:
             yield
         finally:
@@ -57,7 +66,7 @@ class Asker:
             item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = sop_class, sop_instance
             items.append(item)
         request.ReferencedSOPSequence = Sequence(items)
-        with associated(node.port, StorageCommitmentPushModel, title=title) as association:
+        with associated(node.port, StorageCommitmentPushModel, title=title, **self._asking) as association:
             assert association.is_established
             where = (StorageCommitmentPushModel, StorageCommitmentPushModelInstance)
             status, _ = association.send_n_action(request, action, *where)
@@ -98,6 +107,66 @@ def test_images_that_are_safe_are_said_to_be_and_others_are_not(
         assert [each.ReferencedSOPInstanceUID for each in second.ReferencedSOPSequence] == [sent.SOPInstanceUID]
         assert [each.FailureReason for each in second.FailedSOPSequence] == [0x0119, 0x0112]
         wait_until(lambda: node.count("commitments_total", outcome="answered") == 2)
+
+
+def test_over_tls_both_sides_show_certificates_and_nobody_in_the_clear_or_of_another_authority_gets_an_answer(
+    home: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.commitment.FIRST_PAUSE", 0.1)
+    certificates = make(tmp_path_factory.mktemp("tls"), "node", "pacs")
+    files = {"tls_certificate": "node.pem", "tls_key": "node.key", "tls_clients": "authority.pem"}
+    asker = Asker(free_port(), certificates)
+    chosen = {name: certificates / file for name, file in files.items()}
+    with running(home, commitment=(f"PACS@127.0.0.1:{asker.port}",), **chosen) as node:
+        sent = image()
+        assert send(node.port, sent, **asker._asking) == [0]
+        assert asker.ask(node, (DX, sent.SOPInstanceUID)) == 0x0000
+        commitments = node.node._inlets["pacs"].commitments
+        for impostor in (Asker(asker.port), Asker(asker.port, make(tmp_path_factory.mktemp("other"), "pacs"))):
+            with impostor.listening():
+                before = max((task.attempts for task in commitments._tasks), default=0)
+                wait_until(lambda before=before: any(task.attempts > before + 1 for task in commitments._tasks))
+            assert impostor.reports == []
+        with asker.listening():
+            wait_until(lambda: asker.reports)
+        ((kind, told),) = asker.reports
+        assert kind == 1
+        assert [each.ReferencedSOPInstanceUID for each in told.ReferencedSOPSequence] == [sent.SOPInstanceUID]
+
+
+def test_orthanc_asks_over_tls_whether_what_it_sent_is_safe(
+    home: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    certificates = make(tmp_path_factory.mktemp("tls"), "node", "pacs")
+    port = free_port()
+    tls = {
+        "DicomTlsEnabled": True,
+        "DicomTlsCertificate": str(certificates / "pacs.pem"),
+        "DicomTlsPrivateKey": str(certificates / "pacs.key"),
+        "DicomTlsTrustedCertificates": str(certificates / "authority.pem"),
+        "DicomTlsRemoteCertificateRequired": True,
+        "DicomModalities": {"node": {"AET": "PNEUMOSCREEN", "Host": "127.0.0.1", "Port": port, "UseDicomTls": True}},
+    }
+    files = {"tls_certificate": "node.pem", "tls_key": "node.key", "tls_clients": "authority.pem"}
+    chosen = {name: certificates / file for name, file in files.items()}
+    with orthanc(tmp_path / "orthanc", **tls) as pacs:
+        asked = (f"ORTHANC@127.0.0.1:{pacs.dicom_port}",)
+        with running(home, port=port, commitment=asked, **chosen):
+            sent = image(SeriesInstanceUID=generate_uid())
+            pacs.send("node", [str(pacs.upload(written(sent))["ID"])])
+            objects = [[str(DX), str(sent.SOPInstanceUID)], [str(DX), "1.2.3"]]
+            told = [_commit(pacs, [objects[0]]), _commit(pacs, objects)]
+        assert [each["Status"] for each in told] == ["Success", "Failure"]
+        assert [each["SOPInstanceUID"] for each in told[1]["Failures"]] == ["1.2.3"]
+
+
+def _commit(pacs: Orthanc, objects: list[list[str]]) -> dict[str, Any]:
+    """What Orthanc was told of these objects, as class and UID."""
+    answer = pacs.client.post("/modalities/node/storage-commitment", json={"DicomInstances": objects})
+    answer.raise_for_status()
+    path = answer.json()["Path"]
+    pacs.wait(lambda: pacs.get(path)["Status"] != "Pending", "the node's report")
+    return dict(pacs.get(path))
 
 
 def test_an_asker_that_cannot_be_reached_is_told_later(

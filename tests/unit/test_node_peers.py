@@ -2,9 +2,7 @@
 
 import shutil
 import socket
-import ssl
 import struct
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -18,6 +16,7 @@ from pynetdicom.dimse_primitives import C_STORE
 from node import transport
 from node.peers import SPARE, Gate, plain
 from shared.base.errors import WrongSettings
+from tests.certificates import client_context, make
 from tests.dicom import DX
 from tests.node import Running, associated, configured, image, running, send, wait_until
 
@@ -191,27 +190,7 @@ def test_a_port_that_is_taken_is_told_in_a_sentence(node: Running, home: Path) -
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An authority, a node's and a sender's certificate of it, and a stranger's of nobody."""
-    folder = tmp_path_factory.mktemp("tls")
-
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-    curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2")
-    for name in ("authority", "stranger"):
-        openssl("req", "-x509", *curve, "-keyout", f"{name}.key", "-out", f"{name}.pem", "-subj", f"/CN={name}")
-    for name in ("node", "sender"):
-        openssl("req", *curve[:-2], "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
-        signed_by = ("-CA", "authority.pem", "-CAkey", "authority.key", "-CAcreateserial", "-days", "2")
-        openssl("x509", "-req", "-in", f"{name}.csr", "-out", f"{name}.pem", *signed_by)
-    return folder
-
-
-def sender_context(folder: Path, name: str | None) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=folder / "authority.pem")
-    context.check_hostname = False
-    if name:
-        context.load_cert_chain(folder / f"{name}.pem", folder / f"{name}.key")
-    return context
+    return make(tmp_path_factory.mktemp("tls"), "node", "sender")
 
 
 @pytest.fixture
@@ -222,13 +201,13 @@ def secured(home: Path, certificates: Path) -> Iterator[Running]:
 
 
 def test_with_tls_a_sender_shows_a_certificate_of_the_authority(secured: Running, certificates: Path) -> None:
-    tls = (sender_context(certificates, "sender"), None)
+    tls = (client_context(certificates, "sender"), None)
     assert send(secured.port, image(), image(2), tls_args=tls) == [0, 0]
 
 
 @pytest.mark.parametrize("name", ["stranger", None])
 def test_with_tls_nobody_else_is_let_in(secured: Running, certificates: Path, name: str | None) -> None:
-    with associated(secured.port, tls_args=(sender_context(certificates, name), None)) as association:
+    with associated(secured.port, tls_args=(client_context(certificates, name), None)) as association:
         assert not association.is_established
     wait_until(lambda: secured.count("rejections_total", reason="tls") == 1)
     with associated(secured.port) as association:  # in the clear
@@ -238,7 +217,7 @@ def test_with_tls_nobody_else_is_let_in(secured: Running, certificates: Path, na
 
 def test_with_tls_a_silent_peer_holds_up_nobody(secured: Running, certificates: Path) -> None:
     with closing(connect(secured)):
-        assert send(secured.port, image(), tls_args=(sender_context(certificates, "sender"), None)) == [0]
+        assert send(secured.port, image(), tls_args=(client_context(certificates, "sender"), None)) == [0]
 
 
 def test_certificates_that_cannot_be_used_are_told_before_anybody_sends(home: Path) -> None:

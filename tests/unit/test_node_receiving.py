@@ -18,7 +18,7 @@ from pydicom.filewriter import write_dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
 from sqlalchemy.exc import OperationalError
 
-from node import header, leftovers, storing
+from node import c_store, header, leftovers, storing
 from node.file_meta import FileMeta
 from node.naming import is_uid, path_of, path_of_other
 from node.registering import Registrar
@@ -125,11 +125,21 @@ def test_two_contents_of_a_uid_have_two_names_which_no_other_uid_has() -> None:
     assert not is_uid(Path(path_of_other("1.2.3", memoryview(b"a"))).stem)
 
 
+def event_of(request: SimpleNamespace) -> SimpleNamespace:
+    context = SimpleNamespace(transfer_syntax=ImplicitVRLittleEndian)
+    return SimpleNamespace(
+        request=request, context=context, assoc=SimpleNamespace(requestor=SimpleNamespace(ae_title="X"))
+    )
+
+
+def answer(node: Running, event: SimpleNamespace) -> int:
+    return int(c_store.handler(node.node._inlets[NAME].receiver)(event).Status)
+
+
 def test_an_object_whose_uid_is_none_is_refused_as_such(plain: Running) -> None:
     with associated(plain.port) as association:
-        event = SimpleNamespace(request=SimpleNamespace(AffectedSOPInstanceUID="../x", AffectedSOPClassUID=DX))
-        inlet = plain.node._inlets[NAME]
-        assert inlet.receiver.handle(event).Status == 0x0117
+        event = event_of(SimpleNamespace(AffectedSOPInstanceUID="../x", AffectedSOPClassUID=DX, DataSet=None))
+        assert answer(plain, event) == 0x0117
         assert association.is_established
     assert plain.files == []
 
@@ -140,21 +150,15 @@ def test_a_data_set_that_states_another_class_or_uid_than_its_request_is_refused
     wrong = {"SOPInstanceUID": generate_uid(), "SOPClassUID": CR}[element]
     body = encoded(image(**{"SOPInstanceUID": sent.SOPInstanceUID, element: wrong}), implicit=True)
     request = SimpleNamespace(AffectedSOPInstanceUID=sent.SOPInstanceUID, AffectedSOPClassUID=DX, DataSet=BytesIO(body))
-    event = SimpleNamespace(request=request, context=SimpleNamespace(transfer_syntax=ImplicitVRLittleEndian))
-    assert plain.node._inlets[NAME].receiver.handle(event).Status == 0xA900
+    event = event_of(request)
+    assert answer(plain, event) == 0xA900
     assert plain.files == []
 
 
 def test_a_damaged_object_is_taken_so_that_a_row_says_what_is_wrong_with_it(plain: Running) -> None:
     body = b"\xff\xfe\xfd" * 1000
     request = SimpleNamespace(AffectedSOPInstanceUID="1.2.3", AffectedSOPClassUID=DX, DataSet=BytesIO(body))
-    requestor = SimpleNamespace(ae_title="X")
-    event = SimpleNamespace(
-        request=request,
-        context=SimpleNamespace(transfer_syntax=ImplicitVRLittleEndian),
-        assoc=SimpleNamespace(requestor=requestor),
-    )
-    assert plain.node._inlets[NAME].receiver.handle(event).Status == 0x0000
+    assert answer(plain, event_of(request)) == 0x0000
     assert len(sightings(ledger(plain))) == 1
 
 

@@ -260,7 +260,13 @@ def test_a_process_that_decodes_knows_no_password(
     (process,) = children(before)
     assert not [name for name in process.environ() if name.startswith("PNEUMOSCREEN_")]
     assert "geheim" not in str((process.environ(), process.cmdline()))
-    assert not set(pictures.GIVEN) & {"database_url", "broker_url", "patient_secret", "admin_database_url"}
+    assert not set(pictures.GIVEN) & {
+        "database_url",
+        "broker_url",
+        "patient_secret",
+        "admin_database_url",
+        "stow_database_url",
+    }
 
 
 def test_a_source_that_this_host_does_not_have_is_said_to_be_missing(chosen: Settings, one_process: Pictures) -> None:

@@ -8,6 +8,7 @@ from sqlalchemy import delete, func, select, update
 
 from actions import pruning
 from cli.prune import prune
+from courier.events import EventWatch
 from shared.base import settings
 from shared.base.filesystem import MARKER
 from shared.base.settings import Settings
@@ -19,13 +20,17 @@ from shared.database import (
     DeadLetter,
     DicomHeader,
     Job,
+    ModelVersion,
+    OutboxRow,
     Prediction,
+    Promotion,
     Review,
     Sighting,
     SightingState,
 )
-from shared.ledger import retention, work
+from shared.ledger import outbox, retention, work
 from shared.ledger.register import register
+from shared.ledger.reporting import Wanted
 from shared.ledger.work import Identifiers, PutOff, Quarantined, Screened
 from shared.sources.folder import looking
 from shared.sources.folder.source import FolderSource
@@ -53,10 +58,13 @@ def count(database: Database, table: type) -> int:
 
 
 def numbers(capsys: pytest.CaptureFixture[str]) -> tuple[list[int], str]:
-    """Jobs, replaced, gone, letters, predictions, headers, reviews, as the table shows them; and all the output."""
+    """Jobs, replaced, gone, letters, predictions, headers, reviews, as the table shows them; and all the output.
+
+    The last line, of events, has a test of its own.
+    """
     said = capsys.readouterr().out
     lines = [line for line in said.splitlines() if line.startswith("│")]
-    return [int(line.split("│")[2].replace(",", "")) for line in lines], said
+    return [int(line.split("│")[2].replace(",", "")) for line in lines][:7], said
 
 
 def paths(database: Database) -> list[str]:
@@ -285,6 +293,33 @@ def test_copies_that_screen_made_count_as_gone_only_where_they_would_be_seen(
         assert "'submitted'" in said
 
 
+def test_events_that_were_told_are_deleted_once_they_are_old_and_never_told_again(
+    database: Database, chosen: Settings
+) -> None:
+    hook = {"kind": "webhook", "url": "http://127.0.0.1:9", "secret": "a secret of some length"}
+    hook["events"] = ["version_swapped"]
+    telling = settings.load(chosen.home, destinations={"hook": hook})
+    began = datetime.now(UTC) - timedelta(days=100)
+    with database.write() as session:
+        outbox.register_destinations(session, ["hook"], began)
+        session.add(ModelVersion(version="v1", manifest_sha256="0" * 64, created_at=began))
+    (wanted,) = [Wanted("hook", telling.destinations["hook"], began)]
+
+    def look(now: datetime) -> int:
+        return EventWatch(telling, database).look([wanted], now)
+
+    for days in (0, 90):
+        at = began + timedelta(days=days)
+        with database.write() as session:
+            session.add(Promotion(version="v1", promoted_by="Ada", promoted_at=at))
+        assert look(at + timedelta(days=1)) == 1
+    with database.write() as session:
+        session.execute(update(OutboxRow).values(state="sent", settled_at=OutboxRow.created_at))
+    prune(chosen, 1, dry_run=False)
+    assert count(database, OutboxRow) == 1, "of late, though older than a day"
+    assert look(datetime.now(UTC)) == 0
+
+
 def test_a_prune_is_on_record_with_counts_alone(database: Database, chosen: Settings) -> None:
     long_done(database, "secret-name.png")
     prune(chosen, 30, dry_run=False)
@@ -293,7 +328,7 @@ def test_a_prune_is_on_record_with_counts_alone(database: Database, chosen: Sett
     assert entry.action == "prune" and entry.actor
     assert entry.detail == (
         "older than 30 days: 1 finished jobs, 0 replaced sightings, 1 sightings whose file is gone, "
-        "0 dead letters, 1 predictions, 0 DICOM headers, 0 reviews of deleted sightings alone"
+        "0 dead letters, 1 predictions, 0 DICOM headers, 0 reviews of deleted sightings alone, 0 events that were told"
     )
 
 

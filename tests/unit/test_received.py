@@ -12,14 +12,25 @@ from actions.received import release
 from shared.base import settings
 from shared.base.lanes import Lane
 from shared.base.settings import Settings
-from shared.database import AuditEntry, Database, Job, JobState, Resolution, Sighting, SightingState
+from shared.database import (
+    AuditEntry,
+    AuditSample,
+    Database,
+    Job,
+    JobState,
+    Prediction,
+    Resolution,
+    Review,
+    Sighting,
+    SightingState,
+)
 from shared.ledger.register import add_jobs, register
 from shared.sources import build
 from shared.sources.dicom import DicomSource
 from tests.node import NAME, sightings
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
-KEEP = timedelta(days=30)
+KEEP, AUDIT = timedelta(days=30), timedelta(days=60)
 
 
 @pytest.fixture
@@ -57,7 +68,7 @@ def end(database: Database, sighting: int, state: SightingState = SightingState.
 
 
 def released(database: Database, source: DicomSource, now: datetime = NOW) -> int:
-    return release(database, source, {}, KEEP, "node", now)
+    return release(database, source, {}, KEEP, AUDIT, "node", now)
 
 
 def test_a_file_is_deleted_once_it_is_screened_and_old_enough_and_its_row_stays(
@@ -104,6 +115,32 @@ def test_a_file_of_which_a_destination_has_no_report_yet_stays(
     monkeypatch.setattr("actions.received.reported", lambda _session, _destinations, _sightings: {second})
     assert released(database, source) == 1
     assert (source.exists("aa/1.dcm"), source.exists("aa/2.dcm")) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("word", "is_deleted"),
+    [
+        (None, False),
+        ({"is_blind": False}, False),
+        ({"is_blind": True, "withdrawn_at": NOW}, False),
+        ({"is_blind": True}, True),
+    ],
+)
+def test_a_file_that_was_drawn_to_be_read_blind_stays_until_it_is_or_its_time_is_over(
+    database: Database, source: DicomSource, word: dict[str, object] | None, is_deleted: bool
+) -> None:
+    sighting = put(database, source, "aa/1.dcm")
+    content = "a" * 64
+    with database.write() as session:
+        session.add(Prediction(id=1, sha256=content, model_version="v1", decoder_revision=1, created_at=NOW))
+        drawn = {"sha256": content, "prediction_id": 1, "label": "NORMAL", "inclusion": 0.02}
+        session.add(AuditSample(sighting_id=sighting, source=NAME, drawn_at=NOW - timedelta(days=35), **drawn))
+        if word is not None:
+            given = {"label": "NORMAL", "reviewer": "Dr. A", "created_at": NOW, "method": "cli", **word}
+            session.add(Review(sha256=content, **given))
+    end(database, sighting, sha256=content)
+    assert released(database, source) == int(is_deleted)
+    assert released(database, source, NOW + AUDIT) == int(not is_deleted)
 
 
 def test_an_image_that_comes_again_after_its_file_was_deleted_is_a_new_sighting(

@@ -17,6 +17,9 @@ from shared.base.destination_settings import Event
 from shared.base.errors import Rejected
 from shared.imaging import Limits
 from shared.ledger.result_facts import ResultFacts
+from shared.models import evidence as maps
+from shared.models.evidence import Map
+from shared.reports import capture as capturing
 from shared.reports.capture import build_capture
 from shared.reports.identity import read_original
 from shared.reports.message import Happening, build_body, build_mail, describe, sign
@@ -42,6 +45,8 @@ FACTS = ResultFacts(
     screened_at="2026-05-04T12:00:00+00:00",
 )
 PROVISIONAL = {"operating_point": 3, "is_provisional": True}
+MAP = np.linspace(-2.0, 3.0, 64, dtype=np.float32).reshape(8, 8)
+NO_MAP = "No map: none was kept with this result."
 UIDS = {"SOPInstanceUID": "1.2.3.4", "StudyInstanceUID": "1.2.3", "SeriesInstanceUID": "1.2.3.1"}
 
 
@@ -60,8 +65,10 @@ def report(image: bytes, facts: ResultFacts = FACTS, replaces: str | None = None
     return build_report(facts, read_original(image, None), "2.25.11", replaces, AT)
 
 
-def capture(image: bytes, facts: ResultFacts = FACTS, replaces: str | None = None) -> Dataset:
-    return build_capture(facts, read_original(image, None), image, Limits(), "2.25.12", replaces, AT)
+def capture(
+    image: bytes, facts: ResultFacts = FACTS, replaces: str | None = None, evidence: Map | str = MAP
+) -> Dataset:
+    return build_capture(facts, read_original(image, None), image, Limits(), "2.25.12", replaces, AT, evidence)
 
 
 def stored(dataset: Dataset, folder: Path) -> Path:
@@ -207,8 +214,36 @@ def test_damaged_files_give_a_sentence_and_no_word_of_the_header(image: bytes) -
         assert NAME not in str(refusal.value) and PATIENT not in str(refusal.value)
 
 
-def test_the_capture_shows_the_picture_and_the_caption_and_no_name(image: bytes) -> None:
+def test_the_capture_shows_the_picture_beside_its_map_with_the_score_and_what_the_map_is_not(
+    image: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[str] = []
+    text = capturing.ImageDraw.ImageDraw.text
+
+    def listen(self: object, at: object, told: str, *rest: object, **more: object) -> None:
+        drawn.append(told)
+        text(self, at, told, *rest, **more)
+
+    monkeypatch.setattr(capturing.ImageDraw.ImageDraw, "text", listen)
     made = capture(image)
+    shown = made.pixel_array.astype(int)
+    assert made.PhotometricInterpretation == "RGB" and shown.shape[2] == 3
+    picture, covered = shown[64:400, 40:520], shown[64:400, 550:1040]
+    assert np.ptp(picture, axis=2).max() == 0 and picture.std() > 5, "grey as the image"
+    assert np.ptp(covered, axis=2).max() > 50, "the map's colours"
+    assert f"{maps.CAPTION}." in drawn
+    assert "Pneumonia suspected: probability 0.935, threshold 0.500" in drawn
+    assert not [line for line in drawn if NAME in line or PATIENT in line]
+
+
+def test_a_capture_without_a_map_says_why(image: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    without = capture(image, evidence=NO_MAP)
+    assert (without.PhotometricInterpretation, without.SamplesPerPixel) == ("MONOCHROME2", 1)
+    assert not np.array_equal(without.pixel_array, capture(image, evidence="No map: another reason.").pixel_array)
+
+
+def test_the_capture_shows_the_picture_and_the_caption_and_no_name(image: bytes) -> None:
+    made = capture(image, evidence=NO_MAP)
     shown = made.pixel_array
     assert shown.dtype == np.uint8 and shown.shape[0] > 300
     assert shown[:300].std() > 5, "the picture"
@@ -230,7 +265,8 @@ def test_dcmtk_reads_the_report(image: bytes, tmp_path: Path) -> None:
 def test_dciodvfy_finds_no_error_in_report_and_capture(image: bytes, tmp_path: Path, word: str | None) -> None:
     need("dciodvfy")
     facts = replace(FACTS, word=word, unfamiliar=True, outside_population=True, operating_point=1, is_provisional=True)
-    for made in (report(image, facts, "2.25.10"), capture(image, facts, "2.25.9")):
+    captures = [capture(image, facts, "2.25.9", evidence) for evidence in (MAP, NO_MAP)]
+    for made in (report(image, facts, "2.25.10"), *captures):
         told = run("dciodvfy", stored(made, tmp_path))
         assert not [line for line in told.splitlines() if line.startswith("Error")], told
 
