@@ -7,8 +7,9 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from queries.worklist import is_read_blind, reason
 from queries.worklist_page import Viewer
-from queries.worklist_rows import drawn_contents, is_read_blind, reason
+from queries.worklist_rows import drawn_contents
 from shared.base.errors import WorkFailed
 from shared.base.settings import Settings
 from shared.database import (

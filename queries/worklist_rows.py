@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from queries.worklist_page import WHY, Viewer, max_wait
+from queries.worklist import is_read_blind, max_wait, reason
+from queries.worklist_page import Viewer
 from shared.base.lanes import SOURCE_LANES, Lane
 from shared.base.settings import Settings
 from shared.database import (
@@ -24,7 +25,6 @@ from shared.database import (
     WaitsFor,
 )
 from shared.ledger.latest import IS_RESULT
-from shared.ledger.reading_list import NEAR
 
 MAX_COUNTED = 10_000
 
@@ -66,15 +66,6 @@ class Summary:
     oldest_urgent: timedelta | None
     is_urgent_overdue: bool
     mine_today: int
-
-
-def reason(probability: float, threshold: float, label: str, *, unfamiliar: bool) -> str:
-    """Why a person should look at a result, the most pressing first."""
-    if unfamiliar:
-        return WHY[0]
-    if abs(probability - threshold) <= NEAR:
-        return WHY[1]
-    return WHY[2] if label == "PNEUMONIA" else WHY[3]
 
 
 def rows(session: Session, settings: Settings, sightings: Sequence[int], viewer: Viewer, now: datetime) -> list[Row]:
@@ -128,14 +119,6 @@ def rows(session: Session, settings: Settings, sightings: Sequence[int], viewer:
             )
         )
     return listed
-
-
-def is_read_blind(settings: Settings, source: str, waits_for: WaitsFor | None, *, is_drawn: bool) -> bool:
-    """Whether a reader's first word on an image is given without sight of the model's answer.
-
-    The second reader's always is, and a senior's who decides.
-    """
-    return is_drawn or waits_for in (WaitsFor.SECOND, WaitsFor.SENIOR) or settings.reading_rule_of(source).is_blind
 
 
 def drawn_contents(session: Session, contents: set[str]) -> set[str]:
