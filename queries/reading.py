@@ -83,7 +83,7 @@ class Earlier:
 
 @dataclass(frozen=True)
 class ReadingImage:
-    """`answer` and `words` are None and empty until this reader may see them."""
+    """`answer`, `previous` and `words` are None and empty until this reader may see them."""
 
     sighting: int
     sha256: str | None
@@ -104,6 +104,8 @@ class ReadingImage:
     is_blind: bool  # for this reader, at this moment
     has_word: bool  # this reader's, which stands
     answer: Answer | None
+    previous: Answer | None  # the result before this one, where another version or a later decoder says otherwise
+    has_changed: bool  # this result is newer than this reader's word
     words: Sequence[SaidWord]
     mine: Sequence[SaidWord]
     earlier: Sequence[Earlier]
@@ -134,6 +136,7 @@ def load(session: Session, settings: Settings, sighting: int, viewer: Viewer, no
     answer = None
     if screening is not None and not is_blind and not is_drawn:
         answer = _answer(screening, prediction, is_provisional=bool(is_provisional))
+    previous = _previous(session, image) if answer is not None else None
     seen = [] if not mine and not decides else words
     lease = session.get(ReadingLease, image.sha256) if image.sha256 else None
     is_taken = lease is not None and lease.reader != viewer.name and lease.until > now
@@ -157,6 +160,8 @@ def load(session: Session, settings: Settings, sighting: int, viewer: Viewer, no
         is_blind=is_blind,
         has_word=bool(mine),
         answer=answer,
+        previous=previous,
+        has_changed=previous is not None and bool(mine) and screening.created_at > mine[-1].at,
         words=[_without_name(word) for word in seen] if decides else seen,
         mine=mine,
         earlier=_earlier(session, image, header.patient_key if header else None),
@@ -180,6 +185,19 @@ def _answer(screening: Screening, prediction: Prediction, *, is_provisional: boo
         operating_point=screening.operating_point_id,
         is_provisional=is_provisional,
     )
+
+
+def _previous(session: Session, image: Sighting) -> Answer | None:
+    """Of earlier results, the newest: a result is never overwritten."""
+    row = session.execute(
+        select(Screening, Prediction, OperatingPoint.is_provisional)
+        .join(Prediction, Prediction.id == Screening.prediction_id)
+        .outerjoin(OperatingPoint, OperatingPoint.id == Screening.operating_point_id)
+        .where(Screening.sighting_id == image.id, Screening.prediction_id != image.prediction_id)
+        .order_by(Screening.created_at.desc(), Screening.prediction_id.desc())
+        .limit(1)
+    ).one_or_none()
+    return None if row is None else _answer(row[0], row[1], is_provisional=bool(row[2]))
 
 
 def _words(session: Session, image: Sighting, viewer: Viewer) -> list[SaidWord]:
