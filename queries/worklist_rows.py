@@ -54,6 +54,7 @@ class Row:
 class LaneCount:
     lane: Lane
     unread: int  # counted no further than MAX_COUNTED
+    oldest: timedelta | None = None  # for how long the longest waits
 
     @property
     def text(self) -> str:
@@ -139,16 +140,20 @@ def _readers(session: Session, contents: set[str]) -> Mapping[str, tuple[str, ..
 
 
 def summary(session: Session, viewer: Viewer, now: datetime) -> Summary:
-    lanes = [LaneCount(lane, _unread(session, lane)) for lane in SOURCE_LANES]
-    is_urgent = (ReadingItem.lane == Lane.STAT) & ReadingItem.waits_for.is_not(None)
-    oldest = session.scalar(select(ReadingItem.seen_at).where(is_urgent).order_by(ReadingItem.seen_at).limit(1))
-    wait = None if oldest is None else now - oldest
+    lanes = [LaneCount(lane, _unread(session, lane), _oldest_wait(session, lane, now)) for lane in SOURCE_LANES]
+    wait = next(lane.oldest for lane in lanes if lane.lane == Lane.STAT)
     return Summary(
         lanes=lanes,
         oldest_urgent=wait,
         is_urgent_overdue=wait is not None and wait > max_wait(Lane.STAT),
         mine_today=count_today(session, viewer.name, now),
     )
+
+
+def _oldest_wait(session: Session, lane: Lane, now: datetime) -> timedelta | None:
+    waits = (ReadingItem.lane == lane) & ReadingItem.waits_for.is_not(None)
+    oldest = session.scalar(select(ReadingItem.seen_at).where(waits).order_by(ReadingItem.seen_at).limit(1))
+    return None if oldest is None else now - oldest
 
 
 def count_today(session: Session, reader: str, now: datetime) -> int:

@@ -21,6 +21,7 @@ from shared.database import Database, Review, Role, connect
 from tests.browser import axe_violations, browser, console_errors, log_in, wait_for
 from tests.models import go_live, make_linear_version
 from tests.reading_room import Specimen, home_of, screen, screen_anew
+from tests.servers import PostgreSQL
 from tests.web_server import PASSWORD, WebServer, add_account, serving
 from web.pictures import Evidence
 
@@ -426,6 +427,34 @@ def test_a_word_that_could_not_be_sent_stays_and_is_sent_once_when_the_database_
     wait_for(room.driver, lambda _: room.words(image), "it was not sent again")
     wait_for(room.driver, lambda _: not room.data().get("unsent"), "it still says that it is not saved")
     assert len(room.words(image)) == 1
+
+
+def test_a_word_said_while_postgresql_is_down_is_kept_in_the_page_and_written_once_when_it_is_back(
+    tmp_path: Path,
+) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    server = PostgreSQL(max_connections=20)
+    try:
+        settings = home_of(tmp_path, second_reading_share=0.0, database_url=f"{server.url}/postgres")
+        database = connect(settings.database)
+        database.upgrade()
+        with serving(settings, database) as pages, browser() as driver:
+            (number,) = screen(database, settings, [Specimen("normal-01.jpeg", probability=0.02)])
+            add_account(database, "Dr A")
+            log_in(driver, pages.url, "Dr A", PASSWORD)
+            ward = Room(pages, driver, settings, database)
+            ward.open(number)
+            server.crash()
+            ward.press("1", "n", "clear", Keys.ESCAPE, Keys.ENTER)
+            ward.said("Not saved yet")
+            assert driver.find_element("id", "note").get_attribute("value") == "clear"
+            server.start()
+            wait_for(driver, lambda _: "unsent" not in ward.data(), "it was not sent again")
+            assert [(word.label, word.note) for word in ward.words(number)] == [("NORMAL", "clear")]
+        database.close()
+    finally:
+        server.close()
 
 
 def test_a_word_on_a_file_that_was_replaced_is_not_saved_and_both_pictures_are_shown(room: Room, image: int) -> None:

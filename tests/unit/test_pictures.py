@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 import threading
 import time
 import uuid
@@ -21,7 +22,7 @@ from sqlalchemy import select, update
 
 from queries.pictures import Location
 from shared.base import settings
-from shared.base.errors import ImageError, OutOfReach, Unreadable
+from shared.base.errors import ImageError, OutOfReach, Unreadable, Unsuitable
 from shared.base.settings import Settings
 from shared.database import AuditEntry, Database, Sighting, connect
 from shared.imaging import Limits
@@ -34,7 +35,7 @@ from tests.models import make_linear_version
 from tests.radiographs import radiograph
 from tests.web_server import WebServer, serving
 from web import pictures
-from web.pictures import Pictures
+from web.pictures import Allowance, Pictures
 
 RAMP = np.tile(np.arange(100, 1124, dtype=np.uint16), (1024, 1))
 """Values from 100 to 1123, dark at the left."""
@@ -329,6 +330,29 @@ def test_a_process_that_dies_or_hangs_costs_one_request_and_is_replaced(
     assert "sighting 7" in caplog.text
     assert "a.png" not in caplog.text
     assert children(before) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux holds these limits")
+@pytest.mark.parametrize(
+    ("allowance", "reason"),
+    [
+        (Allowance(memory=512 * 1024**2), "more memory to decode than one picture may have"),
+        (Allowance(cpu_seconds=1), "more time of processors to decode than one picture may have"),
+    ],
+    ids=["memory", "time"],
+)
+def test_a_picture_that_wants_more_memory_or_time_than_one_may_have_is_refused_and_the_next_one_shown(
+    chosen: Settings, allowance: Allowance, reason: str
+) -> None:
+    """Few bytes, and no more pixels than are allowed, but a gigabyte and seconds to decode."""
+    asked = Pictures(chosen, processes=1, seconds=600, allowance=allowance)
+    hostile = saved(np.tile(np.arange(9000, dtype=np.uint16), (9000, 1)), "PNG", compress_level=1)
+    try:
+        with pytest.raises(Unsuitable, match=reason):
+            asked.pixels(where(chosen, "hostile.png", hostile), None)
+        assert asked.pixels(where(chosen, "a.png", png()), None).about["width"] == 400
+    finally:
+        asked.close()
 
 
 def test_a_process_that_decodes_knows_no_password(
