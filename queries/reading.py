@@ -108,6 +108,7 @@ class ReadingImage:
     has_changed: bool  # this result is newer than this reader's word
     words: Sequence[SaidWord]
     mine: Sequence[SaidWord]
+    counts: tuple[str, str] | None  # the word that counts and its rule, once this reader has a word
     earlier: Sequence[Earlier]
     reading_now: str | None  # another reader, who has it open
     newer: int | None  # the sighting that took this one's place: the file was replaced
@@ -164,6 +165,7 @@ def load(session: Session, settings: Settings, sighting: int, viewer: Viewer, no
         has_changed=previous is not None and bool(mine) and screening.created_at > mine[-1].at,
         words=[_without_name(word) for word in seen] if decides else seen,
         mine=mine,
+        counts=_counting(session, image) if mine else None,
         earlier=_earlier(session, image, header.patient_key if header else None),
         reading_now=lease.reader if lease is not None and is_taken else None,
         newer=_newer(session, image),
@@ -222,6 +224,12 @@ def _words(session: Session, image: Sighting, viewer: Viewer) -> list[SaidWord]:
         )
         for row in rows
     ]
+
+
+def _counting(session: Session, image: Sighting) -> tuple[str, str] | None:
+    columns = (RESULTS.c.reviewed_word, RESULTS.c.reviewed_rule)
+    row = session.execute(select(*columns).where(RESULTS.c.sighting_id == image.id)).one_or_none()
+    return (row[0], row[1]) if row is not None and row[0] is not None else None
 
 
 def _without_name(word: SaidWord) -> SaidWord:

@@ -179,6 +179,14 @@ OUTSIDE_TEXT = "The patient's age is outside the ages that the model was made fo
 NO_PERCENTAGE = "No percentage: this source has no operating point of its own, so none was checked here."
 EARLIER_WORDS = "Words on this image"
 NO_WORDS = "none yet"
+COUNTS = "What counts"
+RULES = {
+    "senior": "a senior has decided",
+    "agreement": "most readers agree",
+    "single": "the only word",
+    "newest": "the newest word, as readers differ or could not tell",
+    "batch": "given to many at once",
+}
 SOMEBODY = "A reader"
 EARLIER_IMAGES = "Earlier images of this patient"
 NO_EARLIER = "None is known."
@@ -217,7 +225,7 @@ ARRIVAL = "Arrival"
 VIEW = "View"
 FLAGS = "Header"
 FILE = "File"
-RULER = "Ruler"
+RULER, RULER_AT_DETECTOR = "50 mm", "50 mm at the detector"
 KEYS = (
     ("1 2 3 4", "normal, pneumonia, unclear, not readable"),
     ("5", "other finding, on and off"),
@@ -265,6 +273,12 @@ VERSIONS = "Model versions"
 TRAININGS = "Trainings"
 CARD = "card"
 OPERATING_POINTS = "Operating points"
+BY_COMMAND = "Draws and operating points are an admin's, by command on the server:"
+ADMIN_COMMANDS = (
+    "pneumoscreen calibrate draw --source NAME",
+    "pneumoscreen calibrate fit --source NAME",
+    "pneumoscreen calibrate apply NUMBER",
+)
 AS_CSV = "CSV"
 NO_DATA = "Nothing yet."
 OVERVIEW_NOTE = "Of the last 30 days, where nothing else is said."

@@ -187,6 +187,9 @@ def test_how_it_goes_has_a_table_and_a_csv_for_each_chart(server: WebServer, ima
         assert ("<svg" in part) <= (name in CHARTED)
         assert "<svg" in part or name not in ("images", "lanes", "positives"), "what there is to draw is drawn"
     assert client.get("/overview/none.csv").status_code == 404
+    assert "calibrate draw" not in page, "that is an admin's"
+    add_account(server.database, "boss", Role.ADMIN)
+    assert "pneumoscreen calibrate draw" in server.logged_in("boss").get("/overview").text
     assert client.get("/versions/none/card").status_code == 404
 
 

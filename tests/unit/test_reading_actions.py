@@ -73,6 +73,20 @@ def test_in_a_blind_source_the_answer_comes_after_the_word(database: Database, b
     assert look(database, blind, image, B).answer is None, "others have not spoken yet"
 
 
+def test_which_word_counts_is_shown_with_its_rule_to_whoever_has_spoken(
+    database: Database, blind: Settings, image: int
+) -> None:
+    assert look(database, blind, image).counts is None
+    say(database, blind, image, "NORMAL")
+    assert look(database, blind, image).counts == ("NORMAL", "single")
+    assert look(database, blind, image, B).counts is None, "others have not spoken yet"
+    say(database, blind, image, "PNEUMONIA", B)
+    assert look(database, blind, image).counts == ("PNEUMONIA", "newest")
+    assert look(database, blind, image, S).counts is None, "a senior decides between two words, not on one"
+    say(database, blind, image, "NORMAL", S)
+    assert look(database, blind, image).counts == ("NORMAL", "senior")
+
+
 def test_a_change_of_mind_is_a_second_row_that_trains_nothing(database: Database, blind: Settings, image: int) -> None:
     say(database, blind, image, "NORMAL")
     say(database, blind, image, "PNEUMONIA")

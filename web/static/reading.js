@@ -134,7 +134,7 @@
     drawRuler(context, scale, ratio) {
       this.ruler = null;
       if (!this.image.spacing) return;  // nobody knows how large anything is
-      this.ruler = this.image.about.is_at_detector ? "50 mm at the detector" : "50 mm";
+      this.ruler = this.image.about.is_at_detector ? room.dataset.rulerAtDetector : room.dataset.ruler;
       const length = 50 / this.image.spacing * scale, x = 16 * ratio, y = 24 * ratio;
       context.fillStyle = context.strokeStyle = "#ffc861"; context.lineWidth = 2 * ratio; context.font = `${13 * ratio}px system-ui`;
       context.beginPath(); context.moveTo(x, y); context.lineTo(x + length, y); context.stroke();
