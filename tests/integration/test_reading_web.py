@@ -9,12 +9,12 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from actions import sessions
 from queries.accounts import Account
 from shared.base.settings import Settings
-from shared.database import Database, Review, Role
+from shared.database import Database, Review, Role, Screening
 from tests.reading_room import Specimen, home_of, screen, screen_anew
 from tests.web_server import WebServer, add_account, serving
 
@@ -88,6 +88,28 @@ def test_a_result_of_a_later_version_stands_beside_the_one_before_where_both_may
         later = client.get(f"/read/{image}/panel").json()["panel"]
         assert 'id="changed"' in later and "v3" in later and "v2" in later and "v1" not in later
         assert 'id="previous"' not in server.logged_in("Dr B").get(f"/read/{image}").text or reading == "assisted"
+        program = api(server, database, "Dr C")
+        told = program.get(f"/api/v1/images/{image}").json()
+        assert (told["previous"] is None) is (reading == "blind")
+        assert told["previous"] is None or (told["previous"]["version"], told["previous"]["probability"]) == (
+            "v2",
+            None,
+        )
+
+
+@SQLITE
+def test_a_percentage_is_shown_once_the_source_has_an_operating_point_of_its_own(
+    server: WebServer, image: int, database: Database
+) -> None:
+    client = server.logged_in("Dr A")
+    client.post(f"/read/{image}/word", data=word(image, client.get(f"/read/{image}/panel").json()))
+    before = client.get(f"/read/{image}/panel").json()["panel"]
+    assert "No percentage" in before and "93 %" not in before
+    with database.write() as session:
+        session.execute(update(Screening).values(operating_point_id=7))
+    panel = client.get(f"/read/{image}/panel").json()["panel"]
+    assert "93 %" in panel and "50 %" in panel and "No percentage" not in panel
+    assert 'class="near" x="90.0"' in panel and 'class="threshold" x1="110.0"' in panel, "the band around the threshold"
 
 
 @SQLITE

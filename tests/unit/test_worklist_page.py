@@ -263,6 +263,21 @@ def test_each_state_can_be_asked_for(database: Database, tmp_path: Path, state: 
     assert listed(database, settings, reader="B") == [unclear]
 
 
+def test_each_filter_finds_its_images_alone(database: Database, tmp_path: Path) -> None:
+    settings = settings_of(tmp_path)
+    early, late = put(database, settings, "early"), put(database, settings, "late", at=7200)
+    urgent = put(database, settings, "urgent", 0.1, lane=Lane.STAT, at=7200)
+    assert set(listed(database, settings, now=after(7300), source="ward")) == {early, late, urgent}
+    assert listed(database, settings, source="elsewhere") == []
+    assert listed(database, settings, now=after(7300), lane="stat") == [urgent]
+    assert listed(database, settings, now=after(7300), since=after(3600), lane="routine") == [late]
+    assert listed(database, settings, now=after(7300), until=after(3600)) == [early]
+    assert set(listed(database, settings, now=after(7300), version="v1")) == {early, late, urgent}
+    assert listed(database, settings, version="v2") == []
+    assert listed(database, settings, now=after(7300), why="negative") == [urgent]
+    assert listed(database, settings, now=after(7300), label="NORMAL") == [urgent]
+
+
 def test_a_file_that_was_replaced_and_a_copy_are_not_listed_twice(database: Database, tmp_path: Path) -> None:
     settings = settings_of(tmp_path)
     put(database, settings, "a", 0.9)

@@ -233,6 +233,7 @@
     const flags = document.getElementById("flags");
     if (flags && notes && notes.length) flags.textContent = [].concat(notes).join("; ");
     room.dataset.ready = String(sighting);
+    requestAnimationFrame(() => performance.mark("picture"));
     for (const number of state.next) fetchPixels(number, "2048", true).catch(() => {});
   }
 
