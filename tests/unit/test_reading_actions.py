@@ -275,6 +275,24 @@ def test_earlier_images_of_a_patient_are_shown_with_the_word_that_counts(databas
     assert look(database, blind, numbers[0]).earlier == []
 
 
+def test_missed_pneumonias_lead_the_list_of_disagreements_however_old_they_are(
+    database: Database, blind: Settings
+) -> None:
+    claimed = in_hand(database, "missed.png", "alarm.png", "later.png")
+    probabilities = (0.1, 0.9, 0.9)
+    outcomes = [
+        screened(one, p, content="abc"[n]) for n, (one, p) in enumerate(zip(claimed, probabilities, strict=True))
+    ]
+    with database.write() as session:
+        work.finish(session, outcomes, NOW, None, blind.reading_rule_of)
+    for one, label in zip(claimed, ("PNEUMONIA", "NORMAL", "NORMAL"), strict=True):
+        say(database, blind, one.sighting, label)
+    missed, alarm, later = (one.sighting for one in claimed)
+    with database.read() as session:
+        assert [row.sighting for row in agreement.disagreements(session, "A")] == [missed, later, alarm]
+        assert [row.sighting for row in agreement.disagreements(session, "A", limit=1)] == [missed]
+
+
 def test_kappa_of_two_readers_leaves_chance_out() -> None:
     say = {"n": "NORMAL", "p": "PNEUMONIA"}
 
