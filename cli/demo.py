@@ -5,6 +5,7 @@ import shlex
 import shutil
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from cli.console import out, progress, table
@@ -38,7 +39,7 @@ def demo(home: Path, samples: Path, *, keep: bool = False) -> None:
         with_database = database.connect(running.settings.database)
         _screen(running, with_database, specimens, home / "inbox")
         with with_database.read() as session:
-            listing = results.find(session, running.settings, Filters())
+            listing = results.find(session, running.settings, Filters(), datetime.now(UTC))
             rows = sorted(([row[column] for column in COLUMNS] for row in listing.rows), key=lambda row: str(row[0]))
         with_database.close()
         table(COLUMNS, rows, title="Computer-generated specimens, read from the view `results`")

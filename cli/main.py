@@ -283,7 +283,7 @@ def results(
         bool, typer.Option("--history", help="Every sighting and prediction, not the newest alone.")
     ] = False,
 ) -> None:
-    """Print rows of the view `results`, newest first; --to-review: urgent, unfamiliar, near the threshold first."""
+    """Print rows of the view `results`, newest first; --to-review: in the order of the worklist."""
     from cli.results import results
     from queries.results import Filters
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from cli.console import err, table
@@ -20,7 +20,7 @@ SHORT = (
 )
 """The table's columns. What most rows have in common is left out, so that a terminal has room for the others."""
 OPTIONAL = {"label", "probability", "unfamiliar", "reviewed_word", "model_version", "reason", "resolution"} | {
-    *("operating_point", "is_provisional"),
+    *("operating_point", "is_provisional", "why", "threshold"),
 }
 """Columns that are left out where no row has a value, for the same reason."""
 QUARANTINED = (*SHORT, "resolution")
@@ -57,7 +57,7 @@ def results(
         filters = replace(filters, patient_key=query.key_of_patient(settings.patient_secret, patient, issuer))
     limit = limit or (TABLE_ROWS if format == "table" else None)
     with opened(settings) as database, database.read() as session:
-        listing = query.find(session, settings, filters, limit)
+        listing = query.find(session, settings, filters, datetime.now(UTC), limit)
         if format == "table":
             _print(listing, filters, limit)
         else:
@@ -78,6 +78,8 @@ def _print(listing: Listing, filters: Filters, limit: int | None) -> None:
     if without_point:
         listed = ", ".join(f"{count} of {source}" for source, count in sorted(without_point.items()))
         err.print(f"By the version's own threshold, as the source had no operating point then: {listed}.", markup=False)
+    if filters.to_review and any(row["probability"] is None for row in rows):
+        err.print("Where an image is read blind, what the model says comes after the word, and is left out here.")
     err.print("A screening aid, not a diagnosis." if rows else "No row matches.")
 
 

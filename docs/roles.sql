@@ -50,7 +50,7 @@ GRANT USAGE ON SCHEMA public TO pneumoscreen_worker, pneumoscreen_reviewer, pneu
 REVOKE ALL ON
     sightings, jobs, predictions, screenings, dicom_headers, reviews, model_versions, promotions, training_runs, audit_log,
     workers, dead_letters, broker_epoch, source_states, source_arrivals, alembic_version, results, results_history,
-    draws, draw_members, audit_samples, operating_points, shadow_runs, shadow_scores, drift_checks, version_notes, accuracy,
+    draws, draw_members, audit_samples, operating_points, shadow_runs, shadow_scores, drift_checks, version_notes, accuracy, worklist,
     drift_references, outbox, outbox_marks, destination_states, installation, reading_list, reading_leases, accounts, web_sessions, login_attempts, one_time_links, api_tokens
 FROM pneumoscreen_worker, pneumoscreen_reviewer, pneumoscreen_reader;
 
@@ -60,7 +60,7 @@ FROM pneumoscreen_worker, pneumoscreen_reviewer, pneumoscreen_reader;
 GRANT SELECT ON
     sightings, jobs, predictions, screenings, dicom_headers, reviews, model_versions, promotions, training_runs, audit_log,
     workers, dead_letters, broker_epoch, source_states, source_arrivals, alembic_version, results, results_history,
-    draws, draw_members, audit_samples, operating_points, shadow_runs, shadow_scores, drift_checks, version_notes, accuracy
+    draws, draw_members, audit_samples, operating_points, shadow_runs, shadow_scores, drift_checks, version_notes, accuracy, worklist
 TO pneumoscreen_worker;
 GRANT INSERT, UPDATE ON sightings, broker_epoch TO pneumoscreen_worker;
 GRANT INSERT (
@@ -100,7 +100,7 @@ TO pneumoscreen_worker;
 GRANT SELECT ON
     sightings, jobs, predictions, screenings, dicom_headers, reviews, model_versions, promotions, training_runs, audit_log,
     workers, dead_letters, broker_epoch, source_states, source_arrivals, alembic_version, results, results_history,
-    draws, draw_members, audit_samples, operating_points, shadow_runs, shadow_scores, drift_checks, version_notes, accuracy,
+    draws, draw_members, audit_samples, operating_points, shadow_runs, shadow_scores, drift_checks, version_notes, accuracy, worklist,
     drift_references, reading_list, reading_leases, accounts, web_sessions, login_attempts, one_time_links, api_tokens
 TO pneumoscreen_reviewer;
 GRANT INSERT ON reviews, audit_log TO pneumoscreen_reviewer;
@@ -119,6 +119,6 @@ TO pneumoscreen_reviewer;
 
 -- Whoever asks for results. The views run with their owner's rights, so the tables behind them stay closed;
 -- alembic_version holds the number of the schema alone, by which `pneumoscreen results` knows that it fits.
-GRANT SELECT ON results, results_history, accuracy, alembic_version TO pneumoscreen_reader;
+GRANT SELECT ON results, results_history, accuracy, worklist, alembic_version TO pneumoscreen_reader;
 
 COMMIT;

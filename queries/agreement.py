@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import combinations
 
-from sqlalchemy import exists, or_, select
+from sqlalchemy import case, exists, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from shared.database import (
@@ -15,6 +15,7 @@ from shared.database import (
     DrawMember,
     ReadingItem,
     Review,
+    ReviewLabel,
     ReviewMethod,
     Screening,
     Sighting,
@@ -45,10 +46,6 @@ class DisagreementRow:
     label: str
     reason: str | None
     at: datetime
-
-    @property
-    def is_missed(self) -> bool:
-        return self.word == "PNEUMONIA"
 
 
 def pairs(session: Session) -> list[PairAgreement]:
@@ -105,8 +102,7 @@ def disagreements(session: Session, viewer: str, limit: int = MAX_LISTED) -> lis
         .join(Screening, IS_RESULT)
         .where(Review.withdrawn_at.is_(None), Review.label.in_(CLASS_LABELS), Review.label != Screening.label)
         .where(or_(is_closed, exists().where(is_mine)), ~is_drawn)
-        .order_by(Review.id.desc())
+        .order_by(case((Review.label == ReviewLabel.PNEUMONIA, 0), else_=1), Review.id.desc())  # before the limit cuts
         .limit(limit)
     )
-    found = [DisagreementRow(*row) for row in rows]
-    return sorted(found, key=lambda row: (not row.is_missed, -row.at.timestamp()))
+    return [DisagreementRow(*row) for row in rows]

@@ -9,6 +9,7 @@ from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
 from queries import accuracy, agreement, drift, operating_points, versions
+from queries.worklist import max_wait
 from queries.worklist_page import Viewer
 from queries.worklist_rows import summary
 from shared.base.settings import Settings
@@ -22,13 +23,23 @@ Cell = str | int | float | None
 
 
 @dataclass(frozen=True)
+class Drawing:
+    """How a table is drawn: the columns of the values, of what they are called, and of the ends of their intervals."""
+
+    kind: Literal["line", "bars", "intervals"]
+    value: int = 1
+    labels: tuple[int, ...] = (0,)
+    interval: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
 class Section:
-    """A table; `chart` says how its first two columns are drawn, None for not at all."""
+    """A table; `drawing` is None where there is no chart of it."""
 
     name: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
-    chart: Literal["line", "bars"] | None = None
+    drawing: Drawing | None = None
 
 
 @dataclass(frozen=True)
@@ -58,12 +69,17 @@ def _images(asked: Asked) -> Section:
         .group_by(day)
         .order_by(day)
     )
-    return Section("images", ("day", "images"), [(str(row[0]), row[1]) for row in rows], "line")
+    return Section("images", ("day", "images"), [(str(row[0]), row[1]) for row in rows], Drawing("line"))
 
 
 def _lanes(asked: Asked) -> Section:
     found = summary(asked.session, asked.viewer, asked.now)
-    return Section("lanes", ("lane", "to be read"), [(str(lane.lane), lane.unread) for lane in found.lanes], "bars")
+    rows = []
+    for lane in found.lanes:
+        oldest = None if lane.oldest is None else round(lane.oldest.total_seconds() / 60)
+        rows.append((str(lane.lane), lane.unread, oldest, round(max_wait(lane.lane).total_seconds() / 60)))
+    columns = ("lane", "to be read", "oldest waits, minutes", "limit, minutes")
+    return Section("lanes", columns, rows, Drawing("bars", value=2))
 
 
 def _positives(asked: Asked) -> Section:
@@ -76,7 +92,7 @@ def _positives(asked: Asked) -> Section:
         .order_by(Sighting.source)
     )
     listed = [(source, int(hits), count, round(hits / count, 4)) for source, hits, count in rows]
-    return Section("positives", ("source", "positive", "images", "share"), listed, "bars")
+    return Section("positives", ("source", "positive", "images", "share"), listed, Drawing("bars"))
 
 
 def _quarantined(asked: Asked) -> Section:
@@ -87,7 +103,9 @@ def _quarantined(asked: Asked) -> Section:
         .order_by(func.count().desc(), Sighting.reason)
         .limit(50)
     )
-    return Section("quarantined", ("reason", "images"), [(reason or "-", count) for reason, count in rows], "bars")
+    return Section(
+        "quarantined", ("reason", "images"), [(reason or "-", count) for reason, count in rows], Drawing("bars")
+    )
 
 
 def _accuracy(asked: Asked) -> Section:
@@ -109,7 +127,7 @@ def _accuracy(asked: Asked) -> Section:
         recall, specificity = _figures(each.recall), _figures(each.specificity)
         counts = (each.reading.drawn, each.reading.read, each.found, each.missed)
         rows.append((each.source, each.model_version, *counts, *recall, *specificity[:2]))
-    return Section("accuracy", columns, rows)
+    return Section("accuracy", columns, rows, Drawing("intervals", 6, (0, 1), (7, 8)))
 
 
 def _figures(share: Share) -> tuple[Cell, Cell, Cell]:
@@ -126,7 +144,8 @@ def _drift(asked: Asked) -> Section:
         psi = round(look.psi, 3) if look and look.psi is not None else None
         alarms = "; ".join(look.alarms.values()) if look else None
         rows.append((each.source, each.version, look.images if look else each.images, since, psi, alarms or "-"))
-    return Section("drift", ("source", "version", "images", "since", "PSI of scores", "out of the ordinary"), rows)
+    columns = ("source", "version", "images", "since", "PSI of scores", "out of the ordinary")
+    return Section("drift", columns, rows, Drawing("bars", 4, (0, 1)))
 
 
 def _agreement(asked: Asked) -> Section:
@@ -134,7 +153,7 @@ def _agreement(asked: Asked) -> Section:
         (f"{pair.first}, {pair.second}", pair.images, pair.agreed, None if pair.kappa is None else round(pair.kappa, 3))
         for pair in agreement.pairs(asked.session)
     ]
-    return Section("agreement", ("readers", "images both read", "agreed", "kappa"), rows)
+    return Section("agreement", ("readers", "images both read", "agreed", "kappa"), rows, Drawing("bars", 3))
 
 
 def _disagreements(asked: Asked) -> Section:

@@ -7,8 +7,9 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from queries.worklist import is_read_blind, reason
 from queries.worklist_page import Viewer
-from queries.worklist_rows import drawn_contents, is_read_blind, reason
+from queries.worklist_rows import drawn_contents
 from shared.base.errors import WorkFailed
 from shared.base.settings import Settings
 from shared.database import (
@@ -82,7 +83,7 @@ class Earlier:
 
 @dataclass(frozen=True)
 class ReadingImage:
-    """`answer` and `words` are None and empty until this reader may see them."""
+    """`answer`, `previous` and `words` are None and empty until this reader may see them."""
 
     sighting: int
     sha256: str | None
@@ -103,8 +104,11 @@ class ReadingImage:
     is_blind: bool  # for this reader, at this moment
     has_word: bool  # this reader's, which stands
     answer: Answer | None
+    previous: Answer | None  # the result before this one, where another version or a later decoder says otherwise
+    has_changed: bool  # this result is newer than this reader's word
     words: Sequence[SaidWord]
     mine: Sequence[SaidWord]
+    counts: tuple[str, str] | None  # the word that counts and its rule, once this reader has a word
     earlier: Sequence[Earlier]
     reading_now: str | None  # another reader, who has it open
     newer: int | None  # the sighting that took this one's place: the file was replaced
@@ -133,6 +137,7 @@ def load(session: Session, settings: Settings, sighting: int, viewer: Viewer, no
     answer = None
     if screening is not None and not is_blind and not is_drawn:
         answer = _answer(screening, prediction, is_provisional=bool(is_provisional))
+    previous = _previous(session, image) if answer is not None else None
     seen = [] if not mine and not decides else words
     lease = session.get(ReadingLease, image.sha256) if image.sha256 else None
     is_taken = lease is not None and lease.reader != viewer.name and lease.until > now
@@ -156,8 +161,11 @@ def load(session: Session, settings: Settings, sighting: int, viewer: Viewer, no
         is_blind=is_blind,
         has_word=bool(mine),
         answer=answer,
+        previous=previous,
+        has_changed=previous is not None and bool(mine) and screening.created_at > mine[-1].at,
         words=[_without_name(word) for word in seen] if decides else seen,
         mine=mine,
+        counts=_counting(session, image) if mine else None,
         earlier=_earlier(session, image, header.patient_key if header else None),
         reading_now=lease.reader if lease is not None and is_taken else None,
         newer=_newer(session, image),
@@ -179,6 +187,19 @@ def _answer(screening: Screening, prediction: Prediction, *, is_provisional: boo
         operating_point=screening.operating_point_id,
         is_provisional=is_provisional,
     )
+
+
+def _previous(session: Session, image: Sighting) -> Answer | None:
+    """Of earlier results, the newest: a result is never overwritten."""
+    row = session.execute(
+        select(Screening, Prediction, OperatingPoint.is_provisional)
+        .join(Prediction, Prediction.id == Screening.prediction_id)
+        .outerjoin(OperatingPoint, OperatingPoint.id == Screening.operating_point_id)
+        .where(Screening.sighting_id == image.id, Screening.prediction_id != image.prediction_id)
+        .order_by(Screening.created_at.desc(), Screening.prediction_id.desc())
+        .limit(1)
+    ).one_or_none()
+    return None if row is None else _answer(row[0], row[1], is_provisional=bool(row[2]))
 
 
 def _words(session: Session, image: Sighting, viewer: Viewer) -> list[SaidWord]:
@@ -203,6 +224,12 @@ def _words(session: Session, image: Sighting, viewer: Viewer) -> list[SaidWord]:
         )
         for row in rows
     ]
+
+
+def _counting(session: Session, image: Sighting) -> tuple[str, str] | None:
+    columns = (RESULTS.c.reviewed_word, RESULTS.c.reviewed_rule)
+    row = session.execute(select(*columns).where(RESULTS.c.sighting_id == image.id)).one_or_none()
+    return (row[0], row[1]) if row is not None and row[0] is not None else None
 
 
 def _without_name(word: SaidWord) -> SaidWord:

@@ -55,22 +55,29 @@ class Listing:
     rows: Iterator[Row]
 
 
-def find(session: Session, settings: Settings, filters: Filters, limit: int | None = None) -> Listing:
+def find(session: Session, settings: Settings, filters: Filters, now: datetime, limit: int | None = None) -> Listing:
     """Raises InvalidRequest for filters that make no sense, WorkFailed for a name that no image has."""
     _check(filters)
     view = RESULTS_HISTORY if filters.history else RESULTS
     _check_source(session, settings, filters.source)
-    query = statement(filters, limit, list(_named(session, view, filters.names)))
+    query = statement(settings, filters, now, limit, list(_named(session, view, filters.names)))
     result = session.execute(query.execution_options(yield_per=CHUNK))
     return Listing(list(query.selected_columns), (dict(row) for row in result.mappings()))
 
 
-def statement(filters: Filters, limit: int | None = None, named: Sequence[ColumnElement[bool]] = ()) -> Select[Any]:
+def statement(
+    settings: Settings,
+    filters: Filters,
+    now: datetime,
+    limit: int | None = None,
+    named: Sequence[ColumnElement[bool]] = (),
+) -> Select[Any]:
     """The query; the names have been looked up before."""
     view = RESULTS_HISTORY if filters.history else RESULTS
     conditions = [*_conditions(view, filters), *named]
     if filters.to_review:
-        return worklist.query(conditions, limit, is_blind=filters.blind)
+        tells_answer = filters.label is not None
+        return worklist.query(settings, conditions, limit, now, is_blind=filters.blind, tells_answer=tells_answer)
     return select(*view.columns).where(*conditions).order_by(view.c.sighting_id.desc()).limit(limit)
 
 

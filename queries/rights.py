@@ -15,7 +15,7 @@ OF_ACCOUNTS = ("accounts", "web_sessions", "login_attempts", "one_time_links", "
 """Tables that are nobody's business but the web service's and the owner's."""
 OF_REPORTS = ("outbox", "outbox_marks", "destination_states", "installation")
 """Tables of what leaves the house, which the web service has no business with."""
-VIEWS = ("results", "results_history", "accuracy", "alembic_version")
+VIEWS = ("results", "results_history", "accuracy", "worklist", "alembic_version")
 WRITES = {
     "INSERT": (
         *("sightings", "predictions", "screenings", "dicom_headers", "reviews", "audit_log", "dead_letters"),

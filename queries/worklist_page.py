@@ -1,18 +1,19 @@
 """The worklist as the page shows it: a part of the reading list, in its order, without looking at the rest.
 
 The order: the urgent lane; then what waits beyond its lane's limit; then need (`shared/ledger/reading_list.py`).
-`queries/worklist.py` has the same order for `results --to-review`, by the views alone.
+`queries/worklist.py` has the rules, which `results --to-review` shares.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, case, exists, or_, select, tuple_
 from sqlalchemy.orm import Session, aliased
 
-from shared.base.lanes import LANES, SOURCE_LANES, Lane
+from queries.worklist import OVERDUE, URGENT, URGENT_OVERDUE, max_wait, reason_in, segment_of, shows_answer
+from shared.base.lanes import SOURCE_LANES, Lane
 from shared.base.settings import Settings
 from shared.database import (
     AuditSample,
@@ -29,13 +30,10 @@ from shared.database import (
     WaitsFor,
 )
 from shared.ledger.latest import IS_RESULT, is_newest
-from shared.ledger.reading_list import NEAR
 
 PAGE_SIZE = 50
 OPEN = "open"
 STATES = (OPEN, "unread", "second", "disputed", "unclear", "mine", "quarantined")
-WHY = ("unfamiliar", "near the threshold", "positive", "negative")
-URGENT_OVERDUE, URGENT, OVERDUE, REST = range(4)
 Key = tuple[int, int, float, int]
 """Segment, need, place, sighting."""
 
@@ -97,17 +95,6 @@ def page(
         if len(found) > limit:
             break
     return Part(found[:limit], len(found) > limit)
-
-
-def segment_of(lane: str, seen_at: datetime, now: datetime) -> int:
-    is_overdue = seen_at < now - max_wait(lane)
-    if lane == Lane.STAT:
-        return URGENT_OVERDUE if is_overdue else URGENT
-    return OVERDUE if is_overdue else REST
-
-
-def max_wait(lane: str) -> timedelta:
-    return LANES[Lane(lane)].max_wait if lane in LANES else LANES[Lane.ROUTINE].max_wait
 
 
 def _key_of(session: Session, sighting: int | None, now: datetime) -> Key | None:
@@ -199,7 +186,7 @@ def _conditions(settings: Settings, filters: Filters, viewer: Viewer) -> Iterato
     if filters.label is not None:
         yield _of_answer(Screening.label == filters.label)
     if filters.why is not None:
-        yield _of_answer(_reason() == filters.why)
+        yield _of_answer(reason_in(Screening) == filters.why)
 
 
 def _state(state: str, viewer: Viewer) -> Iterator[ColumnElement[bool]]:
@@ -267,31 +254,13 @@ def _of_answer(condition: ColumnElement[bool]) -> ColumnElement[bool]:
     )
 
 
-def _reason() -> ColumnElement[str]:
-    return case(
-        (Screening.unfamiliar.is_(True), WHY[0]),
-        ((Screening.probability - Screening.threshold).between(-NEAR, NEAR), WHY[1]),
-        (Screening.label == "PNEUMONIA", WHY[2]),
-        else_=WHY[3],
-    )
-
-
 def _is_told(settings: Settings) -> ColumnElement[bool]:
     """The model's answer may be seen before the word: a source that shows it, and no image of a random draw."""
     drawn = or_(
         exists().where(AuditSample.sha256 == ReadingItem.sha256),
         exists().where(DrawMember.sha256 == ReadingItem.sha256),
     )
-    return and_(_is_assisted(settings), ~drawn)
-
-
-def _is_assisted(settings: Settings) -> ColumnElement[bool]:
-    named = settings.sources
-    exceptions: Collection[str] = [
-        name for name in named if settings.reading_rule_of(name).is_blind != settings.reading_rule_of("").is_blind
-    ]
-    is_exception = ReadingItem.source.in_(exceptions)
-    return is_exception if settings.reading_rule_of("").is_blind else ~is_exception
+    return and_(shows_answer(settings, ReadingItem.source), ~drawn)
 
 
 def _newest_first(filters: Filters, viewer: Viewer, after: int | None) -> Select[Any]:

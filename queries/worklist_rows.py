@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from queries.worklist_page import WHY, Viewer, max_wait
+from queries.worklist import is_read_blind, max_wait, reason
+from queries.worklist_page import Viewer
 from shared.base.lanes import SOURCE_LANES, Lane
 from shared.base.settings import Settings
 from shared.database import (
@@ -24,7 +25,6 @@ from shared.database import (
     WaitsFor,
 )
 from shared.ledger.latest import IS_RESULT
-from shared.ledger.reading_list import NEAR
 
 MAX_COUNTED = 10_000
 
@@ -54,6 +54,7 @@ class Row:
 class LaneCount:
     lane: Lane
     unread: int  # counted no further than MAX_COUNTED
+    oldest: timedelta | None = None  # for how long the longest waits
 
     @property
     def text(self) -> str:
@@ -66,15 +67,6 @@ class Summary:
     oldest_urgent: timedelta | None
     is_urgent_overdue: bool
     mine_today: int
-
-
-def reason(probability: float, threshold: float, label: str, *, unfamiliar: bool) -> str:
-    """Why a person should look at a result, the most pressing first."""
-    if unfamiliar:
-        return WHY[0]
-    if abs(probability - threshold) <= NEAR:
-        return WHY[1]
-    return WHY[2] if label == "PNEUMONIA" else WHY[3]
 
 
 def rows(session: Session, settings: Settings, sightings: Sequence[int], viewer: Viewer, now: datetime) -> list[Row]:
@@ -130,14 +122,6 @@ def rows(session: Session, settings: Settings, sightings: Sequence[int], viewer:
     return listed
 
 
-def is_read_blind(settings: Settings, source: str, waits_for: WaitsFor | None, *, is_drawn: bool) -> bool:
-    """Whether a reader's first word on an image is given without sight of the model's answer.
-
-    The second reader's always is, and a senior's who decides.
-    """
-    return is_drawn or waits_for in (WaitsFor.SECOND, WaitsFor.SENIOR) or settings.reading_rule_of(source).is_blind
-
-
 def drawn_contents(session: Session, contents: set[str]) -> set[str]:
     samples = select(AuditSample.sha256).where(AuditSample.sha256.in_(contents))
     return set(session.scalars(samples.union(select(DrawMember.sha256).where(DrawMember.sha256.in_(contents)))))
@@ -156,16 +140,20 @@ def _readers(session: Session, contents: set[str]) -> Mapping[str, tuple[str, ..
 
 
 def summary(session: Session, viewer: Viewer, now: datetime) -> Summary:
-    lanes = [LaneCount(lane, _unread(session, lane)) for lane in SOURCE_LANES]
-    is_urgent = (ReadingItem.lane == Lane.STAT) & ReadingItem.waits_for.is_not(None)
-    oldest = session.scalar(select(ReadingItem.seen_at).where(is_urgent).order_by(ReadingItem.seen_at).limit(1))
-    wait = None if oldest is None else now - oldest
+    lanes = [LaneCount(lane, _unread(session, lane), _oldest_wait(session, lane, now)) for lane in SOURCE_LANES]
+    wait = next(lane.oldest for lane in lanes if lane.lane == Lane.STAT)
     return Summary(
         lanes=lanes,
         oldest_urgent=wait,
         is_urgent_overdue=wait is not None and wait > max_wait(Lane.STAT),
         mine_today=count_today(session, viewer.name, now),
     )
+
+
+def _oldest_wait(session: Session, lane: Lane, now: datetime) -> timedelta | None:
+    waits = (ReadingItem.lane == lane) & ReadingItem.waits_for.is_not(None)
+    oldest = session.scalar(select(ReadingItem.seen_at).where(waits).order_by(ReadingItem.seen_at).limit(1))
+    return None if oldest is None else now - oldest
 
 
 def count_today(session: Session, reader: str, now: datetime) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 from shared import sources
 from shared.base.lanes import Lane
 from shared.base.settings import Settings, load
-from shared.database import Database
+from shared.database import Database, Prediction, Screening, Sighting
 from shared.ledger import register, send, work
 from shared.ledger.work import Identifiers, Screened
 
@@ -84,6 +84,19 @@ def screen(
             work.finish(session, [outcome], now, None, settings.reading_rule_of)
         numbers.append(number)
     return numbers
+
+
+def screen_anew(database: Database, sighting: int, version: str, probability: float) -> None:
+    """Another version's answer becomes the image's result; the earlier one stays on record."""
+    with database.write() as session:
+        image, now = session.get_one(Sighting, sighting), datetime.now(UTC)
+        row = Prediction(sha256=str(image.sha256), model_version=version, decoder_revision=1, created_at=now)
+        session.add(row)
+        session.flush()
+        label = "PNEUMONIA" if probability >= 0.5 else "NORMAL"
+        answer = {"probability": probability, "threshold": 0.5, "label": label, "created_at": now}
+        session.add(Screening(sighting_id=sighting, prediction_id=row.id, **answer))
+        image.prediction_id = row.id
 
 
 def _of_its_own(file: str, name: str) -> bytes:

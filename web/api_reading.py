@@ -82,7 +82,7 @@ def _image(request: Request) -> dict[str, Any]:
     with database_of(request).read() as session:
         image = _load(request, session, request.path_params["sighting"], datetime.now(UTC))
     found = _plain(asdict(image))
-    found["answer"] = _answer(image.answer)
+    found |= {"answer": _answer(image.answer), "previous": _answer(image.previous)}
     return {name: value for name, value in found.items() if name not in ("sha256", "mine", "is_drawn", "draw")}
 
 

@@ -6,7 +6,8 @@ from urllib.parse import urlencode
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 
-from queries.worklist_page import STATES, WHY, Filters, Viewer
+from queries.worklist import WHY
+from queries.worklist_page import STATES, Filters, Viewer
 from shared.base.errors import InvalidRequest
 from shared.base.lanes import SOURCE_LANES
 from web.access import account_of

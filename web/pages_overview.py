@@ -10,7 +10,6 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute
 
 from queries import overview, versions
-from queries.overview import Section
 from shared.base.errors import WorkFailed
 from web import charts, texts
 from web.access import database_of, page, settings_of
@@ -37,14 +36,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 def show(request: Request) -> Response:
     with database_of(request).read() as session:
         found = overview.sections(session, settings_of(request), viewer_of(request), datetime.now(UTC))
-    return render(request, "overview.html", sections=[(each, TITLES[each.name], _chart(each)) for each in found])
-
-
-def _chart(section: Section) -> charts.Chart | None:
-    if section.chart is None:
-        return None
-    labels = [str(row[0]) for row in section.rows]
-    return charts.draw(section.chart, labels, [float(row[1] or 0) for row in section.rows])
+    return render(request, "overview.html", sections=[(each, TITLES[each.name], charts.draw(each)) for each in found])
 
 
 def send_csv(request: Request) -> Response:

@@ -8,7 +8,8 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute
 
 from queries import search, worklist_page, worklist_rows
-from queries.worklist_page import STATES, WHY, Part
+from queries.worklist import WHY
+from queries.worklist_page import STATES, Part
 from shared.base.lanes import SOURCE_LANES
 from shared.ledger.source_states import last_images
 from web import texts

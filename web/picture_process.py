@@ -6,6 +6,7 @@ and answers with a line of JSON and the bytes whose length that line states.
 
 import hashlib
 import json
+import math
 import os
 import resource
 import sys
@@ -142,7 +143,7 @@ def answer(decoder: Decoder, request: dict[str, Any]) -> Answer:
         kind = type(error).__name__ if isinstance(error, ImageError) else "OutOfReach"
         return {"error": kind, "reason": str(error)}, b""
     except MemoryError:
-        return {"error": "OutOfReach", "reason": "there is not enough memory to decode the image"}, b""
+        return {"error": "Unsuitable", "reason": "it takes more memory to decode than one picture may have here"}, b""
     except Exception as error:  # noqa: BLE001 - a decoder may raise anything on a damaged file
         if problem := describe_host_failure(error):
             return {"error": "OutOfReach", "reason": problem}, b""
@@ -150,13 +151,23 @@ def answer(decoder: Decoder, request: dict[str, Any]) -> Answer:
 
 
 def serve(requests: BinaryIO, answers: BinaryIO) -> None:
-    """Until the end of the requests; the first line holds the settings."""
+    """Until the end of the requests; the first line holds the settings, and what a picture may cost."""
     chosen = json.loads(requests.readline())
+    memory, cpu_seconds = chosen.pop("memory"), chosen.pop("cpu_seconds")
+    _limit(resource.RLIMIT_DATA, memory)
     decoder = Decoder(settings_module.load(Path(chosen.pop("home")), **chosen))
     for line in requests:
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        _limit(resource.RLIMIT_CPU, math.ceil(used.ru_utime + used.ru_stime) + cpu_seconds)
         about, data = answer(decoder, json.loads(line))
         answers.write(json.dumps({**about, "length": len(data)}).encode() + b"\n" + data)
         answers.flush()
+
+
+def _limit(what: int, most: int) -> None:
+    """Of this process and those that it starts. Beyond it, memory is refused, and for time the process is ended."""
+    if sys.platform == "linux":  # elsewhere the system does not hold it
+        resource.setrlimit(what, (most, resource.getrlimit(what)[1]))
 
 
 def main() -> None:

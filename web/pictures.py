@@ -5,13 +5,14 @@ import logging
 import os
 import queue
 import selectors
+import signal
 import subprocess
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,10 @@ log = logging.getLogger(__name__)
 SECONDS = 30.0
 """How long one picture may take, its file's reading included; with a network to load, LOADING more."""
 LOADING = 60.0
+MEMORY = 4 * 1024**3
+"""Bytes that a process may have, its libraries included: a radiograph of 20 million pixels takes a quarter of it."""
+CPU_SECONDS = 60
+"""Of processors, for one picture."""
 PATIENCE = 20.0
 """How long a request waits for a process that is free."""
 PROCESSES = 2
@@ -55,12 +60,24 @@ class Evidence:
     values: NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class Allowance:
+    """What one picture may cost: bytes of memory, and seconds of processors."""
+
+    memory: int = MEMORY
+    cpu_seconds: int = CPU_SECONDS
+
+    @property
+    def with_network(self) -> "Allowance":
+        return Allowance(2 * self.memory, 2 * self.cpu_seconds)
+
+
 class _Died(Exception):
     pass
 
 
 class _Process:
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, allowance: Allowance) -> None:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("PNEUMOSCREEN_")}
         self._process = subprocess.Popen(
             python("web.picture_process"),
@@ -75,7 +92,7 @@ class _Process:
         key = settings.signing_key.get_secret_value() if settings.signing_key else None
         # A database that is no file means that several hosts share this home's sources: only its kind is told.
         given["database_url"] = settings.database if settings.database.startswith("sqlite") else "postgresql://"
-        self._send({"home": str(settings.home), **given, **({"signing_key": key} if key else {})})
+        self._send({"home": str(settings.home), **given, **({"signing_key": key} if key else {}), **asdict(allowance)})
 
     def _send(self, message: dict[str, Any]) -> None:
         assert self._process.stdin is not None
@@ -107,13 +124,15 @@ class _Process:
                     about, received = json.loads(line), bytearray(rest)
         return about, bytes(received)
 
-    def end(self) -> None:
+    def end(self) -> int:
+        """Returns what it ended with: of a signal, its number below zero."""
         self._process.kill()
-        self._process.wait()
+        status = self._process.wait()
         for stream in (self._process.stdin, self._process.stdout):
             assert stream is not None
             with suppress(OSError):
                 stream.close()
+        return status
 
 
 class Pictures:
@@ -125,8 +144,9 @@ class Pictures:
         processes: int = PROCESSES,
         seconds: float = SECONDS,
         on_failure: Callable[[], None] = lambda: None,
+        allowance: Allowance = Allowance(),
     ) -> None:
-        self._settings, self._seconds = settings, seconds
+        self._settings, self._seconds, self._allowance = settings, seconds, allowance
         self._free: queue.LifoQueue[_Process | None] = queue.LifoQueue()
         for _ in range(processes):
             self._free.put(None)
@@ -204,11 +224,13 @@ class Pictures:
             try:
                 about, data = slot.process().ask(request, seconds)
             except (TimeoutError, _Died, ValueError) as error:
-                slot.end()
+                status = slot.end()
                 self._on_failure()
                 log.warning("the process that decodes pictures failed (sighting %d)", location.sighting)
                 if isinstance(error, TimeoutError):
                     raise OutOfReach(f"the image could not be decoded within {seconds:.0f} s") from error
+                if status == -signal.SIGXCPU:
+                    raise Unsuitable("it takes more time of processors to decode than one picture may have") from error
                 raise Unreadable("the decoder broke on this image") from error
         if "error" in about:
             raise KINDS.get(about["error"], Unreadable)(about["reason"])
@@ -216,8 +238,9 @@ class Pictures:
 
     @contextmanager
     def _held(self, among: "queue.LifoQueue[_Process | None]") -> Iterator["_Slot"]:
+        allowance = self._allowance.with_network if among is self._network else self._allowance
         try:
-            slot = _Slot(self._settings, among.get(timeout=PATIENCE))
+            slot = _Slot(self._settings, allowance, among.get(timeout=PATIENCE))
         except queue.Empty:
             raise ServiceUnavailable("All processes that decode pictures are busy: try again in a moment.") from None
         try:
@@ -231,15 +254,15 @@ class Pictures:
 class _Slot:
     """The place of one process, which is started when it is asked for."""
 
-    def __init__(self, settings: Settings, held: _Process | None) -> None:
-        self._settings, self.held = settings, held
+    def __init__(self, settings: Settings, allowance: Allowance, held: _Process | None) -> None:
+        self._settings, self._allowance, self.held = settings, allowance, held
 
     def process(self) -> _Process:
         if self.held is None:
-            self.held = _Process(self._settings)
+            self.held = _Process(self._settings, self._allowance)
         return self.held
 
-    def end(self) -> None:
-        if self.held is not None:
-            self.held.end()
-            self.held = None
+    def end(self) -> int | None:
+        status = self.held.end() if self.held is not None else None
+        self.held = None
+        return status

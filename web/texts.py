@@ -165,6 +165,9 @@ SECOND_NOW = "Second reading: neither the model nor the first word is shown."
 SENIOR_NOW = "Readers differ, or could not tell. Your word decides."
 SEEN_ANSWER = "You have seen the model's answer: this word is stored as given after it."
 MODEL = "Model"
+MODEL_NOW, MODEL_BEFORE = "Model now", "Before"
+CHANGED_SINCE_WORD = "The image was screened anew since your word: both results are shown."
+CHANGED_NOW = "It was screened anew, or its file replaced, since you opened it: look again before you save."
 PROBABILITY = "Probability"
 THRESHOLD = "Threshold"
 POINT = "Operating point"
@@ -176,6 +179,14 @@ OUTSIDE_TEXT = "The patient's age is outside the ages that the model was made fo
 NO_PERCENTAGE = "No percentage: this source has no operating point of its own, so none was checked here."
 EARLIER_WORDS = "Words on this image"
 NO_WORDS = "none yet"
+COUNTS = "What counts"
+RULES = {
+    "senior": "a senior has decided",
+    "agreement": "most readers agree",
+    "single": "the only word",
+    "newest": "the newest word, as readers differ or could not tell",
+    "batch": "given to many at once",
+}
 SOMEBODY = "A reader"
 EARLIER_IMAGES = "Earlier images of this patient"
 NO_EARLIER = "None is known."
@@ -208,14 +219,13 @@ NOT_SAVED_YET = "Not saved yet: the service or its database is away. The word is
 LOGGED_OUT = "Not saved yet: you were logged out. Log in again in another window; the word is kept here, and sent then."
 SAVED = "Saved"
 TAKEN_OVER = "has this image open, too: both words stand."
-CHANGED = "Look again"
 FILE_REPLACED = "The file was replaced: the newer image"
 LIST_DONE = "Nothing is left to read on this list."
 ARRIVAL = "Arrival"
 VIEW = "View"
 FLAGS = "Header"
 FILE = "File"
-RULER = "Ruler"
+RULER, RULER_AT_DETECTOR = "50 mm", "50 mm at the detector"
 KEYS = (
     ("1 2 3 4", "normal, pneumonia, unclear, not readable"),
     ("5", "other finding, on and off"),
@@ -252,17 +262,23 @@ TAKEN_OUT = "taken out: it stays on the list"
 # How it goes
 OVERVIEW = "How it goes"
 IMAGES_A_DAY = "Images a day"
-WAITS_BY_LANE = "Open images by lane"
+WAITS_BY_LANE = "Waits by lane, minutes"
 POSITIVES = "Positives"
 QUARANTINED = "Quarantined, by reason"
-ACCURACY = "Accuracy by audit samples"
-DRIFT = "Drift by source"
-AGREEMENT = "Agreement of readers"
+ACCURACY = "Accuracy by audit samples: recall"
+DRIFT = "Drift by source: PSI of scores"
+AGREEMENT = "Agreement of readers: kappa"
 DISAGREEMENT_LIST = "Readers and the model differ"
 VERSIONS = "Model versions"
 TRAININGS = "Trainings"
 CARD = "card"
 OPERATING_POINTS = "Operating points"
+BY_COMMAND = "Draws and operating points are an admin's, by command on the server:"
+ADMIN_COMMANDS = (
+    "pneumoscreen calibrate draw --source NAME",
+    "pneumoscreen calibrate fit --source NAME",
+    "pneumoscreen calibrate apply NUMBER",
+)
 AS_CSV = "CSV"
 NO_DATA = "Nothing yet."
 OVERVIEW_NOTE = "Of the last 30 days, where nothing else is said."

@@ -190,7 +190,16 @@ FROM (
 """Point estimates: an image that was read stands for those that were not drawn, and for those that nobody has read."""
 
 
-VIEWS = ("accuracy", "results", "results_history")
+_WORKLIST = """
+CREATE VIEW worklist AS
+SELECT l.sighting_id AS sighting_id, l.need AS need, l.place AS place, l.waits_for AS waits_for,
+    EXISTS (SELECT 1 FROM audit_samples a WHERE a.sha256 = l.sha256)
+        OR EXISTS (SELECT 1 FROM draw_members m WHERE m.sha256 = l.sha256) AS is_drawn
+FROM reading_list l
+"""
+"""Where each screened image stands on the reading list, and whether a random draw asks for it."""
+
+VIEWS = ("accuracy", "results", "results_history", "worklist")
 
 
 def drop(connection: Connection) -> None:
@@ -199,7 +208,7 @@ def drop(connection: Connection) -> None:
 
 
 def create(connection: Connection) -> None:
-    for statement in (_HISTORY, _RESULTS, _ACCURACY):
+    for statement in (_HISTORY, _RESULTS, _ACCURACY, _WORKLIST):
         connection.execute(text(statement))
 
 
@@ -256,3 +265,13 @@ RESULTS = _view("results")
 """The newest sighting of each path, with the prediction that it points to."""
 RESULTS_HISTORY = _view("results_history", Column("is_result", Integer))
 """Every sighting with everything that was ever said of it."""
+WORKLIST = Table(
+    "worklist",
+    _metadata,
+    Column("sighting_id", BigInteger),
+    Column("need", Integer),
+    Column("place", Double),
+    Column("waits_for", Text),
+    Column("is_drawn", Boolean),
+)
+"""The order in which images are read: `need`, then `place`."""

@@ -14,6 +14,7 @@ from shared.imaging.notes import Notes
 
 MAX_FIRST_ELEMENT, MAX_FIRST_LENGTH = 0x60, 64
 """Of a DICOM file without a preamble: its first element is a length, a character set, a type or a UID."""
+BLANK = "the image is blank: every pixel has the same value"
 Decoder = Callable[[bytes, tuple[int, int], Limits, Notes], Image.Image]
 """Takes a file's bytes, the (width, height) that the picture must at least cover, limits, and notes to add to."""
 
@@ -81,12 +82,26 @@ def decode(data: bytes, at_least: tuple[int, int], limits: Limits, notes: Notes 
 
     Raises Unreadable for a file that can never be screened, Unfinished for one that ends too early.
     """
+    _check_bytes(data, limits)
+    grey = recognise(data).decode(data, at_least, limits, Notes() if notes is None else notes)
+    darkest, brightest = grey.getextrema()
+    if darkest == brightest:
+        raise Unreadable(BLANK)
+    return grey
+
+
+def read_raster(data: bytes, at_least: tuple[int, int], limits: Limits, notes: Notes) -> raster.Picture:
+    """A picture that is no DICOM, with all bits of its file; else as `decode`."""
+    _check_bytes(data, limits)
+    picture = raster.read(data, at_least, limits, notes, pillow_format=recognise(data).name)
+    darkest, brightest = picture.image.getextrema()
+    if darkest == brightest:
+        raise Unreadable(BLANK)
+    return picture
+
+
+def _check_bytes(data: bytes, limits: Limits) -> None:
     if not data:
         raise Unfinished("the file is empty")
     if len(data) > limits.bytes:
         raise Unsuitable(f"the file has {len(data):,} bytes, more than the limit of {limits.bytes:,} (max_bytes)")
-    grey = recognise(data).decode(data, at_least, limits, Notes() if notes is None else notes)
-    darkest, brightest = grey.getextrema()
-    if darkest == brightest:
-        raise Unreadable("the image is blank: every pixel has the same value")
-    return grey

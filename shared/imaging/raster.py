@@ -1,6 +1,7 @@
-"""Plain picture files as 8-bit grey: Pillow decodes them, and tifffile the TIFF files that Pillow reads wrongly."""
+"""Plain picture files as grey: Pillow decodes them, and tifffile the TIFF files that Pillow reads wrongly."""
 
 import re
+from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 from itertools import islice
@@ -32,15 +33,32 @@ REDUCED = 1
 """NewSubfileType of a TIFF's page: a smaller version of another page."""
 
 
+@dataclass(frozen=True)
+class Picture:
+    """Grey and upright: 8 bits a pixel (`image` has mode L), or the file's own values where it has more (mode F)."""
+
+    image: Image.Image
+    is_white_zero: bool = False
+
+    def to_8_bit(self) -> Image.Image:
+        image = Image.fromarray(stretch(np.asarray(self.image))) if self.image.mode == "F" else self.image
+        return ImageOps.invert(image) if self.is_white_zero else image
+
+
 def decode(data: bytes, at_least: tuple[int, int], limits: Limits, notes: Notes, *, pillow_format: str) -> Image.Image:
-    """Decode one file of the named Pillow format to 8-bit grey, at the smallest cheap scale that covers `at_least`.
+    """Decode one file of the named Pillow format to 8-bit grey; raises as `read`."""
+    return read(data, at_least, limits, notes, pillow_format=pillow_format).to_8_bit()
+
+
+def read(data: bytes, at_least: tuple[int, int], limits: Limits, notes: Notes, *, pillow_format: str) -> Picture:
+    """Read one file of the named Pillow format, at the smallest cheap scale that covers `at_least`.
 
     Raises Unreadable for a file that can never be decoded, Unfinished for one that ends too early.
     """
     try:
         if pillow_format == "TIFF":
-            return _decode_tiff(data, at_least, limits, notes)
-        return _decode(data, at_least, limits, notes, pillow_format)
+            return _read_tiff(data, at_least, limits, notes)
+        return Picture(_read(data, at_least, limits, notes, pillow_format))
     except (MemoryError, Unreadable, Unfinished):
         raise
     except Exception as error:
@@ -49,7 +67,7 @@ def decode(data: bytes, at_least: tuple[int, int], limits: Limits, notes: Notes,
         raise _classify(error) from error
 
 
-def _decode(
+def _read(
     data: bytes, at_least: tuple[int, int], limits: Limits, notes: Notes, pillow_format: str, page: int = 0
 ) -> Image.Image:
     image: Any = _open(data, pillow_format)
@@ -65,7 +83,7 @@ def _decode(
     if image.format == "MPO":
         notes.add("the first picture of the file was taken, the others belong to it (a preview or a gain map)")
     if pillow_format == "PNG" and image.mode == "I;16" and (deep := png.decode(data, image.size)) is not None:
-        return _upright_as(image, _to_8_bit(deep, at_least))
+        return _upright_as(image, _deep(deep, at_least))
     image.draft("L", at_least)
     image.load()
     if pillow_format == "JPEG" and jpeg_end.is_too_early(data, _plane(image), partial(_drafted, at_least=at_least)):
@@ -92,7 +110,7 @@ def _deep_colour(data: bytes, image: Any, pillow_format: str, at_least: tuple[in
     low.tile = [tile._replace(args=LOW_BYTES[tile.args]) for tile in low.tile]
     high_bytes, low_bytes = (np.asarray(each)[:, :, :3].astype(np.float32) for each in (image, low))
     weights = np.array([0.299, 0.587, 0.114], np.float32)
-    return _upright_as(image, _to_8_bit((256 * high_bytes + low_bytes) @ weights, at_least))
+    return _upright_as(image, _deep((256 * high_bytes + low_bytes) @ weights, at_least))
 
 
 def _deep_grey(image: Any, at_least: tuple[int, int]) -> Image.Image:
@@ -100,7 +118,7 @@ def _deep_grey(image: Any, at_least: tuple[int, int]) -> Image.Image:
     image._mode = "RGBA"
     image.tile = [tile._replace(args="RGBA") for tile in image.tile]
     halves = np.asarray(image)[:, :, :2].astype(np.uint16)
-    return _upright_as(image, _to_8_bit(256 * halves[:, :, 0] + halves[:, :, 1], at_least))
+    return _upright_as(image, _deep(256 * halves[:, :, 0] + halves[:, :, 1], at_least))
 
 
 def _drafted(data: bytes, at_least: tuple[int, int]) -> NDArray[np.uint8]:
@@ -130,7 +148,7 @@ def _depth(data: bytes) -> int:
     return (data[data.index(b"\xff\x4f\xff\x51") + 42] & 0x7F) + 1
 
 
-def _decode_tiff(data: bytes, at_least: tuple[int, int], limits: Limits, notes: Notes) -> Image.Image:
+def _read_tiff(data: bytes, at_least: tuple[int, int], limits: Limits, notes: Notes) -> Picture:
     import tifffile  # only TIFF files need it
 
     with tifffile.TiffFile(BytesIO(data)) as file:
@@ -140,15 +158,15 @@ def _decode_tiff(data: bytes, at_least: tuple[int, int], limits: Limits, notes: 
             raise Unsuitable("the TIFF file is neither greyscale nor in colour: it has too many samples a pixel")
         is_white_zero = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
         if page.bitspersample <= 8 and page.sampleformat != tifffile.SAMPLEFORMAT.INT:
-            return _decode(data, at_least, limits, notes, "TIFF", number)
+            return Picture(_read(data, at_least, limits, notes, "TIFF", number))
         try:
             values = page.asarray()
         except ValueError:  # tifffile has no decoder for this compression
-            return _invert(_decode(data, at_least, limits, notes, "TIFF", number), is_white_zero)
+            return Picture(_read(data, at_least, limits, notes, "TIFF", number), is_white_zero)
         if values.dtype.kind not in "uif" or values.ndim not in (2, 3):
             raise Unsuitable("the pixels of the TIFF file are neither whole numbers nor fractions")
         grey = values if values.ndim == 2 else _of_colours(values, is_planar=page.planarconfig == 2)
-        return _invert(_decode_orientation(page, _to_8_bit(grey, at_least)), is_white_zero)
+        return Picture(_orient(page, _deep(grey, at_least)), is_white_zero)
 
 
 def _page(file: Any, notes: Notes) -> tuple[Any, int]:
@@ -189,15 +207,11 @@ def _finite(grey: NDArray[np.float32]) -> NDArray[np.float32]:
     return grey if is_number.all() or not is_number.any() else np.where(is_number, grey, grey[is_number].min())
 
 
-def _decode_orientation(page: Any, grey: NDArray[np.uint8]) -> Image.Image:
+def _orient(page: Any, grey: NDArray[np.float32]) -> Image.Image:
     image = Image.fromarray(grey)
     tag = page.tags.get("Orientation")
     image.getexif()[0x0112] = int(tag.value) if tag else 1
     return _upright(image)
-
-
-def _invert(grey: Image.Image, is_white_zero: bool) -> Image.Image:
-    return ImageOps.invert(grey) if is_white_zero else grey
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -208,7 +222,7 @@ def _upright(image: Image.Image) -> Image.Image:
         return image
 
 
-def _upright_as(image: Image.Image, grey: NDArray[np.uint8]) -> Image.Image:
+def _upright_as(image: Image.Image, grey: NDArray[np.float32]) -> Image.Image:
     turned = Image.fromarray(grey)
     turned.info = dict(image.info)
     return _upright(turned)
@@ -216,18 +230,18 @@ def _upright_as(image: Image.Image, grey: NDArray[np.uint8]) -> Image.Image:
 
 def _grey(image: Image.Image, at_least: tuple[int, int]) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":  # more than 8 bits a pixel
-        return Image.fromarray(_to_8_bit(np.asarray(image), at_least))
+        return Image.fromarray(_deep(np.asarray(image), at_least))
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # straight to grey, Pillow would warn
     return image if image.mode == "L" else image.convert("L")
 
 
-def _to_8_bit(values: NDArray[Any], at_least: tuple[int, int]) -> NDArray[np.uint8]:
-    """Stretched; whole numbers are averaged before, as in DICOM. Fractions may be infinite, or no number."""
+def _deep(values: NDArray[Any], at_least: tuple[int, int]) -> NDArray[np.float32]:
+    """As they are; whole numbers are averaged, as in DICOM. Fractions may be infinite, or no number."""
     if values.dtype.kind == "f":
-        return stretch(_finite(values.astype(np.float32, copy=False)))
+        return _finite(values.astype(np.float32, copy=False))
     height, width = values.shape
-    return stretch(average(values, choose_step((width, height), at_least)))
+    return average(values, choose_step((width, height), at_least))
 
 
 def _classify(error: Exception) -> Unfinished | Unreadable:

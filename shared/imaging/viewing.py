@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from shared.base.errors import Unreadable
-from shared.imaging.formats import decode, is_dicom
+from shared.imaging.formats import BLANK, is_dicom, read_raster
 from shared.imaging.limits import Limits
 from shared.imaging.notes import Notes
 from shared.imaging.scaling import OVERSAMPLING
@@ -65,11 +65,17 @@ def view(data: bytes, limits: Limits, max_side: int | None = None, notes: Notes 
 
 def _view_raster(data: bytes, limits: Limits, max_side: int | None, notes: Notes) -> Viewed:
     side = max_side or FULL
-    grey = decode(data, (side, side), limits, notes)
-    full = _size_of(data, grey.size)
-    grey.thumbnail((side, side), Image.Resampling.BILINEAR)
-    pixels = np.asarray(grey).astype(np.uint16)
-    return Viewed(pixels, 8, _windows(pixels, None, 8), None, False, full, None, None)
+    picture = read_raster(data, (side, side), limits, notes)
+    full = _size_of(data, picture.image.size)
+    if picture.image.mode == "F":
+        values = np.asarray(picture.image)
+        grey = _Grey.of(values, is_inverted=picture.is_white_zero)
+        pixels, bits = _scaled_down(grey.take(values), max_side), grey.bits
+    else:
+        shallow = picture.to_8_bit()
+        shallow.thumbnail((side, side), Image.Resampling.BILINEAR)
+        pixels, bits = np.asarray(shallow).astype(np.uint16), 8
+    return Viewed(pixels, bits, _windows(pixels, None, bits), None, False, full, None, None)
 
 
 def _size_of(data: bytes, decoded: tuple[int, int]) -> tuple[int, int]:
@@ -98,7 +104,7 @@ def _view_dicom(data: bytes, limits: Limits, max_side: int | None, notes: Notes)
             values, vois = vois[0].apply(values), []
         shown = values if picture is None else values[picture]
         if not shown.size or not float(shown.min()) < float(shown.max()):
-            raise Unreadable("the image is blank: every pixel has the same value")
+            raise Unreadable(BLANK)
         grey = _Grey.of(shown, is_inverted=read.is_inverted)
         pixels = grey.take(values)
         if picture is not None:
@@ -159,12 +165,16 @@ class _Grey:
 
 
 def _windows(pixels: NDArray[np.uint16], stated: list[tuple[int, int]] | None, bits: int) -> tuple[Window, ...]:
-    """The header's, the full range, and that without the darkest and the brightest hundredth."""
+    """The header's, the full range, and that without the darkest and the brightest hundredth.
+
+    Without the header's, a picture of more than 8 bits begins with the last: letters at the highest value that 16 bits
+    hold would leave the rest black.
+    """
     named = [Window("dicom" if not number else f"dicom{number + 1}", *ends) for number, ends in enumerate(stated or ())]
     low, high = (int(each) for each in np.percentile(pixels, (TAIL, 100 - TAIL)))
-    named.append(Window("full", int(pixels.min()), max(int(pixels.max()), int(pixels.min()) + 1)))
-    named.append(Window("percentile", low, max(high, low + 1)))
-    return tuple(named)
+    full = Window("full", int(pixels.min()), max(int(pixels.max()), int(pixels.min()) + 1))
+    percentile = Window("percentile", low, max(high, low + 1))
+    return (percentile, full) if bits > 8 and not named else (*named, full, percentile)
 
 
 def _scaled_down(pixels: NDArray[np.uint16], max_side: int | None) -> NDArray[np.uint16]:

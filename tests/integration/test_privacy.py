@@ -12,6 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import tomllib
 import urllib.parse
 import urllib.request
 from contextlib import closing, suppress
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import psutil
 import pytest
@@ -92,6 +94,7 @@ class Evidence:
     keys: list[str | None] = field(default_factory=list)
     audit: list[tuple[str, str, str]] = field(default_factory=list)
     training: list[tuple[str, str]] = field(default_factory=list)
+    secrets: dict[str, str] = field(default_factory=dict)
     count: int = 0
 
     def add(self, place: str, text: str) -> None:
@@ -156,10 +159,11 @@ def evidence(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         "FLOWER_PASSWORD": FLOWER,
         "PRODUCER_METRICS_PORT": str(free_port()),
         "WORKER_METRICS_PORT": str(free_port()),
+        "WEB_METRICS_PORT": str(free_port()),
         "TRAINING_DATA": str(_labelled(folder, request.param)),
     }
     more = {f"PNEUMOSCREEN_{name}": value for name, value in settings.items()}
-    with running(folder, flower=True, trainer=True, settings={**QUICK, **more}) as system:
+    with running(folder, flower=True, web=True, trainer=True, settings={**QUICK, **more}) as system:
         found = Evidence(system)
         monitor = Monitor(system.broker_url)
         try:
@@ -182,6 +186,7 @@ def _live_through(found: Evidence, folder: Path) -> None:
     system = found.system
     _plant(found, folder / "aside")
     system.wait(lambda: _final(found) == found.count, "the planted files")
+    _read_on_the_pages(found)
     _vanish_while_workers_stand_still(found, folder)
     _work_by_hand(found, folder)
     app = broker.application(load(system.home))
@@ -251,6 +256,56 @@ def _plant(found: Evidence, aside: Path) -> None:
     os.mkfifo(box / "Mustermann.pipe")
     box.rename(found.system.inbox / box.name)
     found.count += 2 + len(files)
+
+
+def _read_on_the_pages(found: Evidence) -> None:
+    """Each way by which a name, a path, a patient's id or a secret reaches the web service."""
+    system, secrets = found.system, found.secrets
+    announced = system.home / "run" / "up.toml"
+    url = system.wait(lambda: tomllib.loads(announced.read_text()).get("web_url"), "the pages' address")
+    with httpx.Client(
+        base_url=url, headers={"Sec-Fetch-Site": "same-origin"}, trust_env=False, timeout=SECONDS
+    ) as client:
+        system.wait(lambda: _answers(client), "the pages")
+        client.post("/login", data={"name": "Mustermann", "password": "Okonkwo PID-4711-GEHEIM"})
+        made = system.command("users", "add", "Dr. Pruefer")
+        link = re.search(r"/link/(\S+)", made.stdout)
+        assert link, (made.stdout, made.stderr)
+        secrets["one-time link"], secrets["password"] = link[1], "vier Worte fuer Weizenbaum"
+        used = client.post(link[0], data={"password": secrets["password"], "again": secrets["password"]})
+        assert used.status_code == 303, used.text
+        secrets["session"] = next(iter(client.cookies.values()))
+        csrf = re.search('name="csrf" content="([^"]+)"', client.get("/account").text)
+        assert csrf
+        secrets["CSRF token"] = client.headers["X-CSRF-Token"] = csrf[1]
+        for text in ("PID-4711-GEHEIM", "Mustermann", "AKZ-Zugang-77"):
+            client.get(client.post("/worklist/search", data={"text": text}).headers.get("location", "/worklist"))
+        for address in ("Mustermann", "read/Okonkwo", "worklist?reader=Dr.%20Pruefer", "worklist?since=Mustermann"):
+            client.get(f"/{address}")
+        good = "SELECT sighting_id FROM results WHERE path LIKE ?"
+        for path in ("%Hildegard-good.dcm", "%Hildegard-garbage.dcm", "%Mustermann-text.jpeg"):
+            number = system.query(good, path)[0][0]
+            for page in (f"/read/{number}", f"/images/{number}/pixels", f"/images/{number}/thumbnail"):
+                client.get(page)
+        number = system.query(good, "%Hildegard-good.dcm")[0][0]
+        opened = client.get(f"/read/{number}/panel").json()
+        said = {"label": "NORMAL", "note": "sieht nach Erguss aus", "submission": "a word of a test"}
+        said["prediction"] = opened["prediction"]
+        assert client.post(f"/read/{number}/word", data=said).status_code == 200
+        token = re.search(r"pns_[\w-]+", client.post("/account/tokens", data={"name": "Mustermann"}).text)
+        assert token
+        secrets["API token"] = token[0]
+        for shown in (token[0], "pns_Mustermann"):
+            client.get("/api/v1/images?patient=PID-4711-GEHEIM", headers={"Authorization": f"Bearer {shown}"})
+        client.get("/worklist", headers={"User-Agent": "Mustermann", "Referer": "http://pacs/?name=Mustermann"})
+        client.post("/logout")
+
+
+def _answers(client: httpx.Client) -> bool:
+    try:
+        return client.get("/health").status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 def _vanish_while_workers_stand_still(found: Evidence, folder: Path) -> None:
@@ -346,7 +401,7 @@ def _look_around(found: Evidence, moment: str) -> None:
     assert asked.returncode == 0, asked.stderr
     for kind, answer in zip(INSPECTED, asked.stdout.splitlines(), strict=True):
         found.add(f"celery inspect: {kind} {moment}", answer)
-    for name in ("PRODUCER", "WORKER"):
+    for name in ("PRODUCER", "WORKER", "WEB"):
         port = system.environment[f"PNEUMOSCREEN_{name}_METRICS_PORT"]
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=SECONDS) as answer:
             found.add(f"metrics: {name.lower()} {moment}", answer.read().decode())
@@ -414,11 +469,30 @@ def test_the_search_finds_words_however_they_are_spelled() -> None:
 
 
 def test_no_log_holds_a_name(evidence: Evidence) -> None:
-    names = ("producer.log", "worker.log", "trainer.log", "flower.log", "broker.log", "supervisord.log")
+    names = ("producer.log", "worker.log", "trainer.log", "flower.log", "broker.log", "web.log", "supervisord.log")
     assert evidence.leaks(*(f"log: {name}" for name in names), "log: ") == {}
     if evidence.system.environment["PNEUMOSCREEN_LOG_FORMAT"] == "json":
         lines = evidence.places["log: worker.log"].splitlines()
         assert any(line.startswith("{") and "planted fault" in line for line in lines)
+
+
+def test_the_access_log_of_the_pages_holds_routes_and_numbers_alone(evidence: Evidence) -> None:
+    log = evidence.places["log: web.log"]
+    for line in ("GET /images/{sighting}/pixels (sighting ", "POST /worklist/search", "GET no route", "POST /login"):
+        assert line.replace("{sighting}", "{sighting:int}") in log or line in log, line
+    assert evidence.leaks("log: web.log", "metrics: web") == {}
+
+
+def test_no_password_link_session_or_token_of_the_pages_is_told_anywhere(evidence: Evidence) -> None:
+    assert len(evidence.secrets) == 5
+    everywhere = evidence.places | {f"SQL: {table}": text for table, text in evidence.tables.items()}
+    told = {
+        (kind, place)
+        for kind, secret in evidence.secrets.items()
+        for place, text in everywhere.items()
+        if secret in text
+    }
+    assert told <= {("CSRF token", "SQL: web_sessions")}, "which is worth nothing without the session's cookie"
 
 
 def test_up_prints_no_name(evidence: Evidence) -> None:
@@ -459,9 +533,9 @@ def test_sql_holds_of_the_patient_a_keyed_hash_alone(evidence: Evidence) -> None
 
 @pytest.mark.parametrize("action", ["review", "retry", "promote", "rollback", "rescreen", "forget"])
 def test_each_deed_leaves_a_row_that_says_who_and_when(evidence: Evidence, action: str) -> None:
-    (row,) = [row for row in evidence.audit if row[1] == action]
-    assert row[0] == "Dr. Pruefer"
-    assert row[2]
+    rows = [row for row in evidence.audit if row[1] == action]
+    assert {row[0] for row in rows} == {"Dr. Pruefer"}
+    assert all(row[2] for row in rows)
 
 
 def test_the_audit_log_names_no_file(evidence: Evidence) -> None:

@@ -20,7 +20,8 @@ from shared.base.settings import Settings
 from shared.database import Database, Review, Role, connect
 from tests.browser import axe_violations, browser, console_errors, log_in, wait_for
 from tests.models import go_live, make_linear_version
-from tests.reading_room import Specimen, home_of, screen
+from tests.reading_room import Specimen, home_of, screen, screen_anew
+from tests.servers import PostgreSQL
 from tests.web_server import PASSWORD, WebServer, add_account, serving
 from web.pictures import Evidence
 
@@ -325,6 +326,48 @@ def test_arrows_skip_help_search_and_the_way_back_to_the_list(room: Room) -> Non
     assert "003-" not in room.driver.current_url
 
 
+AMBER = """
+    const canvas = document.getElementById("picture"), ratio = devicePixelRatio;
+    const row = canvas.getContext("2d").getImageData(0, Math.round(24 * ratio), canvas.width, 1).data;
+    let length = 0;
+    for (let x = 0; x < row.length; x += 4) if (row[x] > 230 && row[x + 1] > 170 && row[x + 2] < 130) length += 1;
+    return length / ratio;"""
+
+
+def test_the_ruler_is_50_mm_by_the_pixel_spacing_at_any_zoom_and_missing_where_nobody_knows_it(
+    room: Room, image: int
+) -> None:
+    about = room.server.logged_in("Dr A").get(f"/images/{image}/pixels").headers
+    assert float(about["X-Pixel-Spacing"]) > 0
+    box = room.driver.find_element("id", "picture").rect
+    fit = min(box["width"] / int(about["X-Width"]), box["height"] / int(about["X-Height"]))
+    for keys, zoom in ("", 1), ("-", 0.8):
+        room.press(*keys)
+        wait_for(room.driver, lambda _, zoom=zoom: room.view()["zoom"] == pytest.approx(zoom), "no zoom")
+        expected = 50 / float(about["X-Pixel-Spacing"]) * fit * zoom
+        assert room.driver.execute_script(AMBER) == pytest.approx(expected, abs=3)
+        assert room.view()["ruler"].startswith("50 mm")
+    (plain,) = room.add(Specimen("normal-06.jpeg"))
+    room.open(plain)
+    assert (room.view()["ruler"], room.driver.execute_script(AMBER)) == (None, 0)
+
+
+def test_the_next_three_pictures_are_fetched_before_their_turn_and_not_again_when_it_comes(room: Room) -> None:
+    asked = """
+        return performance.getEntriesByType("resource").map((entry) => entry.name)
+            .filter((name) => name.includes("/pixels")).map((name) => name.split("/images/")[1]);"""
+    numbers = room.add(*(Specimen("normal-07.jpeg", lane=Lane.BACKGROUND) for _ in range(5)))
+    room.open(numbers[0], "?lane=background")
+    following = json.loads(room.data()["next"])
+    assert len(following) == 3 and numbers[0] not in following
+    ahead = {f"{number}/pixels?size=2048&ahead=1" for number in following}
+    wait_for(room.driver, lambda driver: ahead <= set(driver.execute_script(asked)), "they were not fetched")
+    room.press("k")
+    room.ready(following[0])
+    own = [name for name in room.driver.execute_script(asked) if name.startswith(f"{following[0]}/")]
+    assert own == [f"{following[0]}/pixels?size=2048&ahead=1"], "its picture was there already"
+
+
 def test_side_by_side_shows_the_patients_earlier_image(room: Room) -> None:
     old, new = room.add(
         *(Specimen(DX, patient="k" * 64, data=None) for _ in "a"),
@@ -386,14 +429,91 @@ def test_a_word_that_could_not_be_sent_stays_and_is_sent_once_when_the_database_
     assert len(room.words(image)) == 1
 
 
-def test_a_result_that_changed_is_not_judged_and_both_are_shown(room: Room, image: int) -> None:
+def test_a_word_said_while_postgresql_is_down_is_kept_in_the_page_and_written_once_when_it_is_back(
+    tmp_path: Path,
+) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    server = PostgreSQL(max_connections=20)
+    try:
+        settings = home_of(tmp_path, second_reading_share=0.0, database_url=f"{server.url}/postgres")
+        database = connect(settings.database)
+        database.upgrade()
+        with serving(settings, database) as pages, browser() as driver:
+            (number,) = screen(database, settings, [Specimen("normal-01.jpeg", probability=0.02)])
+            add_account(database, "Dr A")
+            log_in(driver, pages.url, "Dr A", PASSWORD)
+            ward = Room(pages, driver, settings, database)
+            ward.open(number)
+            server.crash()
+            ward.press("1", "n", "clear", Keys.ESCAPE, Keys.ENTER)
+            ward.said("Not saved yet")
+            assert driver.find_element("id", "note").get_attribute("value") == "clear"
+            server.start()
+            wait_for(driver, lambda _: "unsent" not in ward.data(), "it was not sent again")
+            assert [(word.label, word.note) for word in ward.words(number)] == [("NORMAL", "clear")]
+        database.close()
+    finally:
+        server.close()
+
+
+def test_a_word_on_a_file_that_was_replaced_is_not_saved_and_both_pictures_are_shown(room: Room, image: int) -> None:
     from selenium.webdriver.common.keys import Keys
 
     (newer,) = screen(room.database, room.settings, [Specimen("normal-01.jpeg", name=f"{room._added:03d}-{DX}")])
-    room.press("1", Keys.ENTER)
+    room.press("1", "n", "clear", Keys.ESCAPE, Keys.ENTER)
     room.said("replaced since you opened it")
     room.ready(newer)
     assert room.words(image) == []
+    wait_for(
+        room.driver, lambda _: room.data().get("beside") == str(image), "the old picture is not beside the new one"
+    )
+    assert room.driver.find_element("id", "beside-pane").is_displayed()
+    assert room.driver.find_element("id", "note").get_attribute("value") == "clear", "what was typed is kept"
+
+
+def test_where_a_later_version_says_otherwise_both_results_stand_beside_each_other(room: Room, image: int) -> None:
+    """Screened anew while the reader looks, and again after the word."""
+    from selenium.webdriver.common.keys import Keys
+
+    screen_anew(room.database, image, "v2", 0.05)
+    room.press("1", Keys.ENTER)
+    room.said("screened anew since you opened it")
+    assert room.words(image) == [] and not room.driver.find_elements("id", "answer"), "the reader still speaks first"
+    room.press("2", Keys.ENTER)
+    wait_for(room.driver, lambda driver: driver.find_elements("id", "previous"), "the old result is not shown")
+    assert "Model now: Normal" in room.text("#answer") and "v2" in room.text("#answer")
+    assert "Before: Pneumonia" in room.text("#previous") and "v1" in room.text("#previous")
+    assert not room.driver.find_elements("id", "changed")
+    screen_anew(room.database, image, "v3", 0.97)
+    room.open(image)
+    assert "screened anew since your word" in room.text("#changed")
+    answer, previous = (room.driver.find_element("id", name).rect for name in ("answer", "previous"))
+    assert answer["y"] == previous["y"] and answer["x"] + answer["width"] <= previous["x"]
+    assert "Pneumonia" in room.text("#answer") and "Normal" in room.text("#previous")
+
+
+def test_a_16_bit_png_is_windowed_on_its_full_depth(room: Room) -> None:
+    """Of a ramp of 1,024 values in the middle of 16 bits, 8 bits would leave five greys."""
+    from io import BytesIO
+
+    from PIL import Image
+
+    stream = BytesIO()
+    values = np.tile(np.arange(20_000, 21_024, dtype=np.uint16), (1024, 1))
+    values[0, 0], values[0, -1] = 0, 65535
+    Image.fromarray(values).save(stream, "PNG")
+    (number,) = room.add(Specimen("deep.png", data=stream.getvalue()))
+    room.open(number)
+    assert (room.view()["window"], room.view()["high"] - room.view()["low"] < 1100) == ("percentile", True)
+    greys = """
+        const canvas = document.getElementById("picture"), context = canvas.getContext("2d");
+        const row = context.getImageData(0, canvas.height / 2, canvas.width, 1).data;
+        return new Set(row.filter((_, index) => index % 4 === 0)).size;"""
+    assert room.driver.execute_script(greys) > 200
+    room.press("w")
+    wait_for(room.driver, lambda _: room.view()["window"] == "full", "no other window")
+    assert room.driver.execute_script(greys) < 10, "the full range leaves these few"
 
 
 def test_two_readers_at_once_do_not_get_the_same_image(room: Room, image: int) -> None:

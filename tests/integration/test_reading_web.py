@@ -9,13 +9,13 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from actions import sessions
 from queries.accounts import Account
 from shared.base.settings import Settings
-from shared.database import Database, Review, Role
-from tests.reading_room import Specimen, home_of, screen
+from shared.database import Database, Review, Role, Screening
+from tests.reading_room import Specimen, home_of, screen, screen_anew
 from tests.web_server import WebServer, add_account, serving
 
 SQLITE = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
@@ -67,6 +67,49 @@ def test_before_the_word_no_page_tells_what_the_model_says(server: WebServer, im
     answer = client.post(f"/read/{image}/word", data=word(image, client.get(f"/read/{image}/panel").json())).json()
     assert answer["model"] == "PNEUMONIA" and answer["stays"] and 'id="answer"' in answer["panel"]
     assert 'id="answer"' not in server.logged_in("Dr B").get(f"/read/{image}").text
+
+
+@pytest.mark.parametrize("reading", ["blind", "assisted"])
+def test_a_result_of_a_later_version_stands_beside_the_one_before_where_both_may_be_seen(
+    tmp_path: Path, database: Database, reading: str
+) -> None:
+    settings = home_of(tmp_path, reading=reading, second_reading_share=0.0)
+    with serving(settings, database) as server:
+        client = server.logged_in("Dr A")
+        (image,) = screen(database, settings, [Specimen(probability=0.93)])
+        opened = client.get(f"/read/{image}/panel").json()
+        screen_anew(database, image, "v2", 0.04)
+        assert client.post(f"/read/{image}/word", data=word(image, opened)).status_code == 409
+        again = client.get(f"/read/{image}/panel").json()
+        assert ('id="previous"' in again["panel"]) is (reading == "assisted")
+        saved = client.post(f"/read/{image}/word", data=word(image, again)).json()["panel"]
+        assert "v1" in saved and "v2" in saved and 'id="changed"' not in saved
+        screen_anew(database, image, "v3", 0.93)
+        later = client.get(f"/read/{image}/panel").json()["panel"]
+        assert 'id="changed"' in later and "v3" in later and "v2" in later and "v1" not in later
+        assert 'id="previous"' not in server.logged_in("Dr B").get(f"/read/{image}").text or reading == "assisted"
+        program = api(server, database, "Dr C")
+        told = program.get(f"/api/v1/images/{image}").json()
+        assert (told["previous"] is None) is (reading == "blind")
+        assert told["previous"] is None or (told["previous"]["version"], told["previous"]["probability"]) == (
+            "v2",
+            None,
+        )
+
+
+@SQLITE
+def test_a_percentage_is_shown_once_the_source_has_an_operating_point_of_its_own(
+    server: WebServer, image: int, database: Database
+) -> None:
+    client = server.logged_in("Dr A")
+    client.post(f"/read/{image}/word", data=word(image, client.get(f"/read/{image}/panel").json()))
+    before = client.get(f"/read/{image}/panel").json()["panel"]
+    assert "No percentage" in before and "93 %" not in before
+    with database.write() as session:
+        session.execute(update(Screening).values(operating_point_id=7))
+    panel = client.get(f"/read/{image}/panel").json()["panel"]
+    assert "93 %" in panel and "50 %" in panel and "No percentage" not in panel
+    assert 'class="near" x="90.0"' in panel and 'class="threshold" x1="110.0"' in panel, "the band around the threshold"
 
 
 @SQLITE
@@ -159,8 +202,16 @@ def test_how_it_goes_has_a_table_and_a_csv_for_each_chart(server: WebServer, ima
         answer = client.get(f"/overview/{name}.csv")
         assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/csv")
         assert next(csv.reader(io.StringIO(answer.text)))
-    assert page.count("<svg") >= 2
+    from tests.unit.test_charts import CHARTED
+
+    for part in page.split("<section ")[1:]:
+        name = part.partition('"')[2].partition('"')[0]
+        assert ("<svg" in part) <= (name in CHARTED)
+        assert "<svg" in part or name not in ("images", "lanes", "positives"), "what there is to draw is drawn"
     assert client.get("/overview/none.csv").status_code == 404
+    assert "calibrate draw" not in page, "that is an admin's"
+    add_account(server.database, "boss", Role.ADMIN)
+    assert "pneumoscreen calibrate draw" in server.logged_in("boss").get("/overview").text
     assert client.get("/versions/none/card").status_code == 404
 
 

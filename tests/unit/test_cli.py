@@ -347,7 +347,7 @@ def test_a_time_without_a_zone_is_utc_wherever_the_server_stands(
 def test_a_time_is_handed_to_the_database_with_its_zone() -> None:
     """PostgreSQL would read one without it, or a text, in the zone of the session."""
     since = datetime(2026, 5, 4, tzinfo=UTC)
-    query = statement(Filters(since=since)).compile(dialect=postgresql.dialect())
+    query = statement(load(Path("/nowhere")), Filters(since=since), since).compile(dialect=postgresql.dialect())
     assert {type(bind.type) for bind in query.binds.values() if bind.value == since} == {Instant}
 
 

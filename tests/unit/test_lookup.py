@@ -1,5 +1,6 @@
 """Which image a person means by a name, for every command alike; and which sighting of a path is the newest."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -99,7 +100,7 @@ def test_a_name_is_found_in_either_form_of_its_accents(database: Database, store
     assert meant(database, f"/archive/{given}") == [f"submitted//archive/{stored}"]
     with database.read() as session:
         for filters in (Filters(path=given.partition("/")[0]), Filters(names=[given])):
-            listing = find(session, load(Path("/nowhere")), filters)
+            listing = find(session, load(Path("/nowhere")), filters, datetime.now(UTC))
             assert [row["sighting_id"] for row in listing.rows] == [number]
 
 

@@ -5,10 +5,11 @@ import json
 import os
 import shutil
 import signal
+import sys
 import threading
 import time
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +22,7 @@ from sqlalchemy import select, update
 
 from queries.pictures import Location
 from shared.base import settings
-from shared.base.errors import ImageError, OutOfReach, Unreadable
+from shared.base.errors import ImageError, OutOfReach, Unreadable, Unsuitable
 from shared.base.settings import Settings
 from shared.database import AuditEntry, Database, Sighting, connect
 from shared.imaging import Limits
@@ -34,7 +35,7 @@ from tests.models import make_linear_version
 from tests.radiographs import radiograph
 from tests.web_server import WebServer, serving
 from web import pictures
-from web.pictures import Pictures
+from web.pictures import Allowance, Pictures
 
 RAMP = np.tile(np.arange(100, 1124, dtype=np.uint16), (1024, 1))
 """Values from 100 to 1123, dark at the left."""
@@ -111,6 +112,86 @@ def test_a_picture_whose_low_values_are_white_is_sent_with_black_as_nought() -> 
 def test_rescaled_fractions_fill_all_sixteen_bits() -> None:
     shown = view(dicom.written(dicom.make(RAMP, RescaleSlope=0.01, RescaleIntercept=-5)), Limits())
     assert (int(shown.pixels.min()), int(shown.pixels.max()), shown.bits) == (0, 65535, 16)
+
+
+DEEP = np.tile(np.arange(20_000, 20_000 + 1024, dtype=np.uint16), (600, 1))
+"""A radiograph's 10 bits in the middle of 16: its highest byte takes five values."""
+
+
+def saved(values: np.ndarray, format: str, **more: object) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(values).save(stream, format, **more)
+    return stream.getvalue()
+
+
+def tiff(values: np.ndarray, **more: object) -> bytes:
+    tifffile = pytest.importorskip("tifffile")
+    stream = io.BytesIO()
+    tifffile.imwrite(stream, values, **more)
+    return stream.getvalue()
+
+
+def grey_and_alpha(values: np.ndarray) -> bytes:
+    """A PNG of 16 bits of grey and 16 of alpha, which Pillow does not write."""
+    import struct
+    import zlib
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    height, width = values.shape
+    samples = np.dstack((values, np.full_like(values, 65535))).astype(">u2")
+    rows = b"".join(b"\0" + row.tobytes() for row in samples)
+    head = struct.pack(">IIBBBBB", width, height, 16, 4, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda: saved(DEEP, "PNG"), DEEP - 20_000),
+        (lambda: grey_and_alpha(DEEP), DEEP - 20_000),
+        (lambda: saved(DEEP, "JPEG2000", irreversible=False), DEEP - 20_000),
+        (lambda: tiff(DEEP), DEEP - 20_000),
+        (lambda: tiff(DEEP, photometric="miniswhite"), 21_023 - DEEP),
+        (lambda: tiff(DEEP.astype(">u2"), byteorder=">"), DEEP - 20_000),
+        (lambda: tiff(DEEP.astype(np.int16)), DEEP - 20_000),
+        (lambda: tiff(DEEP.astype(np.uint32)), DEEP - 20_000),
+        (lambda: tiff(DEEP.astype(np.float32)), DEEP - 20_000),
+        (lambda: tiff(np.dstack([DEEP] * 3), photometric="rgb"), DEEP - 20_000),
+    ],
+    ids=["png", "png-alpha", "jpeg2000", "tiff", "tiff-white", "tiff-big", "tiff-signed", "tiff-32", "float", "colour"],
+)
+def test_a_picture_of_more_than_8_bits_reaches_the_reader_with_all_of_them(
+    make: Callable[[], bytes], expected: np.ndarray
+) -> None:
+    shown = view(make(), Limits())
+    assert np.abs(shown.pixels.astype(int) - expected).max() <= 1, "colours are weighted, and their sum is rounded"
+    assert (shown.bits, {window.name for window in shown.windows}) == (10, {"full", "percentile"})
+
+
+def test_a_tiff_of_12_packed_bits_keeps_them() -> None:
+    pytest.importorskip("imagecodecs", reason="tifffile unpacks 12 bits by it")
+    shown = view(tiff(DEEP - 19_000, bitspersample=12, photometric="minisblack"), Limits())
+    assert np.array_equal(shown.pixels, DEEP - 20_000)
+
+
+def test_what_spans_more_than_16_bits_fills_them_and_letters_at_the_top_leave_the_rest_visible() -> None:
+    wide = np.tile(np.arange(1024, dtype=np.uint32) * 100_000, (600, 1))
+    shown = view(tiff(wide), Limits())
+    assert (int(shown.pixels.max()), shown.bits) == (65535, 16)
+    assert len(np.unique(shown.pixels)) == 1024
+    lettered = DEEP.copy()
+    lettered[:5, :100] = 65535
+    first = view(saved(lettered, "PNG"), Limits()).windows[0]
+    assert (first.name, first.high < 1100) == ("percentile", True)
+
+
+def test_a_deep_picture_that_is_large_is_scaled_down_with_all_its_bits() -> None:
+    large = np.tile(np.arange(3000, dtype=np.uint16), (2000, 1))
+    small = view(saved(large, "PNG"), Limits(), 1000)
+    assert (small.pixels.shape, small.full) == ((667, 1000), (3000, 2000))
+    assert len(np.unique(small.pixels)) > 900
 
 
 def test_a_large_picture_is_sent_smaller_first_with_the_spacing_of_what_is_sent() -> None:
@@ -249,6 +330,29 @@ def test_a_process_that_dies_or_hangs_costs_one_request_and_is_replaced(
     assert "sighting 7" in caplog.text
     assert "a.png" not in caplog.text
     assert children(before) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux holds these limits")
+@pytest.mark.parametrize(
+    ("allowance", "reason"),
+    [
+        (Allowance(memory=512 * 1024**2), "more memory to decode than one picture may have"),
+        (Allowance(cpu_seconds=1), "more time of processors to decode than one picture may have"),
+    ],
+    ids=["memory", "time"],
+)
+def test_a_picture_that_wants_more_memory_or_time_than_one_may_have_is_refused_and_the_next_one_shown(
+    chosen: Settings, allowance: Allowance, reason: str
+) -> None:
+    """Few bytes, and no more pixels than are allowed, but a gigabyte and seconds to decode."""
+    asked = Pictures(chosen, processes=1, seconds=600, allowance=allowance)
+    hostile = saved(np.tile(np.arange(9000, dtype=np.uint16), (9000, 1)), "PNG", compress_level=1)
+    try:
+        with pytest.raises(Unsuitable, match=reason):
+            asked.pixels(where(chosen, "hostile.png", hostile), None)
+        assert asked.pixels(where(chosen, "a.png", png()), None).about["width"] == 400
+    finally:
+        asked.close()
 
 
 def test_a_process_that_decodes_knows_no_password(

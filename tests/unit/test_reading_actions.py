@@ -73,6 +73,20 @@ def test_in_a_blind_source_the_answer_comes_after_the_word(database: Database, b
     assert look(database, blind, image, B).answer is None, "others have not spoken yet"
 
 
+def test_which_word_counts_is_shown_with_its_rule_to_whoever_has_spoken(
+    database: Database, blind: Settings, image: int
+) -> None:
+    assert look(database, blind, image).counts is None
+    say(database, blind, image, "NORMAL")
+    assert look(database, blind, image).counts == ("NORMAL", "single")
+    assert look(database, blind, image, B).counts is None, "others have not spoken yet"
+    say(database, blind, image, "PNEUMONIA", B)
+    assert look(database, blind, image).counts == ("PNEUMONIA", "newest")
+    assert look(database, blind, image, S).counts is None, "a senior decides between two words, not on one"
+    say(database, blind, image, "NORMAL", S)
+    assert look(database, blind, image).counts == ("NORMAL", "senior")
+
+
 def test_a_change_of_mind_is_a_second_row_that_trains_nothing(database: Database, blind: Settings, image: int) -> None:
     say(database, blind, image, "NORMAL")
     say(database, blind, image, "PNEUMONIA")
@@ -259,6 +273,24 @@ def test_earlier_images_of_a_patient_are_shown_with_the_word_that_counts(databas
     (earlier,) = look(database, blind, numbers[1]).earlier
     assert (earlier.sighting, earlier.word, earlier.rule) == (numbers[0], "NORMAL", "single")
     assert look(database, blind, numbers[0]).earlier == []
+
+
+def test_missed_pneumonias_lead_the_list_of_disagreements_however_old_they_are(
+    database: Database, blind: Settings
+) -> None:
+    claimed = in_hand(database, "missed.png", "alarm.png", "later.png")
+    probabilities = (0.1, 0.9, 0.9)
+    outcomes = [
+        screened(one, p, content="abc"[n]) for n, (one, p) in enumerate(zip(claimed, probabilities, strict=True))
+    ]
+    with database.write() as session:
+        work.finish(session, outcomes, NOW, None, blind.reading_rule_of)
+    for one, label in zip(claimed, ("PNEUMONIA", "NORMAL", "NORMAL"), strict=True):
+        say(database, blind, one.sighting, label)
+    missed, alarm, later = (one.sighting for one in claimed)
+    with database.read() as session:
+        assert [row.sighting for row in agreement.disagreements(session, "A")] == [missed, later, alarm]
+        assert [row.sighting for row in agreement.disagreements(session, "A", limit=1)] == [missed]
 
 
 def test_kappa_of_two_readers_leaves_chance_out() -> None:

@@ -112,18 +112,6 @@ def test_a_blind_source_has_coarse_bands_and_drawn_images_are_in_either() -> Non
         assert bands == {reading_list.PRESSING, reading_list.PLAIN}, "of a drawn one, chance decides"
 
 
-def test_a_source_that_shows_the_answer_has_the_order_of_the_command(database: Database) -> None:
-    """`results --to-review` works it out from the view: both must put the same images first."""
-    from cli.results import query
-    from queries.results import Filters
-
-    put(database, ASSISTED, 0.02, 0.97, 0.45, 0.55, 0.3, 0.8)
-    by_list = [item.sighting_id for item in sorted(items(database), key=lambda item: (item.need, item.place))]
-    with database.read() as session:
-        by_view = [row["sighting_id"] for row in session.execute(query.statement(Filters(to_review=True))).mappings()]
-    assert by_list == by_view
-
-
 def test_an_audit_sample_stays_until_somebody_has_read_it_blind(database: Database) -> None:
     put(database, ASSISTED, 0.9, share=AuditShare(negatives=1, rest=1))
     say(database, "0.png", "NORMAL")

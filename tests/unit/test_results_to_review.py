@@ -12,10 +12,12 @@ from queries.results import Filters
 from shared.base.errors import InvalidRequest
 from shared.base.lanes import Lane
 from shared.base.settings import load
+from shared.base.source_settings import Reading, ReadingRule
 from shared.database import Database
 from shared.database import Review as ReviewRow
-from shared.ledger.work import Identifiers, Quarantined, Screened
-from tests.unit.steps import NOW, claim, drop, file, finish, in_hand, send_all
+from shared.ledger import reading_list, work
+from shared.ledger.work import Identifiers, Outcome, Quarantined, Screened
+from tests.unit.steps import NOW, claim, drop, file, in_hand, send_all
 
 THRESHOLD = 0.4
 IMAGES = {  # name: probability, unfamiliar, outside the population; in the order in which a reader should see them
@@ -48,6 +50,7 @@ def filled(database: Database) -> Database:
     finish(database, Screened(seen, "e" * 64, "v1", 0.9, THRESHOLD, "PNEUMONIA"), Quarantined(bad, "blank", "f" * 64))
     with database.write() as session:
         session.add(ReviewRow(sha256="e" * 64, label="NORMAL", reviewer="Dr. Okafor", created_at=NOW))
+        reading_list.refresh(session, {"e" * 64})
     drop(database, "waiting")
     return database
 
@@ -55,11 +58,18 @@ def filled(database: Database) -> Database:
 def listed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], format: str, filters: Filters, limit: int | None = None
 ) -> str:
-    results(load(tmp_path), filters, limit, format)
+    results(load(tmp_path, reading="assisted"), filters, limit, format)
     return capsys.readouterr().out
 
 
 ALL = Filters(to_review=True)
+ASSISTED = ReadingRule(Reading.ASSISTED, 0.0)
+
+
+def finish(database: Database, *outcomes: Outcome) -> None:
+    """As in a source that shows the model's answer: its list has the finest order."""
+    with database.write() as session:
+        work.finish(session, outcomes, NOW, None, lambda _: ASSISTED)
 
 
 def test_the_most_urgent_come_first_and_say_why(
@@ -88,7 +98,7 @@ def test_the_table_says_why_and_names_the_image_by_its_number(
 
 def test_parquet_says_why_too(filled: Database, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
-    results(load(tmp_path), ALL, format="parquet")
+    results(load(tmp_path, reading="assisted"), ALL, format="parquet")
     table = parquet.read_table(io.BytesIO(capfdbinary.readouterr().out))
     assert table.column("why").to_pylist() == WHY
 
@@ -131,6 +141,7 @@ def test_an_image_with_any_word_is_off_the_list(
                 sha256=first["sha256"], sighting_id=first["sighting_id"], label=word, reviewer="me", created_at=NOW
             )
         )
+        reading_list.refresh(session, {first["sha256"]})
     assert json.loads(listed(tmp_path, capsys, "json", ALL)) == rows[1:]
 
 

@@ -135,6 +135,13 @@ def test_no_page_asks_another_host_for_anything() -> None:
         assert not re.search(r"\sstyle\s*=|\son\w+\s*=", content), file.name
 
 
+def test_every_text_of_the_pages_stands_in_one_file() -> None:
+    names_of_keys, markup = {"OK", "Esc", "Enter"}, re.compile(r"\{%.*?%\}|\{\{.*?\}\}|<[^>]*>|&#?\w+;", re.DOTALL)
+    for file in (Path(__file__).parents[2] / "web" / "templates").glob("*.html"):
+        body = re.sub(r"\{% block body_class %\}.*?\{% endblock %\}", "", file.read_text())
+        assert set(re.findall(r"[A-Za-z]{2,}", markup.sub(" ", body))) <= names_of_keys, file.name
+
+
 def test_the_vendored_library_is_the_one_whose_checksum_stands_beside_it() -> None:
     import hashlib
 

@@ -53,6 +53,18 @@ def listed(database: Database, settings: Settings, viewer: Viewer = A, now: Any 
         return list(worklist_page.page(session, settings, Filters(**asked), viewer, now, **more).sightings)
 
 
+def draw(database: Database, sighting: int) -> None:
+    """The image becomes one of a random draw."""
+    from shared.database import Draw, DrawMember
+
+    with database.write() as session:
+        drawn = Draw(source="ward", model_version="v1", seed=1, until=NOW, created_by="test", created_at=NOW)
+        session.add(drawn)
+        session.flush()
+        image = {"sighting_id": sighting, "sha256": f"{sighting:064x}", "prediction_id": 1}
+        session.add(DrawMember(draw_id=drawn.id, number=1, stratum=0, inclusion=0.5, **image))
+
+
 def test_urgent_ones_come_first_then_those_beyond_their_lanes_limit_then_by_need(
     database: Database, tmp_path: Path
 ) -> None:
@@ -67,6 +79,68 @@ def test_urgent_ones_come_first_then_those_beyond_their_lanes_limit_then_by_need
     found = listed(database, settings)
     assert found[:4] == expected[:4]
     assert set(found[4:]) == {fresh, bulk}, "neither waits too long: the need decides"
+
+
+def by_command(database: Database, settings: Settings, now: Any = LATER, **asked: Any) -> list[dict[str, Any]]:
+    """The rows of `results --to-review`."""
+    from queries import results
+
+    query = results.statement(settings, results.Filters(to_review=True, **asked), now)
+    with database.read() as session:
+        return [dict(row) for row in session.execute(query).mappings()]
+
+
+@pytest.mark.parametrize("reading", ["blind", "assisted"])
+def test_the_command_lists_what_the_page_lists_in_its_order(database: Database, tmp_path: Path, reading: str) -> None:
+    settings = settings_of(tmp_path, reading)
+    for number, probability in enumerate((0.02, 0.97, 0.45, 0.55, 0.3, 0.8)):
+        put(database, settings, f"{number}", probability, Lane.STAT if number > 3 else Lane.ROUTINE, at=number * 600)
+    put(database, settings, "odd", 0.01, unfamiliar=True, at=3500)
+    drawn = put(database, settings, "drawn", 0.01)
+    draw(database, drawn)
+    assert [row["sighting_id"] for row in by_command(database, settings)] == listed(database, settings, state="unread")
+
+
+def test_in_a_blind_source_the_command_tells_no_answer_by_row_order_or_filter(
+    database: Database, tmp_path: Path
+) -> None:
+    from queries.worklist import BLANK
+
+    settings = settings_of(tmp_path, "blind")
+    placed = [put(database, settings, f"{n}", p, at=n) for n, p in enumerate((0.6, 0.99, 0.41, 0.02, 0.3))]
+    rows = by_command(database, settings)
+    assert [row["sighting_id"] for row in rows] == placed, "two bands, and in each the oldest first"
+    assert {row[column] for row in rows for column in ("why", *BLANK)} == {None}
+    assert by_command(database, settings, label="PNEUMONIA") == []
+    assert len(by_command(database, settings_of(tmp_path), label="PNEUMONIA")) == 2, "a source that shows it"
+
+
+def test_a_list_that_is_asked_for_blind_is_in_no_finer_order_than_a_blind_source_s(
+    database: Database, tmp_path: Path
+) -> None:
+    settings = settings_of(tmp_path)
+    late, sure = put(database, settings, "late", 0.7, at=60), put(database, settings, "sure", 0.99, at=120)
+    plain = put(database, settings, "plain", 0.02)
+    assert [row["sighting_id"] for row in by_command(database, settings)] == [sure, late, plain]
+    blind = by_command(database, settings, blind=True)
+    assert [(row["sighting_id"], row["why"], row["label"]) for row in blind] == [
+        (late, None, None),
+        (sure, None, None),
+        (plain, None, None),
+    ]
+
+
+@pytest.mark.parametrize("reading", ["blind", "assisted"])
+def test_the_command_hides_the_answer_of_every_drawn_image(database: Database, tmp_path: Path, reading: str) -> None:
+    """Of a draw for an operating point, too, which is no audit sample."""
+    settings = settings_of(tmp_path, reading)
+    draw(database, put(database, settings, "a", 0.9))
+    (row,) = by_command(database, settings)
+    assert (row["why"], row["label"], row["probability"]) == (
+        "audit sample" if reading == "assisted" else None,
+        None,
+        None,
+    )
 
 
 def test_pages_follow_each_other_without_a_gap_or_a_row_twice(database: Database, tmp_path: Path) -> None:
@@ -187,6 +261,21 @@ def test_each_state_can_be_asked_for(database: Database, tmp_path: Path, state: 
     expected = {"mine": [mine], "quarantined": [bad.sighting], "unread": [unread], "second": [], "unclear": [unclear]}
     assert listed(database, settings, state=state) == expected[state]
     assert listed(database, settings, reader="B") == [unclear]
+
+
+def test_each_filter_finds_its_images_alone(database: Database, tmp_path: Path) -> None:
+    settings = settings_of(tmp_path)
+    early, late = put(database, settings, "early"), put(database, settings, "late", at=7200)
+    urgent = put(database, settings, "urgent", 0.1, lane=Lane.STAT, at=7200)
+    assert set(listed(database, settings, now=after(7300), source="ward")) == {early, late, urgent}
+    assert listed(database, settings, source="elsewhere") == []
+    assert listed(database, settings, now=after(7300), lane="stat") == [urgent]
+    assert listed(database, settings, now=after(7300), since=after(3600), lane="routine") == [late]
+    assert listed(database, settings, now=after(7300), until=after(3600)) == [early]
+    assert set(listed(database, settings, now=after(7300), version="v1")) == {early, late, urgent}
+    assert listed(database, settings, version="v2") == []
+    assert listed(database, settings, now=after(7300), why="negative") == [urgent]
+    assert listed(database, settings, now=after(7300), label="NORMAL") == [urgent]
 
 
 def test_a_file_that_was_replaced_and_a_copy_are_not_listed_twice(database: Database, tmp_path: Path) -> None:

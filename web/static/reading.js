@@ -132,11 +132,13 @@
     }
 
     drawRuler(context, scale, ratio) {
+      this.ruler = null;
       if (!this.image.spacing) return;  // nobody knows how large anything is
+      this.ruler = this.image.about.is_at_detector ? room.dataset.rulerAtDetector : room.dataset.ruler;
       const length = 50 / this.image.spacing * scale, x = 16 * ratio, y = 24 * ratio;
       context.fillStyle = context.strokeStyle = "#ffc861"; context.lineWidth = 2 * ratio; context.font = `${13 * ratio}px system-ui`;
       context.beginPath(); context.moveTo(x, y); context.lineTo(x + length, y); context.stroke();
-      context.fillText(this.image.about.is_at_detector ? "50 mm at the detector" : "50 mm", x, y - 6 * ratio);
+      context.fillText(this.ruler, x, y - 6 * ratio);
     }
 
     async wantFull(scale) {
@@ -207,8 +209,8 @@
   let beside = null;
   const contrast = document.getElementById("contrast"), problem = document.getElementById("picture-problem");
   picture.onchange = () => {
-    const { window, low, high, zoom, panX, panY, turns, flipX, flipY, inverted, isFull } = picture;
-    room.dataset.view = JSON.stringify({ window: picture.modelView ? "model" : window, low, high, zoom, panX, panY, turns, flipX, flipY, inverted, isFull: Boolean(isFull), evidence: Boolean(picture.evidence) });
+    const { window, low, high, zoom, panX, panY, turns, flipX, flipY, inverted, isFull, ruler } = picture;
+    room.dataset.view = JSON.stringify({ window: picture.modelView ? "model" : window, low, high, zoom, panX, panY, turns, flipX, flipY, inverted, isFull: Boolean(isFull), ruler, evidence: Boolean(picture.evidence) });
     if ([...contrast.options].some((option) => option.value === window)) contrast.value = picture.modelView ? "model" : window;
   };
 
@@ -231,6 +233,7 @@
     const flags = document.getElementById("flags");
     if (flags && notes && notes.length) flags.textContent = [].concat(notes).join("; ");
     room.dataset.ready = String(sighting);
+    requestAnimationFrame(() => performance.mark("picture"));
     for (const number of state.next) fetchPixels(number, "2048", true).catch(() => {});
   }
 
@@ -287,9 +290,13 @@
     besideButton.setAttribute("aria-pressed", String(!isOn));
     besidePane.hidden = isOn;
     if (isOn) return;
-    beside = beside || new Picture(document.getElementById("beside"));
     if (number === undefined) { besideButton.setAttribute("aria-pressed", "false"); besidePane.hidden = true; tell("-"); return; }
-    try { beside.show(number, await fetchPixels(number)); room.dataset.beside = String(number); } catch (error) { tell(error.message); }
+    try { showBeside(number, await fetchPixels(number)); } catch (error) { tell(error.message); }
+  }
+  function showBeside(number, image) {
+    besideButton.setAttribute("aria-pressed", "true"); besidePane.hidden = false;
+    beside = beside || new Picture(document.getElementById("beside"));
+    beside.show(number, image); room.dataset.beside = String(number);
   }
   besideButton.addEventListener("click", () => toggleBeside());
   function hideBeside() { if (besideButton.getAttribute("aria-pressed") === "true") toggleBeside(); delete room.dataset.beside; }
@@ -336,7 +343,7 @@
     delete room.dataset.unsent;
     const word = state.pending;
     state.pending = null; state.submission = token();
-    if (!answer.ok) { refuse(body); return; }
+    if (!answer.ok) { await refuse(body, word); return; }
     take(body);
     state.stays = body.stays;
     tell(`${room.dataset.saved}: ${word.sighting} ${WORD_NAMES[body.label]}` + (body.model ? ` (${room.dataset.model}: ${WORD_NAMES[body.model]})` : ""));
@@ -358,13 +365,16 @@
     } catch { /* still away */ }
   }
 
-  function refuse(body) {
+  async function refuse(body, word) {  // nothing was saved: the old picture stays beside the new one, and the note is kept
     tell(body.detail || "?", true);
     if (!body.changed) return;
     room.dataset.changed = "1";
     kept.delete(`${state.sighting}/2048`); kept.delete(`${state.sighting}/full`);
-    const text = body.detail, newer = body.newer;
-    open(newer || state.sighting, false).then(() => tell(text, true));
+    const old = { sighting: state.sighting, image: picture.image };
+    await open(body.newer || state.sighting, false);
+    if (body.newer && old.image) showBeside(old.sighting, old.image);
+    form().elements.note.value = word.fields.note;
+    tell(body.detail, true);
   }
 
   async function open(sighting, remember = true) {
@@ -474,8 +484,9 @@
     const sighting = state.sighting;
     const answer = await send(`/read/${sighting}/lease`).catch(() => null);
     if (!answer || !answer.ok || sighting !== state.sighting) return;
-    const { reader } = await answer.json();
+    const { reader, newer, prediction } = await answer.json();
     if (reader) tell(`${reader} ${room.dataset.readsNow}`);
+    if (newer || String(prediction ?? "") !== state.prediction) tell(room.dataset.changedNow, true);
     room.dataset.takenBy = reader || "";
   }, 1000 * LEASE_SECONDS);
 
