@@ -79,7 +79,6 @@ BOTH_DATABASES = (
     "tests/unit/test_ledger_work.py",
     "tests/unit/test_lookup.py",
     "tests/unit/test_metrics.py",
-    "tests/unit/test_operating_points.py",
     "tests/unit/test_outbox.py",
     "tests/unit/test_prune.py",
     "tests/unit/test_received.py",

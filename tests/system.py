@@ -230,3 +230,24 @@ def drop(source: Path, target: Path) -> None:
     """As a person drops a file: copied under its own name."""
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
+
+
+INSPECT = """
+import json, sys
+from concurrent.futures import ThreadPoolExecutor
+from worker.app import app
+
+def ask(kind):
+    return json.dumps(getattr(app.control.inspect(timeout=5), kind)())
+
+with ThreadPoolExecutor() as pool:
+    print(*pool.map(ask, sys.argv[1:]), sep="\\n")
+"""
+
+
+def inspect(environment: dict[str, str], *kinds: str) -> dict[str, str]:
+    """What `celery inspect` tells of each kind, as JSON; asked side by side, for each waits for late answers."""
+    command = [sys.executable, "-c", INSPECT, *kinds]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=SECONDS)
+    assert done.returncode == 0, done.stderr
+    return dict(zip(kinds, done.stdout.splitlines(), strict=True))

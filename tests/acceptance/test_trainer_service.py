@@ -14,7 +14,10 @@ from tests.faults.trial import IS_LONG, SEAMS
 from tests.system import QUICK, System, distinct, make_linear_home, running, specimens
 from trainer.fit import HISTORY, losses
 
-pytestmark = pytest.mark.timeout(600)  # a real network is fitted, and machines differ
+pytestmark = [
+    pytest.mark.timeout(600),  # a real network is fitted, and machines differ
+    pytest.mark.soak,  # the parts of it: tests/unit/test_train.py, test_training.py, tests/faults/test_trainers.py
+]
 ARCHITECTURE = "tiny7"
 """The network whose recipe is over first."""
 EPOCHS = 40 if IS_LONG else 5

@@ -144,7 +144,7 @@ def test_a_broker_killed_and_started_again_with_its_data_loses_nothing(broker: B
     fault.end()
 
 
-@of("own")
+@of("private")
 def test_a_broker_that_comes_back_empty_loses_nothing(broker: Broker, trial: StartTrial) -> None:
     fault = trial(broker.system, "broker killed, comes back empty")
 
@@ -178,6 +178,7 @@ def test_a_broker_that_freezes_for_a_while_holds_up_work_only_so_long(broker: Br
     fault.end()
 
 
+@pytest.mark.soak  # it is away for longer than one that is killed
 @pytest.mark.parametrize("broker", ["own"], indirect=True)
 def test_a_broker_that_refuses_connections_for_a_while_loses_nothing(broker: Broker, trial: StartTrial) -> None:
     fault = trial(broker.system, f"broker refuses connections for {REFUSING:.0f} s")

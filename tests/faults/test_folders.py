@@ -28,7 +28,7 @@ from tests.plan import short
 from tests.servers import Servers
 from tests.system import System
 
-FLOOD = 100_000 if IS_LONG else 900
+FLOOD = 100_000 if IS_LONG else 1_800
 """Files that are dropped at once: a hospital's archive, or as many as take a few seconds."""
 WAITING = 10_000 if IS_LONG else 300
 """Images that wait for a share that is away."""
@@ -252,6 +252,7 @@ def test_a_share_that_vanishes_with_many_waiting_costs_none(
     fault.end()
 
 
+@pytest.mark.soak
 def test_a_flood_of_files_is_registered_once_in_little_memory(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy import NullPool, create_engine, text
 
-from tests.faults.trial import EACH_WAY, KINDS, STRIKES, Trial, struck
+from tests.faults.trial import EACH_WAY, KINDS, LENGTHY, STRIKES, Trial, struck
 from tests.plan import short
 from tests.servers import Servers
 from tests.system import System
@@ -55,7 +55,7 @@ def test_a_producer_killed_before_its_registration_is_committed_finds_the_files_
             _kill_producer(system)
             assert system.query("SELECT count(*) FROM sightings WHERE path LIKE ?", f"{folder}/%") == [(0,)]
 
-    for _ in range(STRIKES):
+    for _ in range(LENGTHY):  # which drops as many images again
         fault.strike(blow)
     fault.end()
 

@@ -64,7 +64,7 @@ SETTINGS = {
     "RETRY_SECONDS": "2",
 }
 NETWORKS = ("linear", "real")
-"""The short form fits no network: a real one is killed amid its fit in tests/acceptance."""
+"""The short form fits no network: a real one is killed amid its fit in tests/unit/test_train.py."""
 StartTrial = Callable[[System, str], Trial]
 
 
@@ -245,6 +245,7 @@ def test_a_trainer_service_that_is_killed_is_followed_by_another(
         check_folders(system)  # else the first one said the last word as it was killed, and the next run tidies
 
 
+@pytest.mark.soak
 def test_of_two_trainers_one_publishes_a_run_and_the_other_that_comes_back_does_not(
     system: System, trial: StartTrial
 ) -> None:

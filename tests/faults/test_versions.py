@@ -16,6 +16,7 @@ from tests.faults.trial import DATABASES, IMAGES, IS_LONG, LENGTHY, STRIKES, Tri
 from tests.servers import Servers
 from tests.system import SECONDS, System
 
+pytestmark = pytest.mark.soak  # what a worker does with such a message: tests/unit/test_screening.py
 OUTDATED = "10" if IS_LONG else pace.setting(3)
 """Seconds for which a worker that is too old leaves jobs to others; ten in the product."""
 NEWER_PRODUCER, NEWER_WORKER = "producer", "worker"
@@ -100,7 +101,6 @@ def test_an_older_worker_leaves_a_newer_producer_s_images_to_a_newer_worker(star
         assert system.query("SELECT count(*) FROM jobs WHERE deaths > 0") == [(0,)]
 
 
-@pytest.mark.soak
 def test_a_newer_worker_screens_what_older_and_newer_producers_send(start: Start, trial: StartTrial) -> None:
     with start(NEWER_WORKER) as system:
         fault = trial(system, "older producer beside a newer worker, joined by a newer producer")
@@ -111,7 +111,6 @@ def test_a_newer_worker_screens_what_older_and_newer_producers_send(start: Start
         assert system.query("SELECT count(*) FROM dead_letters") == [(0,)]
 
 
-@pytest.mark.soak  # the two before it are its parts
 def test_older_and_newer_producers_and_workers_drain_one_queue(start: Start, trial: StartTrial) -> None:
     """As in the middle of an upgrade, host by host."""
     with start("") as system:

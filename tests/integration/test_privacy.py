@@ -9,8 +9,6 @@ import os
 import re
 import signal
 import sqlite3
-import subprocess
-import sys
 import threading
 import tomllib
 import urllib.parse
@@ -36,7 +34,7 @@ from shared.queue.messages import TASK
 from tests import dicom
 from tests.models import make_linear_version
 from tests.plan import short
-from tests.system import QUICK, SAMPLES, SECONDS, System, distinct, make_linear_home, running, specimens
+from tests.system import QUICK, SAMPLES, SECONDS, System, distinct, inspect, make_linear_home, running, specimens
 
 PATIENT = ("Okonkwo", "PID-4711-GEHEIM", "18830417", "Weizenbaum", "Blinddarmnarbe", "Unfallklinik", "Kauderwelsch")
 """Of the patient and of who treated her: nowhere at all, not in SQL either."""
@@ -53,20 +51,6 @@ TABLE = (
     "tasks/datatable?draw=1&start=0&length=100&search[value]=&search[regex]=false&order[0][column]=0&order[0][dir]=asc"
     "&columns[0][data]=name"
 )
-
-INSPECTED = ("active", "reserved", "scheduled", "stats", "conf")
-INSPECT = """
-import json, sys
-from concurrent.futures import ThreadPoolExecutor
-from worker.app import app
-
-def ask(kind):
-    return json.dumps(getattr(app.control.inspect(timeout=5), kind)())
-
-with ThreadPoolExecutor() as pool:
-    print(*pool.map(ask, sys.argv[1:]), sep="\\n")
-"""
-"""What `celery inspect` asks, side by side, for each waits for late answers."""
 
 
 def words_in(text: str) -> set[str]:
@@ -396,10 +380,7 @@ def _look_around(found: Evidence, moment: str) -> None:
         keys = {key: kinds[redis.type(key)](key) for key in redis.scan_iter()}
     assert keys
     found.add(f"broker: keys {moment}", "\n".join(f"{key} {value}" for key, value in keys.items()))
-    command = [sys.executable, "-c", INSPECT, *INSPECTED]
-    asked = subprocess.run(command, env=system.environment, capture_output=True, text=True, timeout=SECONDS)
-    assert asked.returncode == 0, asked.stderr
-    for kind, answer in zip(INSPECTED, asked.stdout.splitlines(), strict=True):
+    for kind, answer in inspect(system.environment, "active", "reserved", "scheduled", "stats", "conf").items():
         found.add(f"celery inspect: {kind} {moment}", answer)
     for name in ("PRODUCER", "WORKER", "WEB"):
         port = system.environment[f"PNEUMOSCREEN_{name}_METRICS_PORT"]

@@ -14,7 +14,6 @@ import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +34,7 @@ from shared.queue import broker
 from shared.queue.broker import wait_until_ready
 from tests.plan import short
 from tests.servers import Servers, postgresql
-from tests.system import QUICK, SECONDS, System, drop, environment, make_linear_home, running, specimens
+from tests.system import QUICK, SECONDS, System, drop, environment, inspect, make_linear_home, running, specimens
 
 ROLES = Path(__file__).parents[2] / "docs" / "roles.sql"
 PASSWORDS = {
@@ -236,12 +235,16 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
             yield Secured(system, servers, ca, owner)
 
 
-def _celery(secured: Secured, *arguments: str) -> str:
-    """Celery's command with the home alone: it finds the broker's address, with all its options, by itself."""
+def _home_alone(secured: Secured) -> dict[str, str]:
+    """Variables with which Celery finds the broker's address, with all its options, by itself."""
     variables = {name: value for name, value in secured.system.environment.items() if not name.startswith("PNEUMO")}
+    return {**variables, "PNEUMOSCREEN_HOME": str(secured.system.home)}
+
+
+def _celery(secured: Secured, *arguments: str) -> str:
     command = [sys.executable, "-m", "celery", "-A", "worker.app", *arguments]
-    variables["PNEUMOSCREEN_HOME"] = str(secured.system.home)
-    return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=SECONDS).stdout
+    done = subprocess.run(command, env=_home_alone(secured), capture_output=True, text=True, timeout=SECONDS)
+    return done.stdout
 
 
 def test_images_are_screened_over_tls_by_a_role_that_owns_nothing(secured: Secured) -> None:
@@ -387,10 +390,8 @@ def test_no_password_stands_in_a_log_on_a_page_or_on_a_command_line(secured: Sec
     worker = named()[0]
     pages = ("workers", "tasks", "broker", f"worker/{worker}", "api/workers", "api/tasks", "metrics")
     texts = {page: secured.flower(page, mine)[1] for page in pages}
-    kinds = ("stats", "conf", "report", "active")
-    with ThreadPoolExecutor() as pool:  # side by side, for each waits for late answers
-        answers = pool.map(lambda kind: _celery(secured, "inspect", kind, "--timeout", "5"), kinds)
-        texts |= {f"inspect {kind}": answer for kind, answer in zip(kinds, answers, strict=True)}
+    answers = inspect(_home_alone(secured), "stats", "conf", "report", "active")
+    texts |= {f"inspect {kind}": answer for kind, answer in answers.items()}
     home = secured.system.home
     for file in (*(home / "logs").iterdir(), home / "run" / "supervisord.conf", home.parent / "up.out"):
         texts[file.name] = file.read_text(errors="replace")

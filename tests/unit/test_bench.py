@@ -18,6 +18,7 @@ from shared.base.settings import Settings
 from shared.database import Database, Sighting
 from shared.imaging import Limits, Preprocessing, prepare
 from shared.sources.folder.facts import SECOND, Facts
+from tests.plan import short
 
 TOP = Path(__file__).parents[2]
 PERFORMANCE = TOP / "docs" / "performance.md"
@@ -208,7 +209,7 @@ def test_the_rows_of_decoding_name_files_that_are_made() -> None:
 
 
 @pytest.mark.parametrize("against", [None, sys.executable])
-@pytest.mark.parametrize("kind", radiographs.KINDS)
+@pytest.mark.parametrize("kind", short(["jpeg_2000"], radiographs.KINDS))
 def test_decoding_is_compared_with_a_plain_reader_or_with_another_checkout(
     made: Path, kind: str, against: str | None
 ) -> None:

@@ -248,10 +248,9 @@ def test_a_point_of_a_version_that_is_not_live_is_not_applied(database: Database
         apply(database, number)
 
 
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)  # SQLite has one writer at any time
 def test_a_point_and_a_promotion_at_the_same_moment_take_turns(database: Database, chosen: Settings) -> None:
     number = add_point(database, is_applied=False)
-    if database.engine.dialect.name != "postgresql":
-        pytest.skip("SQLite has one writer at any time")
     with ThreadPoolExecutor(1) as pool:
         with database.write() as session:
             operating_points.apply(session, number, "Ada", "reviewed", after(1))

@@ -49,6 +49,7 @@ def state(tree: Path) -> tuple[str, str, str]:
     return git(tree, "rev-parse", "HEAD"), git(tree, "tag"), git(tree, "status", "--porcelain")
 
 
+@pytest.mark.soak  # what the wheel holds: test_package.py
 def test_a_version_is_built_tried_and_tagged(script: ModuleType, tree: Path) -> None:
     script.release(tree, NEXT, is_dry=False, runs_tests=False)
     assert git(tree, "cat-file", "-t", f"v{NEXT}") == "tag", "an annotated one"

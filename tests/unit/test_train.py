@@ -67,7 +67,6 @@ def epochs_in(work: Path) -> int:
     return len(fit.losses(work / fit.HISTORY))
 
 
-@pytest.mark.soak  # tests/acceptance/test_trainer_service.py kills one too
 def test_a_killed_training_goes_on_with_the_epoch_that_was_under_way(tmp_path: Path) -> None:
     data, work = specimens(tmp_path / "data", 16), tmp_path / "work"
     first = start(data, work, 500)
