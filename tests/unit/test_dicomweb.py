@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from pydicom import dcmread
+from pydicom.uid import generate_uid
 from sqlalchemy.exc import OperationalError
 
 from actions.sessions import make_token
