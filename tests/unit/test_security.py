@@ -169,7 +169,7 @@ from shared.base import logs, settings
 logs.configure(settings.load(Path(sys.argv[1])))
 import pydicom
 warnings.warn("Mustermann")
-for name in ("pydicom", "pydicom.pixels.decoders.base", "PIL.TiffImagePlugin", "openjpeg.utils", "pylibjpeg", "highdicom.b"):
+for name in ("pydicom", "pydicom.pixels.decoders", "PIL.Tiff", "openjpeg.utils", "pylibjpeg", "highdicom.base"):
     logging.getLogger(name).error("Mustermann")
 logging.getLogger("worker").warning("a warning of ours")
 """
