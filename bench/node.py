@@ -26,6 +26,7 @@ from shared.database import connect
 
 SIDE = 2738
 """Pixels on each side, of two bytes: 15 MB."""
+SOURCE = "bench"
 START_SECONDS, SEND_SECONDS = 60.0, 600.0
 
 
@@ -35,19 +36,19 @@ def measure(files: Path, work: Path, associations: int = 8, objects: int = 10) -
     `objects` are sent over each association. Raises WorkFailed without dcmtk.
     """
     work.mkdir(parents=True, exist_ok=True)
-    folders = [_make(work / f"sent-{number}", objects) for number in range(associations)]
+    folders = [write_images(work / f"sent-{number}", objects, SIDE) for number in range(associations)]
     with _storescp(work / "storescp") as port:
-        other = _send(folders, port, "STORESCP")
-    with _node(work / "home") as (port, process):
+        other = send(folders, port, "STORESCP")
+    with node(work / "home") as (port, process):
         memory: list[float] = []
         done = threading.Event()
         watch = threading.Thread(target=_watch, args=[process, memory, done])
         watch.start()
-        ours = _send(folders, port, "PNEUMOSCREEN")
+        ours = send(folders, port, "PNEUMOSCREEN")
         done.set()
         watch.join()
     count = associations * objects
-    received = sum(1 for _ in (work / "home" / "received" / "bench").rglob("*.dcm"))
+    received = sum(1 for _ in (work / "home" / "received" / SOURCE).rglob("*.dcm"))
     if received != count:
         raise WorkFailed(f"the node has {received} of {count} images")
     third = max(1, len(memory) // 3)
@@ -67,10 +68,10 @@ def _program(name: str) -> str:
     return path
 
 
-def _make(folder: Path, objects: int) -> Path:
-    """A folder of images of noise, which no file system makes smaller."""
+def write_images(folder: Path, objects: int, side: int) -> Path:
+    """A folder of square images of noise, which no file system makes smaller."""
     folder.mkdir()
-    pixels = np.random.default_rng(objects).integers(0, 4096, (SIDE, SIDE), dtype=np.uint16)
+    pixels = np.random.default_rng(objects).integers(0, 4096, (side, side), dtype=np.uint16)
     for number in range(objects):
         _write(pixels, folder / f"{number}.dcm")
     return folder
@@ -85,7 +86,7 @@ def _write(pixels: NDArray[np.uint16], file: Path) -> None:
     dataset.SOPClassUID, dataset.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = generate_uid(), generate_uid()
     dataset.PatientID, dataset.Modality = "BENCH", "DX"
-    dataset.Rows, dataset.Columns, dataset.SamplesPerPixel = SIDE, SIDE, 1
+    (dataset.Rows, dataset.Columns), dataset.SamplesPerPixel = pixels.shape, 1
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 12, 11, 0
     dataset.PhotometricInterpretation = "MONOCHROME2"
     dataset.PixelData = pixels.tobytes()
@@ -93,7 +94,7 @@ def _write(pixels: NDArray[np.uint16], file: Path) -> None:
     dataset.save_as(file, enforce_file_format=True)
 
 
-def _send(folders: list[Path], port: int, title: str) -> float:
+def send(folders: list[Path], port: int, title: str) -> float:
     """Seconds in which all of them are sent, an association for each folder."""
     command = [_program("dcmsend"), "--max-send-pdu", "131072", "-aec", title]
     command += ["127.0.0.1", str(port), "--scan-directories"]
@@ -125,13 +126,13 @@ def _storescp(folder: Path) -> Iterator[int]:
 
 
 @contextmanager
-def _node(home: Path) -> Iterator[tuple[int, psutil.Process]]:
+def node(home: Path) -> Iterator[tuple[int, psutil.Process]]:
     home.mkdir()
     port = free_port()
     database = connect(f"sqlite:///{home / 'pneumoscreen.db'}")
     database.upgrade()
     database.close()
-    sources = {"bench": {"kind": "dicom", "port": port}}
+    sources = {SOURCE: {"kind": "dicom", "port": port}}
     process = subprocess.Popen(
         [sys.executable, "-m", "cli.main", "node", "--home", str(home)],
         env={**os.environ, "PNEUMOSCREEN_SOURCES": json.dumps(sources)},

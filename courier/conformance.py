@@ -9,11 +9,8 @@ from pathlib import Path
 from pydicom.uid import UID
 
 from courier import scu
+from shared.base.generated_part import GeneratedPart
 from shared.reports.structured_report import PRIVATE_CODES, SCHEME
-
-PAGE = Path("docs/dicom-conformance.md")
-BEGIN, END = "<!-- sent: begin -->", "<!-- sent: end -->"
-"""Between these lines the page is generated."""
 
 
 def statement() -> str:
@@ -49,18 +46,8 @@ def _codes() -> Iterator[str]:
         yield f"| `{code.value}` | {code.meaning} |"
 
 
-def embed(page: str) -> str:
-    """The page with its generated part made anew. Raises ValueError without the lines that mark it."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{PAGE} has no lines {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n{statement()}\n{END}{after}"
-
-
-def main() -> None:
-    PAGE.write_text(embed(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+PART = GeneratedPart(Path("docs/dicom-conformance.md"), "sent", statement)
 
 
 if __name__ == "__main__":
-    main()
+    PART.write()

@@ -10,7 +10,7 @@ from courier.making import Maker
 from courier.metrics import Metrics
 from courier.preparing import Preparer
 from shared import database
-from shared.base.errors import ServiceUnavailable, WrongSettings
+from shared.base.errors import WrongSettings
 from shared.base.settings import Settings
 from shared.database import OUT_OF_REACH
 
@@ -35,12 +35,7 @@ class Courier:
         """Raises WrongSettings where what a destination needs is not installed, ServiceUnavailable as the others."""
         check_installed(settings)
         self.settings = settings
-        self.database = database.connect(settings.database)
-        try:
-            self.database.check()
-        except ServiceUnavailable:
-            self.database.close()
-            raise
+        self.database = database.connect_checked(settings.database)
         self.metrics = Metrics(settings)
         self.maker = Maker(settings, self.database)
         preparer = Preparer(self.database, settings)
@@ -51,7 +46,6 @@ class Courier:
 
     def run(self, stop: threading.Event) -> None:
         """Run until `stop` is set. What is out of reach is retried; nothing is lost, since SQL knows it all."""
-        logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # what it logs may repeat a header
         for name, chosen in self.settings.destinations.items():
             log.info("destination %s: %s", name, chosen.kind)
         if not self.deliveries:

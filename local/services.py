@@ -3,7 +3,9 @@
 import os
 import socket
 import sys
-from typing import Literal
+import threading
+from collections.abc import Callable
+from typing import Literal, Protocol, TypeVar
 
 from local.node_names import take_node_name
 from shared.base import logs, service_links, stopping
@@ -20,43 +22,51 @@ BROKER_SECONDS = 10
 FLOWER_USER = "pneumoscreen"
 
 
+class Service(Protocol):
+    def run(self, stop: threading.Event, /) -> None:
+        """Until `stop` is set."""
+
+
+Name = Literal["producer", "worker", "node", "courier", "web"]
+S = TypeVar("S", bound=Service)
+
+
 def producer(settings: Settings) -> None:
-    from producer import metrics
+    from producer.metrics import serve
     from producer.service import Producer
 
-    check_links(settings)
-    check_metrics_port(settings, "producer")
+    _check(settings, "producer")
     broker.wait_until_ready(broker.url(settings), BROKER_SECONDS)
-    logs.configure(settings)
-    stop = stopping.on_signals()
-    service = Producer(settings)
-    metrics.serve(settings, service.metrics)
-    service.run(stop)
+    _run(settings, Producer, lambda service: serve(settings, service.metrics))
 
 
 def node(settings: Settings) -> None:
-    from node import metrics
+    from node.metrics import serve
     from node.service import Node
 
-    check_links(settings)
-    check_metrics_port(settings, "node")
-    logs.configure(settings)
-    stop = stopping.on_signals()
-    service = Node(settings)
-    metrics.serve(settings, service.metrics)
-    service.run(stop)
+    _check(settings, "node")
+    _run(settings, Node, lambda service: serve(settings, service.metrics))
 
 
 def courier(settings: Settings) -> None:
-    from courier import metrics
+    from courier.metrics import serve
     from courier.service import Courier
 
+    _check(settings, "courier")
+    _run(settings, Courier, lambda service: serve(settings, service.metrics))
+
+
+def _check(settings: Settings, name: Name) -> None:
     check_links(settings)
-    check_metrics_port(settings, "courier")
+    check_metrics_port(settings, name)
+
+
+def _run(settings: Settings, make: Callable[[Settings], S], serve_metrics: Callable[[S], None]) -> None:
+    """In this process, until a signal ends it."""
     logs.configure(settings)
     stop = stopping.on_signals()
-    service = Courier(settings)
-    metrics.serve(settings, service.metrics)
+    service = make(settings)
+    serve_metrics(service)
     service.run(stop)
 
 
@@ -99,7 +109,7 @@ def check_semaphores() -> None:
         ) from error
 
 
-def check_metrics_port(settings: Settings, service: Literal["producer", "worker", "node", "courier", "web"]) -> None:
+def check_metrics_port(settings: Settings, service: Name) -> None:
     """Raises WrongSettings if the port for the service's metrics is taken; later only a log would say so."""
     name = f"{service}_metrics_port"
     port = int(getattr(settings, name))

@@ -13,10 +13,7 @@ from node import commitment, header, listening, transport
 from node.implementation import CLASS_UID, VERSION_NAME
 from node.statuses import MEANINGS, ONLY_BY_WEB, STOW_STATUSES
 from shared.base.dicom_settings import DicomSettings
-
-PAGE = Path("docs/dicom-conformance.md")
-BEGIN, END = "<!-- received: begin -->", "<!-- received: end -->"
-"""Between these lines the page is generated."""
+from shared.base.generated_part import GeneratedPart
 
 
 def statement() -> str:
@@ -89,18 +86,8 @@ def _limits() -> Iterator[str]:
     yield f"| of the header read for the lane | {header.HEAD:,} bytes, {' and '.join(header.PRIORITIES)} |"
 
 
-def embed(page: str) -> str:
-    """The page with its generated part made anew. Raises ValueError without the lines that mark it."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{PAGE} has no lines {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n{statement()}\n{END}{after}"
-
-
-def main() -> None:
-    PAGE.write_text(embed(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+PART = GeneratedPart(Path("docs/dicom-conformance.md"), "received", statement)
 
 
 if __name__ == "__main__":
-    main()
+    PART.write()

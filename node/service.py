@@ -16,10 +16,9 @@ from node.metrics import Metrics
 from node.receiving import Receiver
 from node.registering import Registrar
 from node.storing import Store
-from node.transport import prepare
 from queries.sources import has_sightings
 from shared import database
-from shared.base import host
+from shared.base import host, pynetdicom_patch
 from shared.base.dicom_settings import DicomSettings
 from shared.base.errors import OutOfReach, ServiceUnavailable, WrongSettings
 from shared.base.settings import Settings
@@ -62,14 +61,9 @@ class Node:
                 "There is no source to receive for: name one in pneumoscreen.toml with [sources.NAME] "
                 'kind = "dicom" (docs/dicom.md).'
             )
-        prepare()
+        pynetdicom_patch.apply()
         self.settings = settings
-        self.database = database.connect(settings.database)
-        try:
-            self.database.check()
-        except ServiceUnavailable:
-            self.database.close()
-            raise
+        self.database = database.connect_checked(settings.database)
         self.metrics = Metrics(chosen)
         self._registrar = Registrar(self.database)
         self._inlets = {name: self._inlet(name, each) for name, each in chosen.items()}

@@ -9,12 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
-from pynetdicom import AE, _config, evt
+from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
 from node.peers import Gate
-from shared.base import pynetdicom_patch
 from shared.imaging.dicom import RADIOGRAPHS
 
 log = logging.getLogger(__name__)
@@ -209,10 +208,3 @@ class Server(ThreadedAssociationServer):
         finally:
             self.gate.leave(client_address[0])
             self.shutdown_request(request)
-
-
-def prepare() -> None:
-    """Set up pynetdicom for this process: it would log headers, and call each refused peer an error."""
-    pynetdicom_patch.apply()
-    _config.LOG_HANDLER_LEVEL = "none"
-    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)

@@ -34,12 +34,7 @@ TICK = 0.1
 class Producer:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.database = database.connect(settings.database)
-        try:
-            self.database.check()
-        except ServiceUnavailable:
-            self.database.close()
-            raise
+        self.database = database.connect_checked(settings.database)
         self.redis = broker.client(settings)
         self.metrics = Metrics(settings)
         self.sender = Sender(settings, self.database, broker.application(settings), self.redis, self.metrics)

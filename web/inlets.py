@@ -66,11 +66,12 @@ class Inlets:
 
     def _inlet(self, source: DicomSource, chosen: DicomSettings, settings: Settings, metrics: Metrics) -> Inlet:
         from node.peers import Gate
-        from node.receiving import Receiver
+        from node.receiving import Outcome, Receiver
         from node.storing import Store
 
         assert self._registrar is not None
         store = Store(source, settings.min_free_disk)
+        metrics.expect_objects(source.name, Outcome)
         receiver = Receiver(source.name, chosen, store, self._registrar, partial(metrics.note_object, source.name))
         return Inlet(store, receiver, Gate(chosen.allowed_addresses, chosen.max_associations))
 

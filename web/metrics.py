@@ -1,5 +1,7 @@
 """The web service's metrics for Prometheus: requests by route, log-ins, pictures. No name and no number of an image."""
 
+from collections.abc import Iterable
+
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, start_http_server
 
 from shared.base.settings import Settings
@@ -52,6 +54,11 @@ class Metrics:
 
     def note_login(self, *, is_admitted: bool) -> None:
         self._logins.labels("admitted" if is_admitted else "refused").inc()
+
+    def expect_objects(self, source: str, outcomes: Iterable[str]) -> None:
+        """Each starts at 0, or the first one would count for no rate."""
+        for outcome in outcomes:
+            self._objects.labels(source, outcome)
 
     def note_object(self, source: str, outcome: str, _stored: int) -> None:
         """`outcome` is one of `node.receiving`'s."""

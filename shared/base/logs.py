@@ -7,8 +7,8 @@ from pythonjsonlogger.json import JsonFormatter
 from shared.base.settings import Settings
 
 TEXT = "%(asctime)s %(levelname)s %(processName)s %(name)s: %(message)s"
-TALKATIVE = ("py.warnings", "pydicom", "pylibjpeg", "openjpeg", "PIL")
-"""Loggers that may repeat a file's header, the patient's name included: shown at DEBUG only."""
+TALKATIVE = ("py.warnings", "pydicom", "highdicom", "pylibjpeg", "openjpeg", "PIL")
+"""Loggers that may repeat a file's header, names and UIDs included: shown at DEBUG only."""
 FIELDS = {"levelname": "level", "name": "logger", "processName": "process_name", "process": "process_id"}
 
 

@@ -1,6 +1,6 @@
 """The SQL database: the truth about every image. SQLite and PostgreSQL run the same statements."""
 
-from shared.database.connection import Database, connect, opened, opened_by_admin
+from shared.database.connection import Database, connect, connect_checked, opened, opened_by_admin
 from shared.database.outbox import (
     OPEN_OUTBOX,
     DestinationState,
@@ -119,6 +119,7 @@ __all__ = [
     "WebSession",
     "Worker",
     "connect",
+    "connect_checked",
     "opened",
     "opened_by_admin",
 ]

@@ -218,15 +218,22 @@ def is_refused(error: BaseException | None) -> bool:
     return getattr(error, "sqlstate", None) in ("42501", "25006")  # insufficient_privilege, read_only_sql_transaction
 
 
-@contextmanager
-def opened(settings: "Settings") -> Iterator[Database]:
-    """The database of the settings, closed at the end.
-
-    Raises ServiceUnavailable if it is out of reach or has another schema than this program.
-    """
-    database = connect(settings.database)
+def connect_checked(url: str) -> Database:
+    """Raises ServiceUnavailable if it is out of reach or has another schema than this program."""
+    database = connect(url)
     try:
         database.check()
+    except Exception:
+        database.close()
+        raise
+    return database
+
+
+@contextmanager
+def opened(settings: "Settings") -> Iterator[Database]:
+    """The database of the settings, closed at the end. Raises as `connect_checked`."""
+    database = connect_checked(settings.database)
+    try:
         yield database
     finally:
         database.close()
@@ -236,15 +243,14 @@ def opened(settings: "Settings") -> Iterator[Database]:
 def opened_by_admin(settings: "Settings") -> Iterator[Database]:
     """The database by `admin_database_url` where it is set, for what the services' own roles may not do.
 
-    Raises as `opened`.
+    Raises as `connect_checked`.
     """
     if settings.admin_database_url is None:
         with opened(settings) as database:
             yield database
         return
-    database = connect(settings.admin_database_url.get_secret_value())
+    database = connect_checked(settings.admin_database_url.get_secret_value())
     try:
-        database.check()
         yield database
     finally:
         database.close()

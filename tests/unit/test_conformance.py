@@ -9,11 +9,11 @@ from node import conformance
 from shared.imaging.dicom import RADIOGRAPHS
 from shared.imaging.dicom_file import SYNTAXES
 
-PAGE = (Path(__file__).parents[2] / conformance.PAGE).read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / conformance.PART.page).read_text(encoding="utf-8")
 
 
 def test_the_generated_part_of_the_page_is_what_the_code_says_now() -> None:
-    assert conformance.embed(PAGE) == PAGE, "run `python -m node.conformance`"
+    assert conformance.PART.embed(PAGE) == PAGE, "run `python -m node.conformance`"
 
 
 def test_it_names_every_class_and_every_syntax_by_its_uid() -> None:
@@ -23,4 +23,4 @@ def test_it_names_every_class_and_every_syntax_by_its_uid() -> None:
 
 def test_a_page_without_the_marks_is_refused() -> None:
     with pytest.raises(ValueError, match="has no lines"):
-        conformance.embed("# Conformance")
+        conformance.PART.embed("# Conformance")

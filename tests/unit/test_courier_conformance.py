@@ -8,11 +8,11 @@ from pydicom.dataset import Dataset
 from courier import conformance, scu
 from shared.base.errors import Deferred, Rejected
 
-PAGE = (Path(__file__).parents[2] / conformance.PAGE).read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / conformance.PART.page).read_text(encoding="utf-8")
 
 
 def test_the_page_is_as_it_is_made_from_the_code() -> None:
-    assert conformance.embed(PAGE) == PAGE, "run `python -m courier.conformance`"
+    assert conformance.PART.embed(PAGE) == PAGE, "run `python -m courier.conformance`"
 
 
 def test_every_class_that_is_proposed_stands_on_the_page() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from pydicom import dcmread
+from pydicom.uid import generate_uid
 from sqlalchemy.exc import OperationalError
 
 from actions.sessions import make_token
@@ -22,6 +23,7 @@ from shared.base.filesystem import MARKER
 from shared.database import Database, Job
 from tests.dicom import written
 from tests.node import NAME, configured, image, sightings, wait_until
+from tests.orthanc import WEB_PLUGIN, orthanc
 from tests.web_server import WebServer, add_account, serving
 
 ONE_DATABASE = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
@@ -245,3 +247,21 @@ def test_addresses_that_may_not_send_by_dicom_may_not_send_over_the_web(database
     with serving(chosen, database) as server:
         assert stow(server, body_of(written(image()))).status_code == 403
         assert sightings(database) == []
+
+
+@ONE_DATABASE
+def test_orthanc_sends_by_stow_what_the_node_would_take(server: WebServer, database: Database, tmp_path: Path) -> None:
+    if not WEB_PLUGIN.exists():
+        pytest.skip("Orthanc's plug-in is not installed: apt-get install orthanc-dicomweb")
+    headers = {"Authorization": f"Bearer {token_of(server, SENDER)}"}
+    peer = {"Url": f"{server.url}/dicomweb/", "HttpHeaders": headers}
+    web = {"Enable": True, "Root": "/dicom-web/", "Servers": {"pneumoscreen": peer}}
+    sent = [image(seed, SeriesInstanceUID=generate_uid()) for seed in (1, 2)]
+    with orthanc(tmp_path / "orthanc", DicomWeb=web) as pacs:
+        resources = [pacs.upload(written(each))["ID"] for each in sent]
+        order = {"Resources": resources, "Synchronous": True}
+        for _ in range(2):
+            answer = pacs.client.post("/dicom-web/servers/pneumoscreen/stow", json=order)
+            assert answer.is_success, (answer.text, pacs.log())
+    assert {row.path for row in sightings(database)} == {path_of(str(each.SOPInstanceUID)) for each in sent}
+    assert len(sightings(database)) == 2

@@ -281,6 +281,18 @@ def test_a_file_that_got_no_row_while_the_database_was_away_gets_one_without_bei
         assert [row.path for row in sightings(ledger(node))] == node.files
 
 
+def test_a_file_that_the_web_service_left_without_a_row_gets_one_from_the_node(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LEFTOVER_SECONDS", "RELEASE_SECONDS", "STEP_SECONDS"):
+        monkeypatch.setattr(f"node.service.{name}", 0.05)
+    with running(home, stow_accounts=("ct-archive",)) as node:
+        sent = image()
+        meta = FileMeta(DX, str(sent.SOPInstanceUID), str(ImplicitVRLittleEndian))
+        node.node._inlets[NAME].store.store(meta, memoryview(encoded(sent, implicit=True)))
+        wait_until(lambda: sightings(ledger(node)))
+
+
 def test_a_fault_of_the_node_is_told_as_its_own_so_that_the_sender_tries_again(
     plain: Running, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
