@@ -368,12 +368,12 @@
   async function refuse(body, word) {  // nothing was saved: the old picture stays beside the new one, and the note is kept
     tell(body.detail || "?", true);
     if (!body.changed) return;
-    room.dataset.changed = "1";
     kept.delete(`${state.sighting}/2048`); kept.delete(`${state.sighting}/full`);
     const old = { sighting: state.sighting, image: picture.image };
     await open(body.newer || state.sighting, false);
     if (body.newer && old.image) showBeside(old.sighting, old.image);
     form().elements.note.value = word.fields.note;
+    room.dataset.changed = "1";
     tell(body.detail, true);
   }
 
