@@ -23,6 +23,9 @@ DRAWN, KEYS = (
     f"return performance.getEntriesByName('{name}').map((mark) => mark.startTime)" for name in ("picture", "key")
 )
 """When pictures were drawn, and keys pressed: milliseconds since the page was asked for."""
+LISTED = """
+    const thumbnails = [...document.querySelectorAll("#list img")].slice(0, 5);
+    return thumbnails.length > 0 && thumbnails.every((image) => image.complete && image.naturalWidth);"""
 
 
 def main() -> None:
@@ -38,7 +41,9 @@ def main() -> None:
         screen(database, settings, [Specimen(files[n % len(files)], probability=0.1) for n in range(asked.images)])
         with serving(settings, database) as server, browser() as driver:
             add_account(database, "reader")
+            server.app.state.pictures.warm_up()  # as `pneumoscreen web` does when it starts
             log_in(driver, server.url, "reader", PASSWORD)
+            wait_for(driver, lambda _: driver.execute_script(LISTED), "no list with its thumbnails")
             driver.get(server.url + "/read/next")
             found = _read(driver, asked.images, asked.seconds)
         database.close()

@@ -50,7 +50,7 @@ def find_next(request: Request) -> Response:
 
 
 def save(request: Request) -> Response:
-    """Records a word; answers with what the reader may see after it, and what comes next."""
+    """Records a word; answers with what comes next, and, where the page stays, with what the reader may see now."""
     number, now = request.path_params["sighting"], datetime.now(UTC)
     word = action.parse_word(dict(request.state.form), number)
     viewer, settings = viewer_of(request), settings_of(request)
@@ -62,10 +62,13 @@ def save(request: Request) -> Response:
         return JSONResponse(
             {"error": texts.ERRORS[409], "detail": str(error), "newer": newer, "changed": True}, status_code=409
         )
+    told = _told(saved)
     with database_of(request).read() as session:
+        if not told["stays"]:
+            return JSONResponse({"next": _upcoming(session, request, number, AHEAD), **told})
         context = _context(session, request, now)
         context["saved"] = saved
-        return JSONResponse({"panel": _panel(request, context), **_state(context), **_told(saved)})
+        return JSONResponse({"panel": _panel(request, context), **_state(context), **told})
 
 
 def skip(request: Request) -> Response:

@@ -82,7 +82,8 @@ def test_a_result_of_a_later_version_stands_beside_the_one_before_where_both_may
         assert client.post(f"/read/{image}/word", data=word(image, opened)).status_code == 409
         again = client.get(f"/read/{image}/panel").json()
         assert ('id="previous"' in again["panel"]) is (reading == "assisted")
-        saved = client.post(f"/read/{image}/word", data=word(image, again)).json()["panel"]
+        assert client.post(f"/read/{image}/word", data=word(image, again)).status_code == 200
+        saved = client.get(f"/read/{image}/panel").json()["panel"]
         assert "v1" in saved and "v2" in saved and 'id="changed"' not in saved
         screen_anew(database, image, "v3", 0.93)
         later = client.get(f"/read/{image}/panel").json()["panel"]

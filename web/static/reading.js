@@ -10,7 +10,7 @@
   const state = {
     sighting: Number(room.dataset.sighting), prediction: room.dataset.prediction,
     next: JSON.parse(room.dataset.next), earlier: JSON.parse(room.dataset.earlier),
-    byFilter: room.dataset.byFilter, submission: token(), pending: null, saving: false, stays: false, visited: [],
+    byFilter: room.dataset.byFilter, submission: token(), pending: null, saving: false, opening: null, stays: false, visited: [],
   };
 
   function token() {
@@ -220,20 +220,20 @@
     try { image = await fetchPixels(sighting); } catch (error) {
       if (sighting !== state.sighting) return;
       problem.textContent = error.message; problem.hidden = false; picture.image = null; picture.draw();
-      room.dataset.ready = String(sighting);
       return;
     }
     if (sighting !== state.sighting) return;
     picture.show(sighting, image);
     contrast.replaceChildren(...[...image.windows.map((window) => window.name), "model"].map((name) => new Option(WINDOW_NAMES[name] || name, name)));
-    const { age_years: age, view, notes } = image.about;
-    const facts = [age == null ? "" : `${Math.round(age)} y`, view || ""].filter(Boolean).join(", ") || "-";
-    const place = document.getElementById("age-view");
-    if (place) place.textContent = facts;
-    const flags = document.getElementById("flags");
-    if (flags && notes && notes.length) flags.textContent = [].concat(notes).join("; ");
-    room.dataset.ready = String(sighting);
     requestAnimationFrame(() => performance.mark("picture"));
+  }
+
+  function settle() {  // picture and panel are of one image: what its header says is told, and what is next fetched
+    const { age_years: age, view, notes } = picture.image ? picture.image.about : {};
+    const place = document.getElementById("age-view"), flags = document.getElementById("flags");
+    if (place) place.textContent = [age == null ? "" : `${Math.round(age)} y`, view || ""].filter(Boolean).join(", ") || "-";
+    if (flags && notes && notes.length) flags.textContent = [].concat(notes).join("; ");
+    room.dataset.ready = String(state.sighting);
     for (const number of state.next) fetchPixels(number, "2048", true).catch(() => {});
   }
 
@@ -307,9 +307,7 @@
     state.prediction = answer.prediction == null ? "" : String(answer.prediction);
     state.next = answer.next; state.earlier = answer.earlier; state.byFilter = answer.by_filter ? "1" : "";
     room.dataset.hasWord = answer.has_word ? "1" : ""; room.dataset.sighting = String(answer.sighting);
-    const age = document.getElementById("age-view")?.textContent;
     document.getElementById("panel").innerHTML = answer.panel;
-    if (answer.sighting === picture.sighting && age) document.getElementById("age-view").textContent = age;
   }
 
   function chosen() {
@@ -344,8 +342,8 @@
     const word = state.pending;
     state.pending = null; state.submission = token();
     if (!answer.ok) { await refuse(body, word); return; }
-    take(body);
-    state.stays = body.stays;
+    state.stays = body.stays; state.next = body.next;
+    if (body.stays) { take(body); settle(); }
     tell(`${room.dataset.saved}: ${word.sighting} ${WORD_NAMES[body.label]}` + (body.model ? ` (${room.dataset.model}: ${WORD_NAMES[body.model]})` : ""));
     room.dataset.saved_review = String(body.review);
     if (!body.stays) await go();
@@ -368,30 +366,39 @@
   async function refuse(body, word) {  // nothing was saved: the old picture stays beside the new one, and the note is kept
     tell(body.detail || "?", true);
     if (!body.changed) return;
-    room.dataset.changed = "1";
     kept.delete(`${state.sighting}/2048`); kept.delete(`${state.sighting}/full`);
     const old = { sighting: state.sighting, image: picture.image };
     await open(body.newer || state.sighting, false);
     if (body.newer && old.image) showBeside(old.sighting, old.image);
     form().elements.note.value = word.fields.note;
+    room.dataset.changed = "1";
     tell(body.detail, true);
   }
 
   async function open(sighting, remember = true) {
     if (remember) state.visited.push(state.sighting);
     state.sighting = sighting; state.submission = token(); state.stays = false;
+    state.opening = show(sighting);
+    await state.opening;
+  }
+
+  async function show(sighting) {  // what was fetched ahead is drawn at once; until its panel comes, there is none
+    const panel = document.getElementById("panel");
     hideBeside();
-    fetchPixels(sighting).catch(() => {});
+    panel.inert = true;
+    const drawn = showPicture(sighting);
     let answer;
     try { answer = await fetch(`/read/${sighting}/panel${query}`, { headers: { Accept: "application/json" }, redirect: "manual" }); } catch { answer = null; }
     if (!answer || !answer.ok) { location.href = `/read/${sighting}${query}`; return; }
     const body = await answer.json();
+    await drawn;
     if (state.sighting !== sighting) return;
     take(body);
     document.getElementById("which").textContent = String(sighting);
     document.title = document.title.replace(/^\d+/, String(sighting));
     history.pushState({ sighting }, "", `/read/${sighting}${query}`);
-    await showPicture(sighting);
+    state.opening = null; panel.inert = false;
+    settle();
   }
 
   async function go() {
@@ -475,7 +482,7 @@
     const action = KEYS[key] || (picture.image && PICTURE_KEYS[key]);
     if (!action) return;
     event.preventDefault();
-    action();
+    if (state.opening && KEYS[key]) state.opening.then(action); else action();
   });
   document.addEventListener("keyup", (event) => { if (event.key.toLowerCase() === "m") hideMap(); });
   addEventListener("popstate", (event) => { const number = event.state?.sighting ?? Number(location.pathname.split("/")[2]); if (number && number !== state.sighting) location.reload(); });
@@ -492,6 +499,6 @@
 
   history.replaceState({ sighting: state.sighting }, "", location.href);
   picture.canvas.focus({ preventScroll: true });
-  showPicture(state.sighting);
+  showPicture(state.sighting).then(settle);
   room.dataset.started = "1";
 })();
