@@ -88,7 +88,7 @@ def test_up_ended_under_load_leaves_no_process_and_the_next_start_goes_on(
     for number in range(TIMES):
         # Not in turn: what a killed supervisor's worker had in hand is suspect, in good order nothing may be.
         whom, how, code = ENDED[number * len(ENDED) // TIMES]
-        with struck(tmp_path, servers, trainer=IS_LONG or number == 0) as system:  # it takes a while to start
+        with struck(tmp_path, servers, trainer=IS_LONG) as system:  # it takes a while to start
             fault = fault or trial(system, f"up ended by {WAYS}, {kind}")
             fault.system = system
             fault.strike(partial(_end, system, whom, how, code), images=STRIKES * IMAGES // TIMES)
