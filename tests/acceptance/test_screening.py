@@ -13,7 +13,6 @@ import pytest
 from shared.models import manifest, registry
 from tests import pace
 from tests.cases import CASES, FOLDER, REFERENCES, TOLERANCE, needs_cases
-from tests.plan import short
 from tests.system import SAMPLES, System, environment, running, specimens
 
 DATA = Path(os.environ.get("XRAY_TEST_DATA", Path(__file__).parents[3] / "shared" / "data")) / "kermany"
@@ -93,7 +92,8 @@ def test_every_file_from_a_public_report_gets_the_row_of_its_reference_or_the_re
     }
 
 
-@pytest.mark.parametrize("rows", short(["limit"], ["limit", "system,limit,script"]))
+@pytest.mark.soak  # of the parts of `bench` tells tests/unit/test_bench.py
+@pytest.mark.parametrize("rows", ["limit", "system,limit,script"])
 def test_bench_measures_the_rows_and_prints_their_ratios(tmp_path: Path, rows: str) -> None:
     command = [sys.executable, "-m", "cli.main", "bench", "--images", str(SAMPLES), "--files", "100"]
     command += ["--only", rows, "--json"]

@@ -107,6 +107,7 @@ def test_a_postgresql_that_freezes_for_longer_than_a_lease_loses_nothing(
     fault.end()
 
 
+@pytest.mark.soak  # one that is killed has none either
 def test_a_postgresql_that_has_no_connection_left_loses_nothing(
     on_postgresql: System, postgresql: PostgreSQL, trial: StartTrial
 ) -> None:

@@ -31,8 +31,10 @@ READY = {"producer": "watching source", "worker": " ready.", "trainer": " ready.
 """What each writes into its log when it has started."""
 ENDS = (("up", signal.SIGTERM, 0), ("up", signal.SIGKILL, -signal.SIGKILL), ("supervisor", signal.SIGKILL, 1))
 """What is ended, by which signal, and the exit code of `up` then."""
-TIMES, WAYS = (EACH_WAY, "SIGTERM, SIGKILL, or with its supervisor") if IS_LONG else (2, "SIGTERM or SIGKILL")
-"""How often it is ended, and how."""
+ENDED, TIMES, WAYS = (
+    (ENDS, EACH_WAY, "SIGTERM, SIGKILL, or with its supervisor") if IS_LONG else (ENDS[1:2], 1, "SIGKILL")
+)
+"""Which of these a run takes, how often `up` is ended in it, and what that is called."""
 
 
 @pytest.fixture(scope="module")
@@ -85,11 +87,11 @@ def test_up_ended_under_load_leaves_no_process_and_the_next_start_goes_on(
     fault = None
     for number in range(TIMES):
         # Not in turn: what a killed supervisor's worker had in hand is suspect, in good order nothing may be.
-        whom, how, code = ENDS[number * len(ENDS) // TIMES]
-        with struck(tmp_path, servers, trainer=IS_LONG or number == 0) as system:  # it takes a while to start
+        whom, how, code = ENDED[number * len(ENDED) // TIMES]
+        with struck(tmp_path, servers, trainer=IS_LONG) as system:  # it takes a while to start
             fault = fault or trial(system, f"up ended by {WAYS}, {kind}")
             fault.system = system
-            fault.strike(partial(_end, system, whom, how, code))
+            fault.strike(partial(_end, system, whom, how, code), images=STRIKES * IMAGES // TIMES)
         if whom == "up":  # in good order, however it ended itself
             assert system.query("SELECT count(*) FROM jobs WHERE state = 'claimed' OR lane = 'suspect'") == [(0,)]
     with struck(tmp_path, servers) as system:

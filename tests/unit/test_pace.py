@@ -1,6 +1,8 @@
 """The limits of the tests themselves: they scale with the machine, and waits end when nothing moves any more."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -49,3 +51,17 @@ def test_a_limit_is_never_shorter_than_on_the_reference_machine() -> None:
 @pytest.mark.parametrize("file", sorted({*plan.ONE_WORKER, *plan.LONGEST, *plan.SLOW, *plan.BOTH_DATABASES}))
 def test_every_file_of_the_plan_exists(file: str) -> None:
     assert (TOP / file).is_file()
+
+
+def is_second(test: str, *others: str) -> bool:
+    return plan.is_second(cast(pytest.Item, SimpleNamespace(nodeid=test)), {test, *others})
+
+
+def test_a_unit_test_goes_to_postgresql_in_make_soak_alone_unless_the_databases_may_differ() -> None:
+    test = "tests/unit/test_review.py::test_a_word[{}-NORMAL]"
+    both = [test.format(kind) for kind in ("sqlite", "postgresql")]
+    assert [is_second(each, *both) for each in both] == [False, True]
+    assert not is_second(both[1]), "PostgreSQL is the only one that it is for"
+    assert plan.BOTH_DATABASES
+    for file in plan.BOTH_DATABASES:
+        assert not is_second(f"{file}::test_it[postgresql]", f"{file}::test_it[sqlite]")
