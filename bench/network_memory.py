@@ -17,10 +17,12 @@ from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import cast
 
 import psutil
 from pydicom import dcmread
 from pynetdicom import AE, evt
+from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event
 from rich.console import Console
 from rich.table import Table
@@ -97,7 +99,9 @@ def _receiver() -> Iterator[tuple[int, list[int]]]:
     sizes: list[int] = []
 
     def take(event: Event) -> int:
-        sizes.append(event.request.DataSet.getbuffer().nbytes)
+        body = cast(C_STORE, event.request).DataSet
+        assert body is not None
+        sizes.append(len(body.getbuffer()))
         return 0x0000
 
     entity, port = AE("BENCH"), free_port()
