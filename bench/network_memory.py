@@ -57,12 +57,12 @@ def measure(objects: int, folder: Path) -> tuple[list[float], list[float]]:
             of_node.append(_megabytes(process))
     database = connect(f"sqlite:///{home / 'pneumoscreen.db'}")
     try:
-        with _receiver() as (port, count), _courier(home, port) as process:
+        with _receiver() as (port, sizes), _courier(home, port) as process:
             _wait(lambda: _is_known(database), "the courier knows its destination")
             _screen(database, received(home, SOURCE), each * PARTS // 2)
             of_courier = []
             for part in range(1, PARTS + 1):
-                _wait(lambda part=part: len(count) >= each * part, f"{each * part} objects were sent")
+                _wait_for(sizes, each * part)
                 of_courier.append(_megabytes(process))
     finally:
         database.close()
@@ -141,6 +141,10 @@ def _is_known(database: Database) -> bool:
 
 def _megabytes(process: psutil.Process) -> float:
     return float(process.memory_info().rss) / 1e6
+
+
+def _wait_for(sizes: list[int], objects: int) -> None:
+    _wait(lambda: len(sizes) >= objects, f"{objects} objects were sent")
 
 
 def _wait(condition: Callable[[], bool], what: str) -> None:
