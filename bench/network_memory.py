@@ -17,10 +17,12 @@ from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import cast
 
 import psutil
 from pydicom import dcmread
 from pynetdicom import AE, evt
+from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event
 from rich.console import Console
 from rich.table import Table
@@ -55,12 +57,12 @@ def measure(objects: int, folder: Path) -> tuple[list[float], list[float]]:
             of_node.append(_megabytes(process))
     database = connect(f"sqlite:///{home / 'pneumoscreen.db'}")
     try:
-        with _receiver() as (port, count), _courier(home, port) as process:
+        with _receiver() as (port, sizes), _courier(home, port) as process:
             _wait(lambda: _is_known(database), "the courier knows its destination")
             _screen(database, received(home, SOURCE), each * PARTS // 2)
             of_courier = []
             for part in range(1, PARTS + 1):
-                _wait(lambda part=part: len(count) >= each * part, f"{each * part} objects were sent")
+                _wait_for(sizes, each * part)
                 of_courier.append(_megabytes(process))
     finally:
         database.close()
@@ -97,7 +99,9 @@ def _receiver() -> Iterator[tuple[int, list[int]]]:
     sizes: list[int] = []
 
     def take(event: Event) -> int:
-        sizes.append(event.request.DataSet.getbuffer().nbytes)
+        body = cast(C_STORE, event.request).DataSet
+        assert body is not None
+        sizes.append(len(body.getbuffer()))
         return 0x0000
 
     entity, port = AE("BENCH"), free_port()
@@ -137,6 +141,10 @@ def _is_known(database: Database) -> bool:
 
 def _megabytes(process: psutil.Process) -> float:
     return float(process.memory_info().rss) / 1e6
+
+
+def _wait_for(sizes: list[int], objects: int) -> None:
+    _wait(lambda: len(sizes) >= objects, f"{objects} objects were sent")
 
 
 def _wait(condition: Callable[[], bool], what: str) -> None:
