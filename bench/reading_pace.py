@@ -41,7 +41,8 @@ def main() -> None:
         screen(database, settings, [Specimen(files[n % len(files)], probability=0.1) for n in range(asked.images)])
         with serving(settings, database) as server, browser() as driver:
             add_account(database, "reader")
-            server.app.state.pictures.warm_up()  # as `pneumoscreen web` does when it starts
+            application: Any = server.app
+            application.state.pictures.warm_up()  # as `pneumoscreen web` does when it starts
             log_in(driver, server.url, "reader", PASSWORD)
             wait_for(driver, lambda _: driver.execute_script(LISTED), "no list with its thumbnails")
             driver.get(server.url + "/read/next")
