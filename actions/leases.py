@@ -41,3 +41,9 @@ def take(session: Session, sighting: int, sha256: str, reader: str, now: datetim
 def release(session: Session, sha256: str, reader: str) -> None:
     mine = (ReadingLease.sha256 == sha256) & (ReadingLease.reader == reader)
     session.execute(delete(ReadingLease).where(mine).execution_options(synchronize_session=False))
+
+
+def release_all(session: Session, reader: str) -> None:
+    """Whoever logs out reads nothing any more."""
+    mine = ReadingLease.reader == reader
+    session.execute(delete(ReadingLease).where(mine).execution_options(synchronize_session=False))

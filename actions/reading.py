@@ -36,7 +36,7 @@ class Word:
     """What a reader says of an image. `prediction` is the result that stood when it was opened, None for none.
 
     `submission` is the page's own number of the word: sent twice, it is recorded once. `by_filter` says that the list
-    was filtered by the model's answer.
+    was filtered by the model's answer; `is_first`, that the page was opened before this reader's first word.
     """
 
     sighting: int
@@ -46,6 +46,7 @@ class Word:
     note: str | None = None
     other_finding: bool = False
     by_filter: bool = False
+    is_first: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,11 @@ class ChangedMeanwhile(WorkFailed):
     """The result or the file is another one than the reader has seen; nothing was saved."""
 
     def __init__(self, image: ReadingImage) -> None:
-        what = "The file was replaced" if image.newer is not None else "It was screened anew"
-        super().__init__(f"{what} since you opened it, and your word is not saved. Look again, and say it anew.")
+        if image.newer is not None:
+            what = "The file was replaced"
+        else:
+            what = "You gave a word in another window" if image.has_word else "It was screened anew"
+        super().__init__(f"{what} since you opened it, and this word is not saved. Look again, and say it anew.")
         self.image = image
 
 
@@ -116,7 +120,7 @@ def _check(word: Word) -> None:
 
 
 def _check_image(word: Word, image: ReadingImage) -> None:
-    if image.newer is not None or image.prediction != word.prediction:
+    if image.newer is not None or image.prediction != word.prediction or (word.is_first and image.has_word):
         raise ChangedMeanwhile(image)
     if image.state == SightingState.WAITING:
         raise WorkFailed("This image was not screened yet: wait for its result.")
@@ -131,8 +135,7 @@ def _submitted(session: Session, word: Word, viewer: Viewer) -> Review | None:
 
 def _shown(session: Session, image: ReadingImage, word: Word, viewer: Viewer) -> Shown:
     """Also after a word that was withdrawn: the model's answer was shown then."""
-    said = exists().where(Review.sha256 == image.sha256, Review.reviewer == viewer.name)
-    if image.sha256 is not None and not image.is_drawn and session.scalar(select(said)):
+    if image.has_seen:
         return Shown.REVEALED
     if image.has_word and not image.is_drawn:
         return Shown.REVEALED
@@ -237,4 +240,5 @@ def parse_word(values: dict[str, object], sighting: int) -> Word:
         note=note or None,
         other_finding=str(values.get("other_finding") or "").lower() in ("1", "true", "on", "yes"),
         by_filter=str(values.get("by_filter") or "").lower() in ("1", "true", "on", "yes"),
+        is_first=values.get("is_first") == "1",
     )

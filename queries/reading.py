@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
 from queries.worklist import is_read_blind, reason
@@ -103,6 +103,7 @@ class ReadingImage:
     draw: int | None  # the newest draw in which it is
     is_blind: bool  # for this reader, at this moment
     has_word: bool  # this reader's, which stands
+    has_seen: bool  # this reader gave a word, if one that was taken back, and was told the answer then
     answer: Answer | None
     previous: Answer | None  # the result before this one, where another version or a later decoder says otherwise
     has_changed: bool  # this result is newer than this reader's word
@@ -160,6 +161,7 @@ def load(session: Session, settings: Settings, sighting: int, viewer: Viewer, no
         draw=_draw(session, image.sha256),
         is_blind=is_blind,
         has_word=bool(mine),
+        has_seen=not is_drawn and _has_said(session, image, viewer),
         answer=answer,
         previous=previous,
         has_changed=previous is not None and bool(mine) and screening.created_at > mine[-1].at,
@@ -170,6 +172,11 @@ def load(session: Session, settings: Settings, sighting: int, viewer: Viewer, no
         reading_now=lease.reader if lease is not None and is_taken else None,
         newer=_newer(session, image),
     )
+
+
+def _has_said(session: Session, image: Sighting, viewer: Viewer) -> bool:
+    said = exists().where(Review.sha256 == image.sha256, Review.reviewer == viewer.name)
+    return image.sha256 is not None and session.scalar(select(said)) is True
 
 
 def _answer(screening: Screening, prediction: Prediction, *, is_provisional: bool) -> Answer:

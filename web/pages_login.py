@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute
 
-from actions import sessions
+from actions import leases, sessions
 from queries.accounts import find_link
 from shared.base.errors import InvalidRequest
 from web import network, texts
@@ -41,8 +41,9 @@ def log_in(request: Request) -> Response:
 
 
 def log_out(request: Request) -> Response:
-    account_of(request)
+    reader = account_of(request)
     with database_of(request).write() as session:
+        leases.release_all(session, reader.name)
         sessions.log_out(session, request.state.who, datetime.now(UTC))
     response = RedirectResponse("/login", 303)
     delete_cookie(request, response)
@@ -72,6 +73,9 @@ def use_link(request: Request) -> Response:
         if target is None:
             raise
         return render(request, "link.html", status=400, name=target.account.name, problem=str(error))
+    if request.state.who is not None and request.state.who.session is not None:  # whoever used this browser before
+        with database_of(request).write() as session:
+            sessions.log_out(session, request.state.who, now)
     response = RedirectResponse("/worklist", 303)
     set_cookie(request, response, opened.token)
     return response

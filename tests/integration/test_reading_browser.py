@@ -256,13 +256,22 @@ def test_where_reader_and_model_differ_the_page_stays_shows_the_answer_and_asks_
     assert "95" not in room.text("#answer")
     room.driver.find_element("css selector", "[data-why=device]").click()
     wait_for(room.driver, lambda _: room.words(image)[0].disagreement == "device", "the reason was not saved")
-    room.driver.find_element("id", "picture").click()
     room.press("2", Keys.ENTER)
     wait_for(room.driver, lambda _: len(room.words(image)) == 2, "no second word")
     assert [(word.label, word.after_model, word.is_blind) for word in room.words(image)] == [
         ("NORMAL", False, True),
         ("PNEUMONIA", True, False),
     ]
+
+
+def test_enter_without_a_word_says_so_and_saves_nothing(room: Room, image: int) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    room.press(Keys.ENTER)
+    wait_for(room.driver, lambda _: "Choose a word first" in room.text("#said"), "nothing was said")
+    assert not room.words(image)
+    room.press("b")
+    wait_for(room.driver, lambda _: "None is known" in room.text("#said"), "nothing was said of earlier images")
 
 
 def test_undo_by_key_takes_the_last_word_back_and_shows_its_image_again(room: Room) -> None:
@@ -525,7 +534,7 @@ def test_two_readers_at_once_do_not_get_the_same_image(room: Room, image: int) -
         log_in(second, room.server.url, "Dr B", PASSWORD)
         second.get(room.server.url + "/worklist")
         assert "Dr A is reading this" in second.find_element("css selector", f"tr[data-sighting='{image}']").text
-        second.get(room.server.url + "/read/next")
+        second.find_element("id", "start").click()
         wait_for(second, lambda driver: driver.find_elements("id", "room"), "no image")
         assert second.execute_script("return document.getElementById('room').dataset.sighting") != str(image)
         second.get(f"{room.server.url}/read/{image}")

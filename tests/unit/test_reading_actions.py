@@ -117,6 +117,29 @@ def test_a_word_after_one_that_was_taken_back_is_not_blind(database: Database, b
     assert not say(database, blind, image, "PNEUMONIA").is_blind, "the answer was shown after the first one"
 
 
+def test_whoever_took_a_word_back_is_told_that_the_next_one_is_given_in_sight_of_the_answer(
+    database: Database, blind: Settings, image: int
+) -> None:
+    assert not look(database, blind, image).has_seen
+    saved = say(database, blind, image)
+    with database.write() as session:
+        reading.undo(session, saved.review, A, None, "the wrong key", LATER)
+    assert look(database, blind, image).has_seen
+    assert not look(database, blind, image, B).has_seen
+
+
+def test_a_word_from_a_window_that_was_opened_before_the_first_word_is_not_saved_beside_it(
+    database: Database, blind: Settings, image: int
+) -> None:
+    say(database, blind, image, "PNEUMONIA", is_first=True)
+    with pytest.raises(ChangedMeanwhile, match="another window"):
+        say(database, blind, image, "NORMAL", is_first=True)
+    say(database, blind, image, "PNEUMONIA", B, is_first=True)
+    assert [row.label for row in rows(database)] == ["PNEUMONIA", "PNEUMONIA"]
+    say(database, blind, image, "NORMAL")
+    assert [row.label for row in rows(database)][-1] == "NORMAL", "once it was seen, it can be changed"
+
+
 def test_the_same_word_sent_twice_is_one_word(database: Database, blind: Settings, image: int) -> None:
     first = say(database, blind, image, submission="abcdefgh")
     assert say(database, blind, image, submission="abcdefgh").review == first.review

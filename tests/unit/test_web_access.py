@@ -386,6 +386,23 @@ def test_looking_at_a_link_uses_nothing_up_and_its_token_stands_in_no_log(
     assert any("/link/{token}" in line for line in ours)
 
 
+@ONE_DATABASE
+def test_a_link_works_in_a_browser_where_somebody_else_is_logged_in_and_logs_them_out_there(server: WebServer) -> None:
+    client = server.logged_in("reader")
+    token, earlier = client.headers.pop("X-CSRF-Token"), dict(client.cookies)
+    with server.database.write() as session:
+        link = accounts.add(session, "Nurse Bea", Role.READER, "admin", datetime.now(UTC))
+    page = client.get(link.path).text
+    assert "Nurse Bea" in page and "logged in as reader" in page
+    assert f'name="csrf" value="{token}"' in page
+    fields = {"password": PASSWORD, "again": PASSWORD, "csrf": token}
+    assert client.post(link.path, data=fields).status_code == 303
+    assert "Nurse Bea" in client.get("/worklist").text
+    other = server.client()
+    other.cookies.update(earlier)
+    assert other.get("/worklist").status_code == 303, "the session before it has ended"
+
+
 @BOTH_DATABASES
 def test_an_account_that_is_disabled_is_out_at_once_and_its_name_is_never_given_to_another(
     database: Database, cheap: None

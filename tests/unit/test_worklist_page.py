@@ -223,6 +223,8 @@ def test_what_another_reader_has_open_is_named_and_left_out_of_what_is_next(data
     assert listed(database, settings, free=True, now=over) == [first, second]
     with database.write() as session:
         assert leases.take(session, first, f"{first:064x}", "A", over).is_mine
+        leases.release_all(session, "A")
+    assert listed(database, settings, viewer=B, free=True, now=over) == [first, second], "who logs out holds nothing"
 
 
 def test_a_second_reading_is_for_somebody_else_and_a_dispute_for_a_senior(database: Database, tmp_path: Path) -> None:

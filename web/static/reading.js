@@ -255,6 +255,8 @@
     mapButton.setAttribute("aria-pressed", "true");
     const sighting = state.sighting;
     if (!mapOf || mapOf.sighting !== sighting || mapOf.hadWord !== room.dataset.hasWord) {
+      document.getElementById("map-refusal").textContent = room.dataset.computing;
+      document.getElementById("map-figures").hidden = true; mapBox.hidden = false;
       const answer = await fetch(`/read/${sighting}/map`, { headers: { Accept: "application/json" } });
       const found = await answer.json().catch(() => ({}));
       mapOf = { sighting, hadWord: room.dataset.hasWord, refusal: found.refusal || found.detail || "", ...found };
@@ -290,7 +292,7 @@
     besideButton.setAttribute("aria-pressed", String(!isOn));
     besidePane.hidden = isOn;
     if (isOn) return;
-    if (number === undefined) { besideButton.setAttribute("aria-pressed", "false"); besidePane.hidden = true; tell("-"); return; }
+    if (number === undefined) { besideButton.setAttribute("aria-pressed", "false"); besidePane.hidden = true; tell(room.dataset.noEarlier); return; }
     try { showBeside(number, await fetchPixels(number)); } catch (error) { tell(error.message); }
   }
   function showBeside(number, image) {
@@ -319,10 +321,10 @@
     if (state.saving) return;
     if (state.pending === null) {
       const fields = chosen();
-      if (!fields) { if (state.stays || room.dataset.hasWord) go(); return; }
+      if (!fields) { if (state.stays || room.dataset.hasWord) go(); else tell(room.dataset.chooseFirst); return; }
       state.pending = {
         address: `/read/${state.sighting}/word${query}`, sighting: state.sighting,
-        fields: { label: fields.get("label"), other_finding: fields.get("other_finding") || "", note: fields.get("note") || "", submission: state.submission, prediction: state.prediction, by_filter: state.byFilter },
+        fields: { label: fields.get("label"), other_finding: fields.get("other_finding") || "", note: fields.get("note") || "", submission: state.submission, prediction: state.prediction, by_filter: state.byFilter, is_first: room.dataset.hasWord ? "" : "1" },
       };
     }
     state.saving = true;
@@ -344,7 +346,7 @@
     if (!answer.ok) { await refuse(body, word); return; }
     state.stays = body.stays; state.next = body.next;
     if (body.stays) { take(body); settle(); }
-    tell(`${room.dataset.saved}: ${word.sighting} ${WORD_NAMES[body.label]}` + (body.model ? ` (${room.dataset.model}: ${WORD_NAMES[body.model]})` : ""));
+    tell(`${body.stays ? room.dataset.saved : room.dataset.savedBefore}: ${word.sighting} ${WORD_NAMES[body.label]}` + (body.model ? ` (${room.dataset.model}: ${WORD_NAMES[body.model]})` : ""));
     room.dataset.saved_review = String(body.review);
     if (!body.stays) await go();
   }
@@ -440,6 +442,7 @@
   });
   async function explain(button) {
     const box = button.closest("#disagreement");
+    picture.canvas.focus({ preventScroll: true });  // else Enter would press the button again
     const answer = await send(`/words/${box.dataset.review}/disagreement`, { why: button.dataset.why }).catch(() => null);
     if (!answer || !answer.ok) { tell(room.dataset.notSaved, true); return; }
     for (const other of box.querySelectorAll("button")) other.setAttribute("aria-pressed", String(other === button));
