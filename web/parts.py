@@ -17,6 +17,8 @@ from web.inlets import Inlet
 
 DICOM = b"application/dicom"
 MAX_PARTS = 1000
+MAX_BOUNDARY = 200
+"""Characters; RFC 2046 allows 70, and Orthanc 1.10 sends 73."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,8 @@ def boundary_of(content_type: str) -> bytes:
     kind, options = parse_options_header(content_type)
     if kind != b"multipart/related" or options.get(b"type", DICOM).lower() != DICOM:
         raise HTTPException(415, 'The body must be multipart/related; type="application/dicom".')
-    if not 0 < len(options.get(b"boundary", b"")) <= 70:
-        raise HTTPException(400, "The Content-Type has no boundary of 1 to 70 characters.")
+    if not 0 < len(options.get(b"boundary", b"")) <= MAX_BOUNDARY:
+        raise HTTPException(400, f"The Content-Type has no boundary of 1 to {MAX_BOUNDARY} characters.")
     return options[b"boundary"]
 
 
