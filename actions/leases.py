@@ -35,8 +35,9 @@ def take(session: Session, sighting: int, sha256: str, reader: str, now: datetim
 
 
 def _insert(session: Session) -> "postgresql.Insert | sqlite.Insert":
-    is_postgresql = session.get_bind().dialect.name == "postgresql"
-    return (postgresql if is_postgresql else sqlite).insert(ReadingLease)
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    statement: postgresql.Insert | sqlite.Insert = dialect.insert(ReadingLease)
+    return statement
 
 
 def release(session: Session, sha256: str, reader: str) -> None:
