@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, update
+from sqlalchemy import delete
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from shared.database import ReadingLease
-from shared.ledger.register import insert_new
 
 LEASE = timedelta(minutes=10)
 
@@ -24,18 +24,20 @@ def take(session: Session, sighting: int, sha256: str, reader: str, now: datetim
 
     Nobody is kept from looking: whoever opens an image by its number may read it, too.
     """
-    table = ReadingLease.__table__
     row = {"sha256": sha256, "sighting_id": sighting, "reader": reader, "until": now + LEASE}
-    session.connection().execute(insert_new(session, table), [row])
     is_free = (ReadingLease.reader == reader) | (ReadingLease.until <= now)
-    session.execute(
-        update(ReadingLease)
-        .where(ReadingLease.sha256 == sha256, is_free)
-        .values(reader=reader, until=now + LEASE, sighting_id=sighting)
-        .execution_options(synchronize_session=False)
+    # One statement, which holds the row even where it is another's: it could be given back before we look.
+    session.connection().execute(
+        _insert(session).values(row).on_conflict_do_update(index_elements=["sha256"], set_=row, where=is_free)
     )
     held = session.get_one(ReadingLease, sha256, populate_existing=True)
     return Lease(held.reader, held.until, held.reader == reader)
+
+
+def _insert(session: Session) -> "postgresql.Insert | sqlite.Insert":
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    statement: postgresql.Insert | sqlite.Insert = dialect.insert(ReadingLease)
+    return statement
 
 
 def release(session: Session, sha256: str, reader: str) -> None:

@@ -124,6 +124,7 @@ def _say(opened: Database, settings: Settings, viewer: Viewer) -> None:
                 is_mine = (
                     bool(image.sha256) and leases.take(session, number, str(image.sha256), viewer.name, now).is_mine
                 )
+                image = query.load(session, settings, number, viewer, now)  # as the page does: it may be read by now
             if is_mine and image.waits_for is not None:  # else it was read just before we got it
                 break
         else:

@@ -227,6 +227,24 @@ def test_what_another_reader_has_open_is_named_and_left_out_of_what_is_next(data
     assert listed(database, settings, viewer=B, free=True, now=over) == [first, second], "who logs out holds nothing"
 
 
+def test_readers_who_take_and_give_back_one_image_at_once_are_always_told_who_has_it(database: Database) -> None:
+    """It is given back at the moment at which another asks for it."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    def ask(reader: str) -> set[str]:
+        told = set()
+        for _ in range(50):
+            with database.write() as session:
+                told.add(leases.take(session, 1, "a" * 64, reader, LATER).reader)
+            with database.write() as session:
+                leases.release(session, "a" * 64, reader)
+        return told
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(ask, "ABCD"))
+    assert all(told and told <= set("ABCD") for told in found)
+
+
 def test_a_second_reading_is_for_somebody_else_and_a_dispute_for_a_senior(database: Database, tmp_path: Path) -> None:
     settings = load(tmp_path, reading="assisted", second_reading_share=1.0)
     number = put(database, settings, "a", 0.9)
