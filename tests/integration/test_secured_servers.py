@@ -305,7 +305,7 @@ def test_the_reader_s_role_sees_the_views_and_the_number_of_the_schema_alone(sec
         with suppress(DBAPIError):
             _ask(reader, f"SELECT * FROM {relation} LIMIT 1")
             readable.add(relation)
-    assert readable == {"results", "results_history", "accuracy", "alembic_version"}
+    assert readable == {"results", "results_history", "accuracy", "worklist", "alembic_version"}
 
 
 def test_neither_server_talks_in_plain_text(secured: Secured) -> None:

@@ -438,7 +438,7 @@ def test_a_flag_is_true_or_false_whatever_the_database(
     pneumoscreen: Command, database: Database, tmp_path: Path
 ) -> None:
     odd_and_usual(database)
-    for more in ([], ["--history"], ["--to-review"]):
+    for more in ([], ["--history"]):
         _, out, _ = pneumoscreen("results", "--home", tmp_path, "--format", "json", *more)
         found = {row["path"]: row for row in json.loads(out)}
         assert [found["odd.png"][flag] for flag in ("unfamiliar", "outside_population")] == [True, False]

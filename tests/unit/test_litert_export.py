@@ -41,7 +41,7 @@ def test_a_conversion_that_fails_without_a_word_costs_litert_alone(monkeypatch: 
     def fail(*_: object) -> bytes:
         raise MemoryError
 
-    monkeypatch.setattr(litert_export, "_convert", fail)
+    monkeypatch.setattr(litert_export, "convert_exactly", fail)
     assert litert_export.convert(network("SeparableConv2D"), SIZE, PIXELS) == "LiteRT cannot run it: MemoryError: "
 
 

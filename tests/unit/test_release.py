@@ -108,6 +108,7 @@ def test_what_is_not_committed_and_other_branches_are_refused(script: ModuleType
         script.check_repository(tree, "99.1.0")
 
 
+@pytest.mark.soak
 def test_a_version_that_the_changelog_has_is_refused(script: ModuleType, tree: Path) -> None:
     with pytest.raises(script.Refused, match=r"has a section of 0\.1\.0 already|choose a higher one"):
         script.release(tree, "0.1.0", is_dry=True, runs_tests=False)

@@ -175,7 +175,7 @@ def test_a_migration_takes_the_rights_on_the_views_and_new_tables_have_none(
         session.execute(text("GRANT ALL ON ALL TABLES IN SCHEMA public TO pneumoscreen_worker, pneumoscreen_reader"))
         session.execute(text("GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO pneumoscreen_worker"))
     gaps = {gap.role: set(gap.lacks) for gap in upgrade.plan(chosen).roles}
-    views = {"SELECT on results", "SELECT on results_history", "SELECT on accuracy"}
+    views = {"SELECT on results", "SELECT on results_history", "SELECT on accuracy", "SELECT on worklist"}
     assert gaps[upgrade.READER] == views
     assert gaps[upgrade.WORKER] >= {*views, "everything on screenings (new)"}
 
