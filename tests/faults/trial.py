@@ -183,7 +183,8 @@ class Trial:
         )
         self._tell(account)
         assert self.count >= at_least
-        assert (account.lost, account.doubled, account.wrongly_quarantined) == (0, 0, 0), account
+        found = f"{account}: states {states}, rows, paths and contents of history {history}, predictions {predictions}"
+        assert (account.lost, account.doubled, account.wrongly_quarantined) == (0, 0, 0), found
         assert min(history) == done == self.count - quarantined, (history, states)
         return account
 
