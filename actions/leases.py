@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import delete
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from shared.database import ReadingLease
+from shared.ledger.register import insert_into
 
 LEASE = timedelta(minutes=10)
 
@@ -28,16 +28,12 @@ def take(session: Session, sighting: int, sha256: str, reader: str, now: datetim
     is_free = (ReadingLease.reader == reader) | (ReadingLease.until <= now)
     # One statement, which holds the row even where it is another's: it could be given back before we look.
     session.connection().execute(
-        _insert(session).values(row).on_conflict_do_update(index_elements=["sha256"], set_=row, where=is_free)
+        insert_into(session, ReadingLease)
+        .values(row)
+        .on_conflict_do_update(index_elements=["sha256"], set_=row, where=is_free)
     )
     held = session.get_one(ReadingLease, sha256, populate_existing=True)
     return Lease(held.reader, held.until, held.reader == reader)
-
-
-def _insert(session: Session) -> "postgresql.Insert | sqlite.Insert":
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    statement: postgresql.Insert | sqlite.Insert = dialect.insert(ReadingLease)
-    return statement
 
 
 def release(session: Session, sha256: str, reader: str) -> None:

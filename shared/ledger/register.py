@@ -207,7 +207,12 @@ def add_jobs(
 
 
 def insert_new(session: Session, table: type | FromClause) -> "sqlite.Insert | postgresql.Insert":
-    """An INSERT that leaves rows alone which exist already, in the words of the session's database."""
+    """An INSERT that leaves rows alone which exist already."""
+    return insert_into(session, table).on_conflict_do_nothing()
+
+
+def insert_into(session: Session, table: type | FromClause) -> "sqlite.Insert | postgresql.Insert":
+    """An INSERT that can be told what to do with rows which exist already, in the words of the session's database."""
     dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    statement: sqlite.Insert | postgresql.Insert = dialect.insert(table).on_conflict_do_nothing()
+    statement: sqlite.Insert | postgresql.Insert = dialect.insert(table)
     return statement
