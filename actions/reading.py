@@ -135,16 +135,14 @@ def _submitted(session: Session, word: Word, viewer: Viewer) -> Review | None:
 
 def _shown(session: Session, image: ReadingImage, word: Word, viewer: Viewer) -> Shown:
     """Also after a word that was withdrawn: the model's answer was shown then."""
-    if image.has_seen:
+    if image.is_drawn:
+        return Shown.REVEALED if _has_seen_drawn(session, image, viewer) else Shown.BLIND
+    if image.has_seen or word.by_filter:
         return Shown.REVEALED
-    if image.has_word and not image.is_drawn:
-        return Shown.REVEALED
-    if _has_seen(session, image, viewer) or (word.by_filter and not image.is_drawn):
-        return Shown.REVEALED
-    return Shown.BLIND if image.is_blind or image.is_drawn else Shown.ASSISTED
+    return Shown.BLIND if image.is_blind else Shown.ASSISTED
 
 
-def _has_seen(session: Session, image: ReadingImage, viewer: Viewer) -> bool:
+def _has_seen_drawn(session: Session, image: ReadingImage, viewer: Viewer) -> bool:
     """An earlier word of this reader was given in sight of the answer, wherever."""
     is_open = Review.is_blind.is_(None) | ~Review.is_blind
     mine = (Review.sha256 == image.sha256) & (Review.reviewer == viewer.name)

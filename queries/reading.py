@@ -103,7 +103,7 @@ class ReadingImage:
     draw: int | None  # the newest draw in which it is
     is_blind: bool  # for this reader, at this moment
     has_word: bool  # this reader's, which stands
-    has_seen: bool  # this reader gave a word, if one that was taken back, and was told the answer then
+    has_seen: bool  # this reader gave a word, also one that was taken back, and was told the answer then
     answer: Answer | None
     previous: Answer | None  # the result before this one, where another version or a later decoder says otherwise
     has_changed: bool  # this result is newer than this reader's word
@@ -161,7 +161,7 @@ def load(session: Session, settings: Settings, sighting: int, viewer: Viewer, no
         draw=_draw(session, image.sha256),
         is_blind=is_blind,
         has_word=bool(mine),
-        has_seen=not is_drawn and _has_said(session, image, viewer),
+        has_seen=not is_drawn and (bool(mine) or _has_said(session, image, viewer)),
         answer=answer,
         previous=previous,
         has_changed=previous is not None and bool(mine) and screening.created_at > mine[-1].at,
