@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.limit import BATCH
-from shared.imaging import Limits, prepare
+from shared.imaging import Limits, Preprocessing, prepare
 from shared.models import manifest, registry
 from shared.models.engines import keras as tensorflow
 from shared.models.engines.litert import LiteRTNetwork
@@ -30,7 +30,7 @@ def measure(files: Path, work: Path) -> dict[str, float]:
     batch = np.stack([prepare(path.read_bytes(), size, Limits()) for path in sorted(files.iterdir())[:BATCH]])
     figures: dict[str, float] = {}
     for name, make in (("litert", _litert), ("tensorflow", _tensorflow)):
-        calls = [make(each, batch) for each in (model, extended)]
+        calls = [make(each, size, batch) for each in (model, extended)]
         for call in calls:
             call()  # it starts
         seconds = np.array([[_seconds(call) for call in calls] for _ in range(TURNS)])
@@ -39,13 +39,12 @@ def measure(files: Path, work: Path) -> dict[str, float]:
     return figures
 
 
-def _litert(model: Any, batch: NDArray[np.uint8]) -> Callable[[], object]:
-    size = manifest.read(registry.bundled()).preprocessing
+def _litert(model: Any, size: Preprocessing, batch: NDArray[np.uint8]) -> Callable[[], object]:
     network = LiteRTNetwork(convert_exactly(model, size), size)
     return lambda: network.answers(batch)
 
 
-def _tensorflow(model: Any, batch: NDArray[np.uint8]) -> Callable[[], object]:
+def _tensorflow(model: Any, _: Preprocessing, batch: NDArray[np.uint8]) -> Callable[[], object]:
     call = tensorflow.traced(model, (None, *batch.shape[1:]))
     return lambda: [np.asarray(output) for output in call(batch)]
 

@@ -157,7 +157,8 @@ def measure(
     check = loaded.network.novelty or _fit_check(datasets.select(everything, ~held_out), size)
 
     foreign = datasets.read(elsewhere, size, console, site=site) if elsewhere else None
-    limit_there = None if foreign is None else limit_for(check.scores(foreign.pixels), check.limit)
+    scores_there = None if foreign is None else check.scores(foreign.pixels)
+    limit_there = None if scores_there is None else limit_for(scores_there, check.limit)
 
     def count(name: str, pixels: NDArray[np.uint8]) -> Measured:
         scores = check.scores(pixels)
@@ -177,21 +178,23 @@ def measure(
         for name, change in (track(CHANGES.items(), "measuring", console=console) if originals else ())
     ]
     there: list[Measured] = []
-    if foreign is not None:
+    if foreign is not None and scores_there is not None:
         others = ood_samples.distorted(ood_samples.originals(foreign), size)
-        there = [_count_elsewhere(check, foreign), *(count(f"of these, {name}", each) for name, each in others.items())]
+        there = [
+            _count_elsewhere(check.limit, scores_there, foreign.patients),
+            *(count(f"of these, {name}", each) for name, each in others.items()),
+        ]
     return Report(loaded.network.novelty is not None, check.limit, xrays, families, changed, limit_there, tuple(there))
 
 
-def _count_elsewhere(check: NoveltyCheck, data: Dataset) -> Measured:
+def _count_elsewhere(limit: float, scores: NDArray[np.float64], patients: Sequence[str]) -> Measured:
     """What the version's limit flags of another site's images, and what a limit flags that is fitted to others."""
     from sklearn.model_selection import GroupKFold
 
-    scores = check.scores(data.pixels)
     above = np.empty(len(scores), dtype=np.bool_)
-    for others, fold in GroupKFold(FOLDS).split(scores, groups=np.asarray(data.patients)):
-        above[fold] = scores[fold] > limit_for(scores[others], check.limit)
-    own = float((scores > check.limit).mean())
+    for others, fold in GroupKFold(FOLDS).split(scores, groups=np.asarray(patients)):
+        above[fold] = scores[fold] > limit_for(scores[others], limit)
+    own = float((scores > limit).mean())
     return Measured("X-rays of the other site", len(scores), own, float(above.mean()))
 
 
