@@ -84,9 +84,7 @@ def decode(data: bytes, at_least: tuple[int, int], limits: Limits, notes: Notes 
     """
     _check_bytes(data, limits)
     grey = recognise(data).decode(data, at_least, limits, Notes() if notes is None else notes)
-    darkest, brightest = grey.getextrema()
-    if darkest == brightest:
-        raise Unreadable(BLANK)
+    _check_contrast(grey)
     return grey
 
 
@@ -94,9 +92,7 @@ def read_raster(data: bytes, at_least: tuple[int, int], limits: Limits, notes: N
     """A picture that is no DICOM, with all bits of its file; else as `decode`."""
     _check_bytes(data, limits)
     picture = raster.read(data, at_least, limits, notes, pillow_format=recognise(data).name)
-    darkest, brightest = picture.image.getextrema()
-    if darkest == brightest:
-        raise Unreadable(BLANK)
+    _check_contrast(picture.image)
     return picture
 
 
@@ -105,3 +101,9 @@ def _check_bytes(data: bytes, limits: Limits) -> None:
         raise Unfinished("the file is empty")
     if len(data) > limits.bytes:
         raise Unsuitable(f"the file has {len(data):,} bytes, more than the limit of {limits.bytes:,} (max_bytes)")
+
+
+def _check_contrast(image: Image.Image) -> None:
+    darkest, brightest = image.getextrema()
+    if darkest == brightest:
+        raise Unreadable(BLANK)
