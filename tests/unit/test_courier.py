@@ -39,6 +39,7 @@ from tests.unit.steps import claim, send_all
 
 SECRET = "a secret of some length"
 STOP = threading.Event()
+LOGIN = {"user": "ps", "password": "geheim"}
 NOTHING_DRAWN = AuditShare(negatives=0.0, rest=0.0)
 
 
@@ -281,12 +282,8 @@ def test_a_mail_and_its_password_go_encrypted_to_a_server_whose_certificate_was_
 ) -> None:
     context = server_context(certificates, "server")
     with mail_server(context, is_encrypted_at_once=encryption == "tls") as peer:
-        mail = {
-            **{"kind": "mail", "host": "127.0.0.1", "port": peer.port, "encryption": encryption, "timeout": 5},
-            **{"ca": certificates / ca, "user": "ps", "password": "geheim"},
-            **{"sender": "ps@hospital.example", "recipients": ["a@hospital.example"]},
-        }
-        driver = start(drivers, database, ward.parent, mail=mail)
+        secured = {"encryption": encryption, "timeout": 5, "ca": certificates / ca}
+        driver = start(drivers, database, ward.parent, mail=mail_to(peer.port, **LOGIN, **secured))
         screen(database, ward, lane="stat")
         driver.step()
         is_trusted = ca == "authority.pem"
@@ -300,11 +297,7 @@ def test_a_mail_server_that_offers_no_encryption_gets_neither_mail_nor_password(
     database: Database, ward: Path, drivers: list[Driver]
 ) -> None:
     with mail_server() as peer:
-        mail = {
-            **{"kind": "mail", "host": "127.0.0.1", "port": peer.port, "user": "ps", "password": "geheim"},
-            **{"sender": "ps@hospital.example", "recipients": ["a@hospital.example"]},
-        }
-        driver = start(drivers, database, ward.parent, mail=mail)
+        driver = start(drivers, database, ward.parent, mail=mail_to(peer.port, **LOGIN))
         screen(database, ward, lane="stat")
         driver.step()
         assert outbox_rows(database)[0].state == "waiting"
@@ -429,11 +422,10 @@ def test_mail_goes_to_every_recipient_and_holds_no_score_and_no_name(
     database: Database, ward: Path, drivers: list[Driver]
 ) -> None:
     with mail_server() as peer:
-        mail = {
-            **{"kind": "mail", "host": "127.0.0.1", "port": peer.port, "encryption": "none"},
-            **{"sender": "ps@hospital.example", "recipients": ["a@hospital.example", "b@hospital.example"]},
-        }
-        driver = start(drivers, database, ward.parent, mail=mail)
+        recipients = ["a@hospital.example", "b@hospital.example"]
+        driver = start(
+            drivers, database, ward.parent, mail=mail_to(peer.port, encryption="none", recipients=recipients)
+        )
         screen(database, ward, lane="stat")
         driver.step()
         (text,) = peer.mails
@@ -451,6 +443,11 @@ def test_mail_goes_to_every_recipient_and_holds_no_score_and_no_name(
 
 def messages(requests: list[Any]) -> list[dict[str, Any]]:
     return [json.loads(body) for _, _, body in requests]
+
+
+def mail_to(port: int, **more: Any) -> dict[str, Any]:
+    addresses = {"sender": "ps@hospital.example", "recipients": ["a@hospital.example"]}
+    return {"kind": "mail", "host": "127.0.0.1", "port": port, **addresses, **more}
 
 
 def hook(url: str, *events: str) -> dict[str, Any]:
