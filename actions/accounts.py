@@ -11,7 +11,8 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from actions.sessions import revoke_sessions
-from queries.accounts import as_account, digest, find_account, name_key
+from queries.accounts import as_account, digest, find_account
+from shared.base.account_names import name_key
 from shared.base.errors import InvalidRequest, WorkFailed
 from shared.database import AccountRow, ApiToken, LinkPurpose, OneTimeLink, Role, audit
 

@@ -11,7 +11,8 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from actions import passwords
-from queries.accounts import Account, LoggedIn, as_account, digest, find_account, find_link, name_key
+from queries.accounts import Account, LoggedIn, as_account, digest, find_account, find_link
+from shared.base.account_names import name_key
 from shared.base.errors import InvalidRequest
 from shared.database import (
     AccountRow,

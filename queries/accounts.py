@@ -1,13 +1,13 @@
 """Accounts, what is logged in, and API tokens: who somebody is, by what a browser or a program shows."""
 
 import hashlib
-import unicodedata
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
+from shared.base.account_names import name_key
 from shared.database import AccountRow, ApiToken, LoginMethod, OneTimeLink, Role, WebSession
 
 IDLE = timedelta(minutes=15)
@@ -89,11 +89,6 @@ class LinkTarget:
 
 def digest(token: str) -> str:
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def name_key(name: str) -> str:
-    """Under which a name is looked up: however it is spelled, it is one person."""
-    return unicodedata.normalize("NFKC", " ".join(name.split())).casefold()
 
 
 def find_account(session: Session, name: str) -> AccountRow | None:

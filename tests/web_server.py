@@ -13,7 +13,8 @@ import uvicorn
 from argon2 import PasswordHasher
 
 from actions import passwords, sessions
-from queries.accounts import find_account, name_key
+from queries.accounts import find_account
+from shared.base.account_names import name_key
 from shared.base.settings import Settings
 from shared.database import AccountRow, Database, LoginMethod, Role
 from web.server import configuration

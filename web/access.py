@@ -24,7 +24,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from actions import sessions
-from queries.accounts import Account, LoggedIn, find_session, find_token, name_key
+from queries.accounts import Account, LoggedIn, find_session, find_token
+from shared.base.account_names import name_key
 from shared.base.dicom_settings import DicomSettings
 from shared.base.errors import InvalidRequest, PneumoscreenError
 from shared.base.settings import Settings

@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from shared.base import service_links
+from shared.base.account_names import name_key
 from shared.base.destination_settings import DestinationSettings, ResultDestination, check_names
 from shared.base.dicom_settings import NAME, DicomSettings
 from shared.base.errors import WrongSettings
@@ -276,7 +277,7 @@ def _check_senders(sources: dict[str, AnySource]) -> None:
     taken: dict[str, str] = {}
     for name, source in sources.items():
         for account in source.stow_accounts if isinstance(source, DicomSettings) else ():
-            if (other := taken.setdefault(account, name)) != name:
+            if (other := taken.setdefault(name_key(account), name)) != name:
                 raise ValueError(f"{account} sends to {other} and to {name}: an account stands in one stow_accounts")
 
 

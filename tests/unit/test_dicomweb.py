@@ -234,9 +234,11 @@ def test_a_sender_that_breaks_off_leaves_nothing(server: WebServer, database: Da
     assert (files(server), sightings(database)) == ([], [])
 
 
-def test_an_account_sends_to_one_source(tmp_path: Path) -> None:
-    both = {name: {"kind": "dicom", "port": port, "stow_accounts": [SENDER]} for name, port in (("a", 1), ("b", 2))}
-    with pytest.raises(WrongSettings, match="ct-archive sends to a and to b"):
+@pytest.mark.parametrize("spelled", ["ct-archive", "CT-Archive"])
+def test_an_account_sends_to_one_source_however_it_is_spelled(tmp_path: Path, spelled: str) -> None:
+    senders = (("a", 1, SENDER), ("b", 2, spelled))
+    both = {name: {"kind": "dicom", "port": port, "stow_accounts": [sender]} for name, port, sender in senders}
+    with pytest.raises(WrongSettings, match=f"{spelled} sends to a and to b"):
         general.load(tmp_path, sources=both)
 
 
