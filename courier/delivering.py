@@ -17,7 +17,7 @@ from shared.base.destination_settings import (
     StowDestination,
     WebhookDestination,
 )
-from shared.base.errors import Away, Deferred, DeliveryError, ImageError, Rejected
+from shared.base.errors import Away, BrokeOff, Deferred, DeliveryError, ImageError, Rejected
 from shared.database import OUT_OF_REACH, Database
 from shared.ledger import outbox
 from shared.ledger.outbox import Taken
@@ -99,8 +99,8 @@ class Delivery:
         try:
             remark = self._send(taken)
         except Away as error:
-            problem = str(error)
-            self._settle(stop, lambda session, now: self._note_away(session, taken, now, problem))
+            problem, is_to_blame = str(error), isinstance(error, BrokeOff)
+            self._settle(stop, lambda session, now: self._note_away(session, taken, now, problem, is_to_blame))
             self._close()
             if not self._is_away:
                 log.warning("destination %s: %s; what is for it waits", self._name, problem)
@@ -138,8 +138,11 @@ class Delivery:
         finally:
             self._used_at = time.monotonic()
 
-    def _note_away(self, session: Any, taken: Taken, now: datetime, problem: str) -> bool:
+    def _note_away(self, session: Any, taken: Taken, now: datetime, problem: str, is_to_blame: bool) -> bool:
+        """`is_to_blame`: the row itself may be."""
         outbox.note_away(session, self._name, now, problem)
+        if is_to_blame:
+            return outbox.put_behind(session, taken, now, problem)
         return outbox.put_back(session, taken, now, None)
 
     def _settle(self, stop: threading.Event, settle: Callable[[Any, datetime], bool]) -> bool:

@@ -5,7 +5,7 @@ import ssl
 from contextlib import suppress
 
 from shared.base.destination_settings import MailDestination
-from shared.base.errors import Away, Deferred, DeliveryError, Rejected
+from shared.base.errors import Away, BrokeOff, Deferred, DeliveryError, Rejected
 from shared.reports.message import Happening, build_mail
 
 LOGIN = range(530, 540)
@@ -15,8 +15,10 @@ CLOSING = 421
 
 def judge(code: int, text: str) -> DeliveryError:
     """What a reply without success means (RFC 5321 4.2.1)."""
-    if code in LOGIN or code == CLOSING or not 400 <= code < 600:
+    if code in LOGIN:
         return Away(text)
+    if code == CLOSING or not 400 <= code < 600:
+        return BrokeOff(text)
     return Rejected(text) if code >= 500 else Deferred(text)
 
 
@@ -28,11 +30,19 @@ class MailClient:
         self._connection: smtplib.SMTP | None = None
 
     def send(self, happening: Happening) -> str | None:
-        """Raises Away, Deferred or Rejected; returns a remark if some of the recipients were refused."""
+        """Raises Away, BrokeOff, Deferred or Rejected; returns a remark if some of the recipients were refused."""
         chosen = self._settings
         mail = build_mail(happening, chosen.sender, chosen.recipients, details=chosen.details)
         try:
-            refused = self._connect().send_message(mail)
+            connection = self._connect()
+        except smtplib.SMTPResponseException as error:
+            self.close()
+            raise judge(error.smtp_code, f"{self._name} answered {error.smtp_code}") from error
+        except (smtplib.SMTPException, OSError) as error:
+            self.close()
+            raise Away(f"{self._name} is out of reach: {' '.join(str(error).split())}") from error
+        try:
+            refused = connection.send_message(mail)
         except smtplib.SMTPRecipientsRefused as error:
             code = min(code for code, _ in error.recipients.values())
             raise judge(code, f"{self._name} refuses every recipient ({code})") from error
@@ -41,7 +51,7 @@ class MailClient:
             raise judge(error.smtp_code, f"{self._name} answered {error.smtp_code}") from error
         except (smtplib.SMTPException, OSError) as error:
             self.close()
-            raise Away(f"{self._name} is out of reach: {' '.join(str(error).split())}") from error
+            raise BrokeOff(f"{self._name} broke off: {' '.join(str(error).split())}") from error
         return f"refused for {len(refused)} of {len(chosen.recipients)} recipients" if refused else None
 
     def close(self) -> None:

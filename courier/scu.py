@@ -15,7 +15,7 @@ from pynetdicom.association import Association
 
 from shared.base import pynetdicom_patch
 from shared.base.destination_settings import DicomDestination
-from shared.base.errors import Away, Deferred, Rejected
+from shared.base.errors import Away, BrokeOff, Deferred, Rejected
 
 CLASSES = (ComprehensiveSRStorage, SecondaryCaptureImageStorage)
 SYNTAXES = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
@@ -36,7 +36,7 @@ class StoreScu:
         self._association: Association | None = None
 
     def send(self, dataset: Dataset) -> str | None:
-        """Returns a remark if it was stored with a warning. Raises Away, Deferred or Rejected."""
+        """Returns a remark if it was stored with a warning. Raises Away, BrokeOff, Deferred or Rejected."""
         association = self._connect()
         try:
             answer = association.send_c_store(dataset)
@@ -44,10 +44,10 @@ class StoreScu:
             raise Rejected(f"{self._name} does not accept {dataset.SOPClassUID.name}: have it configured") from error
         except RuntimeError as error:
             self.close()
-            raise Away(f"{self._name} ended the association") from error
+            raise BrokeOff(f"{self._name} ended the association") from error
         if "Status" not in answer:  # it did not answer in time, or broke off
             self.close()
-            raise Away(f"{self._name} took an object and did not answer within {self._settings.timeout:g} s")
+            raise BrokeOff(f"{self._name} took an object and did not answer within {self._settings.timeout:g} s")
         return judge(self._name, answer)
 
     def close(self) -> None:
@@ -100,8 +100,7 @@ def judge(name: str, answer: Dataset) -> str | None:
         return None
     if status == DUPLICATE:
         return "the destination had it already"
-    comment = " ".join(str(answer.get("ErrorComment", "")).split())[:64]
-    text = f"{name} answered 0x{status:04X}" + (f": {comment}" if comment else "")
+    text = f"{name} answered 0x{status:04X}"  # its comment is not repeated, since it may name the patient
     if status in WARNINGS:
         return f"stored with a warning: {text}"
     if status in DOES_NOT_MATCH or status in NEVER:

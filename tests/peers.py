@@ -22,10 +22,15 @@ RESULTS = (ComprehensiveSRStorage, SecondaryCaptureImageStorage)
 
 @dataclass
 class Receiver:
-    """A DICOM receiver; `answer` is the status of the next objects."""
+    """A DICOM receiver; `answer` is the status of the next objects, `comment` what it says with it.
+
+    It breaks off over objects of the studies in `breaks_over`.
+    """
 
     port: int
     answer: int = 0x0000
+    comment: str = ""
+    breaks_over: set[str] = field(default_factory=set)
     received: list[Dataset] = field(default_factory=list)
     associations: int = 0
 
@@ -39,7 +44,14 @@ def receiver(
     """`more` goes to pynetdicom's `start_server`."""
     peer = Receiver(port or free_port())
 
-    def store(event: Any) -> int:
+    def store(event: Any) -> int | Dataset:
+        if str(event.dataset.StudyInstanceUID) in peer.breaks_over:
+            event.assoc.abort()
+            return 0xC000
+        if peer.comment:
+            refusal = Dataset()
+            refusal.Status, refusal.ErrorComment = peer.answer, peer.comment
+            return refusal
         if peer.answer in (0x0000, 0xB000):
             dataset = event.dataset
             dataset.file_meta = event.file_meta
@@ -63,9 +75,13 @@ def receiver(
 
 @dataclass
 class WebServer:
-    """Keeps what was posted to it; `answer` is the status, and `body` what it says."""
+    """Keeps what was posted to it; `answer` is the status, and `body` what it says.
+
+    To posts that hold one of `fails_over` it answers 500.
+    """
 
     url: str
+    fails_over: set[bytes] = field(default_factory=set)
     answer: int = 200
     body: bytes = b""
     requests: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
@@ -79,7 +95,8 @@ def web_server(context: ssl.SSLContext | None = None) -> Iterator[WebServer]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             peer.requests.append((self.path, dict(self.headers), body))
-            self.send_response(peer.answer)
+            fails = any(part in body for part in peer.fails_over)
+            self.send_response(500 if fails else peer.answer)
             self.send_header("Content-Length", str(len(peer.body)))
             self.end_headers()
             self.wfile.write(peer.body)
@@ -107,6 +124,7 @@ def web_server(context: ssl.SSLContext | None = None) -> Iterator[WebServer]:
 class MailServer:
     """Speaks enough of SMTP to take mails; `replies` may replace its reply to a command.
 
+    It breaks off over mails that hold one of `breaks_over`.
     `plain` and `encrypted` are the commands that came before and after TLS.
     """
 
@@ -115,6 +133,7 @@ class MailServer:
     encrypted: list[str] = field(default_factory=list)
     mails: list[str] = field(default_factory=list)
     replies: dict[str, str] = field(default_factory=dict)
+    breaks_over: set[str] = field(default_factory=set)
 
 
 @contextmanager
@@ -175,7 +194,10 @@ def _talk(
             body: list[bytes] = []
             while (part := lines.readline()) not in (b".\r\n", b""):
                 body.append(part)
-            peer.mails.append(b"".join(body).decode())
+            mail = b"".join(body).decode()
+            if any(part in mail for part in peer.breaks_over):
+                return
+            peer.mails.append(mail)
             say("250 taken")
         elif command == "QUIT":
             say("221 bye")

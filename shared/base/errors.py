@@ -60,7 +60,11 @@ class DeliveryError(PneumoscreenError):
 
 
 class Away(DeliveryError):
-    pass
+    """The destination is out of reach, or lets nobody in: no object is to blame."""
+
+
+class BrokeOff(Away):
+    """The destination was there, and broke off or failed over an object: either may be to blame, so others go first."""
 
 
 class Deferred(DeliveryError):

@@ -198,7 +198,9 @@ def settle_failed(session: Session, taken: Taken, now: datetime, problem: str) -
     return _settle(session, taken, {"state": OutboxState.FAILED, "problem": problem, "settled_at": now})
 
 
-def put_back(session: Session, taken: Taken, now: datetime, problem: str | None) -> bool:
+def put_back(
+    session: Session, taken: Taken, now: datetime, problem: str | None, *, fails_after_days: bool = True
+) -> bool:
     """Refused for now: it is tried again later, and fails for good after days. A newer edition takes its place.
 
     `problem` None: the row itself was not tried, and is due at once.
@@ -207,10 +209,21 @@ def put_back(session: Session, taken: Taken, now: datetime, problem: str | None)
         return _settle(session, taken, {"state": OutboxState.SUPERSEDED, "settled_at": now})
     if problem is None:
         return _settle(session, taken, {"state": OutboxState.WAITING, "attempts": taken.attempt - 1})
-    if taken.attempt >= GIVE_UP_ATTEMPTS and now - taken.created_at > GIVE_UP_AFTER:
+    if fails_after_days and taken.attempt >= GIVE_UP_ATTEMPTS and now - taken.created_at > GIVE_UP_AFTER:
         return settle_failed(session, taken, now, f"refused for {GIVE_UP_AFTER.days} days, the last time: {problem}")
     later = {"state": OutboxState.WAITING, "problem": problem, "not_before": now + pause_after(taken.attempt)}
     return _settle(session, taken, later)
+
+
+def put_behind(session: Session, taken: Taken, now: datetime, problem: str) -> bool:
+    """The destination broke off over this row: the others go first, since else one bad object would hold up all.
+
+    It fails for good as what is refused does, but only where the destination took something else of late: else it is
+    the destination that fails, however long.
+    """
+    last = session.get_one(DestinationState, taken.destination).last_sent_at
+    took_others = last is not None and last > now - 2 * LONGEST_PAUSE
+    return put_back(session, taken, now, problem, fails_after_days=took_others)
 
 
 def note_away(session: Session, destination: str, now: datetime, problem: str) -> datetime:

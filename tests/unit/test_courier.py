@@ -214,6 +214,50 @@ def test_nothing_is_lost_while_a_pacs_is_away_and_it_gets_everything_when_it_is_
         assert len(peer.received) == 3
 
 
+@pytest.mark.parametrize("kind", ["dicom", "stow", "webhook", "mail"])
+def test_one_object_over_which_a_destination_breaks_off_holds_up_no_other(
+    database: Database, ward: Path, drivers: list[Driver], kind: str
+) -> None:
+    with receiver() as pacs_, web_server() as web, mail_server() as post:
+        pacs_.breaks_over, web.fails_over, post.breaks_over = {"1.2.1"}, {b"1.2.1.1", b'"1.2.1"'}, {"1.2.1"}
+        destination = {
+            "dicom": pacs(pacs_.port),
+            "stow": {"kind": "stow", "url": web.url, "timeout": 5},
+            "webhook": {"kind": "webhook", "url": web.url, "secret": SECRET},
+            "mail": mail_to(post.port, encryption="none"),
+        }[kind]
+        driver = start(drivers, database, ward.parent, it=destination)
+        for number in range(1, 4):
+            screen(database, ward, number, lane="stat")
+        driver.step()
+        for _ in range(3):  # the destination counts as away for some seconds
+            with database.write() as session:
+                session.execute(outbox.update(outbox.DestinationState).values(next_try=None))
+            driver.step()
+        rows = outbox_rows(database)
+        assert [row.state for row in rows] == ["waiting", "sent", "sent"]
+        assert rows[0].attempts == 1 and rows[0].problem, "and it is tried again later"
+        with database.read() as session:
+            assert session.get_one(outbox.DestinationState, "it").away_since is None
+
+
+def test_what_a_pacs_says_of_an_object_is_not_repeated_since_it_may_name_the_patient(
+    database: Database, ward: Path, drivers: list[Driver], caplog: pytest.LogCaptureFixture
+) -> None:
+    with receiver() as peer:
+        driver = start(drivers, database, ward.parent, pacs=pacs(peer.port))
+        for number, answer in enumerate((0xC000, 0xA900), start=1):
+            peer.answer, peer.comment = answer, f"no patient {PATIENT}"
+            screen(database, ward, number)
+            with caplog.at_level(logging.DEBUG, "courier"):
+                driver.step()
+        assert [row.state for row in outbox_rows(database)] == ["waiting", "failed"]
+        assert all(
+            "answered 0x" in str(row.problem) and PATIENT not in str(row.problem) for row in outbox_rows(database)
+        )
+        assert "answered 0x" in caplog.text and PATIENT not in caplog.text
+
+
 def test_a_title_that_the_pacs_does_not_know_is_said_and_nothing_fails(
     database: Database, ward: Path, drivers: list[Driver]
 ) -> None:

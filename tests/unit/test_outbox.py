@@ -292,6 +292,27 @@ def test_while_a_destination_is_away_its_rows_wait_however_long_and_none_fails(d
     assert state.away_since is None and state.waiting == 0 and state.last_sent_at is not None
 
 
+@pytest.mark.parametrize("takes_others", [True, False])
+def test_a_row_over_which_a_destination_breaks_off_fails_after_days_only_where_it_takes_others(
+    database: Database, takes_others: bool
+) -> None:
+    done(database, "a")
+    make(database, TO_PACS)
+    now = NOW
+    for _ in range(600):
+        rows = take(database, now=now)
+        if not rows:
+            break
+        with database.write() as session:
+            if takes_others:
+                session.get_one(outbox.DestinationState, "pacs").last_sent_at = now
+            outbox.put_behind(session, rows[0], now, "no answer")
+        assert take(database, now=now) == [], "the others go first"
+        now += pause_after(rows[0].attempt) + timedelta(seconds=1)
+    assert now - NOW > GIVE_UP_AFTER
+    assert told(database) == [("pacs", "report", 1, "failed" if takes_others else "waiting")]
+
+
 def test_a_row_that_was_under_way_when_its_next_edition_came_is_not_tried_again(database: Database) -> None:
     done(database, "a")
     make(database, TO_PACS)
