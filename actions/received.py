@@ -34,13 +34,14 @@ def release(
     """Delete the files of a source that came before `now - keep` and are done with; returns how many.
 
     Their rows stay. A quarantined file stays until a person dismisses it, and one that waits, is screened again or
-    has a report under way stays as well. One that was drawn to be read blind stays until it is, or for `audit`.
+    has a report under way, or one that failed of late, stays as well. One that was drawn to be read blind stays until
+    it is, or for `audit`.
     """
     count, cutoff = 0, now - keep
     old = (found.path for found, stat in sweep(source.root) if datetime.fromtimestamp(stat.st_mtime, UTC) < cutoff)
     while not should_stop() and (part := list(islice(old, MAX_FILES))):
         with database.write() as session:
-            gone = _deletable(session, source.name, destinations, part, cutoff, now - audit)
+            gone = _deletable(session, source.name, destinations, part, cutoff, now - audit, now)
             for path in gone:
                 source.delete(path)
             if gone:
@@ -57,6 +58,7 @@ def _deletable(
     paths: Sequence[str],
     cutoff: datetime,
     drawn_since: datetime,
+    now: datetime,
 ) -> list[str]:
     """Held until the transaction ends: a job or a report that somebody adds meanwhile waits, and finds no file then."""
     texts = [as_text(path)[0] for path in paths]
@@ -69,7 +71,7 @@ def _deletable(
         .order_by(Sighting.id)
         .with_for_update()
     ).all()
-    settled = reported(session, destinations, [row.id for row in rows])
+    settled = reported(session, destinations, [row.id for row in rows], now)
     return [as_path(row.path, row.path_bytes) for row in rows if row.id in settled]
 
 

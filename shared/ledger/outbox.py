@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import and_, exists, or_, select, update
+from sqlalchemy import ColumnElement, and_, exists, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from shared.base.destination_settings import DestinationSettings, ResultDestination
@@ -24,6 +24,8 @@ from shared.ledger.send import AHEAD
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=5), timedelta(minutes=10)
 GIVE_UP_AFTER, GIVE_UP_ATTEMPTS = timedelta(days=3), 8
 """After so long and so many attempts, what a destination that is there still refuses for now fails for good."""
+FAILED_KEEPS_FILE = timedelta(days=30)
+"""So long after it failed for good, a report may be sent again, since its file is kept."""
 EVENT_MEMORY = timedelta(days=31)
 """Rows of events that are nobody's image are kept for so long at least, and older events are never told: each is told
 once, though its row is deleted some day."""
@@ -54,15 +56,20 @@ def pause_after(attempts: int) -> timedelta:
     return min(LONGEST_PAUSE, FIRST_PAUSE * int(2**doublings))
 
 
-def is_reported(session: Session, destinations: Mapping[str, DestinationSettings], sighting: int) -> bool:
+def is_reported(
+    session: Session, destinations: Mapping[str, DestinationSettings], sighting: int, now: datetime
+) -> bool:
     """Whether nothing more will be sent of an image as it stands: as far as the outbox goes, its file may go."""
-    return sighting in reported(session, destinations, [sighting])
+    return sighting in reported(session, destinations, [sighting], now)
 
 
-def reported(session: Session, destinations: Mapping[str, DestinationSettings], sightings: Collection[int]) -> set[int]:
+def reported(
+    session: Session, destinations: Mapping[str, DestinationSettings], sightings: Collection[int], now: datetime
+) -> set[int]:
     """Those of these sightings of which every object is settled, and for which no object is still to be made.
 
-    An image that waits is not reported; one that ended without a result never has anything to report.
+    An image that waits is not reported; one that ended without a result never has anything to report. What failed is
+    settled after FAILED_KEEPS_FILE, or with its next edition.
     """
     found: set[int] = set()
     since = _since_by_source(session, destinations)
@@ -74,7 +81,12 @@ def reported(session: Session, destinations: Mapping[str, DestinationSettings], 
             .where(Sighting.id.in_(part))
         ).all()
         same = and_(OutboxRow.sha256 == Sighting.sha256, OutboxRow.source == Sighting.source)
-        is_open = exists().where(same, OutboxRow.kind != OutboxKind.EVENT, OPEN_OUTBOX)
+        is_newly_failed = and_(
+            OutboxRow.state == OutboxState.FAILED,
+            OutboxRow.settled_at > now - FAILED_KEEPS_FILE,
+            ~_has_later_edition(),
+        )
+        is_open = exists().where(same, OutboxRow.kind != OutboxKind.EVENT, or_(OPEN_OUTBOX, is_newly_failed))
         open_ones = set(session.scalars(select(Sighting.id).where(Sighting.id.in_(part), is_open)))
         for row in rows:
             if row.id in open_ones or row.state == SightingState.WAITING:
@@ -238,15 +250,7 @@ def note_away(session: Session, destination: str, now: datetime, problem: str) -
 
 def retry(session: Session, ids: Collection[int] | None, destination: str | None, now: datetime) -> int:
     """Have failed rows sent again, unless a later edition took their place; returns how many."""
-    newer = aliased(OutboxRow)
-    same = and_(
-        newer.destination == OutboxRow.destination,
-        newer.kind == OutboxRow.kind,
-        newer.subject == OutboxRow.subject,
-        newer.edition > OutboxRow.edition,
-        newer.state != OutboxState.SUPERSEDED,
-    )
-    condition = and_(OutboxRow.state == OutboxState.FAILED, ~exists().where(same).correlate(OutboxRow))
+    condition = and_(OutboxRow.state == OutboxState.FAILED, ~_has_later_edition())
     if ids is not None:
         condition = and_(condition, OutboxRow.id.in_(ids))
     if destination is not None:
@@ -276,15 +280,23 @@ def has_work(session: Session, destination: str, now: datetime) -> bool:
 
 
 def _has_newer(session: Session, taken: Taken) -> bool:
+    return bool(session.scalar(select(OutboxRow.id).where(OutboxRow.id == taken.id, _has_later_edition())))
+
+
+def _has_later_edition() -> ColumnElement[bool]:
+    """Of an OutboxRow: another took its place."""
     newer = aliased(OutboxRow)
-    same = and_(
-        newer.destination == OutboxRow.destination,
-        newer.kind == OutboxRow.kind,
-        newer.subject == OutboxRow.subject,
-        newer.edition > OutboxRow.edition,
-        newer.state != OutboxState.SUPERSEDED,
+    return (
+        exists()
+        .where(
+            newer.destination == OutboxRow.destination,
+            newer.kind == OutboxRow.kind,
+            newer.subject == OutboxRow.subject,
+            newer.edition > OutboxRow.edition,
+            newer.state != OutboxState.SUPERSEDED,
+        )
+        .correlate(OutboxRow)
     )
-    return bool(session.scalar(select(exists().where(same, OutboxRow.id == taken.id))))
 
 
 def _settle(session: Session, taken: Taken, values: Mapping[str, object]) -> bool:

@@ -12,7 +12,10 @@ from typing import Any
 
 from shared.base.destination_settings import Event
 
-DETAILS = ("source", "label", "probability", "threshold", "word", "accession_number", "model_version")
+DETAILS = (
+    *("source", "label", "probability", "threshold", "operating_point", "is_provisional"),
+    *("word", "accession_number", "model_version"),
+)
 """Of a result, what is told only where the setting `details` is on."""
 TITLES = {
     Event.URGENT_POSITIVE: "urgent image with suspected pneumonia",

@@ -251,7 +251,8 @@ def test_what_a_pacs_says_of_an_object_is_not_repeated_since_it_may_name_the_pat
             screen(database, ward, number)
             with caplog.at_level(logging.DEBUG, "courier"):
                 driver.step()
-        assert [row.state for row in outbox_rows(database)] == ["waiting", "failed"]
+        rows = outbox_rows(database)
+        assert [each.state for each in rows] == ["waiting", "failed"]
         assert all(
             "answered 0x" in str(row.problem) and PATIENT not in str(row.problem) for row in outbox_rows(database)
         )

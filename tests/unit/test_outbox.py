@@ -67,7 +67,7 @@ def test_what_is_no_dicom_file_has_no_study_to_which_a_report_could_belong(datab
     claimed = done(database, "a", of_dicom=False)
     assert make(database, TO_PACS) == 0
     with database.read() as session:
-        assert is_reported(session, {"pacs": pacs()}, claimed.sighting)
+        assert is_reported(session, {"pacs": pacs()}, claimed.sighting, NOW)
 
 
 def test_results_from_before_a_destination_was_named_are_not_sent_to_it(database: Database) -> None:
@@ -208,13 +208,13 @@ def test_an_image_is_reported_when_every_row_of_it_is_settled(database: Database
 
     def is_it() -> bool:
         with database.read() as session:
-            return is_reported(session, destinations, claimed.sighting)
+            return is_reported(session, destinations, claimed.sighting, NOW)
 
     claimed = done(database, "a")
     with database.read() as session:
-        assert is_reported(session, {}, claimed.sighting), "where nobody wants it"
-        assert is_reported(session, {"pacs": pacs(sources=["other"])}, claimed.sighting)
-        assert is_reported(session, {"hook": webhook()}, claimed.sighting), "a message needs no file"
+        assert is_reported(session, {}, claimed.sighting, NOW), "where nobody wants it"
+        assert is_reported(session, {"pacs": pacs(sources=["other"])}, claimed.sighting, NOW)
+        assert is_reported(session, {"hook": webhook()}, claimed.sighting, NOW), "a message needs no file"
     assert not is_it(), "no row of it was made yet"
     make(database, TO_PACS)
     assert not is_it()
@@ -231,11 +231,11 @@ def test_an_image_is_reported_when_every_row_of_it_is_settled(database: Database
 def test_an_image_that_waits_is_not_reported_and_a_quarantined_one_has_nothing_to_report(database: Database) -> None:
     (waiting,) = drop(database, "a.dcm")
     with database.read() as session:
-        assert not is_reported(session, {"pacs": pacs()}, waiting)
+        assert not is_reported(session, {"pacs": pacs()}, waiting, NOW)
     with database.write() as session:
         session.execute(update(Sighting).values(state=SightingState.QUARANTINED, finished_at=NOW))
     with database.read() as session:
-        assert is_reported(session, {"pacs": pacs()}, waiting)
+        assert is_reported(session, {"pacs": pacs()}, waiting, NOW)
 
 
 def test_a_row_is_one_courier_s_until_its_lease_runs_out(database: Database) -> None:

@@ -18,6 +18,10 @@ from shared.database import (
     Database,
     Job,
     JobState,
+    OutboxKind,
+    OutboxMark,
+    OutboxRow,
+    OutboxState,
     Prediction,
     Resolution,
     Review,
@@ -28,6 +32,7 @@ from shared.ledger.register import add_jobs, register
 from shared.sources import build
 from shared.sources.dicom import DicomSource
 from tests.node import NAME, sightings
+from tests.unit.outbox_steps import pacs
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 KEEP, AUDIT = timedelta(days=30), timedelta(days=60)
@@ -106,15 +111,43 @@ def test_what_waits_is_screened_again_or_needs_a_person_keeps_its_file(database:
     assert waiting
 
 
-def test_a_file_of_which_a_destination_has_no_report_yet_stays(
-    database: Database, source: DicomSource, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("state", "days", "is_deleted"),
+    [
+        (None, 0, False),
+        (OutboxState.WAITING, 0, False),
+        (OutboxState.SENDING, 0, False),
+        (OutboxState.FAILED, 29, False),
+        (OutboxState.FAILED, 31, True),
+        (OutboxState.SENT, 0, True),
+    ],
+)
+def test_a_file_stays_until_its_report_is_sent_or_failed_a_month_ago_since_the_patient_s_identity_is_in_it(
+    database: Database, source: DicomSource, state: OutboxState | None, days: int, is_deleted: bool
 ) -> None:
-    first, second = put(database, source, "aa/1.dcm"), put(database, source, "aa/2.dcm")
-    for sighting in (first, second):
-        end(database, sighting)
-    monkeypatch.setattr("actions.received.reported", lambda _session, _destinations, _sightings: {second})
-    assert released(database, source) == 1
-    assert (source.exists("aa/1.dcm"), source.exists("aa/2.dcm")) == (True, False)
+    content = "a" * 64
+    sighting = put(database, source, "aa/1.dcm")
+    end(database, sighting, sha256=content)
+    if state is not None:
+        parts = {"subject": f"{NAME}:{content}", "edition": 1, "uid": "1.2.3", "facts": "{}"}
+        settled_at = NOW - timedelta(days=days)
+        with database.write() as session:
+            session.add(OutboxMark(sighting_id=sighting, prediction_id=None, fingerprint="f" * 64))
+            session.add(
+                OutboxRow(
+                    destination="archive",
+                    kind=OutboxKind.REPORT,
+                    source=NAME,
+                    sighting_id=sighting,
+                    sha256=content,
+                    state=state,
+                    created_at=NOW - timedelta(days=35),
+                    settled_at=settled_at if state in (OutboxState.FAILED, OutboxState.SENT) else None,
+                    **parts,
+                )
+            )
+    assert release(database, source, {"archive": pacs()}, KEEP, AUDIT, "node", NOW) == is_deleted
+    assert source.exists("aa/1.dcm") is not is_deleted
 
 
 @pytest.mark.parametrize(

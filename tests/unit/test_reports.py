@@ -288,6 +288,7 @@ def test_a_message_about_an_image_holds_row_numbers_and_uids_alone_unless_detail
     }
     more = describe(happening(), details=True)
     assert (more["label"], more["source"], more["accession_number"]) == ("PNEUMONIA", "ward", "A-1")
+    assert (more["operating_point"], more["is_provisional"]) == (FACTS.operating_point, FACTS.is_provisional)
 
 
 def test_a_message_about_the_system_says_what_happened() -> None:
