@@ -126,7 +126,7 @@ def load(session: Session, settings: Settings, sighting: int, viewer: Viewer, no
         .where(Sighting.id == sighting)
     ).one_or_none()
     if row is None:
-        raise WorkFailed(f"There is no image {sighting}: it was erased, or the number is mistyped.")
+        raise _no_image(sighting)
     image, screening, prediction, header, is_provisional = row
     item = session.get(ReadingItem, sighting)
     is_drawn = bool(image.sha256 and drawn_contents(session, {image.sha256}))
@@ -172,6 +172,18 @@ def load(session: Session, settings: Settings, sighting: int, viewer: Viewer, no
         reading_now=lease.reader if lease is not None and is_taken else None,
         newer=_newer(session, image),
     )
+
+
+def content(session: Session, sighting: int) -> str | None:
+    """The SHA-256 of an image's bytes, None until they were read; raises WorkFailed for a number that no image has."""
+    row = session.execute(select(Sighting.sha256).where(Sighting.id == sighting)).one_or_none()
+    if row is None:
+        raise _no_image(sighting)
+    return row.sha256
+
+
+def _no_image(sighting: int) -> WorkFailed:
+    return WorkFailed(f"There is no image {sighting}: it was erased, or the number is mistyped.")
 
 
 def _has_said(session: Session, image: Sighting, viewer: Viewer) -> bool:

@@ -57,6 +57,11 @@ class Filters:
         """Whoever reads by such a filter knows what the model says."""
         return self.why is not None or self.label is not None
 
+    @property
+    def is_shared_out(self) -> bool:
+        """Each image is for one reader; what was read or quarantined is there for all who look it up."""
+        return self.state not in ("mine", "quarantined") and self.reader is None
+
 
 @dataclass(frozen=True)
 class Viewer:
@@ -86,7 +91,7 @@ def page(
     free: bool = False,
 ) -> Part:
     """The sightings behind `after` (None: from the start). `free` leaves out what others are reading now."""
-    if filters.state in ("mine", "quarantined") or filters.reader is not None:
+    if not filters.is_shared_out:
         found = list(session.scalars(_newest_first(filters, viewer, after).limit(limit + 1)))
         return Part(found[:limit], len(found) > limit)
     found = []
@@ -118,7 +123,7 @@ def _open(
     """Each segment is a query or two in the order of an index; the lanes of one are merged."""
     conditions = [*_conditions(settings, filters, viewer)]
     if free:
-        conditions.append(~_is_taken(viewer, now))
+        conditions.append(~is_taken(viewer.name, now))
     lanes = [lane for lane in SOURCE_LANES if filters.lane in (None, lane)]
     spans = {lane: _span(session, lane) for lane in lanes}
     for segment in range(4):
@@ -239,9 +244,10 @@ def _has_better_copy() -> ColumnElement[bool]:
     return exists().where(is_other, other.waits_for.is_not(None), theirs < mine, _is_there(other))
 
 
-def _is_taken(viewer: Viewer, now: datetime) -> ColumnElement[bool]:
+def is_taken(reader: str, now: datetime) -> ColumnElement[bool]:
+    """Another than this reader has the image open."""
     lease = ReadingLease
-    return exists().where(lease.sha256 == ReadingItem.sha256, lease.reader != viewer.name, lease.until > now)
+    return exists().where(lease.sha256 == ReadingItem.sha256, lease.reader != reader, lease.until > now)
 
 
 def _of_answer(condition: ColumnElement[bool]) -> ColumnElement[bool]:
