@@ -54,9 +54,10 @@ def take_first(session: Session, sightings: Sequence[int], reader: str, now: dat
         .limit(1)
         .with_for_update(skip_locked=True)
     )
-    while (item := session.execute(free).one_or_none()) is not None:
-        if take(session, item.sighting_id, item.sha256, reader, now).is_mine:  # else it was taken while we looked
-            return item.sighting_id
+    while (found := session.execute(free).one_or_none()) is not None:
+        number, sha256 = found
+        if take(session, number, sha256, reader, now).is_mine:  # else another took it while we looked
+            return number
     return None
 
 

@@ -125,26 +125,32 @@ def _open(
     if free:
         conditions.append(~is_taken(viewer.name, now))
     lanes = [lane for lane in SOURCE_LANES if filters.lane in (None, lane)]
-    spans = {lane: _span(session, lane) for lane in lanes}
+    spans = _spans(session, lanes)
     for segment in range(4):
         if after is not None and segment < after[0]:
             continue
         behind = after[1:] if after is not None and segment == after[0] else None
         rows: list[tuple[int, float, int]] = []
         for lane in lanes:
-            in_time = _in_time(lane, segment, spans[lane], now)
+            in_time = _in_time(lane, segment, spans.get(lane), now)
             if in_time is not None:
                 rows += _rows(session, [ReadingItem.lane == lane, *in_time, *conditions], behind, limit)
         rows.sort()
         yield from (row[2] for row in rows[:limit])
 
 
-def _span(session: Session, lane: str) -> tuple[datetime, datetime] | None:
-    """When the oldest and the newest open image of a lane came: most often they say that all are overdue, or none."""
-    mine = (ReadingItem.lane == lane) & ReadingItem.waits_for.is_not(None)
-    oldest = session.scalar(select(ReadingItem.seen_at).where(mine).order_by(ReadingItem.seen_at).limit(1))
-    newest = session.scalar(select(ReadingItem.seen_at).where(mine).order_by(ReadingItem.seen_at.desc()).limit(1))
-    return (oldest, newest) if oldest is not None and newest is not None else None
+def _spans(session: Session, lanes: Sequence[str]) -> dict[str, tuple[datetime, datetime]]:
+    """When the oldest and the newest open image of each lane came, of those that have one.
+
+    Most often they say that all are overdue, or none.
+    """
+    ends = []
+    for lane in lanes:
+        seen_at = select(ReadingItem.seen_at).where(ReadingItem.lane == lane, ReadingItem.waits_for.is_not(None))
+        for order in (ReadingItem.seen_at, ReadingItem.seen_at.desc()):  # each is one step into an index
+            ends.append(seen_at.order_by(order).limit(1).scalar_subquery())
+    found = session.execute(select(*ends)).one()
+    return {lane: (found[2 * n], found[2 * n + 1]) for n, lane in enumerate(lanes) if found[2 * n] is not None}
 
 
 def _in_time(
