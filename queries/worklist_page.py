@@ -7,6 +7,7 @@ The order: the urgent lane; then what waits beyond its lane's limit; then need (
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, case, exists, or_, select, tuple_
@@ -181,8 +182,7 @@ def _rows(
 
 
 def _conditions(settings: Settings, filters: Filters, viewer: Viewer) -> Iterator[ColumnElement[bool]]:
-    yield _is_there(ReadingItem)
-    yield ~_has_better_copy()
+    yield _is_listed()
     yield from _state(filters.state, viewer)
     if filters.source is not None:
         yield ReadingItem.source == filters.source
@@ -226,6 +226,12 @@ def _state(state: str, viewer: Viewer) -> Iterator[ColumnElement[bool]]:
             if viewer.role is not Role.SENIOR:
                 yield ReadingItem.waits_for != WaitsFor.SENIOR
             yield or_(is_new_to_me, ReadingItem.waits_for == WaitsFor.FIRST)
+
+
+@cache
+def _is_listed() -> ColumnElement[bool]:
+    """What every image of the list fulfils. It is made once: to make its aliases took longer than to ask by it."""
+    return _is_there(ReadingItem) & ~_has_better_copy()
 
 
 def _is_there(item: Any) -> ColumnElement[bool]:
