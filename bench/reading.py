@@ -13,7 +13,8 @@ from sqlalchemy import func, select, text
 from actions import leases, reading
 from bench import growth, servers
 from queries import reading as query
-from queries import worklist_page, worklist_rows
+from queries import upcoming, worklist_page, worklist_rows
+from queries.reading import ReadingImage
 from queries.worklist_page import Filters, Viewer
 from shared import database
 from shared.base.settings import Settings
@@ -114,23 +115,27 @@ def _readers(opened: Database, settings: Settings) -> dict[str, float]:
 
 
 def _say(opened: Database, settings: Settings, viewer: Viewer) -> None:
-    while True:
-        now = datetime.now(UTC)
-        with opened.read() as session:
-            found = worklist_page.page(session, settings, Filters(), viewer, now, limit=READERS, free=True).sightings
-        for number in found:
-            with opened.write() as session:
-                image = query.load(session, settings, number, viewer, now)
-                is_mine = (
-                    bool(image.sha256) and leases.take(session, number, str(image.sha256), viewer.name, now).is_mine
-                )
-                image = query.load(session, settings, number, viewer, now)  # as the page does: it may be read by now
-            if is_mine and image.waits_for is not None:  # else it was read just before we got it
-                break
-        else:
-            continue
-        break
-    word = reading.Word(number, ReviewLabel.NORMAL, f"{viewer.name} {number} word", image.prediction)
+    now = datetime.now(UTC)
+    image = _open(opened, settings, viewer, now)
+    word = reading.Word(image.sighting, ReviewLabel.NORMAL, f"{viewer.name} {image.sighting} word", image.prediction)
     for _ in range(2):
         with opened.write() as session:
             reading.save(session, settings, word, viewer, now)
+
+
+def _open(opened: Database, settings: Settings, viewer: Viewer, now: datetime) -> ReadingImage:
+    """What the page asks for (`web/pages_reading.py`): the next free image, its lease, all that it shows."""
+    while True:
+        with opened.read() as session:
+            found = upcoming.find(session, settings, Filters(), viewer, now, limit=upcoming.CANDIDATES)
+        with opened.write() as session:
+            number = leases.take_first(session, found, viewer.name, now)
+        if number is None:  # more readers asked at once than there were candidates
+            continue
+        with opened.write() as session:
+            leases.take(session, number, str(query.content(session, number)), viewer.name, now)
+        with opened.read() as session:
+            image = query.load(session, settings, number, viewer, now)
+            upcoming.find(session, settings, Filters(), viewer, now, after=number)
+            worklist_rows.count_today(session, viewer.name, now)
+        return image

@@ -119,20 +119,22 @@ def load(session: Session, settings: Settings, sighting: int, viewer: Viewer, no
     """Raises WorkFailed for a number that no image has."""
     row = session.execute(
         select(Sighting, Screening, Prediction, DicomHeader, OperatingPoint.is_provisional)
+        .add_columns(ReadingItem.waits_for, ReadingLease.reader, ReadingLease.until)
         .outerjoin(Screening, IS_RESULT)
         .outerjoin(Prediction, Prediction.id == Screening.prediction_id)
         .outerjoin(DicomHeader, DicomHeader.sha256 == Sighting.sha256)
         .outerjoin(OperatingPoint, OperatingPoint.id == Screening.operating_point_id)
+        .outerjoin(ReadingItem, ReadingItem.sighting_id == Sighting.id)
+        .outerjoin(ReadingLease, ReadingLease.sha256 == Sighting.sha256)
         .where(Sighting.id == sighting)
     ).one_or_none()
     if row is None:
-        raise WorkFailed(f"There is no image {sighting}: it was erased, or the number is mistyped.")
-    image, screening, prediction, header, is_provisional = row
-    item = session.get(ReadingItem, sighting)
+        raise _no_image(sighting)
+    image, screening, prediction, header, is_provisional, next_word, reader, until = row
     is_drawn = bool(image.sha256 and drawn_contents(session, {image.sha256}))
     words = _words(session, image, viewer)
     mine = [word for word in words if word.is_mine]
-    waits_for = WaitsFor(item.waits_for) if item is not None and item.waits_for else None
+    waits_for = WaitsFor(next_word) if next_word else None
     is_blind = not mine and is_read_blind(settings, image.source, waits_for, is_drawn=is_drawn)
     decides = viewer.role is Role.SENIOR and waits_for is WaitsFor.SENIOR and not mine
     answer = None
@@ -140,8 +142,7 @@ def load(session: Session, settings: Settings, sighting: int, viewer: Viewer, no
         answer = _answer(screening, prediction, is_provisional=bool(is_provisional))
     previous = _previous(session, image) if answer is not None else None
     seen = [] if not mine and not decides else words
-    lease = session.get(ReadingLease, image.sha256) if image.sha256 else None
-    is_taken = lease is not None and lease.reader != viewer.name and lease.until > now
+    is_taken = until is not None and until > now and reader != viewer.name
     return ReadingImage(
         sighting=image.id,
         sha256=image.sha256,
@@ -169,9 +170,21 @@ def load(session: Session, settings: Settings, sighting: int, viewer: Viewer, no
         mine=mine,
         counts=_counting(session, image) if mine else None,
         earlier=_earlier(session, image, header.patient_key if header else None),
-        reading_now=lease.reader if lease is not None and is_taken else None,
+        reading_now=reader if is_taken else None,
         newer=_newer(session, image),
     )
+
+
+def content(session: Session, sighting: int) -> str | None:
+    """The SHA-256 of an image's bytes, None until they were read; raises WorkFailed for a number that no image has."""
+    row = session.execute(select(Sighting.sha256).where(Sighting.id == sighting)).one_or_none()
+    if row is None:
+        raise _no_image(sighting)
+    return row[0]
+
+
+def _no_image(sighting: int) -> WorkFailed:
+    return WorkFailed(f"There is no image {sighting}: it was erased, or the number is mistyped.")
 
 
 def _has_said(session: Session, image: Sighting, viewer: Viewer) -> bool:

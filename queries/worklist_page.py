@@ -7,6 +7,7 @@ The order: the urgent lane; then what waits beyond its lane's limit; then need (
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, case, exists, or_, select, tuple_
@@ -57,6 +58,11 @@ class Filters:
         """Whoever reads by such a filter knows what the model says."""
         return self.why is not None or self.label is not None
 
+    @property
+    def is_shared_out(self) -> bool:
+        """Each image is for one reader; what was read or quarantined is there for all who look it up."""
+        return self.state not in ("mine", "quarantined") and self.reader is None
+
 
 @dataclass(frozen=True)
 class Viewer:
@@ -86,7 +92,7 @@ def page(
     free: bool = False,
 ) -> Part:
     """The sightings behind `after` (None: from the start). `free` leaves out what others are reading now."""
-    if filters.state in ("mine", "quarantined") or filters.reader is not None:
+    if not filters.is_shared_out:
         found = list(session.scalars(_newest_first(filters, viewer, after).limit(limit + 1)))
         return Part(found[:limit], len(found) > limit)
     found = []
@@ -118,28 +124,34 @@ def _open(
     """Each segment is a query or two in the order of an index; the lanes of one are merged."""
     conditions = [*_conditions(settings, filters, viewer)]
     if free:
-        conditions.append(~_is_taken(viewer, now))
+        conditions.append(~is_taken(viewer.name, now))
     lanes = [lane for lane in SOURCE_LANES if filters.lane in (None, lane)]
-    spans = {lane: _span(session, lane) for lane in lanes}
+    spans = _spans(session, lanes)
     for segment in range(4):
         if after is not None and segment < after[0]:
             continue
         behind = after[1:] if after is not None and segment == after[0] else None
         rows: list[tuple[int, float, int]] = []
         for lane in lanes:
-            in_time = _in_time(lane, segment, spans[lane], now)
+            in_time = _in_time(lane, segment, spans.get(lane), now)
             if in_time is not None:
                 rows += _rows(session, [ReadingItem.lane == lane, *in_time, *conditions], behind, limit)
         rows.sort()
         yield from (row[2] for row in rows[:limit])
 
 
-def _span(session: Session, lane: str) -> tuple[datetime, datetime] | None:
-    """When the oldest and the newest open image of a lane came: most often they say that all are overdue, or none."""
-    mine = (ReadingItem.lane == lane) & ReadingItem.waits_for.is_not(None)
-    oldest = session.scalar(select(ReadingItem.seen_at).where(mine).order_by(ReadingItem.seen_at).limit(1))
-    newest = session.scalar(select(ReadingItem.seen_at).where(mine).order_by(ReadingItem.seen_at.desc()).limit(1))
-    return (oldest, newest) if oldest is not None and newest is not None else None
+def _spans(session: Session, lanes: Sequence[str]) -> dict[str, tuple[datetime, datetime]]:
+    """When the oldest and the newest open image of each lane came, of those that have one.
+
+    Most often they say that all are overdue, or none.
+    """
+    ends = []
+    for lane in lanes:
+        seen_at = select(ReadingItem.seen_at).where(ReadingItem.lane == lane, ReadingItem.waits_for.is_not(None))
+        for order in (ReadingItem.seen_at, ReadingItem.seen_at.desc()):  # each is one step into an index
+            ends.append(seen_at.order_by(order).limit(1).scalar_subquery())
+    found = session.execute(select(*ends)).one()
+    return {lane: (found[2 * n], found[2 * n + 1]) for n, lane in enumerate(lanes) if found[2 * n] is not None}
 
 
 def _in_time(
@@ -170,8 +182,7 @@ def _rows(
 
 
 def _conditions(settings: Settings, filters: Filters, viewer: Viewer) -> Iterator[ColumnElement[bool]]:
-    yield _is_there(ReadingItem)
-    yield ~_has_better_copy()
+    yield _is_listed()
     yield from _state(filters.state, viewer)
     if filters.source is not None:
         yield ReadingItem.source == filters.source
@@ -217,6 +228,12 @@ def _state(state: str, viewer: Viewer) -> Iterator[ColumnElement[bool]]:
             yield or_(is_new_to_me, ReadingItem.waits_for == WaitsFor.FIRST)
 
 
+@cache
+def _is_listed() -> ColumnElement[bool]:
+    """What every image of the list fulfils. It is made once: to make its aliases took longer than to ask by it."""
+    return _is_there(ReadingItem) & ~_has_better_copy()
+
+
 def _is_there(item: Any) -> ColumnElement[bool]:
     """The image is still its path's newest one, and has a result."""
     mine = aliased(Sighting)
@@ -239,9 +256,10 @@ def _has_better_copy() -> ColumnElement[bool]:
     return exists().where(is_other, other.waits_for.is_not(None), theirs < mine, _is_there(other))
 
 
-def _is_taken(viewer: Viewer, now: datetime) -> ColumnElement[bool]:
+def is_taken(reader: str, now: datetime) -> ColumnElement[bool]:
+    """Another than this reader has the image open."""
     lease = ReadingLease
-    return exists().where(lease.sha256 == ReadingItem.sha256, lease.reader != viewer.name, lease.until > now)
+    return exists().where(lease.sha256 == ReadingItem.sha256, lease.reader != reader, lease.until > now)
 
 
 def _of_answer(condition: ColumnElement[bool]) -> ColumnElement[bool]:

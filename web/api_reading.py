@@ -39,10 +39,13 @@ def lease_image(request: Request) -> Response:
     now, viewer = datetime.now(UTC), viewer_of(request)
     number = request.path_params["sighting"]
     with database_of(request).write() as session:
-        image = _load(request, session, number, now)
-        if image.sha256 is None:
+        try:
+            sha256 = reading.content(session, number)
+        except WorkFailed:
+            raise HTTPException(404) from None
+        if sha256 is None:
             raise WorkFailed("This image was not read yet: there is nothing to take.")
-        lease = leases.take(session, number, image.sha256, viewer.name, now)
+        lease = leases.take(session, number, sha256, viewer.name, now)
     return JSONResponse({"reader": lease.reader, "until": lease.until.isoformat(), "is_mine": lease.is_mine})
 
 

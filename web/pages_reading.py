@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute
 from actions import leases
 from actions import reading as action
 from actions.reading import ChangedMeanwhile, Saved
-from queries import evidence, reading, worklist_page
+from queries import evidence, reading, upcoming
 from queries.reading import ReadingImage, logged_in_at
 from queries.worklist_rows import count_today
 from shared.base.errors import WorkFailed
@@ -24,9 +24,6 @@ from web.access import database_of, page, settings_of
 from web.listing import filters_of, query_of, viewer_of
 from web.pages_pictures import location_of, pictures_of
 from web.rendering import environment, render
-
-AHEAD = 3
-"""So many images are fetched before their turn."""
 
 
 def show(request: Request) -> Response:
@@ -42,8 +39,7 @@ def show_panel(request: Request) -> Response:
 
 def find_next(request: Request) -> Response:
     """To the first image of the list that nobody else has open."""
-    with database_of(request).read() as session:
-        found = _upcoming(session, request, None, 1)
+    found = _next(request)
     if not found:
         return RedirectResponse(f"/worklist{query_of(request.query_params)}", 303)
     return RedirectResponse(f"/read/{found[0]}{query_of(request.query_params)}", 303)
@@ -63,9 +59,9 @@ def save(request: Request) -> Response:
             {"error": texts.ERRORS[409], "detail": str(error), "newer": newer, "changed": True}, status_code=409
         )
     told = _told(saved)
+    if not told["stays"]:
+        return JSONResponse({"next": _next(request, number), **told})
     with database_of(request).read() as session:
-        if not told["stays"]:
-            return JSONResponse({"next": _upcoming(session, request, number, AHEAD), **told})
         context = _context(session, request, now)
         context["saved"] = saved
         return JSONResponse({"panel": _panel(request, context), **_state(context), **told})
@@ -75,11 +71,10 @@ def skip(request: Request) -> Response:
     """Gives the image back, and says what comes next."""
     number = request.path_params["sighting"]
     with database_of(request).write() as session:
-        image = reading.load(session, settings_of(request), number, viewer_of(request), datetime.now(UTC))
-        if image.sha256:
-            leases.release(session, image.sha256, viewer_of(request).name)
-    with database_of(request).read() as session:
-        return JSONResponse({"next": _upcoming(session, request, number, AHEAD)})
+        sha256 = reading.content(session, number)
+        if sha256 is not None:
+            leases.release(session, sha256, viewer_of(request).name)
+    return JSONResponse({"next": _next(request, number)})
 
 
 def keep_lease(request: Request) -> Response:
@@ -149,11 +144,12 @@ def _open(request: Request) -> dict[str, Any]:
     number = request.path_params["sighting"]
     with database_of(request).write() as session:
         try:
-            image = reading.load(session, settings_of(request), number, viewer, now)
+            sha256 = reading.content(session, number)
         except WorkFailed:
             raise HTTPException(404) from None
-        if image.sha256 is not None:
-            leases.take(session, number, image.sha256, viewer.name, now)
+        if sha256 is not None:
+            leases.take(session, number, sha256, viewer.name, now)
+    with database_of(request).read() as session:  # nobody waits for a lease or for SQLite's one writer while we look
         return _context(session, request, now)
 
 
@@ -162,7 +158,7 @@ def _context(session: Session, request: Request, now: datetime) -> dict[str, Any
     image = reading.load(session, settings, number, viewer, now)
     return {
         "image": image,
-        "next": _upcoming(session, request, number, AHEAD),
+        "next": upcoming.find(session, settings, filters_of(request.query_params), viewer, now, after=number),
         "list_query": query_of(request.query_params),
         "by_filter": filters_of(request.query_params).tells_answer and not image.is_drawn,
         "mine_today": count_today(session, viewer.name, now),
@@ -171,17 +167,19 @@ def _context(session: Session, request: Request, now: datetime) -> dict[str, Any
     }
 
 
-def _upcoming(session: Session, request: Request, after: int | None, limit: int) -> list[int]:
-    """The next images of the list that nobody else has open; behind its end, it begins anew."""
-    filters, viewer, settings = filters_of(request.query_params), viewer_of(request), settings_of(request)
-    now = datetime.now(UTC)
-    found = list(
-        worklist_page.page(session, settings, filters, viewer, now, after=after, limit=limit, free=True).sightings
-    )
-    if len(found) < limit and after is not None:
-        first = worklist_page.page(session, settings, filters, viewer, now, limit=limit + 1, free=True).sightings
-        found += [number for number in first if number not in found and number != after]
-    return found[:limit]
+def _next(request: Request, after: int | None = None) -> list[int]:
+    """The next images; the first is this reader's from now on, so that no other is given it before it is opened."""
+    filters, viewer, now = filters_of(request.query_params), viewer_of(request), datetime.now(UTC)
+    with database_of(request).read() as session:
+        found = upcoming.find(
+            session, settings_of(request), filters, viewer, now, after=after, limit=upcoming.CANDIDATES
+        )
+    if filters.is_shared_out:
+        with database_of(request).write() as session:
+            first = leases.take_first(session, found, viewer.name, now)
+        if first is not None:
+            found = [first, *(number for number in found if number != first)]
+    return found[: upcoming.AHEAD]
 
 
 def _panel(request: Request, context: dict[str, Any]) -> str:

@@ -114,6 +114,28 @@ def test_a_percentage_is_shown_once_the_source_has_an_operating_point_of_its_own
 
 
 @SQLITE
+def test_what_comes_next_is_a_readers_own_before_it_is_opened(
+    server: WebServer, settings: Settings, database: Database
+) -> None:
+    """After a word, after an image was given back, and at the list's button."""
+    images = screen(database, settings, [Specimen(f"normal-0{n}.jpeg", probability=0.1) for n in range(1, 7)])
+    first, second = server.logged_in("Dr A"), server.logged_in("Dr B")
+
+    def start(client: httpx.Client) -> int:
+        return int(client.get("/read/next", follow_redirects=False).headers["location"].rpartition("/")[2])
+
+    a, b = start(first), start(second)
+    assert (a, b) == (images[0], images[1])
+    said = word(a, first.get(f"/read/{a}/panel").json())
+    after_word = first.post(f"/read/{a}/word", data=said).json()["next"]
+    after_skip = second.post(f"/read/{b}/skip").json()["next"]
+    assert (after_word[0], after_skip[0]) == (images[2], images[3])
+    assert start(server.logged_in("Dr C")) == b, "it was given back"
+    read = second.get("/read/next?state=mine&reader=Dr+A", follow_redirects=False).headers["location"]
+    assert read.startswith(f"/read/{a}?"), "what was read is looked up, not shared out"
+
+
+@SQLITE
 def test_the_sites_own_viewer_is_linked_without_a_referrer(server: WebServer, image: int) -> None:
     page = server.logged_in("Dr A").get(f"/read/{image}").text
     assert 'href="https://pacs.example/?acc=A%2F1%20%26x" target="_blank" rel="noreferrer noopener"' in page
