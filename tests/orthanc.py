@@ -27,6 +27,13 @@ def need_orthanc() -> None:
         pytest.skip("Orthanc is not installed: apt-get install orthanc orthanc-dicomweb")
 
 
+def need_orthanc_web() -> None:
+    """The same for its plug-in that speaks DICOMweb."""
+    need_orthanc()
+    if not WEB_PLUGIN.exists() and not os.environ.get("CI"):
+        pytest.skip("Orthanc's plug-in is not installed: apt-get install orthanc-dicomweb")
+
+
 def need(program: str) -> None:
     """The same for a tool of dcmtk or dicom3tools."""
     if shutil.which(program) is None and not os.environ.get("CI"):

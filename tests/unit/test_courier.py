@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import update
 
 from courier.delivering import Delivery
 from courier.events import EventWatch
@@ -25,7 +26,7 @@ from shared.base.found import Found
 from shared.base.lanes import Lane
 from shared.base.settings import Settings, load
 from shared.base.source_settings import AuditShare, FolderSettings
-from shared.database import Database, Promotion, Review
+from shared.database import Database, OutboxRow, OutboxState, Promotion, Review
 from shared.ledger import outbox, register, work
 from shared.ledger.work import Identifiers, Screened
 from shared.reports.message import sign
@@ -33,6 +34,7 @@ from tests.certificates import make as make_certificates
 from tests.certificates import server_context
 from tests.dicom import NAME, PATIENT, make, written
 from tests.models import go_live, make_linear_version
+from tests.orthanc import need_orthanc_web, orthanc
 from tests.peers import mail_server, receiver, wait_for, web_server
 from tests.unit.outbox_steps import outbox_rows, told
 from tests.unit.steps import claim, send_all
@@ -461,6 +463,23 @@ def test_stow_sends_one_part_of_dicom_and_understands_that_an_object_was_refused
         driver.step()
         assert "0xA900" in str(outbox_rows(database)[1].problem)
         assert outbox_rows(database)[1].state == "failed"
+
+
+def test_orthanc_takes_report_and_capture_by_stow_and_has_them_once_though_they_are_sent_again(
+    database: Database, ward: Path, drivers: list[Driver], tmp_path: Path
+) -> None:
+    need_orthanc_web()
+    with orthanc(tmp_path / "orthanc") as archive:
+        web = {"kind": "stow", "url": f"{archive.url}/dicom-web", "objects": ["report", "capture"]}
+        driver = start(drivers, database, ward.parent, web=web)
+        screen(database, ward)
+        driver.step()
+        assert [row.state for row in outbox_rows(database)] == ["sent", "sent"]
+        with database.write() as session:  # as after a courier that was killed before it could say so
+            session.execute(update(OutboxRow).values(state=OutboxState.WAITING, settled_at=None))
+        driver.step()
+        assert [(row.state, row.attempts) for row in outbox_rows(database)] == [("sent", 2)] * 2
+        assert [len(archive.instances_of("1.2.1", modality)) for modality in ("SR", "OT")] == [1, 1]
 
 
 def test_mail_goes_to_every_recipient_and_holds_no_score_and_no_name(

@@ -23,7 +23,7 @@ from shared.base.filesystem import MARKER
 from shared.database import Database, Job
 from tests.dicom import written
 from tests.node import NAME, configured, image, sightings, wait_until
-from tests.orthanc import WEB_PLUGIN, orthanc
+from tests.orthanc import need_orthanc_web, orthanc
 from tests.web_server import WebServer, add_account, serving
 
 ONE_DATABASE = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
@@ -253,8 +253,7 @@ def test_addresses_that_may_not_send_by_dicom_may_not_send_over_the_web(database
 
 @ONE_DATABASE
 def test_orthanc_sends_by_stow_what_the_node_would_take(server: WebServer, database: Database, tmp_path: Path) -> None:
-    if not WEB_PLUGIN.exists():
-        pytest.skip("Orthanc's plug-in is not installed: apt-get install orthanc-dicomweb")
+    need_orthanc_web()
     headers = {"Authorization": f"Bearer {token_of(server, SENDER)}"}
     peer = {"Url": f"{server.url}/dicomweb/", "HttpHeaders": headers}
     web = {"Enable": True, "Root": "/dicom-web/", "Servers": {"pneumoscreen": peer}}
