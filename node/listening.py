@@ -16,7 +16,7 @@ from node import c_store
 from node.commitment import Commitments
 from node.implementation import CLASS_UID, VERSION_NAME
 from node.metrics import Metrics
-from node.peers import Gate
+from node.peers import SPARE, Gate
 from node.receiving import Receiver
 from node.transport import FIRST_SECONDS, MAX_PDU, Server
 from shared.base.dicom_settings import DicomSettings
@@ -37,7 +37,7 @@ def entity(chosen: DicomSettings) -> AE:
     offered.implementation_class_uid = UID(CLASS_UID)
     offered.implementation_version_name = VERSION_NAME
     offered.maximum_pdu_size = MAX_PDU
-    offered.maximum_associations = chosen.max_associations
+    offered.maximum_associations = chosen.max_associations + SPARE  # never reached: the gate says who has a place
     offered.require_called_aet = True
     offered.require_calling_aet = list(chosen.allowed_titles)
     offered.acse_timeout, offered.network_timeout, offered.dimse_timeout = FIRST_SECONDS, NETWORK_SECONDS, None

@@ -26,6 +26,8 @@ MAX_OTHER_PDU = 262_144
 """Of any other: an association request with all of its presentation contexts is far smaller."""
 MAX_OTHER_MESSAGE = 4_000_000
 """Bytes of a data set that is no image: a request for storage commitment of ten thousand images."""
+LOCAL_LIMIT = (2, 3, 2)
+"""Rejected as transient, by the provider (presentation), since a local limit is exceeded (PS3.8 9.3.4)."""
 MAX_WAITING = 2
 """Messages that a peer may send before the one before them is answered; none should."""
 FIRST_SECONDS, PDU_SECONDS, SEND_SECONDS = 5.0, 60.0, 60.0
@@ -138,6 +140,8 @@ class Handler(RequestHandler):
         if self.server.tls is not None and not self._wrap(self.server.tls):
             return
         association = self._create_association()
+        if self.server.is_only_told(self.client_address):
+            association.bind(evt.EVT_REQUESTED, _tell_to_try_later)
         evt.trigger(association, evt.EVT_CONN_OPEN, {"address": self.client_address})
         association.start()
         association.join()
@@ -185,19 +189,28 @@ class Server(ThreadedAssociationServer):
         """Raises OSError if it cannot listen there."""
         self.gate, self.tls, self.max_object, self.reject = gate, tls, max_object, reject
         title, contexts = entity.ae_title, entity.supported_contexts
+        self._only_told: set[Any] = set()  # the open connections in spare places, by address and port
         super().__init__(entity, address, title, contexts, evt_handlers=handlers, request_handler=Handler)
+
+    def is_only_told(self, client_address: Any) -> bool:
+        """Whether a connection has no place, and is let in to be told so."""
+        return client_address in self._only_told
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         reason = self.gate.enter(client_address[0])
-        if reason is not None:
-            self.reject(reason)
-        return reason is None
+        if reason is None:
+            return True
+        self.reject(reason)
+        if reason != "places" or not self.gate.enter_spare(client_address[0]):
+            return False
+        self._only_told.add(client_address)
+        return True
 
     def process_request(self, request: Any, client_address: Any) -> None:
         try:
             super().process_request(request, client_address)
         except Exception:
-            self.gate.leave(client_address[0])
+            self._leave(client_address)
             raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
@@ -206,5 +219,18 @@ class Server(ThreadedAssociationServer):
         except Exception:
             log.exception("a connection was ended by a fault of the node")
         finally:
-            self.gate.leave(client_address[0])
+            self._leave(client_address)
             self.shutdown_request(request)
+
+    def _leave(self, client_address: Any) -> None:
+        if client_address in self._only_told:
+            self._only_told.discard(client_address)
+            self.gate.leave_spare(client_address[0])
+        else:
+            self.gate.leave(client_address[0])
+
+
+def _tell_to_try_later(event: evt.Event) -> None:
+    """Before anything is negotiated, as EVT_REQUESTED allows."""
+    event.assoc.acse.send_reject(*LOCAL_LIMIT)
+    event.assoc.kill()
