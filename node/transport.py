@@ -7,6 +7,7 @@ import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 from pynetdicom import AE, evt
@@ -14,6 +15,7 @@ from pynetdicom.association import Association
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
 from node.peers import Gate
+from node.rejections import Rejections
 from shared.imaging.dicom import RADIOGRAPHS
 
 log = logging.getLogger(__name__)
@@ -41,7 +43,7 @@ class TooMuch(OSError):
 @dataclass(frozen=True)
 class Bounds:
     max_object: int
-    on_break: Callable[[], None]
+    on_break: Callable[[str], None]
 
 
 class BoundedSocket(AssociationSocket):
@@ -63,8 +65,7 @@ class BoundedSocket(AssociationSocket):
                 self._count(data)
             self._body = None
         except TooMuch as error:
-            log.warning("an association was ended: %s", error)
-            self._bounds.on_break()
+            self._bounds.on_break(str(error))
             raise
         return data
 
@@ -153,8 +154,8 @@ class Handler(RequestHandler):
             connection.settimeout(FIRST_SECONDS)
             self.request = context.wrap_socket(connection, server_side=True)
         except OSError as error:  # ssl.SSLError is one
-            log.warning("a connection without a valid certificate was refused: %s", getattr(error, "reason", error))
-            self.server.reject("tls")
+            why = f"it showed no valid certificate: {getattr(error, 'reason', error)}"
+            self.server.rejections.note(self.client_address[0], "tls", why)
             return False
         return True
 
@@ -164,12 +165,13 @@ class Handler(RequestHandler):
         assert bounded is not None
         # pynetdicom gives no way to have another class of socket: this one adds no state before `bound`.
         bounded.__class__ = BoundedSocket
-        cast(BoundedSocket, bounded).bound(Bounds(self.server.max_object, lambda: self.server.reject("limits")))
+        note = partial(self.server.rejections.note, self.client_address[0], "limits")
+        cast(BoundedSocket, bounded).bound(Bounds(self.server.max_object, note))
         return association
 
 
 class Server(ThreadedAssociationServer):
-    """Listens for one source. `reject` is called with the reason for each connection that is refused or ended."""
+    """Listens for one source. `rejections` are told of each connection that is refused or ended."""
 
     daemon_threads = True
     block_on_close = False
@@ -184,10 +186,10 @@ class Server(ThreadedAssociationServer):
         gate: Gate,
         tls: ssl.SSLContext | None,
         max_object: int,
-        reject: Callable[[str], None],
+        rejections: Rejections,
     ) -> None:
         """Raises OSError if it cannot listen there."""
-        self.gate, self.tls, self.max_object, self.reject = gate, tls, max_object, reject
+        self.gate, self.tls, self.max_object, self.rejections = gate, tls, max_object, rejections
         title, contexts = entity.ae_title, entity.supported_contexts
         self._only_told: set[Any] = set()  # the open connections in spare places, by address and port
         super().__init__(entity, address, title, contexts, evt_handlers=handlers, request_handler=Handler)
@@ -200,7 +202,7 @@ class Server(ThreadedAssociationServer):
         reason = self.gate.enter(client_address[0])
         if reason is None:
             return True
-        self.reject(reason)
+        self.rejections.note(client_address[0], reason)
         if reason != "places" or not self.gate.enter_spare(client_address[0]):
             return False
         self._only_told.add(client_address)

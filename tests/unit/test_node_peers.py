@@ -156,13 +156,38 @@ def test_a_flood_that_wants_to_be_told_is_bounded_and_takes_no_place_of_others(
         assert is_told_to_try_later(stack.enter_context(from_address(node, "127.0.0.2")))
 
 
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name == "node.rejections"]
+
+
+def test_the_log_has_the_address_of_whoever_is_refused_once_and_why(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with running(home, max_associations=1, allowed_addresses=("127.0.0.1",), allowed_titles=("CR1",)) as node:
+        for _ in range(3):
+            with from_address(node, "127.0.0.2", title="CR1") as association:
+                assert not association.is_established
+        with associated(node.port, title="CR1", called="SOMEBODY") as association:
+            assert association.is_rejected
+        wait_until(lambda: node.node._inlets["pacs"].listener.gate.open == 0)
+        with associated(node.port, title="CR1"), associated(node.port, title="CR1") as told:
+            assert is_told_to_try_later(told)
+    assert warnings(caplog) == [
+        "source pacs: a connection from 127.0.0.2 was refused: it is not in allowed_addresses",
+        "source pacs: a connection from 127.0.0.1 was refused: it called another AE title than ae_title",
+        "source pacs: a connection from 127.0.0.1 was refused: max_associations are open, "
+        "or three quarters of them from there",
+    ]
+
+
 @pytest.mark.parametrize(("kind", "length"), [(1, transport.MAX_OTHER_PDU + 1), (4, transport.MAX_PDU + 7), (1, 2**31)])
 def test_a_pdu_that_says_it_is_huge_ends_the_connection_before_it_is_read(
-    node: Running, kind: int, length: int
+    node: Running, caplog: pytest.LogCaptureFixture, kind: int, length: int
 ) -> None:
     with closing(connect(node)) as connection:
         connection.sendall(struct.pack(">BBL", kind, 0, length))
         assert is_closed(connection)
+    assert f"a connection from 127.0.0.1 was ended: a PDU of {length:,} bytes" in warnings(caplog)[0]
     assert node.count("rejections_total", reason="limits") == 1
     assert send(node.port, image()) == [0]
 
@@ -264,13 +289,17 @@ def test_with_tls_a_sender_shows_a_certificate_of_the_authority(secured: Running
 
 
 @pytest.mark.parametrize("name", ["stranger", None])
-def test_with_tls_nobody_else_is_let_in(secured: Running, certificates: Path, name: str | None) -> None:
+def test_with_tls_nobody_else_is_let_in(
+    secured: Running, certificates: Path, caplog: pytest.LogCaptureFixture, name: str | None
+) -> None:
     with associated(secured.port, tls_args=(client_context(certificates, name), None)) as association:
         assert not association.is_established
     wait_until(lambda: secured.count("rejections_total", reason="tls") == 1)
     with associated(secured.port) as association:  # in the clear
         assert not association.is_established
     wait_until(lambda: secured.count("rejections_total", reason="tls") == 2)
+    (line,) = warnings(caplog)
+    assert "a connection from 127.0.0.1 was refused: it showed no valid certificate" in line
 
 
 def test_with_tls_as_well_whoever_finds_no_place_is_told_to_try_again_later(home: Path, certificates: Path) -> None:
