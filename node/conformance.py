@@ -11,6 +11,7 @@ from pydicom.uid import UID
 
 from node import commitment, header, listening, transport
 from node.implementation import CLASS_UID, VERSION_NAME
+from node.peers import SPARE
 from node.statuses import MEANINGS, ONLY_BY_WEB, STOW_STATUSES
 from shared.base.dicom_settings import DicomSettings
 from shared.base.generated_part import GeneratedPart
@@ -77,6 +78,7 @@ def _limits() -> Iterator[str]:
     yield "| bytes of an object | the setting `max_bytes`; a larger one ends its association |"
     yield f"| bytes of a message that holds no image | {transport.MAX_OTHER_MESSAGE:,} |"
     yield "| associations at a time | the setting `max_associations`; three quarters of them for one address |"
+    yield f"| connections beyond those, to be told to try later | {SPARE}; three quarters of them for one address |"
     yield f"| association request, and TLS before it | {transport.FIRST_SECONDS:g} s each |"
     yield f"| a PDU, from its first byte | {transport.PDU_SECONDS:g} s |"
     yield f"| an association on which nothing comes | {listening.NETWORK_SECONDS:g} s |"

@@ -1,10 +1,10 @@
 """The server of one source: what it negotiates, and what it answers."""
 
-import logging
 import ssl
 import threading
 import time
 from contextlib import suppress
+from functools import partial
 
 from pydicom.uid import UID
 from pynetdicom import AE, evt
@@ -16,18 +16,20 @@ from node import c_store
 from node.commitment import Commitments
 from node.implementation import CLASS_UID, VERSION_NAME
 from node.metrics import Metrics
-from node.peers import Gate
+from node.peers import SPARE, Gate
 from node.receiving import Receiver
+from node.rejections import Rejections
 from node.transport import FIRST_SECONDS, MAX_PDU, Server
 from shared.base.dicom_settings import DicomSettings
 from shared.base.errors import WrongSettings
 from shared.imaging.dicom import RADIOGRAPHS
 from shared.imaging.dicom_file import SYNTAXES
 
-log = logging.getLogger(__name__)
 NETWORK_SECONDS = 60.0
 """An association on which nothing comes for so long is ended: each costs some percent of a core."""
 POLL_SECONDS = 0.2
+WRONG_TITLES = {3: "its AE title is not in allowed_titles", 7: "it called another AE title than ae_title"}
+"""By the diagnostic of an A-ASSOCIATE-RJ (PS3.8 9.3.4). The titles themselves are whatever a peer writes."""
 
 
 def entity(chosen: DicomSettings) -> AE:
@@ -37,7 +39,7 @@ def entity(chosen: DicomSettings) -> AE:
     offered.implementation_class_uid = UID(CLASS_UID)
     offered.implementation_version_name = VERSION_NAME
     offered.maximum_pdu_size = MAX_PDU
-    offered.maximum_associations = chosen.max_associations
+    offered.maximum_associations = chosen.max_associations + SPARE  # never reached: the gate says who has a place
     offered.require_called_aet = True
     offered.require_calling_aet = list(chosen.allowed_titles)
     offered.acse_timeout, offered.network_timeout, offered.dimse_timeout = FIRST_SECONDS, NETWORK_SECONDS, None
@@ -89,7 +91,8 @@ class Listener:
         metrics: Metrics,
         max_object: int,
     ) -> None:
-        self._name, self._entity, self._metrics = name, entity(chosen), metrics
+        self._entity = entity(chosen)
+        self._rejections = Rejections(name, partial(metrics.count_rejection, name))
         self.gate = Gate(chosen.allowed_addresses, chosen.max_associations)
         handlers: list[evt.EventHandlerType] = [
             (evt.EVT_C_STORE, c_store.handler(receiver)),
@@ -106,7 +109,7 @@ class Listener:
                 gate=self.gate,
                 tls=tls_of_server(chosen),
                 max_object=max_object,
-                reject=lambda reason: metrics.count_rejection(name, reason),
+                rejections=self._rejections,
             )
         except (OSError, OverflowError) as error:
             raise WrongSettings(
@@ -137,8 +140,11 @@ class Listener:
             with suppress(Exception):
                 each.abort()
 
-    def _note_rejection(self, _: Event) -> None:
-        self._metrics.count_rejection(self._name, "negotiation")
+    def _note_rejection(self, event: Event) -> None:
+        answer, peer = event.assoc.acceptor.primitive, event.assoc.requestor.address_info
+        assert answer is not None
+        assert peer is not None
+        self._rejections.note(peer.address, "negotiation", WRONG_TITLES.get(answer.diagnostic or 0))
 
 
 def _is_receiving(association: Association) -> bool:

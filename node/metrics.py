@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 OUTCOMES = ("stored", "again", "other_content", "invalid", "refused")
 REJECTIONS = ("address", "places", "negotiation", "tls", "limits")
-"""Why a connection was ended: its address is not allowed, or has too many; its titles were refused, or all places
-were taken; it had no valid certificate; it sent too much, or too slowly."""
+"""Why a connection was refused or ended: its address is not allowed; all places were taken, or its address had its
+share of them; its titles were refused; it had no valid certificate; it sent too much, or too slowly."""
 COMMITMENTS = ("asked", "answered", "failed")
 
 

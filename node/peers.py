@@ -21,31 +21,53 @@ class Gate:
 
     def __init__(self, allowed: Sequence[str], places: int) -> None:
         self._networks = [_plain_network(text) for text in allowed]
-        self._places, self._for_one = places, max(1, places * 3 // 4)
-        self._lock = threading.Lock()
-        self._open: Counter[str] = Counter()
+        self._places, self._spare = _Places(places), _Places(SPARE)
 
     @property
     def open(self) -> int:
-        return self._open.total()
+        return self._places.taken + self._spare.taken
 
     def enter(self, address: str) -> str | None:
         """Take a place for a connection; the reason if there is none for it: `address` or `places`."""
         peer = plain(address)
         if self._networks and not any(peer in network for network in self._networks):
             return "address"
-        with self._lock:
-            if self._open[str(peer)] >= self._for_one or self._open.total() >= self._places + SPARE:
-                return "places"
-            self._open[str(peer)] += 1
-        return None
+        return None if self._places.take(str(peer)) else "places"
 
     def leave(self, address: str) -> None:
-        peer = str(plain(address))
+        self._places.give_back(str(plain(address)))
+
+    def enter_spare(self, address: str) -> bool:
+        """Take a place in which a connection is only told that there is none for it; False if those are taken, too."""
+        return self._spare.take(str(plain(address)))
+
+    def leave_spare(self, address: str) -> None:
+        self._spare.give_back(str(plain(address)))
+
+
+class _Places:
+    def __init__(self, number: int) -> None:
+        self._number, self._for_one = number, max(1, number * 3 // 4)
+        self._lock = threading.Lock()
+        self._taken: Counter[str] = Counter()
+
+    @property
+    def taken(self) -> int:
         with self._lock:
-            self._open[peer] -= 1
-            if self._open[peer] <= 0:
-                del self._open[peer]
+            return self._taken.total()
+
+    def take(self, peer: str) -> bool:
+        with self._lock:
+            if self._taken[peer] >= self._for_one or self._taken.total() >= self._number:
+                return False
+            self._taken[peer] += 1
+        return True
+
+    def give_back(self, peer: str) -> None:
+        with self._lock:
+            self._taken[peer] -= 1
+            if self._taken[peer] <= 0:
+                del self._taken[peer]
 
 
 def _plain_network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:

@@ -7,6 +7,7 @@ import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 from pynetdicom import AE, evt
@@ -14,6 +15,7 @@ from pynetdicom.association import Association
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
 from node.peers import Gate
+from node.rejections import Rejections
 from shared.imaging.dicom import RADIOGRAPHS
 
 log = logging.getLogger(__name__)
@@ -26,6 +28,8 @@ MAX_OTHER_PDU = 262_144
 """Of any other: an association request with all of its presentation contexts is far smaller."""
 MAX_OTHER_MESSAGE = 4_000_000
 """Bytes of a data set that is no image: a request for storage commitment of ten thousand images."""
+LOCAL_LIMIT = (2, 3, 2)
+"""Rejected as transient, by the provider (presentation), since a local limit is exceeded (PS3.8 9.3.4)."""
 MAX_WAITING = 2
 """Messages that a peer may send before the one before them is answered; none should."""
 FIRST_SECONDS, PDU_SECONDS, SEND_SECONDS = 5.0, 60.0, 60.0
@@ -39,7 +43,7 @@ class TooMuch(OSError):
 @dataclass(frozen=True)
 class Bounds:
     max_object: int
-    on_break: Callable[[], None]
+    on_break: Callable[[str], None]
 
 
 class BoundedSocket(AssociationSocket):
@@ -61,8 +65,7 @@ class BoundedSocket(AssociationSocket):
                 self._count(data)
             self._body = None
         except TooMuch as error:
-            log.warning("an association was ended: %s", error)
-            self._bounds.on_break()
+            self._bounds.on_break(str(error))
             raise
         return data
 
@@ -138,6 +141,8 @@ class Handler(RequestHandler):
         if self.server.tls is not None and not self._wrap(self.server.tls):
             return
         association = self._create_association()
+        if self.server.is_only_told(self.client_address):
+            association.bind(evt.EVT_REQUESTED, _tell_to_try_later)
         evt.trigger(association, evt.EVT_CONN_OPEN, {"address": self.client_address})
         association.start()
         association.join()
@@ -149,8 +154,8 @@ class Handler(RequestHandler):
             connection.settimeout(FIRST_SECONDS)
             self.request = context.wrap_socket(connection, server_side=True)
         except OSError as error:  # ssl.SSLError is one
-            log.warning("a connection without a valid certificate was refused: %s", getattr(error, "reason", error))
-            self.server.reject("tls")
+            why = f"it showed no valid certificate: {getattr(error, 'reason', error)}"
+            self.server.rejections.note(self.client_address[0], "tls", why)
             return False
         return True
 
@@ -160,12 +165,13 @@ class Handler(RequestHandler):
         assert bounded is not None
         # pynetdicom gives no way to have another class of socket: this one adds no state before `bound`.
         bounded.__class__ = BoundedSocket
-        cast(BoundedSocket, bounded).bound(Bounds(self.server.max_object, lambda: self.server.reject("limits")))
+        note = partial(self.server.rejections.note, self.client_address[0], "limits")
+        cast(BoundedSocket, bounded).bound(Bounds(self.server.max_object, note))
         return association
 
 
 class Server(ThreadedAssociationServer):
-    """Listens for one source. `reject` is called with the reason for each connection that is refused or ended."""
+    """Listens for one source. `rejections` are told of each connection that is refused or ended."""
 
     daemon_threads = True
     block_on_close = False
@@ -180,24 +186,33 @@ class Server(ThreadedAssociationServer):
         gate: Gate,
         tls: ssl.SSLContext | None,
         max_object: int,
-        reject: Callable[[str], None],
+        rejections: Rejections,
     ) -> None:
         """Raises OSError if it cannot listen there."""
-        self.gate, self.tls, self.max_object, self.reject = gate, tls, max_object, reject
+        self.gate, self.tls, self.max_object, self.rejections = gate, tls, max_object, rejections
         title, contexts = entity.ae_title, entity.supported_contexts
+        self._only_told: set[Any] = set()  # the open connections in spare places, by address and port
         super().__init__(entity, address, title, contexts, evt_handlers=handlers, request_handler=Handler)
+
+    def is_only_told(self, client_address: Any) -> bool:
+        """Whether a connection has no place, and is let in to be told so."""
+        return client_address in self._only_told
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         reason = self.gate.enter(client_address[0])
-        if reason is not None:
-            self.reject(reason)
-        return reason is None
+        if reason is None:
+            return True
+        self.rejections.note(client_address[0], reason)
+        if reason != "places" or not self.gate.enter_spare(client_address[0]):
+            return False
+        self._only_told.add(client_address)
+        return True
 
     def process_request(self, request: Any, client_address: Any) -> None:
         try:
             super().process_request(request, client_address)
         except Exception:
-            self.gate.leave(client_address[0])
+            self._leave(client_address)
             raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
@@ -206,5 +221,18 @@ class Server(ThreadedAssociationServer):
         except Exception:
             log.exception("a connection was ended by a fault of the node")
         finally:
-            self.gate.leave(client_address[0])
+            self._leave(client_address)
             self.shutdown_request(request)
+
+    def _leave(self, client_address: Any) -> None:
+        if client_address in self._only_told:
+            self._only_told.discard(client_address)
+            self.gate.leave_spare(client_address[0])
+        else:
+            self.gate.leave(client_address[0])
+
+
+def _tell_to_try_later(event: evt.Event) -> None:
+    """Before anything is negotiated, as EVT_REQUESTED allows."""
+    event.assoc.acse.send_reject(*LOCAL_LIMIT)
+    event.assoc.kill()

@@ -110,8 +110,8 @@ def associated(
             association.join(SECONDS)
 
 
-def send(port: int, *datasets: Dataset, **options: Any) -> list[int | None]:
-    """Send over one association; the statuses, None where there was no answer."""
+def send(port: int, *datasets: Dataset | Path, **options: Any) -> list[int | None]:
+    """Send data sets or files over one association; the statuses, None where there was no answer."""
     with associated(port, **options) as association:
         assert association.is_established
         return [association.send_c_store(dataset).get("Status") for dataset in datasets]

@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
@@ -23,8 +24,8 @@ from local.private_broker import free_port
 from shared.database import Database, Job, Sighting, connect
 from tests.dicom import DX
 from tests.faults.trial import BOUND, LENGTHY, SEAMS, Account
-from tests.node import NAME, associated, image
-from tests.servers import Servers
+from tests.node import NAME, associated, image, running, send, sightings
+from tests.servers import PostgreSQL, Servers
 
 STEPS = ("aside", "named", "registered", "any moment")
 """After the file is written aside, after it has its name, after its row is committed, and at some moment."""
@@ -137,6 +138,28 @@ def test_a_node_killed_in_any_step_of_receiving_neither_loses_nor_doubles_an_ima
     assert (len(sent), lost, doubled) == (SENDERS * count, [], 0)
     assert rows == files and jobs == len(rows)
     assert node.starts == kills + 1
+
+
+def test_while_a_postgresql_is_stopped_a_node_answers_that_it_is_out_of_resources_and_then_takes_images_again(
+    tmp_path: Path,
+) -> None:
+    server = PostgreSQL(max_connections=10)
+    try:
+        url = f"{server.url}/postgres"
+        with closing(connect(url)) as database:
+            database.upgrade()
+            with running(tmp_path, database_url_=url) as node:
+                first, second = image(1), image(2)
+                assert send(node.port, first) == [0x0000]
+                server.crash()
+                assert send(node.port, second, second) == [0xA700, 0xA700]
+                server.start()
+                _wait(lambda: send(node.port, second) == [0x0000])
+                assert send(node.port, second, first) == [0x0000, 0x0000]
+                assert {row.path for row in sightings(node.node.database)} == set(node.files)
+                assert len(node.files) == 2
+    finally:
+        server.close()
 
 
 def _another(template: Dataset) -> Dataset:

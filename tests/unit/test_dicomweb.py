@@ -1,7 +1,9 @@
 """Images that come by STOW-RS: what the sender is told, and what is on the disk and in SQL by then."""
 
 import socket
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
@@ -197,6 +199,31 @@ def test_with_too_little_room_or_without_the_database_the_sender_is_told_to_try_
     assert sightings(database) == []
     assert stow(server, sent).status_code == 200
     assert [row.path for row in sightings(database)] == files(server)
+
+
+@ONE_DATABASE
+def test_while_too_many_are_sending_the_next_is_told_to_try_again_and_may_then(
+    database: Database, tmp_path: Path
+) -> None:
+    add_account(database, SENDER)
+    body, going_on = body_of(written(image())), threading.Event()
+
+    def slowly() -> Iterator[bytes]:
+        yield body[: len(body) // 2]
+        assert going_on.wait(60)
+        yield body[len(body) // 2 :]
+
+    with serving(configured(tmp_path, stow_accounts=(SENDER,), max_associations=1), database) as server:
+        with ThreadPoolExecutor(1) as sender:
+            first = sender.submit(stow, server, slowly())
+            wait_until(lambda: aside(server))
+            second = stow(server, body_of(written(image(2))))
+            going_on.set()
+            assert first.result().status_code == 200
+        assert second.status_code == 503 and int(second.headers["Retry-After"]) > 0
+        assert "Too many are sending" in second.text
+        assert len(files(server)) == len(sightings(database)) == 1
+        assert stow(server, body_of(written(image(2)))).status_code == 200
 
 
 @ONE_DATABASE

@@ -17,13 +17,14 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StorageCommitmentPushModel,
     StorageCommitmentPushModelInstance,
 )
+from sqlalchemy import delete
 
 from local.private_broker import free_port
 from node.commitment import Reference
-from shared.database import Database
+from shared.database import Database, Job, Sighting
 from tests.certificates import client_context, make, server_context
 from tests.dicom import CR, DX, written
-from tests.node import Running, associated, image, running, send, wait_until
+from tests.node import Running, associated, configured, image, running, send, served, sightings, wait_until
 from tests.orthanc import Orthanc, orthanc
 
 
@@ -189,15 +190,47 @@ def test_only_those_whose_address_is_known_may_ask_and_only_for_what_there_is(no
     assert node.count("commitments_total", outcome="asked") == 0
 
 
+def test_an_answer_that_waits_is_lost_with_the_node_and_whoever_asks_again_gets_one(home: Path, asker: Asker) -> None:
+    chosen = configured(home, commitment=(f"PACS@127.0.0.1:{asker.port}",))
+    sent = image()
+    with served(chosen) as node:
+        assert send(node.port, sent) == [0]
+        assert asker.ask(node, (DX, sent.SOPInstanceUID)) == 0x0000
+        commitments = node.node._inlets["pacs"].commitments
+        wait_until(lambda: any(task.attempts for task in commitments._tasks))
+    with served(chosen) as node, asker.listening():
+        assert node.node._inlets["pacs"].commitments._tasks == []
+        assert asker.ask(node, (DX, sent.SOPInstanceUID)) == 0x0000
+        wait_until(lambda: asker.reports)
+        wait_until(lambda: node.count("commitments_total", outcome="answered") == 1)
+    ((kind, report),) = asker.reports
+    assert kind == 1
+    assert [each.ReferencedSOPInstanceUID for each in report.ReferencedSOPSequence] == [sent.SOPInstanceUID]
+
+
 def test_a_file_without_a_row_is_not_safe_yet(node: Running) -> None:
     sent = image()
     send(node.port, sent)
-    holdings_of = node.node._inlets["pacs"].commitments._failure
+    failure = node.node._inlets["pacs"].commitments._failure
     reference = Reference(DX, str(sent.SOPInstanceUID))
-    assert holdings_of(reference) is None
+    assert failure(reference) is None
+    with node.node.database.write() as session:
+        session.execute(delete(Job))
+        session.execute(delete(Sighting))
+    assert failure(reference) == 0x0112
+    assert len(node.files) == 1
+
+
+def test_a_row_without_its_file_is_not_safe_any_more(node: Running) -> None:
+    sent = image()
+    send(node.port, sent)
+    failure = node.node._inlets["pacs"].commitments._failure
+    reference = Reference(DX, str(sent.SOPInstanceUID))
+    assert failure(reference) is None
     (file,) = node.files
     (node.folder / file).unlink()
-    assert holdings_of(reference) == 0x0112
+    assert failure(reference) == 0x0112
+    assert len(sightings(node.node.database)) == 1
 
 
 def test_without_somebody_who_may_ask_storage_commitment_is_not_offered(home: Path) -> None:

@@ -15,11 +15,19 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    RLELossless,
+    generate_uid,
+)
 from sqlalchemy.exc import OperationalError
 
 from node import c_store, header, leftovers, storing
-from node.file_meta import FileMeta
+from node.file_meta import FileMeta, decode_others
 from node.naming import is_uid, path_of, path_of_other
 from node.registering import Registrar
 from shared.base.filesystem import MARKER
@@ -28,7 +36,7 @@ from shared.base.lanes import Lane
 from shared.database import Database, Job
 from shared.imaging.dicom import RADIOGRAPHS
 from shared.imaging.dicom_file import EXPLICIT_BIG_ENDIAN, SYNTAXES
-from tests.dicom import CR, DX
+from tests.dicom import CR, DX, compressed
 from tests.node import NAME, Running, associated, configured, image, running, send, served, sightings, wait_until
 
 CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
@@ -87,6 +95,21 @@ def test_the_data_set_lies_on_the_disk_as_it_came_behind_what_says_who_sent_it(p
     assert read.file_meta.SourceApplicationEntityTitle == "CR-ROOM-3"
     assert read.file_meta.TransferSyntaxUID == ImplicitVRLittleEndian
     assert read.file_meta.MediaStorageSOPInstanceUID == sent.SOPInstanceUID
+
+
+@pytest.mark.parametrize("syntax", [RLELossless, JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless])
+def test_a_compressed_object_lies_on_the_disk_byte_for_byte_as_it_was_sent(
+    plain: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, syntax: str
+) -> None:
+    monkeypatch.setattr("pynetdicom._config.STORE_SEND_CHUNKED_DATASET", True)  # the file as it is
+    sent, file = image(PatientComments="as it came "), tmp_path / "sent.dcm"
+    file.write_bytes(compressed(sent, syntax, tmp_path))
+    with file.open("rb") as opened:
+        _, start = decode_others(opened)
+    body = file.read_bytes()[start:]
+    assert send(plain.port, file, syntaxes=[syntax]) == [0x0000]
+    meta = FileMeta(DX, str(sent.SOPInstanceUID), syntax, "MODALITY")
+    assert (plain.folder / plain.files[0]).read_bytes() == meta.encode() + body
 
 
 def test_the_same_object_sent_again_by_another_is_one_content_with_one_row(node: Running, database: Database) -> None:
