@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 DEPENDENT_OBJECTS = "2BP01"
 """PostgreSQL's code for what cannot be dropped, since others depend on it."""
 SQLITE_BUSY_SECONDS = 60
+ALL_THREADS = {"pool_size": 5, "max_overflow": 35}
+"""A connection for each of the 40 threads of the pages. Where there are fewer, the pool hands them out in no fair
+order: one of twenty readers waited for longer than its limit of 30 s."""
 REACH = {
     "connect_timeout": 10,
     "keepalives_idle": 30,
@@ -259,7 +262,7 @@ def opened_by_admin(settings: "Settings") -> Iterator[Database]:
 def _postgresql(url: URL) -> Engine:
     limits = {name: value for name, value in REACH.items() if name not in url.query}
     options = {**limits, "prepare_threshold": None}  # a pooler may give each transaction another connection
-    engine = create_engine(url, pool_pre_ping=True, connect_args=options, hide_parameters=True)
+    engine = create_engine(url, pool_pre_ping=True, connect_args=options, hide_parameters=True, **ALL_THREADS)
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: object) -> None:
@@ -294,7 +297,7 @@ def _sqlite(file: Path, url: str) -> Engine:
         )
     # The driver keeps statements prepared: of those with a thousand values, a hundred would hold a hundred megabytes.
     options = {"timeout": SQLITE_BUSY_SECONDS, "cached_statements": 16}
-    engine = create_engine(url, connect_args=options, hide_parameters=True)  # for logs: paths are in them
+    engine = create_engine(url, connect_args=options, hide_parameters=True, **ALL_THREADS)  # paths are in parameters
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: object) -> None:

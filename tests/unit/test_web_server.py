@@ -3,9 +3,11 @@
 import re
 import subprocess
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from local import supervisor, web_settings
 from local.private_broker import free_port
@@ -33,6 +35,14 @@ def test_another_address_needs_tls_or_a_proxy(tmp_path: Path) -> None:
     web_settings.check(settings.load(tmp_path, web_host="0.0.0.0", trusted_proxy=["10.0.0.2"]))
     certificate, key = make_certificate(tmp_path)
     web_settings.check(settings.load(tmp_path, web_host="0.0.0.0", web_certificate=certificate, web_key=key))
+
+
+@SQLITE
+def test_everybody_who_asks_at_once_gets_a_connection_at_once(database: Database) -> None:
+    threads = 40  # of Starlette's; SQLAlchemy's pool would make the sixteenth wait, for as long as others come before
+    with ExitStack() as stack:
+        for _ in range(threads):
+            assert stack.enter_context(database.read()).scalar(text("SELECT 1")) == 1
 
 
 def test_half_a_certificate_a_wrong_one_and_a_header_that_anybody_could_send_are_refused(tmp_path: Path) -> None:
