@@ -1,11 +1,12 @@
 """Fixtures and rules for every folder of tests."""
 
 import gc
+import importlib
 import os
 import shutil
 import uuid
 from collections.abc import Callable, Generator, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,19 @@ def pytest_report_header() -> str:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling | None:
     return plan.FilesInOrder(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """Compile what is to be collected, a share in each worker, and look for no garbage: all that is made here stays."""
+    gc.disable()
+    try:
+        for module in plan.share(session.config):
+            with suppress(pytest.skip.Exception):
+                importlib.import_module(module)
+        return (yield)
+    finally:
+        gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)

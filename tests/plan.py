@@ -1,6 +1,7 @@
 """Which files of tests share a worker of pytest-xdist, which start first, and which tests run where."""
 
 from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 
 import pytest
 from _pytest.mark import ParameterSet
@@ -109,6 +110,21 @@ class FilesInOrder(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.split("::", 1)[0]
         return ONE_WORKER.get(file, file)
+
+
+def share(config: pytest.Config) -> list[str]:
+    """The modules of tests that this worker of pytest-xdist imports first; none without workers.
+
+    Each worker collects all tests, and all come to a module at the same time: nobody finds it compiled by another,
+    assertions and all, which takes as long as everything else in it. With a share of its own first, each does.
+    """
+    worker: dict[str, Any] | None = getattr(config, "workerinput", None)
+    if worker is None:
+        return []
+    top = config.rootpath
+    files = sorted({file for folder in config.args for file in (top / folder).rglob("test_*.py")})
+    number = int(worker["workerid"].removeprefix("gw"))
+    return [".".join(file.relative_to(top).with_suffix("").parts) for file in files[number :: worker["workercount"]]]
 
 
 def file_of(item: pytest.Item) -> str:

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests import hostile
-from tests.faults.trial import DATABASES, EACH_WAY, IMAGES, IS_LONG, LENGTHY, STRIKES, Trial, alive, struck
+from tests.faults.trial import DATABASES, EACH_WAY, IMAGES, LENGTHY, STRIKES, Trial, alive, struck
 from tests.plan import short
 from tests.servers import Servers
 from tests.system import SECONDS, System
@@ -31,17 +31,19 @@ READY = {"producer": "watching source", "worker": " ready.", "trainer": " ready.
 """What each writes into its log when it has started."""
 ENDS = (("up", signal.SIGTERM, 0), ("up", signal.SIGKILL, -signal.SIGKILL), ("supervisor", signal.SIGKILL, 1))
 """What is ended, by which signal, and the exit code of `up` then."""
-ENDED, TIMES, WAYS = (
-    (ENDS, EACH_WAY, "SIGTERM, SIGKILL, or with its supervisor") if IS_LONG else (ENDS[1:2], 1, "SIGKILL")
-)
-"""Which of these a run takes, how often `up` is ended in it, and what that is called."""
 
 
 @pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory, make_servers: Callable[[str], Servers | None]) -> Iterator[System]:
-    folder = tmp_path_factory.mktemp("stopping")
+def site(
+    tmp_path_factory: pytest.TempPathFactory, make_servers: Callable[[str], Servers | None]
+) -> tuple[Path, Servers | None]:
+    return tmp_path_factory.mktemp("stopping"), make_servers("postgresql")
+
+
+@pytest.fixture(scope="module")
+def system(site: tuple[Path, Servers | None]) -> Iterator[System]:
+    folder, servers = site
     cwd = hostile.fill(folder / "cwd", folder / "trace")
-    servers = make_servers("postgresql")
     with struck(folder, servers, flower=True, trainer=True, cwd=cwd, **hostile.VARIABLES) as found:
         yield found
 
@@ -79,25 +81,49 @@ def test_in_hostile_surroundings_no_program_of_up_runs_what_lies_in_the_folder_i
     assert not trace.exists(), trace.read_text()
 
 
+def test_up_killed_under_load_leaves_no_process_and_the_next_start_goes_on(
+    system: System, site: tuple[Path, Servers | None], trial: StartTrial
+) -> None:
+    """The last of the tests of this one system, with all of its services."""
+    fault = trial(system, "up ended by SIGKILL")
+    fault.strike(partial(_end, system, "up", signal.SIGKILL, -signal.SIGKILL), images=STRIKES * IMAGES)
+    _assert_that_all_is_in_order(system)
+    folder, servers = site
+    with struck(folder, servers) as fault.system:
+        fault.end()
+    _assert_that_none_took_too_long(system)
+
+
+@pytest.mark.soak
 @pytest.mark.parametrize("kind", DATABASES)
-def test_up_ended_under_load_leaves_no_process_and_the_next_start_goes_on(
+def test_up_ended_in_each_way_leaves_no_process_and_the_next_start_goes_on(
     tmp_path: Path, trial: StartTrial, make_servers: Callable[[str], Servers | None], kind: str
 ) -> None:
+    """By SIGTERM, SIGKILL, or with its supervisor, again and again; `make test` has SIGKILL above."""
     servers = make_servers(kind)
     fault = None
-    for number in range(TIMES):
+    for number in range(EACH_WAY):
         # Not in turn: what a killed supervisor's worker had in hand is suspect, in good order nothing may be.
-        whom, how, code = ENDED[number * len(ENDED) // TIMES]
-        with struck(tmp_path, servers, trainer=IS_LONG) as system:  # it takes a while to start
-            fault = fault or trial(system, f"up ended by {WAYS}, {kind}")
+        whom, how, code = ENDS[number * len(ENDS) // EACH_WAY]
+        with struck(tmp_path, servers, trainer=True) as system:
+            fault = fault or trial(system, f"up ended by SIGTERM, SIGKILL, or with its supervisor, {kind}")
             fault.system = system
-            fault.strike(partial(_end, system, whom, how, code), images=STRIKES * IMAGES // TIMES)
-        if whom == "up":  # in good order, however it ended itself
-            assert system.query("SELECT count(*) FROM jobs WHERE state = 'claimed' OR lane = 'suspect'") == [(0,)]
+            fault.strike(partial(_end, system, whom, how, code), images=STRIKES * IMAGES // EACH_WAY)
+        if whom == "up":
+            _assert_that_all_is_in_order(system)
     with struck(tmp_path, servers) as system:
         assert fault
         fault.system = system
         fault.end()
+    _assert_that_none_took_too_long(system)
+
+
+def _assert_that_all_is_in_order(system: System) -> None:
+    """However `up` ended itself, its services gave back what they had in hand."""
+    assert system.query("SELECT count(*) FROM jobs WHERE state = 'claimed' OR lane = 'suspect'") == [(0,)]
+
+
+def _assert_that_none_took_too_long(system: System) -> None:
     assert "with SIGKILL" not in (system.home / "logs" / "supervisord.log").read_text(), "a service took too long"
 
 

@@ -3,9 +3,11 @@
 import os
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
+import typer.main
 
 
 @pytest.fixture(autouse=True)
@@ -19,6 +21,8 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path_factory:
     monkeypatch.chdir(Path.cwd())
 
 
+_command = cache(typer.main.get_command)
+"""All commands with their options, made once: a process makes them for one command, and that takes longer than it."""
 Run = Callable[..., tuple[int, str, str]]
 """Takes the words after `pneumoscreen`; returns exit code, output and errors."""
 
@@ -30,6 +34,7 @@ def run_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
     def run(*arguments: object) -> tuple[int, str, str]:
         from cli import main as cli
 
+        monkeypatch.setattr(typer.main, "get_command", _command)
         monkeypatch.setattr(sys, "argv", ["pneumoscreen", *map(str, arguments)])
         with pytest.raises(SystemExit) as stop:
             cli.main()

@@ -33,7 +33,7 @@ Those of `variants` and `blocks5` are not published: they are here so that a cha
 
 # A process of its own: TensorFlow takes half a gigabyte, and warns while it is imported.
 BUILD = """
-import json, sys, tempfile
+import json, os, sys, tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 import numpy as np
@@ -69,6 +69,15 @@ for name in sys.argv[1:]:
         "has_sense": bool(np.isfinite(direct).all()),
     }
 print(json.dumps(found))
+
+if file := os.environ.get("BACKBONE"):
+    import keras
+
+    print(architectures.build("transfer:MobileNet", "imagenet").count_params())
+    theirs = keras.applications.MobileNet(include_top=False, weights=None, input_shape=(224, 224, 3))
+    theirs.save_weights(file)
+    ours = architectures.build("transfer:mobile-net", Path(file)).get_weights()
+    print(all(np.array_equal(a, b) for a, b in zip(theirs.get_weights(), ours)))
 """
 
 
@@ -90,13 +99,35 @@ each_network = pytest.mark.parametrize(
 
 
 @pytest.fixture(scope="module")
-def built(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """What is found of the networks that this session's tests ask for."""
-    asked = [item.callspec.params["name"] for item in request.session.items if "built" in item.fixturenames]  # type: ignore[attr-defined]
-    done = python(BUILD, *dict.fromkeys(asked))
+def builder(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> "subprocess.CompletedProcess[str]":
+    """The networks that this session's tests ask for; a backbone built without a network, one with weights from a file.
+
+    All in one process, for most of its time goes by until TensorFlow is there.
+    """
+    items: list[Any] = request.session.items
+    asked = dict.fromkeys(item.callspec.params["name"] for item in items if "built" in item.fixturenames)
+    folder, nowhere = tmp_path_factory.mktemp("backbones"), "http://127.0.0.1:9"
+    more = {"BACKBONE": str(folder / "mobilenet.weights.h5")} if any(map(_needs_backbones, items)) else {}
+    done = python(BUILD, *asked, HTTPS_PROXY=nowhere, https_proxy=nowhere, KERAS_HOME=str(folder), **more)
     assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return done
+
+
+def _needs_backbones(item: pytest.Item) -> bool:
+    return "backbones" in getattr(item, "fixturenames", ())
+
+
+@pytest.fixture(scope="module")
+def built(builder: "subprocess.CompletedProcess[str]") -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(next(line for line in builder.stdout.splitlines() if line.startswith("{")))
     return found
+
+
+@pytest.fixture(scope="module")
+def backbones(builder: "subprocess.CompletedProcess[str]") -> "subprocess.CompletedProcess[str]":
+    return builder
 
 
 @each_network
@@ -121,27 +152,6 @@ def test_what_is_saved_is_what_the_worker_loads(name: str, built: dict[str, Any]
     assert (found["shape"], found["dtype"]) == ([3, 1], "float32")
     assert found["has_sense"] and not found["is_compiled"]
     assert found["difference"] < 1e-3
-
-
-BACKBONES = """
-import sys; from pathlib import Path; import keras, numpy as np; from trainer.architectures import build
-print(build("transfer:MobileNet", "imagenet").count_params())
-file = Path(sys.argv[1])
-theirs = keras.applications.MobileNet(include_top=False, weights=None, input_shape=(224, 224, 3))
-theirs.save_weights(file)
-ours = build("transfer:mobile-net", file).get_weights()
-print(all(np.array_equal(a, b) for a, b in zip(theirs.get_weights(), ours)))
-"""
-
-
-@pytest.fixture(scope="module")
-def backbones(tmp_path_factory: pytest.TempPathFactory) -> "subprocess.CompletedProcess[str]":
-    """A backbone built without a network, and another one with weights from a file."""
-    folder, nowhere = tmp_path_factory.mktemp("backbones"), "http://127.0.0.1:9"
-    file = str(folder / "mobilenet.weights.h5")
-    done = python(BACKBONES, file, HTTPS_PROXY=nowhere, https_proxy=nowhere, KERAS_HOME=str(folder))
-    assert done.returncode == 0, done.stderr
-    return done
 
 
 def test_a_backbone_whose_weights_cannot_be_fetched_starts_from_random_ones_with_a_warning(

@@ -27,6 +27,7 @@ from shared.base.settings import Settings
 from shared.database import AuditEntry, BrokerEpoch, Database, ModelVersion, Worker, connect
 from shared.database.connection import _alembic
 from shared.ledger import recover
+from tests.plan import short
 from tests.unit.steps import NOW, claim, drop, file, finish, in_hand, jobs, rows, screened, send_all, sightings
 
 
@@ -54,6 +55,8 @@ def other_kind(chosen: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 only_sqlite = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 only_postgresql = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+sqlite_first = pytest.mark.parametrize("database", short(["sqlite"], ["sqlite", "postgresql"]), indirect=True)
+"""Of rules that lie above both kinds of databases: on PostgreSQL, whose programs take seconds, in `make soak`."""
 
 
 def paths(database: Database) -> list[str]:
@@ -265,6 +268,7 @@ def test_a_job_made_after_a_restore_never_has_the_number_of_one_that_was_lost(
     assert [row["state"] for row in rows(database)] == ["waiting"]
 
 
+@sqlite_first
 def test_a_restore_is_on_record(database: Database, chosen: Settings, kept: Path) -> None:
     drop(database, "a.png")
     backup(chosen, kept)
@@ -274,6 +278,7 @@ def test_a_restore_is_on_record(database: Database, chosen: Settings, kept: Path
     assert (entry.action, entry.detail) == ("restore", "a backup was restored; 1 open jobs are sent again")
 
 
+@sqlite_first
 def test_without_a_yes_nothing_is_replaced(
     database: Database, chosen: Settings, kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -303,6 +308,7 @@ def test_a_restore_waits_for_nobody_who_is_alive(database: Database, chosen: Set
     restored(database, chosen, kept)
 
 
+@sqlite_first
 def test_a_restore_refuses_a_home_in_which_the_system_runs(database: Database, chosen: Settings, kept: Path) -> None:
     backup(chosen, kept)
     (chosen.home / "run").mkdir()
@@ -359,6 +365,7 @@ def test_a_backup_that_was_cut_off_changes_nothing(database: Database, chosen: S
     assert not [path for path in chosen.home.iterdir() if path.name.startswith((".backup", ".restore"))]
 
 
+@sqlite_first
 def test_model_versions_whose_folder_is_missing_are_told_of(
     database: Database, chosen: Settings, kept: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -65,3 +65,16 @@ def test_a_unit_test_goes_to_postgresql_in_make_soak_alone_unless_the_databases_
     assert plan.BOTH_DATABASES
     for file in plan.BOTH_DATABASES:
         assert not is_second(f"{file}::test_it[postgresql]", f"{file}::test_it[sqlite]")
+
+
+def test_each_worker_compiles_a_share_of_the_tests_and_together_all_of_them(pytestconfig: pytest.Config) -> None:
+    def share(**worker: object) -> list[str]:
+        config = SimpleNamespace(rootpath=pytestconfig.rootpath, args=["tests/unit"], **worker)
+        return plan.share(cast(pytest.Config, config))
+
+    shares = [share(workerinput={"workerid": f"gw{number}", "workercount": 3}) for number in range(3)]
+    modules = [module for each in shares for module in each]
+    files = (pytestconfig.rootpath / "tests" / "unit").glob("test_*.py")
+    assert sorted(modules) == sorted(f"tests.unit.{file.stem}" for file in files)
+    assert all(shares)
+    assert share() == [], "without workers nobody else would find it compiled"

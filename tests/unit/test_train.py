@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -67,39 +68,53 @@ def epochs_in(work: Path) -> int:
     return len(fit.losses(work / fit.HISTORY))
 
 
-def test_a_killed_training_goes_on_with_the_epoch_that_was_under_way(tmp_path: Path) -> None:
-    data, work = specimens(tmp_path / "data", 16), tmp_path / "work"
-    first = start(data, work, 500)
+@dataclass(frozen=True)
+class TakenUp:
+    """A training that was killed amid its epochs, and one that took it up, came to its end, and was asked once more."""
+
+    work: Path
+    epochs: int
+    before: list[str]
+    """The figures of the epochs that were finished when it was killed, a line each."""
+    said: list[str]
+    """What the second process said before it was finished, from then until it was finished once more, and after."""
+
+
+@pytest.fixture(scope="module")
+def taken_up(tmp_path_factory: pytest.TempPathFactory) -> TakenUp:
+    folder = tmp_path_factory.mktemp("training")
+    data, work = specimens(folder / "data", 6), folder / "work"
+    killed = start(data, work, 500)
     deadline = time.monotonic() + pace.seconds(90)
-    while epochs_in(work) < 4 and first.poll() is None and time.monotonic() < deadline:
+    while epochs_in(work) < 4 and killed.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
-    first.send_signal(signal.SIGKILL)
-    first.communicate()
-    finished = epochs_in(work)
-    assert 4 <= finished < 500
-    story = (work / fit.HISTORY).read_text().splitlines()
-
-    again = start(data, work, 500)
-    while epochs_in(work) < finished + 2 and again.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-    again.send_signal(signal.SIGKILL)
-    said = again.communicate()[0]
-    begun = int(said.partition("epoch ")[2].partition(" of 500")[0])
-    assert finished <= begun <= finished + 1, said  # the kill may fall between the figures and the checkpoint
-    assert (work / fit.HISTORY).read_text().splitlines()[: begun - 1] == story[: begun - 1]
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    before = (work / fit.HISTORY).read_text().splitlines()
+    assert 4 <= epochs_in(work) < 500
+    epochs = epochs_in(work) + 3
+    said = start(data, work, epochs, times=2).communicate(timeout=pace.seconds(90))[0].split("finished\n")
+    return TakenUp(work, epochs, before, said)
 
 
-def test_a_finished_training_is_not_done_again_and_leaves_logs_for_tensorboard(tmp_path: Path) -> None:
-    data, work = specimens(tmp_path / "data", 6), tmp_path / "work"
-    first, second, rest = start(data, work, 3, times=2).communicate(timeout=pace.seconds(90))[0].split("finished\n")
-    assert "epoch 3 of 3" in first
+def test_a_killed_training_goes_on_with_the_epoch_that_was_under_way(taken_up: TakenUp) -> None:
+    finished = taken_up.epochs - 3
+    begun = int(taken_up.said[0].partition("epoch ")[2].partition(f" of {taken_up.epochs}")[0])
+    assert finished <= begun <= finished + 1, taken_up.said  # the kill may fall between the figures and the checkpoint
+    assert (taken_up.work / fit.HISTORY).read_text().splitlines()[: begun - 1] == taken_up.before[: begun - 1]
+
+
+def test_a_finished_training_is_not_done_again_and_leaves_logs_for_tensorboard(taken_up: TakenUp) -> None:
+    (first, second, rest), work = taken_up.said, taken_up.work
+    assert f"epoch {taken_up.epochs} of {taken_up.epochs}" in first
     assert (second.strip(), rest) == ("", ""), "the second time nothing is left to do"
     figures = [json.loads(line) for line in (work / fit.HISTORY).read_text().splitlines()]
-    assert len(figures) == 3
+    assert len(figures) == taken_up.epochs
     assert {"loss", "auc", "val_loss", "val_auc", "learning_rate"} <= set(figures[0])
     assert (work / fit.BEST).exists()
-    (log,) = (work / fit.LOGS).iterdir()
-    written = log.read_bytes()
+    logs = list((work / fit.LOGS).iterdir())
+    assert logs
+    written = b"".join(log.read_bytes() for log in logs)
     assert all(tag in written for tag in (b"val_loss", b"learning_rate", b"scalars"))
 
     fit.forget(work)
