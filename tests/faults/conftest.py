@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from shared.database import Database, connect
 from tests.faults.trial import DATABASES, IS_LONG, Trial
 from tests.servers import Servers
 from tests.system import System
@@ -14,6 +15,16 @@ from tests.system import System
 def servers(request: pytest.FixtureRequest, make_servers: Callable[[str], Servers | None]) -> Servers | None:
     """What the one system of a module uses; None for SQLite and a broker of its own."""
     return make_servers(request.param)
+
+
+@pytest.fixture
+def database(tmp_path: Path, servers: Servers | None) -> Iterator[Database]:
+    """That of the servers, or a file in a test's folder, which is then the home."""
+    url = servers.database_url if servers else None
+    database = connect(url or f"sqlite:///{tmp_path / 'pneumoscreen.db'}")
+    database.upgrade()
+    yield database
+    database.close()
 
 
 @pytest.fixture

@@ -8,13 +8,12 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
 
-import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 from pynetdicom import AE
@@ -89,15 +88,6 @@ class Modality(threading.Thread):
             if association.is_established:
                 association.release()
             time.sleep(0.1)
-
-
-@pytest.fixture
-def database(tmp_path: Path, servers: Servers | None) -> Iterator[Database]:
-    url = servers.database_url if servers else None
-    database = connect(url or f"sqlite:///{tmp_path / 'pneumoscreen.db'}")
-    database.upgrade()
-    yield database
-    database.close()
 
 
 def test_a_node_killed_in_any_step_of_receiving_neither_loses_nor_doubles_an_image(

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from prometheus_client import CollectorRegistry
 from sqlalchemy import update
 
 from courier.delivering import Delivery
 from courier.events import EventWatch
 from courier.making import Maker
-from courier.metrics import Metrics
+from courier.metrics import OUTCOMES, Metrics, Situation
 from courier.preparing import GONE, Preparer
 from courier.service import Courier
 from local.private_broker import free_port
@@ -587,6 +588,40 @@ def read(database: Database, label: str, *contents: str) -> None:
     given = {"method": "cli", "is_blind": True, "created_at": datetime.now(UTC), "reviewer": "Dr. Okafor"}
     with database.write() as session:
         session.add_all(Review(sha256=digest, label=label, **given) for digest in contents)
+
+
+def test_metrics_tell_what_waits_what_failed_who_is_away_and_what_was_delivered(
+    database: Database, ward: Path, drivers: list[Driver]
+) -> None:
+    with receiver() as there, receiver() as refusing:
+        refusing.answer = 0xA900
+        away = pacs(free_port())
+        driver = start(drivers, database, ward.parent, there=pacs(there.port), refusing=pacs(refusing.port), away=away)
+        for number in (1, 2):
+            screen(database, ward, number)
+        driver.step()
+    registry = CollectorRegistry()
+    registry.register(Situation(driver.settings))
+
+    def told(metric: str) -> dict[str, float]:
+        return {
+            name: registry.get_sample_value(f"pneumoscreen_{metric}", {"destination": name})
+            for name in driver.deliveries
+        }
+
+    assert told("outbox_waiting") == {"there": 0, "refusing": 0, "away": 2}
+    assert told("outbox_failed") == {"there": 0, "refusing": 2, "away": 0}
+    assert told("destination_away") == {"there": 0, "refusing": 0, "away": 1}
+    age = told("outbox_age_seconds")
+    assert (age["there"], age["refusing"]) == (0, 0) and 0 < age["away"] < 600
+    for name, outcome in (("there", "sent"), ("refusing", "failed")):
+        counted = {
+            each: driver.deliveries[name]._metrics.registry.get_sample_value(
+                "pneumoscreen_outbox_delivered_total", {"destination": name, "kind": "report", "outcome": each}
+            )
+            for each in OUTCOMES
+        }
+        assert counted == {each: 2 * (each == outcome) for each in OUTCOMES}
 
 
 def test_the_service_makes_and_delivers_by_itself_logs_no_name_and_ends_when_told(

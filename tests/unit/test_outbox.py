@@ -18,6 +18,7 @@ from shared.ledger import outbox, reporting
 from shared.ledger.outbox import GIVE_UP_AFTER, is_reported, pause_after
 from shared.ledger.result_facts import ResultFacts
 from shared.sources.folder.source import FolderSource
+from tests.unit.conftest import Run
 from tests.unit.outbox_steps import (
     BEFORE,
     done,
@@ -338,6 +339,33 @@ def test_failed_rows_are_sent_again_when_somebody_says_so_and_that_is_on_record(
         assert deed.retry(session, [row.id], None, False, "Ada", NOW) == 1
         assert session.query(AuditEntry).one().action == "outbox retry"
     assert sent(database)[0].uid == row.uid
+
+
+def test_the_commands_list_what_failed_and_have_it_sent_again(
+    database: Database, tmp_path: Path, run_command: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    done(database, "a")
+    make(database, wanted(pacs=pacs(), archive=pacs()))
+    (row,), (other,) = take(database), take(database, "archive")
+    with database.write() as session:
+        outbox.settle_failed(session, row, NOW, "not accepted")
+        outbox.settle_failed(session, other, NOW, "too large")
+    listed = ("outbox", "list", "--home", tmp_path, "--state", "failed")
+    code, out, _ = run_command(*listed)
+    assert code == 0 and "not accepted" in out and "too large" in out
+    again = ("outbox", "retry", "--home", tmp_path, "--destination", "pacs", "--by", "Ada")
+    code, out, _ = run_command(*again)
+    assert (code, out) == (0, "1 rows of the outbox are sent again.\n")
+    assert {each.destination: each.state for each in outbox_rows(database)} == {"pacs": "waiting", "archive": "failed"}
+    code, out, _ = run_command(*listed, "--format", "json")
+    assert [(each["id"], each["problem"]) for each in json.loads(out)["rows"]] == [(other.id, "too large")]
+    with database.read() as session:
+        (entry,) = session.query(AuditEntry)
+        assert (entry.actor, entry.action) == ("Ada", "outbox retry")
+    code, out, errors = run_command(*again)
+    assert code == 1 and out == "" and "Nothing that has failed matches" in errors
+    assert run_command(*listed[:-1], "lost")[0] == 2, "no such state"
 
 
 def test_forgetting_an_image_takes_its_rows_out_of_the_outbox(database: Database, tmp_path: Path) -> None:

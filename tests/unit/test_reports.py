@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import subprocess
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,6 +47,8 @@ FACTS = ResultFacts(
 )
 PROVISIONAL = {"operating_point": 3, "is_provisional": True}
 MAP = np.linspace(-2.0, 3.0, 64, dtype=np.float32).reshape(8, 8)
+STANDARD = {"233604007", "122157", "122411"}
+"""Codes of the finding, the probability and the threshold."""
 NO_MAP = "No map: none was kept with this result."
 UIDS = {"SOPInstanceUID": "1.2.3.4", "StudyInstanceUID": "1.2.3", "SeriesInstanceUID": "1.2.3.1"}
 
@@ -93,12 +96,25 @@ def values(dataset: Dataset) -> dict[str, list[str]]:
                 found.setdefault(name, []).append(child.ConceptCodeSequence[0].CodeMeaning)
             elif child.ValueType == "NUM":
                 found.setdefault(name, []).append(str(child.MeasuredValueSequence[0].NumericValue))
+            elif child.ValueType == "TEXT":
+                found.setdefault(name, []).append(child.TextValue)
+            elif child.ValueType == "UIDREF":
+                found.setdefault(name, []).append(child.UID)
             elif child.ValueType == "IMAGE":
                 found.setdefault(name, []).append(child.ReferencedSOPSequence[0].ReferencedSOPInstanceUID)
             walk(child)
 
     walk(dataset)
     return found
+
+
+def codes(dataset: Dataset) -> Iterator[Dataset]:
+    """Every code, however deep it stands."""
+    for element in dataset:
+        for item in element.value if element.VR == "SQ" else ():
+            if "CodeValue" in item:
+                yield item
+            yield from codes(item)
 
 
 def test_a_report_states_the_finding_with_what_it_rests_on_and_that_it_is_no_diagnosis(image: bytes) -> None:
@@ -115,6 +131,25 @@ def test_a_report_states_the_finding_with_what_it_rests_on_and_that_it_is_no_dia
     assert made.ManufacturerModelName == "screen-1"
     evidence = made.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence[0]
     assert evidence.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == "1.2.3.4"
+
+
+def test_a_report_names_its_algorithm_its_device_and_its_finding_as_the_profile_for_results_of_ai_asks(
+    image: bytes,
+) -> None:
+    said = values(report(image))
+    assert (said["Algorithm Name"], said["Algorithm Version"]) == (["Pneumoscreen"], ["screen-1"])
+    assert (said["Observer Type"], said["Device Observer Name"]) == (["Device"], ["Pneumoscreen"])
+    assert said["Device Observer Model Name"] == ["screen-1"]
+    assert said["Tracking Identifier"] == ["Pneumonia"]
+    assert len(said["Tracking Unique Identifier"]) == 1
+    again = values(report(image, replace(FACTS, probability=0.7)))
+    other = values(report(image, replace(FACTS, model_version="screen-2")))
+    device = "Device Observer UID"
+    assert said[device] == again[device] != other[device], "it stands for the model version"
+    standard = {
+        (code.CodingSchemeDesignator, code.CodeValue) for code in codes(report(image)) if code.CodeValue in STANDARD
+    }
+    assert standard == {("SCT", "233604007"), ("DCM", "122157"), ("DCM", "122411")}
 
 
 @pytest.mark.parametrize(
@@ -214,17 +249,23 @@ def test_damaged_files_give_a_sentence_and_no_word_of_the_header(image: bytes) -
         assert NAME not in str(refusal.value) and PATIENT not in str(refusal.value)
 
 
-def test_the_capture_shows_the_picture_beside_its_map_with_the_score_and_what_the_map_is_not(
-    image: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    drawn: list[str] = []
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The lines that captures show."""
+    lines: list[str] = []
     text = capturing.ImageDraw.ImageDraw.text
 
     def listen(self: object, at: object, told: str, *rest: object, **more: object) -> None:
-        drawn.append(told)
+        lines.append(told)
         text(self, at, told, *rest, **more)
 
     monkeypatch.setattr(capturing.ImageDraw.ImageDraw, "text", listen)
+    return lines
+
+
+def test_the_capture_shows_the_picture_beside_its_map_with_the_score_and_what_the_map_is_not(
+    image: bytes, drawn: list[str]
+) -> None:
     made = capture(image)
     shown = made.pixel_array.astype(int)
     assert made.PhotometricInterpretation == "RGB" and shown.shape[2] == 3
@@ -236,7 +277,23 @@ def test_the_capture_shows_the_picture_beside_its_map_with_the_score_and_what_th
     assert not [line for line in drawn if NAME in line or PATIENT in line]
 
 
-def test_a_capture_without_a_map_says_why(image: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({}, "No operating point of this source: the threshold of the model version"),
+        (PROVISIONAL, "Provisional operating point: its recall is not proved yet"),
+        ({**PROVISIONAL, "is_provisional": False}, "Operating point fitted to this source"),
+    ],
+)
+@pytest.mark.parametrize("evidence", [MAP, NO_MAP], ids=["map", "no map"])
+def test_the_capture_says_of_the_operating_point_what_the_report_says(
+    image: bytes, drawn: list[str], changes: dict, says: str, evidence: Map | str
+) -> None:
+    capture(image, replace(FACTS, **changes), evidence=evidence)
+    assert [line for line in drawn if "operating point" in line.lower()] == [says]
+
+
+def test_a_capture_without_a_map_says_why(image: bytes) -> None:
     without = capture(image, evidence=NO_MAP)
     assert (without.PhotometricInterpretation, without.SamplesPerPixel) == ("MONOCHROME2", 1)
     assert not np.array_equal(without.pixel_array, capture(image, evidence="No map: another reason.").pixel_array)

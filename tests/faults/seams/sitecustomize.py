@@ -229,6 +229,12 @@ SEAMS: dict[str, Sequence[tuple[str, Any]]] = {
     ],
     "node.storing": [("Store._write_aside", after("aside")), ("Store._name", after("named"))],
     "node.registering": [("Registrar.register", after("registered"))],
+    "courier.delivering": [
+        ("datetime", wrong_clock),
+        ("Delivery._send", before("taken")),
+        ("Delivery._send", after("sent")),
+        ("Delivery._settle", after("settled")),
+    ],
     "shared.sources.folder.source": [
         ("FolderSource.read", before("read", key=lambda source, path, *_: path.encode(errors="replace"))),
         ("FolderSource.read", slow),
