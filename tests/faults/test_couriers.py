@@ -11,20 +11,17 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pytest
-
 from shared.base.filesystem import MARKER
 from shared.database import Database
 from shared.ledger import outbox
-from tests.faults.trial import BOUND, LENGTHY, SEAMS, Account
+from tests.faults.trial import BOUND, IS_LONG, LENGTHY, SEAMS, Account
 from tests.peers import receiver, wait_for
-from tests.plan import short
 from tests.servers import Servers
 from tests.unit.outbox_steps import outbox_rows
 from tests.unit.test_courier import pacs, screen
 
 STEPS = ("taken", "sent", "settled")
-"""After the row is the courier's, after the PACS has said yes, and after that is written down."""
+"""After the row is taken, after the PACS has said yes, after that is written down. The short form: the second."""
 AFTER_LEASE = 100.0
 """Seconds by which a clock is moved on: a lease is 60 s and three times the timeout, here 5 s."""
 
@@ -61,12 +58,10 @@ class Courier:
         return self._process.wait(BOUND)
 
 
-@pytest.mark.parametrize("step", short(["sent"], STEPS))
 def test_a_courier_killed_in_any_step_of_sending_leaves_each_object_in_the_pacs_once(
     tmp_path: Path,
     servers: Servers | None,
     database: Database,
-    step: str,
     record_property: Callable[[str, object], None],
 ) -> None:
     ward = tmp_path / "ward"
@@ -74,24 +69,26 @@ def test_a_courier_killed_in_any_step_of_sending_leaves_each_object_in_the_pacs_
     (ward / MARKER).touch()
     with database.write() as session:
         outbox.register_destinations(session, ["pacs"], datetime.now(UTC))
-    images = LENGTHY + 1
+    kills = list(STEPS) * LENGTHY if IS_LONG else ["sent"]
+    images = len(kills) + 1
     for number in range(1, images + 1):
         screen(database, ward, number)
     with receiver() as peer:
         courier = Courier(tmp_path, peer.port, servers.database_url if servers else None)
-        for _ in range(LENGTHY):
+        for step in kills:
             courier.die_when(step)
         last = time.monotonic()
         courier.start()
-        wait_for(lambda: {row.state for row in outbox_rows(database)} == {"sent"})
+        wait_for(lambda: {row.state for row in outbox_rows(database)} == {"sent"}, BOUND)
         longest = round(time.monotonic() - last, 1)
         assert courier.end() == 0
         rows = outbox_rows(database)
         held = {str(each.SOPInstanceUID): each for each in peer.received}
         lost = [row.uid for row in rows if row.uid not in held]
-        account = Account(f"courier killed: {step}", LENGTHY, images, len(lost), len(held) - images, 0, longest)
+        account = Account(
+            "courier killed while it sends", len(kills), images, len(lost), len(held) - images, 0, longest
+        )
         record_property("fault", asdict(account))
         assert (len(rows), lost, len(held)) == (images, [], images)
-        again = LENGTHY if step == "sent" else 0
-        assert len(peer.received) == images + again, "only what was sent and not settled comes again"
+        assert len(peer.received) == images + kills.count("sent"), "only what was sent and not settled comes again"
         assert all(each == held[each.SOPInstanceUID] for each in peer.received), "and it is the same"
