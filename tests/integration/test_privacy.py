@@ -33,6 +33,8 @@ from shared.queue import broker
 from shared.queue.messages import TASK
 from tests import dicom
 from tests.models import make_linear_version
+from tests.node import associated, send
+from tests.peers import Receiver, receiver
 from tests.plan import short
 from tests.system import QUICK, SAMPLES, SECONDS, System, distinct, inspect, make_linear_home, running, specimens
 
@@ -72,6 +74,8 @@ class Evidence:
     """What could be read of a run, by where it was read."""
 
     system: System
+    node: int  # its port
+    pacs: Receiver
     places: dict[str, str] = field(default_factory=dict)
     rows: list[tuple[str, str, str | None]] = field(default_factory=list)
     tables: dict[str, str] = field(default_factory=dict)
@@ -138,25 +142,34 @@ def _labelled(folder: Path, kind: str) -> Path:
 def evidence(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Evidence:
     folder = tmp_path_factory.mktemp("private")
     make_linear_home(folder / "home")
+    port, away = free_port(), free_port()
+    pacs = {"kind": "dicom", "host": "127.0.0.1", "ae_title": "PACS", "objects": ["report", "capture"], "timeout": 10}
     settings = {
         "LOG_FORMAT": request.param,
         "FLOWER_PASSWORD": FLOWER,
         "PRODUCER_METRICS_PORT": str(free_port()),
         "WORKER_METRICS_PORT": str(free_port()),
         "WEB_METRICS_PORT": str(free_port()),
+        "NODE_METRICS_PORT": str(free_port()),
+        "COURIER_METRICS_PORT": str(free_port()),
+        "SOURCES": json.dumps({"xray": {"kind": "dicom", "port": port}}),
+        "MIN_FREE_DISK": "0",
         "TRAINING_DATA": str(_labelled(folder, request.param)),
     }
-    more = {f"PNEUMOSCREEN_{name}": value for name, value in settings.items()}
-    with running(folder, flower=True, web=True, trainer=True, settings={**QUICK, **more}) as system:
-        found = Evidence(system)
-        monitor = Monitor(system.broker_url)
-        try:
-            _live_through(found, folder)
-            system.wait(lambda: system.query("SELECT 1 FROM training_runs WHERE state = 'failed'"), "the training")
-            _look_at_sql(found)
-            _look_around(found, "at the end")
-        finally:
-            found.add("broker: all that went through it", monitor.stop())
+    with receiver() as peer:
+        peer.answer, peer.comment = 0xA900, "Okonkwo^Ngozi PID-4711-GEHEIM"
+        settings["DESTINATIONS"] = json.dumps({"pacs": {**pacs, "port": peer.port}, "away": {**pacs, "port": away}})
+        more = {f"PNEUMOSCREEN_{name}": value for name, value in settings.items()}
+        with running(folder, flower=True, web=True, trainer=True, settings={**QUICK, **more}) as system:
+            found = Evidence(system, port, peer)
+            monitor = Monitor(system.broker_url)
+            try:
+                _live_through(found, folder)
+                system.wait(lambda: system.query("SELECT 1 FROM training_runs WHERE state = 'failed'"), "the training")
+                _look_at_sql(found)
+                _look_around(found, "at the end")
+            finally:
+                found.add("broker: all that went through it", monitor.stop())
     found.add("up: what it printed", (folder / "up.out").read_text(errors="replace"))
     for file in sorted((system.home / "logs").iterdir()):
         found.add(f"log: {file.name}", file.read_text(errors="replace"))
@@ -168,8 +181,11 @@ def evidence(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 def _live_through(found: Evidence, folder: Path) -> None:
     """All that can happen to images and messages, and what people do about them."""
     system = found.system
+    system.wait(lambda: system.query("SELECT count(*) FROM destination_states") == [(2,)], "the courier to be there")
     _plant(found, folder / "aside")
+    _send_to_the_node(found)
     system.wait(lambda: _final(found) == found.count, "the planted files")
+    _refuse_and_take_reports(found)
     _read_on_the_pages(found)
     _vanish_while_workers_stand_still(found, folder)
     _work_by_hand(found, folder)
@@ -205,6 +221,7 @@ def _dicom(number: int, **more: Any) -> Any:
             "SeriesDescription": "Kauderwelsch",
             "AccessionNumber": "AKZ-Zugang-77",
             "StudyInstanceUID": "2.25.471147114711",
+            "SeriesInstanceUID": "2.25.471147114711.1",
             **more,
         },
     )
@@ -240,6 +257,30 @@ def _plant(found: Evidence, aside: Path) -> None:
     os.mkfifo(box / "Mustermann.pipe")
     box.rename(found.system.inbox / box.name)
     found.count += 2 + len(files)
+
+
+def _send_to_the_node(found: Evidence) -> None:
+    """An image, and a class that is refused."""
+    found.system.wait(lambda: _listens(found.node), "the node")
+    assert send(found.node, _dicom(3)) == [0x0000]
+    found.count += 1
+    with associated(found.node, "1.2.840.10008.5.1.4.1.1.2") as association:
+        assert not association.is_established or not association.accepted_contexts
+
+
+def _listens(port: int) -> bool:
+    with associated(port) as association:
+        return bool(association.is_established)
+
+
+def _refuse_and_take_reports(found: Evidence) -> None:
+    """The PACS refuses for good, in words that name the patient, and takes everything once that is mended."""
+    system, states = found.system, "SELECT state FROM outbox WHERE destination = 'pacs' AND source = 'xray'"
+    system.wait(lambda: system.query(states) == [("failed",)] * 2, "report and capture to be refused")
+    found.pacs.answer, found.pacs.comment = 0x0000, ""
+    done = system.command("outbox", "retry", "--destination", "pacs", "--by", "Dr. Pruefer")
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    system.wait(lambda: system.query(states) == [("sent",)] * 2, "report and capture to be taken")
 
 
 def _read_on_the_pages(found: Evidence) -> None:
@@ -382,7 +423,7 @@ def _look_around(found: Evidence, moment: str) -> None:
     found.add(f"broker: keys {moment}", "\n".join(f"{key} {value}" for key, value in keys.items()))
     for kind, answer in inspect(system.environment, "active", "reserved", "scheduled", "stats", "conf").items():
         found.add(f"celery inspect: {kind} {moment}", answer)
-    for name in ("PRODUCER", "WORKER", "WEB"):
+    for name in ("PRODUCER", "WORKER", "WEB", "NODE", "COURIER"):
         port = system.environment[f"PNEUMOSCREEN_{name}_METRICS_PORT"]
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=SECONDS) as answer:
             found.add(f"metrics: {name.lower()} {moment}", answer.read().decode())
@@ -426,6 +467,8 @@ def test_what_was_planted_went_through_every_way(evidence: Evidence) -> None:
     done = {path for path, state, _ in evidence.rows if state == "done"}
     assert {"Mustermann-Erika/Mustermann-Erika.jpeg", "Mustermann-Erika/Hildegard-good.dcm"} <= done
     assert {"Stoerung.jpeg", "Stoerung.dcm"} <= done
+    names = {str(each.PatientName) for each in evidence.pacs.received}
+    assert names == {"Okonkwo^Ngozi"} and len(evidence.pacs.received) >= 2, "a PACS gets what the image's header says"
     assert reasons["Verschwunden-1.jpeg"] == "the file is gone: it was removed from its source"
     assert len([path for path in reasons if "Hildegard" in path]) >= 5, reasons
     assert MARKER not in reasons
@@ -450,8 +493,10 @@ def test_the_search_finds_words_however_they_are_spelled() -> None:
 
 
 def test_no_log_holds_a_name(evidence: Evidence) -> None:
-    names = ("producer.log", "worker.log", "trainer.log", "flower.log", "broker.log", "web.log", "supervisord.log")
-    assert evidence.leaks(*(f"log: {name}" for name in names), "log: ") == {}
+    names = ("producer", "worker", "trainer", "flower", "broker", "web", "node", "courier", "supervisord")
+    assert evidence.leaks(*(f"log: {name}.log" for name in names), "log: ") == {}
+    assert "failed for good: PACS at" in evidence.places["log: courier.log"], "it tells what there is to tell"
+    assert "xray" in evidence.places["log: node.log"]
     if evidence.system.environment["PNEUMOSCREEN_LOG_FORMAT"] == "json":
         lines = evidence.places["log: worker.log"].splitlines()
         assert any(line.startswith("{") and "planted fault" in line for line in lines)
@@ -491,7 +536,10 @@ def test_no_answer_of_flower_holds_a_name(evidence: Evidence) -> None:
 
 
 def test_no_metrics_and_no_answer_of_celery_hold_a_name(evidence: Evidence) -> None:
-    assert evidence.leaks("metrics: producer", "metrics: worker", "celery inspect: active", "celery inspect: ") == {}
+    services = ("producer", "worker", "node", "courier")
+    assert (
+        evidence.leaks(*(f"metrics: {name}" for name in services), "celery inspect: active", "celery inspect: ") == {}
+    )
     held = [evidence.places[f"celery inspect: {kind} while messages wait"] for kind in ("active", "reserved", "stats")]
     assert TASK in "".join(held)
 
@@ -512,7 +560,7 @@ def test_sql_holds_of_the_patient_a_keyed_hash_alone(evidence: Evidence) -> None
     assert set(evidence.keys) <= {mine, None}
 
 
-@pytest.mark.parametrize("action", ["review", "retry", "promote", "rollback", "rescreen", "forget"])
+@pytest.mark.parametrize("action", ["review", "retry", "promote", "rollback", "rescreen", "forget", "outbox retry"])
 def test_each_deed_leaves_a_row_that_says_who_and_when(evidence: Evidence, action: str) -> None:
     rows = [row for row in evidence.audit if row[1] == action]
     assert {row[0] for row in rows} == {"Dr. Pruefer"}
