@@ -30,7 +30,7 @@ demo: setup  ## the whole system, on computer-generated specimens; KEEP=1 leaves
 WORKERS ?= 5
 PYTEST := $(BIN)/pytest --dist loadfile --no-loadscope-reorder  # in the order of tests/plan.py
 
-test: setup lint  ## every check and every test but the long forms in `make soak`; about 12 minutes on two cores
+test: setup lint  ## every check and every test but the long forms in `make soak`; 17 to 20 minutes on two cores
 	$(PYTEST) -n $(WORKERS) --durations=25  # more workers than there are cores: most of them wait
 
 check: setup lint  ## in a minute: lint and unit tests; not those with PostgreSQL, a network or many processes, and no running system
