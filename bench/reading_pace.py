@@ -87,10 +87,12 @@ def _read(driver: Any, images: int, look: float) -> Reading:
             wait_for(driver, lambda _, place=place: len(driver.execute_script(DRAWN)) > place + 1, "no next picture")
             waits.append(driver.execute_script(DRAWN)[-1] - driver.execute_script(KEYS)[-1])
         else:
-            wait_for(
-                driver, lambda _: "Saved" in driver.find_element("id", "said").text or "/worklist" in driver.current_url
-            )
+            wait_for(driver, lambda _: "/worklist" in driver.current_url or "Saved" in _said(driver), "no word saved")
     return Reading(first, waits, time.monotonic() - began)
+
+
+def _said(driver: Any) -> str:
+    return str(driver.find_element("id", "said").text)  # which the list has not: then the address tells
 
 
 if __name__ == "__main__":
