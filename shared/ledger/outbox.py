@@ -56,13 +56,6 @@ def pause_after(attempts: int) -> timedelta:
     return min(LONGEST_PAUSE, FIRST_PAUSE * int(2**doublings))
 
 
-def is_reported(
-    session: Session, destinations: Mapping[str, DestinationSettings], sighting: int, now: datetime
-) -> bool:
-    """Whether nothing more will be sent of an image as it stands: as far as the outbox goes, its file may go."""
-    return sighting in reported(session, destinations, [sighting], now)
-
-
 def reported(
     session: Session, destinations: Mapping[str, DestinationSettings], sightings: Collection[int], now: datetime
 ) -> set[int]:

@@ -6,16 +6,18 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import delete, update
+from sqlalchemy.orm import Session
 
 from actions import outbox as deed
 from actions.erasure import erase, plan
 from queries import outbox as queries
+from shared.base.destination_settings import DestinationSettings
 from shared.base.errors import InvalidRequest, WorkFailed
 from shared.base.filesystem import MARKER
 from shared.base.settings import load
 from shared.database import AuditEntry, Database, OutboxMark, OutboxRow, Sighting, SightingState
 from shared.ledger import outbox, reporting
-from shared.ledger.outbox import GIVE_UP_AFTER, is_reported, pause_after
+from shared.ledger.outbox import GIVE_UP_AFTER, pause_after, reported
 from shared.ledger.result_facts import ResultFacts
 from shared.sources.folder.source import FolderSource
 from tests.unit.conftest import Run
@@ -68,7 +70,7 @@ def test_what_is_no_dicom_file_has_no_study_to_which_a_report_could_belong(datab
     claimed = done(database, "a", of_dicom=False)
     assert make(database, TO_PACS) == 0
     with database.read() as session:
-        assert is_reported(session, {"pacs": pacs()}, claimed.sighting, NOW)
+        assert is_reported(session, {"pacs": pacs()}, claimed.sighting)
 
 
 def test_results_from_before_a_destination_was_named_are_not_sent_to_it(database: Database) -> None:
@@ -204,18 +206,22 @@ def test_events_are_told_once_each(database: Database) -> None:
     assert told(database) == [("hook", "urgent_positive", 1, "waiting"), ("hook", "disagreement", 1, "waiting")]
 
 
+def is_reported(session: Session, destinations: dict[str, DestinationSettings], sighting: int) -> bool:
+    return sighting in reported(session, destinations, [sighting], NOW)
+
+
 def test_an_image_is_reported_when_every_row_of_it_is_settled(database: Database) -> None:
     destinations = {"pacs": pacs()}
 
     def is_it() -> bool:
         with database.read() as session:
-            return is_reported(session, destinations, claimed.sighting, NOW)
+            return is_reported(session, destinations, claimed.sighting)
 
     claimed = done(database, "a")
     with database.read() as session:
-        assert is_reported(session, {}, claimed.sighting, NOW), "where nobody wants it"
-        assert is_reported(session, {"pacs": pacs(sources=["other"])}, claimed.sighting, NOW)
-        assert is_reported(session, {"hook": webhook()}, claimed.sighting, NOW), "a message needs no file"
+        assert is_reported(session, {}, claimed.sighting), "where nobody wants it"
+        assert is_reported(session, {"pacs": pacs(sources=["other"])}, claimed.sighting)
+        assert is_reported(session, {"hook": webhook()}, claimed.sighting), "a message needs no file"
     assert not is_it(), "no row of it was made yet"
     make(database, TO_PACS)
     assert not is_it()
@@ -232,11 +238,11 @@ def test_an_image_is_reported_when_every_row_of_it_is_settled(database: Database
 def test_an_image_that_waits_is_not_reported_and_a_quarantined_one_has_nothing_to_report(database: Database) -> None:
     (waiting,) = drop(database, "a.dcm")
     with database.read() as session:
-        assert not is_reported(session, {"pacs": pacs()}, waiting, NOW)
+        assert not is_reported(session, {"pacs": pacs()}, waiting)
     with database.write() as session:
         session.execute(update(Sighting).values(state=SightingState.QUARANTINED, finished_at=NOW))
     with database.read() as session:
-        assert is_reported(session, {"pacs": pacs()}, waiting, NOW)
+        assert is_reported(session, {"pacs": pacs()}, waiting)
 
 
 def test_a_row_is_one_courier_s_until_its_lease_runs_out(database: Database) -> None:
