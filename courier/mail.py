@@ -2,7 +2,8 @@
 
 import smtplib
 import ssl
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from shared.base.destination_settings import MailDestination
 from shared.base.errors import Away, BrokeOff, Deferred, DeliveryError, Rejected
@@ -33,26 +34,27 @@ class MailClient:
         """Raises Away, BrokeOff, Deferred or Rejected; returns a remark if some of the recipients were refused."""
         chosen = self._settings
         mail = build_mail(happening, chosen.sender, chosen.recipients, details=chosen.details)
-        try:
+        with self._judged(Away, "is out of reach"):
             connection = self._connect()
-        except smtplib.SMTPResponseException as error:
-            self.close()
-            raise judge(error.smtp_code, f"{self._name} answered {error.smtp_code}") from error
-        except (smtplib.SMTPException, OSError) as error:
-            self.close()
-            raise Away(f"{self._name} is out of reach: {' '.join(str(error).split())}") from error
-        try:
-            refused = connection.send_message(mail)
-        except smtplib.SMTPRecipientsRefused as error:
-            code = min(code for code, _ in error.recipients.values())
-            raise judge(code, f"{self._name} refuses every recipient ({code})") from error
-        except smtplib.SMTPResponseException as error:
-            self.close()
-            raise judge(error.smtp_code, f"{self._name} answered {error.smtp_code}") from error
-        except (smtplib.SMTPException, OSError) as error:
-            self.close()
-            raise BrokeOff(f"{self._name} broke off: {' '.join(str(error).split())}") from error
+        with self._judged(BrokeOff, "broke off"):
+            try:
+                refused = connection.send_message(mail)
+            except smtplib.SMTPRecipientsRefused as error:
+                code = min(code for code, _ in error.recipients.values())
+                raise judge(code, f"{self._name} refuses every recipient ({code})") from error
         return f"refused for {len(refused)} of {len(chosen.recipients)} recipients" if refused else None
+
+    @contextmanager
+    def _judged(self, lost: type[Away], what: str) -> Iterator[None]:
+        """Turns what SMTP's client raises into what it means; `lost` where there is no reply, and what it did then."""
+        try:
+            yield
+        except smtplib.SMTPResponseException as error:
+            self.close()
+            raise judge(error.smtp_code, f"{self._name} answered {error.smtp_code}") from error
+        except (smtplib.SMTPException, OSError) as error:
+            self.close()
+            raise lost(f"{self._name} {what}: {' '.join(str(error).split())}") from error
 
     def close(self) -> None:
         connection, self._connection = self._connection, None
