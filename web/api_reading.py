@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
@@ -16,6 +15,7 @@ from queries import reading, worklist_page, worklist_rows
 from queries.reading import Answer
 from shared.base.errors import InvalidRequest, WorkFailed
 from web.access import api, database_of, settings_of
+from web.errors import none_is_404
 from web.listing import NAMES, filters_of, number_of, viewer_of
 
 
@@ -39,10 +39,8 @@ def lease_image(request: Request) -> Response:
     now, viewer = datetime.now(UTC), viewer_of(request)
     number = request.path_params["sighting"]
     with database_of(request).write() as session:
-        try:
+        with none_is_404():
             sha256 = reading.content(session, number)
-        except WorkFailed:
-            raise HTTPException(404) from None
         if sha256 is None:
             raise WorkFailed("This image was not read yet: there is nothing to take.")
         lease = leases.take(session, number, sha256, viewer.name, now)
@@ -98,10 +96,8 @@ def _answer(answer: Answer | None) -> dict[str, Any] | None:
 
 
 def _load(request: Request, session: Any, number: int, now: datetime) -> reading.ReadingImage:
-    try:
+    with none_is_404():
         return reading.load(session, settings_of(request), number, viewer_of(request), now)
-    except WorkFailed:
-        raise HTTPException(404) from None
 
 
 def _body(request: Request) -> dict[str, object]:

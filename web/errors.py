@@ -1,7 +1,8 @@
 """What people and programs are told when something goes wrong. Every error of ours has its status here."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -35,6 +36,15 @@ def respond(request: Request, status: int, explanation: str, headers: Mapping[st
         response = render(request, "error.html", status=status, heading=heading, explanation=explanation)
     response.headers.update(headers or {})
     return response
+
+
+@contextmanager
+def none_is_404() -> Iterator[None]:
+    """Around the look-up of what an address names: where there is none, 404, and not the refusal of a deed."""
+    try:
+        yield
+    except WorkFailed:
+        raise HTTPException(404) from None
 
 
 def is_program(request: Request) -> bool:

@@ -10,9 +10,9 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute
 
 from queries import overview, versions
-from shared.base.errors import WorkFailed
 from web import charts, texts
 from web.access import database_of, page, settings_of
+from web.errors import none_is_404
 from web.listing import viewer_of
 from web.rendering import render
 
@@ -60,11 +60,8 @@ def _safe(cell: object) -> object:
 def show_card(request: Request) -> Response:
     """A version's model card, as text."""
     settings = settings_of(request)
-    with database_of(request).read() as session:
-        try:
-            versions.find(session, request.path_params["version"])
-        except WorkFailed:
-            raise HTTPException(404) from None
+    with database_of(request).read() as session, none_is_404():
+        versions.find(session, request.path_params["version"])
     file = settings.models / request.path_params["version"] / "card.md"
     if not file.is_file():
         raise HTTPException(404)

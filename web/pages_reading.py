@@ -5,7 +5,6 @@ from typing import Any
 from urllib.parse import quote
 
 from sqlalchemy.orm import Session
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute
@@ -21,6 +20,7 @@ from shared.database import ReviewLabel
 from shared.models.evidence import rim_share
 from web import texts
 from web.access import database_of, page, settings_of
+from web.errors import none_is_404
 from web.listing import filters_of, query_of, viewer_of
 from web.pages_pictures import location_of, pictures_of
 from web.rendering import environment, render
@@ -143,10 +143,8 @@ def _open(request: Request) -> dict[str, Any]:
     now, viewer = datetime.now(UTC), viewer_of(request)
     number = request.path_params["sighting"]
     with database_of(request).write() as session:
-        try:
+        with none_is_404():
             sha256 = reading.content(session, number)
-        except WorkFailed:
-            raise HTTPException(404) from None
         if sha256 is not None:
             leases.take(session, number, sha256, viewer.name, now)
     with database_of(request).read() as session:  # nobody waits for a lease or for SQLite's one writer while we look
