@@ -29,6 +29,7 @@ ours = augmentation.equalize(tf.constant(np.concatenate([dim, dark]), tf.float32
 
 white = tf.fill((400, 40, 40, 1), 255.0)
 framed = augmentation.frame(white).numpy()
+sides = np.stack([framed[:, 0, 20, 0], framed[:, 39, 20, 0], framed[:, 20, 0, 0], framed[:, 20, 39, 0]])
 all_changes = {
     name: np.asarray(getattr(augmentation, name)(tf.constant(dim, tf.float32)))
     for name in ("turn", "frame", "mark", "shade", "expose", "blur", "add_noise", "compress", "erase")
@@ -53,6 +54,7 @@ print(json.dumps({
     "differs from Pillow by": float(np.abs(ours - equalized).max()),
     "still": float((framed == 255).all(axis=(1, 2, 3)).mean()),
     "black": float((framed == 0).mean(axis=(1, 2, 3)).max()),
+    "black on all sides": float((sides == 0).all(axis=0).mean()),
     "shapes": sorted({str(one.shape) for one in all_changes.values()}),
     "least": min(float(one.min()) for one in all_changes.values()),
     "most": max(float(one.max()) for one in all_changes.values()),
@@ -89,6 +91,10 @@ def test_equalizing_in_training_is_to_the_last_bit_what_serving_does(measured: d
 def test_framing_leaves_some_images_alone_and_never_covers_most_of_one(measured: dict[str, Any]) -> None:
     assert 0.1 <= measured["still"] < 0.5
     assert 0.2 < measured["black"] < 0.6
+
+
+def test_all_sides_are_framed_alike_more_often_than_chance_would(measured: dict[str, Any]) -> None:
+    assert 0.1 < measured["black on all sides"] < 0.3  # 0.05 if each side were drawn apart
 
 
 def test_every_change_keeps_shape_type_and_range_of_grey_values(measured: dict[str, Any]) -> None:

@@ -59,5 +59,5 @@ ARCHITECTURE = fixed(
     "screen",
     Preprocessing(width=128, height=128, channels=1, contrast="equalize"),
     build,
-    pretrained(change=augmentation.attend_to_middle, epochs=20, learning_rate=6e-4, weight_decay=2e-2),
+    pretrained(change=augmentation.attend_to_middle, epochs=60, learning_rate=6e-4, weight_decay=2e-2),
 )
