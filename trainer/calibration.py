@@ -30,7 +30,8 @@ and 0.92: beyond 0.98 each further step costs more false alarms than it buys cer
 RECALL_UNDER_CHANGES = 0.9625
 """The recall that the threshold must reach under each change."""
 MIN_SPECIFICITY = 0.5
-"""A change under which that recall costs more specificity is one that no threshold can hold: it is named instead."""
+"""A change whose recall costs more specificity, under it or on the images as they are, is one that no threshold can
+hold: it is named instead."""
 FOLDS = 5
 
 Floats = NDArray[np.float64]
@@ -77,7 +78,7 @@ def examine(
         decisions[fold] = is_positive(probabilities[fold], threshold)
     sets = _sets(changed, labels, np.ones(len(labels), dtype=np.bool_))
     calibration, threshold = fit_operating_point(logits, labels, [*sets.values()])
-    not_held = tuple(name for name, each in sets.items() if _hold(calibration, each) is None)
+    not_held = tuple(name for name, each in sets.items() if _hold(calibration, each, (logits, labels)) is None)
     answers = Answers(labels, logits, probabilities, decisions, patients)
     final = evaluation.decide(logits, labels, patients, calibration, threshold)
     recall, specificity = metrics.rates(final.decisions, labels == 1)
@@ -110,7 +111,7 @@ def fit_operating_point(
     sets = [(logits, labels), *changed]
     calibration = calibrate(np.concatenate([each for each, _ in sets]), np.concatenate([each for _, each in sets]))
     thresholds = [choose_threshold(evaluation.calibrate(calibration, logits), labels)]
-    thresholds += [held for each in changed if (held := _hold(calibration, each)) is not None]
+    thresholds += [held for each in changed if (held := _hold(calibration, each, (logits, labels))) is not None]
     return calibration, min(thresholds)
 
 
@@ -125,13 +126,14 @@ def _sets(changed: Changed | None, labels: NDArray[np.uint8], chosen: NDArray[np
     return {name: (logits[is_used], used) for name, logits in changed.logits.items()}
 
 
-def _hold(calibration: Calibration, changed: Set) -> float | None:
+def _hold(calibration: Calibration, changed: Set, plain: Set) -> float | None:
     """The largest threshold that reaches RECALL_UNDER_CHANGES; None where its specificity is below MIN_SPECIFICITY."""
-    logits, labels = changed
-    probabilities = evaluation.calibrate(calibration, logits)
-    threshold = choose_threshold(probabilities, labels, RECALL_UNDER_CHANGES)
-    _, specificity = metrics.rates(is_positive(probabilities, threshold), labels == 1)
-    return threshold if specificity is not None and specificity >= MIN_SPECIFICITY else None
+    threshold = choose_threshold(evaluation.calibrate(calibration, changed[0]), changed[1], RECALL_UNDER_CHANGES)
+    for logits, labels in (changed, plain):
+        _, specificity = metrics.rates(is_positive(evaluation.calibrate(calibration, logits), threshold), labels == 1)
+        if specificity is None or specificity < MIN_SPECIFICITY:
+            return None
+    return threshold
 
 
 def calibrate(logits: Floats, labels: NDArray[np.uint8]) -> Calibration:
