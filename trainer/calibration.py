@@ -108,10 +108,11 @@ def fit_operating_point(
     The line is fitted to all sets together. The threshold is the largest that reaches RECALL_TARGET on the images as
     they are and RECALL_UNDER_CHANGES under each change, but for those that no threshold can hold.
     """
-    sets = [(logits, labels), *changed]
+    plain = (logits, labels)
+    sets = [plain, *changed]
     calibration = calibrate(np.concatenate([each for each, _ in sets]), np.concatenate([each for _, each in sets]))
     thresholds = [choose_threshold(evaluation.calibrate(calibration, logits), labels)]
-    thresholds += [held for each in changed if (held := _hold(calibration, each, (logits, labels))) is not None]
+    thresholds += [held for each in changed if (held := _hold(calibration, each, plain)) is not None]
     return calibration, min(thresholds)
 
 
@@ -127,7 +128,10 @@ def _sets(changed: Changed | None, labels: NDArray[np.uint8], chosen: NDArray[np
 
 
 def _hold(calibration: Calibration, changed: Set, plain: Set) -> float | None:
-    """The largest threshold that reaches RECALL_UNDER_CHANGES; None where its specificity is below MIN_SPECIFICITY."""
+    """The largest threshold that reaches RECALL_UNDER_CHANGES under the change.
+
+    None where its specificity is below MIN_SPECIFICITY, there or on the images as they are.
+    """
     threshold = choose_threshold(evaluation.calibrate(calibration, changed[0]), changed[1], RECALL_UNDER_CHANGES)
     for logits, labels in (changed, plain):
         _, specificity = metrics.rates(is_positive(evaluation.calibrate(calibration, logits), threshold), labels == 1)
