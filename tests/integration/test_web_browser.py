@@ -54,7 +54,7 @@ def test_a_new_reader_chooses_a_password_by_the_link_works_and_logs_out(chromium
     chromium.get(server.url + "/account")
     assert "/login?next=/account" in chromium.current_url
     chromium.get(server.url + link.path)
-    assert "This link is over" in chromium.page_source
+    wait_for(chromium, lambda driver: "This link is over" in driver.page_source, "the link works again")
 
 
 def test_a_wrong_password_and_an_unknown_name_are_answered_alike_and_the_right_one_leads_back(
