@@ -103,7 +103,7 @@ def evidence(
     chosen = settings.load(home)
     loaded = versions.load_for_measuring(chosen, version)
     site = Site.of(chosen, announcing.known_secret(chosen))
-    images = datasets.read(data, loaded.manifest.preprocessing, err, site=site)
+    images = datasets.read_to_measure(data, loaded.manifest.preprocessing, err, site)
     images = images if all_images else datasets.select_held_out(images, data)
     network = loaded.network
 

@@ -72,6 +72,9 @@ class Dataset:
         """Which rules made how many patients, and what should make one doubt it."""
         return patients.attribute(self.names, self.patients, self.rules, self.pattern)
 
+    def left_out_sentence(self) -> str:
+        return f"left out: {len(self.unreadable)} that cannot be read, {len(self.duplicates)} duplicates"
+
     def summary(self) -> dict[str, int]:
         """Numbers of images by class and of patients."""
         counts: dict[str, int] = {name: int((self.labels == number).sum()) for number, name in enumerate(CLASSES)}
@@ -144,6 +147,14 @@ def read(
     return read_files(listing.read(folder, pattern), preprocessing, console, threads, work, site or Site())
 
 
+def read_to_measure(folder: Path, preprocessing: Preprocessing, console: Console, site: Site | None = None) -> Dataset:
+    """The same for a command whose figures are looked at: the console says how many files are left out of them."""
+    data = read(folder, preprocessing, console, site=site)
+    if data.unreadable or data.duplicates:
+        console.print(f"{folder}: {data.left_out_sentence()}", markup=False, highlight=False, soft_wrap=True)
+    return data
+
+
 def read_files(
     listed: Listing,
     preprocessing: Preprocessing,
@@ -209,7 +220,7 @@ def _assemble(
     labels = np.array([files[row].label for row in chosen], dtype=np.uint8)
     for number, name in enumerate(CLASSES):
         if not (labels == number).any():
-            raise WrongSettings(f"there is no readable image labelled {name}: both classes are needed to fit a network")
+            raise WrongSettings(f"there is no readable image labelled {name}: both classes are needed")
     for place, row in enumerate(chosen):  # in place, row never being before place: no second copy is needed
         pixels[place] = pixels[row]
     return Dataset(

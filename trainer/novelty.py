@@ -149,14 +149,14 @@ def measure(
     if images is not None and not images.is_dir():
         raise InvalidRequest(f"{images} is not a folder: name one that holds a folder of images for each family")
     size = loaded.manifest.preprocessing
-    everything = datasets.read(data, size, console, site=site)
+    everything = datasets.read_to_measure(data, size, console, site)
     held_out = everything.held_out()
     if not held_out.any():
         raise WorkFailed(f"{data} holds no patients who are held out: there is nothing to measure on")
     validation = datasets.select(everything, held_out)
     check = loaded.network.novelty or _fit_check(datasets.select(everything, ~held_out), size)
 
-    foreign = datasets.read(elsewhere, size, console, site=site) if elsewhere else None
+    foreign = datasets.read_to_measure(elsewhere, size, console, site) if elsewhere else None
     scores_there = None if foreign is None else check.scores(foreign.pixels)
     limit_there = None if scores_there is None else limit_for(scores_there, check.limit)
 

@@ -172,8 +172,7 @@ def _report_left_out(plan: Plan, everything: Dataset, console: Console) -> None:
         for left_out in (*everything.unreadable, *everything.duplicates):
             console.print(f"left out: {left_out.path.name}: {left_out.reason}", markup=False, soft_wrap=True)
     else:
-        unreadable, duplicates = len(everything.unreadable), len(everything.duplicates)
-        console.print(f"left out: {unreadable} that cannot be read, {duplicates} duplicates")
+        console.print(everything.left_out_sentence())
 
 
 def _choose(plan: Plan, everything: Dataset) -> Dataset:

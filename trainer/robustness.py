@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +17,12 @@ from PIL import Image, ImageEnhance, ImageFilter
 from rich.console import Console
 from rich.progress import track
 
-from shared.base.errors import ImageError, WorkFailed
+from shared.base.errors import ImageError
 from shared.imaging import Limits, Preprocessing, arrange, decode
 from shared.models.registry import Loaded
 from shared.statistics import metrics
 from shared.statistics.metrics import Answers
-from trainer import datasets, evaluation, listing
+from trainer import datasets, evaluation
 from trainer.evaluation import Floats, Predict
 from trainer.listing import Site
 
@@ -84,6 +85,7 @@ CHANGES: dict[str, Change] = {
     "darker": expose(1.6),
     "less contrast": lambda image: ImageEnhance.Contrast(image).enhance(0.5),
 }
+DISTURBANCES = tuple(name for name in CHANGES if name != AS_IT_IS)
 GROUPS = {"IM-": "^IM-", "NORMAL2-IM-": "^NORMAL2-IM-", "bacteria": "_bacteria_", "virus": "_virus_"}
 """Naming series of the collection: they stand for time, place and kind."""
 
@@ -111,65 +113,61 @@ class Changed:
 
 
 def predict_changed(
-    network: Predict, paths: Sequence[Path], size: Preprocessing, limits: Limits, console: Console
+    network: Predict,
+    paths: Sequence[Path],
+    preprocessing: Preprocessing,
+    limits: Limits,
+    console: Console,
+    names: Sequence[str] = DISTURBANCES,
+    limit: int | None = MAX_IMAGES,
 ) -> Changed:
-    """At most MAX_IMAGES of these images, the same ones each time; one that cannot be read any more is left out."""
-    chosen = np.sort(np.random.default_rng(0).permutation(len(paths))[:MAX_IMAGES])
+    """Logits of at most `limit` of these images, the same ones each time (None: of all), under the changes `names`.
+
+    An image that cannot be read any more is left out.
+    """
+    chosen = np.sort(np.random.default_rng(0).permutation(len(paths))[:limit])
+    logits: dict[str, list[float]] = {name: [] for name in names}
     rows: list[int] = []
-
-    def images() -> Iterator[Image.Image]:
-        for row in track(chosen.tolist(), "changing held-out images", console=console):
-            try:
-                image = decode(paths[row].read_bytes(), FULL, limits)
-            except (OSError, ImageError):
-                continue
-            rows.append(row)
-            yield image
-
-    pixels = prepare_changed(images(), size, [name for name in CHANGES if name != AS_IT_IS])
-    logits = {name: evaluation.predict(network, evaluation.batches(each)) for name, each in pixels.items()}
-    return Changed(np.array(rows, dtype=np.intp), logits)
+    progress = track(chosen.tolist(), "changing held-out images", console=console)
+    prepared = _prepare(paths, progress, preprocessing, limits, names)
+    while part := list(islice(prepared, evaluation.BATCH)):
+        rows.extend(row for row, _ in part)
+        for name, pixels in zip(names, np.stack([each for _, each in part], axis=1), strict=True):
+            logits[name].extend(evaluation.predict(network, [pixels]).tolist())
+    return Changed(np.array(rows, np.intp), {name: np.array(each, np.float64) for name, each in logits.items()})
 
 
-def prepare_changed(
-    images: Iterable[Image.Image], size: Preprocessing, names: Sequence[str]
-) -> dict[str, NDArray[np.uint8]]:
-    """The pixels of the images under each of these changes, shape (n, height, width, channels); one image at a time."""
-    pixels: dict[str, list[NDArray[np.uint8]]] = {name: [] for name in names}
-    for image in images:
-        for name in names:
-            pixels[name].append(arrange(CHANGES[name](image), size))
-    shape = (0, size.height, size.width, size.channels)
-    return {name: np.stack(each) if each else np.empty(shape, np.uint8) for name, each in pixels.items()}
+def _prepare(
+    paths: Sequence[Path], rows: Iterable[int], preprocessing: Preprocessing, limits: Limits, names: Sequence[str]
+) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Each row that can be read, with its pixels under each change, shape (changes, height, width, channels)."""
+    for row in rows:
+        try:
+            image = decode(paths[row].read_bytes(), FULL, limits)
+        except (OSError, ImageError):
+            continue
+        yield row, np.stack([arrange(CHANGES[name](image), preprocessing) for name in names])
 
 
 def measure(loaded: Loaded, data: Path, console: Console, site: Site | None = None) -> list[Measured]:
     """AUC, recall and specificity for each change and each naming series, on patients held out.
 
-    Raises WorkFailed where the folder holds no patients of both classes who are held out.
+    Raises WorkFailed where the folder holds no patients of both classes who are held out, WrongSettings where a class
+    has no readable image at all.
     """
-    site = site or Site()
-    listed = listing.read(data)
-    files, whose, images = [], [], []
-    for file in track(listed.files, "reading images", console=console):
-        content = file.path.read_bytes()
-        patient = file.owner_of(content, listed.pattern, site).patient
-        if datasets.is_held_out(patient):
-            files.append(file)
-            whose.append(patient)
-            images.append(decode(content, FULL, site.limits))
-    labels, patients = np.array([file.label for file in files], dtype=np.uint8), tuple(whose)
-    if len(set(labels.tolist())) < 2:
-        raise WorkFailed(f"{data} holds no patients of both classes who are held out: there is nothing to measure on")
-    answers = {}
-    for name in track(CHANGES, "measuring", console=console):
-        pixels = prepare_changed(images, loaded.manifest.preprocessing, [name])[name]
-        logits = evaluation.predict(loaded.network.logits, evaluation.batches(pixels))
-        answers[name] = evaluation.answer(loaded, logits, labels, patients)
+    preprocessing, site = loaded.manifest.preprocessing, site or Site()
+    images = datasets.select_held_out(datasets.read_to_measure(data, preprocessing, console, site), data)
+    network, limits = loaded.network.logits, site.limits
+    changed = predict_changed(network, images.paths, preprocessing, limits, console, tuple(CHANGES), limit=None)
+    if lost := len(images) - len(changed.rows):
+        console.print(f"{lost} of {len(images)} images could not be read a second time: they are left out")
+    labels, paths = images.labels[changed.rows], [images.paths[row] for row in changed.rows]
+    patients = tuple(images.patients[row] for row in changed.rows)
+    answers = {name: evaluation.answer(loaded, logits, labels, patients) for name, logits in changed.logits.items()}
     everything = np.ones(len(labels), dtype=np.bool_)
-    measured = [_measure(name, changed, everything) for name, changed in answers.items()]
+    measured = [_measure(name, each, everything) for name, each in answers.items()]
     for name, pattern in GROUPS.items():
-        rows = np.array([re.search(pattern, file.path.name) is not None for file in files])
+        rows = np.array([re.search(pattern, path.name) is not None for path in paths])
         if rows.any():
             measured.append(_measure(f"series {name}", answers[AS_IT_IS], rows))
     return measured

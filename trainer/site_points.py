@@ -83,7 +83,7 @@ def measure(
     `rounds` times. `column` of the folder's labels.csv tells groups apart. Raises WrongSettings if it has none,
     WorkFailed if there are too few images for a number of words.
     """
-    data = datasets.read(folder, loaded.manifest.preprocessing, console, site=site)
+    data = datasets.read_to_measure(folder, loaded.manifest.preprocessing, console, site)
     logits = evaluation.predict(loaded.network.logits, evaluation.batches(data.pixels))
     groups = {EVERYTHING: np.ones(len(data), dtype=np.bool_), **_groups(folder, data, column)}
     own = evaluation.answer(loaded, logits, data.labels, data.patients).decisions
