@@ -1,9 +1,6 @@
-"""Draws the specimens beside their evidence maps, by the bundled version: the picture page of the docs.
+"""Draws specimens beside their evidence maps, by the bundled version: the picture page of the docs."""
 
-python -m samples.maps docs/maps.jpeg
-"""
-
-import sys
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -38,4 +35,6 @@ def draw() -> Image.Image:
 
 
 if __name__ == "__main__":
-    draw().save(Path(sys.argv[1]), "JPEG", quality=85, optimize=True)
+    parser = argparse.ArgumentParser("python -m samples.maps", description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("docs/maps.jpeg"), help="where to (default: %(default)s)")
+    draw().save(parser.parse_args().out, "JPEG", quality=85, optimize=True)

@@ -205,8 +205,8 @@ def _limits(manifest: Manifest) -> list[Block]:
     return [
         Points(
             (
-                f"Figures will be worse for other hospitals, scanners and {others}, above all a lower specificity: "
-                "check it on images of your own with `pneumoscreen models evaluate --data DIR`.",
+                f"Figures will be worse for other hospitals, scanners and {others}: there it may miss pneumonias, and "
+                "call healthy people ill. Check it on your own images: `pneumoscreen models evaluate --data DIR`.",
                 "It tells pneumonia from no pneumonia as the labels of its data do; it knows no other finding, and "
                 "NORMAL does not mean healthy.",
                 "Precision and probabilities are those of places where pneumonia is as frequent as in the data: where "

@@ -22,7 +22,7 @@ MEASURED = "evidence"
 """Of a manifest's `metrics`: what `models measure evidence` measures of a version's maps."""
 
 _HEAD = struct.Struct("<BBf")
-_RED, _BLUE, _GREY = (213, 94, 0), (0, 114, 178), (70, 70, 70)
+_ORANGE, _BLUE, _GREY = (213, 94, 0), (0, 114, 178), (70, 70, 70)
 _BAR, _GAP, _TEXT = 24, 24, 64
 
 Map = NDArray[np.float32]
@@ -70,9 +70,9 @@ def unpack(stored: bytes) -> Map:
 
 
 def colours(evidence: Map, largest: float) -> NDArray[np.uint8]:
-    """Each cell's colour and opacity, shape (rows, columns, 4): red for PNEUMONIA, blue against, clear at 0."""
+    """Each cell's colour and opacity, shape (rows, columns, 4): orange for PNEUMONIA, blue against, clear at 0."""
     strength = np.clip(np.abs(evidence) / largest if largest > 0 else np.zeros_like(evidence), 0.0, 1.0)
-    hue = np.where((evidence > 0)[..., np.newaxis], _RED, _BLUE)
+    hue = np.where((evidence > 0)[..., np.newaxis], _ORANGE, _BLUE)
     return np.concatenate([hue, np.rint(strength * 170)[..., np.newaxis]], axis=2).astype(np.uint8)
 
 
