@@ -155,8 +155,9 @@ def operating_points(
     if fine_tune is not None:
         start, work = versions.folder_of(chosen, version), chosen.home / "training"
         plan = Plan(loaded.manifest.architecture, work, work, fine_tune, start_from=start, site=site)
-    rows = site_points.measure(loaded, data, numbers, recall, groups, err, site, rounds, plan)
-    for name, area in site_points.measure_auc(loaded, data, groups, err, site).items():
+    scored = site_points.score(loaded, data, groups, err, site)
+    rows = site_points.measure(loaded, scored, numbers, recall, err, rounds, plan)
+    for name, area in site_points.measure_auc(scored).items():
         if area is not None:
             out.print(f"AUC, {name}: {area['value']:.3f} ({area['low']:.3f} to {area['high']:.3f})", markup=False)
     names = list(rows[0].rates)

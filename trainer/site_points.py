@@ -66,32 +66,45 @@ class SiteRow:
     lowest: float | None
 
 
+@dataclass(frozen=True)
+class Scored:
+    """A site's labelled images, a version's logits of them, shape (n,), and a mask of each group's, "all" first."""
+
+    folder: Path
+    data: Dataset
+    logits: NDArray[np.float64]
+    groups: dict[str, Mask]
+
+
+def score(loaded: Loaded, folder: Path, column: str | None, console: Console, site: Site) -> Scored:
+    """Read and score a labelled folder; `column` of its labels.csv tells groups apart, WrongSettings if it has none."""
+    data = datasets.read_to_measure(folder, loaded.manifest.preprocessing, console, site)
+    logits = evaluation.predict(loaded.network.logits, evaluation.batches(data.pixels))
+    groups = {EVERYTHING: np.ones(len(data), dtype=np.bool_), **_groups(folder, data, column)}
+    return Scored(folder, data, logits, groups)
+
+
 def measure(
     loaded: Loaded,
-    folder: Path,
+    scored: Scored,
     words: Sequence[int],
     goal: float,
-    column: str | None,
     console: Console,
-    site: Site,
     rounds: int = 200,
     tuning: Plan | None = None,
 ) -> list[SiteRow]:
     """A row for the version's own threshold, one for each number of words, and one for fine-tuning if it is planned.
 
     Of each number of words, so many images of patients drawn at random are fitted to, and the other patients measured,
-    `rounds` times. `column` of the folder's labels.csv tells groups apart. Raises WrongSettings if it has none,
-    WorkFailed if there are too few images for a number of words.
+    `rounds` times. Raises WorkFailed if there are too few images for a number of words.
     """
-    data = datasets.read_to_measure(folder, loaded.manifest.preprocessing, console, site)
-    logits = evaluation.predict(loaded.network.logits, evaluation.batches(data.pixels))
-    groups = {EVERYTHING: np.ones(len(data), dtype=np.bool_), **_groups(folder, data, column)}
+    data, logits, groups = scored.data, scored.logits, scored.groups
     own = evaluation.answer(loaded, logits, data.labels, data.patients).decisions
     rows = [_row(f"{loaded.manifest.version}, its own threshold", data, groups, [(groups[EVERYTHING], own)])]
     for number in words:
         if number >= len(data):
             raise WorkFailed(
-                f"{folder} has {len(data)} images: none would be left to measure on beside {number} words."
+                f"{scored.folder} has {len(data)} images: none would be left to measure on beside {number} words."
             )
         splits = track(list(_splits(data, number, rounds)), f"{number} words", console=console)
         decided = [_by_point(loaded, data, logits, goal, chosen) for chosen in splits]
@@ -101,15 +114,11 @@ def measure(
     return rows
 
 
-def measure_auc(
-    loaded: Loaded, folder: Path, column: str | None, console: Console, site: Site
-) -> dict[str, Figure | None]:
+def measure_auc(scored: Scored) -> dict[str, Figure | None]:
     """The AUC by group, which no threshold moves, with intervals over patients; None where a group has one class."""
-    data = datasets.read(folder, loaded.manifest.preprocessing, console, site=site)
-    logits = evaluation.predict(loaded.network.logits, evaluation.batches(data.pixels))
-    groups = {EVERYTHING: np.ones(len(data), dtype=np.bool_), **_groups(folder, data, column)}
+    data, logits = scored.data, scored.logits
     areas: dict[str, Figure | None] = {}
-    for name, rows in groups.items():
+    for name, rows in scored.groups.items():
         part = datasets.select(data, rows)
         found = metrics.auc(logits[rows], part.labels == 1)
         if found is None:

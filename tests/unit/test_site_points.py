@@ -44,7 +44,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def measure(loaded: Loaded, folder: Path, words: int, column: str | None = "view") -> list[site_points.SiteRow]:
-    return site_points.measure(loaded, folder, [words], 0.9, column, Console(quiet=True), Site(), rounds=6)
+    console = Console(quiet=True)
+    scored = site_points.score(loaded, folder, column, console, Site())
+    return site_points.measure(loaded, scored, [words], 0.9, console, rounds=6)
 
 
 def test_each_number_of_words_has_a_row_beside_the_versions_own_threshold_by_group(
@@ -116,7 +118,9 @@ def test_fine_tuning_has_a_row_and_nobody_is_measured_by_a_network_that_knows_th
 
     monkeypatch.setattr(site_points._Tally, "add", add)
     plan = Plan("tiny7", tmp_path, tmp_path / "work", epochs=2, start_from=Path("v1"))
-    rows = site_points.measure(loaded, folder, [20], 0.9, "view", Console(quiet=True), Site(), 6, plan)
+    console = Console(quiet=True)
+    scored = site_points.score(loaded, folder, "view", console, Site())
+    rows = site_points.measure(loaded, scored, [20], 0.9, console, 6, plan)
     assert [row.name for row in rows] == ["v1, its own threshold", "20 words", "fine-tuned, 5 folds"]
     assert list(rows[-1].rates) == ["all", "AP", "PA"]
     assert rows[-1].lowest is None, "each image was measured once"
