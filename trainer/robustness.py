@@ -123,7 +123,7 @@ def predict_changed(
 ) -> Changed:
     """Logits of at most `limit` of these images, the same ones each time (None: of all), under the changes `names`.
 
-    An image that cannot be read any more is left out.
+    An image that cannot be read any more is left out, and the console says how many were.
     """
     chosen = np.sort(np.random.default_rng(0).permutation(len(paths))[:limit])
     logits: dict[str, list[float]] = {name: [] for name in names}
@@ -134,6 +134,8 @@ def predict_changed(
         rows.extend(row for row, _ in part)
         for name, pixels in zip(names, np.stack([each for _, each in part], axis=1), strict=True):
             logits[name].extend(evaluation.predict(network, [pixels]).tolist())
+    if lost := len(chosen) - len(rows):
+        console.print(f"{lost} of {len(chosen)} images could not be read again, to be changed: they are left out")
     return Changed(np.array(rows, np.intp), {name: np.array(each, np.float64) for name, each in logits.items()})
 
 
@@ -159,8 +161,6 @@ def measure(loaded: Loaded, data: Path, console: Console, site: Site | None = No
     images = datasets.select_held_out(datasets.read_to_measure(data, preprocessing, console, site), data)
     network, limits = loaded.network.logits, site.limits
     changed = predict_changed(network, images.paths, preprocessing, limits, console, tuple(CHANGES), limit=None)
-    if lost := len(images) - len(changed.rows):
-        console.print(f"{lost} of {len(images)} images could not be read a second time: they are left out")
     labels, paths = images.labels[changed.rows], [images.paths[row] for row in changed.rows]
     patients = tuple(images.patients[row] for row in changed.rows)
     answers = {name: evaluation.answer(loaded, logits, labels, patients) for name, logits in changed.logits.items()}

@@ -1,6 +1,7 @@
 """How well a version transfers: changes are what they say, and the command prints every one of them."""
 
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -71,9 +72,9 @@ def test_logits_stay_with_their_images_where_one_can_no_longer_be_read(tmp_path:
         Image.fromarray((pattern + 2 * number).astype(np.uint8)).save(path)  # each is brighter than the one before
     paths[3].write_bytes(b"torn")
     paths[66].unlink()
-    found = robustness.predict_changed(
-        lambda pixels: pixels.mean((1, 2, 3)), paths, Preprocessing(width=16, height=16), Limits(), Console(quiet=True)
-    )
+    said, small = Console(file=StringIO(), width=200), Preprocessing(width=16, height=16)
+    found = robustness.predict_changed(lambda pixels: pixels.mean((1, 2, 3)), paths, small, Limits(), said)
+    assert "2 of 70 images could not be read again" in said.file.getvalue()  # type: ignore[attr-defined]
     assert found.rows.tolist() == [row for row in range(70) if row not in (3, 66)]
     assert set(found.logits) == set(robustness.CHANGES) - {"as it is"}
     assert all(logits.shape == (68,) and (np.diff(logits) > 0).all() for logits in found.logits.values())
